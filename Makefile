@@ -1,0 +1,37 @@
+# Everything happens in .venv; a change of pyproject.toml installs again.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format wheel clean
+
+help:  ## Say what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: .venv/installed  ## Install, then train, explain, prune and evaluate on generated clicks
+	$(BIN)/glassrec run run.dir=runs/demo
+
+test: .venv/installed  ## Install, then run the tests
+	$(BIN)/python -m pytest -n 2
+
+check: .venv/installed  ## Formatting, lint, types, import contracts, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(MAKE) test
+
+format: .venv/installed  ## Format the code, and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+wheel: .venv/installed  ## Build dist/*.whl
+	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
+
+clean:  ## Remove what was installed and built; runs stay
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	touch $@
