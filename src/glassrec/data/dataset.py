@@ -1,0 +1,89 @@
+"""What a source hands over: three splits, and, for implicit feedback, how to draw negatives."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from glassrec.data.batch import Batch
+from glassrec.data.schema import Schema
+
+if TYPE_CHECKING:
+    from glassrec.data.negatives import Negatives
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows for one purpose.
+
+    `query` (N,) int64, non-decreasing, names the ranking list that a row belongs to: under the
+    leave-one-out protocol the row of target 1 is the held-out item and the others are its
+    candidates. It is None where rows are judged one by one.
+    """
+
+    batch: Batch
+    query: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The true effects of generated data: the standard deviation, in logits, of each effect.
+
+    Columns that appear in neither mapping do nothing.
+    """
+
+    main: dict[str, float]
+    pairs: dict[tuple[str, str], float]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Whole tensors in memory. `train` holds positives only where `negatives` is given."""
+
+    schema: Schema
+    train: Split
+    validation: Split
+    test: Split
+    negatives: Negatives | None = None
+    truth: Truth | None = None
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The three splits under the names that metrics carry: train, val, test."""
+        return {"train": self.train, "val": self.validation, "test": self.test}
+
+    @property
+    def ranked(self) -> bool:
+        """Whether the validation split is judged by ranking lists."""
+        return self.validation.query is not None
+
+    def epoch(self, seed: int, epoch: int) -> Batch:
+        """The training rows of one epoch: negatives drawn afresh, order shuffled.
+
+        It depends on `seed` and `epoch` alone, so that an interrupted run resumes bit for bit.
+        """
+        generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+        batch = self.train.batch
+        if self.negatives is not None:
+            batch = self.negatives.augment(batch, generator)
+        return batch.take(torch.randperm(batch.rows, generator=generator))
+
+
+class Source(ABC):
+    """Where data comes from. A source is a frozen dataclass: its fields are its configuration."""
+
+    @abstractmethod
+    def fingerprint(self) -> dict[str, str]:
+        """The sha256 of each file that `load` reads; empty for data made from settings."""
+
+    @abstractmethod
+    def load(self, seed: int) -> Dataset:
+        """Read everything and split it; `seed` fixes random splits and evaluation candidates.
+
+        Raises:
+            ValueError: a file is missing, empty or malformed; the message names file and line.
+        """

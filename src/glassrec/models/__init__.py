@@ -1,0 +1,1 @@
+"""Recommenders that can be opened: one paper a file."""

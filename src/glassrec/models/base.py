@@ -1,0 +1,121 @@
+"""The seam of every model: `embed` looks ids up, `score` computes on vectors.
+
+Explanations are about the vectors between the two, so the logit must have no side door: whatever a
+model knows of a row passes through `Inputs`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import NamedTuple, final
+
+import torch
+from torch import Tensor, nn
+
+from glassrec.data.batch import Batch
+from glassrec.data.schema import Schema
+from glassrec.models.layers import Layer
+
+
+class Inputs(NamedTuple):
+    """The float leaves that an explanation is about; B rows."""
+
+    dense: Tensor
+    """(B, D)"""
+    fields: Tensor
+    """(B, F, E)"""
+    history: Tensor
+    """(B, T, E)"""
+
+    @property
+    def rows(self) -> int:
+        """The number of rows B."""
+        return self.dense.shape[0]
+
+
+class Recommender(nn.Module, ABC):
+    """A model split once, between looking ids up and computing on vectors.
+
+    Args:
+        data: the columns of the batches that come in.
+        reads: the columns of them that this model reads, in its own order. Its joint table `table`
+            (rows, E) holds these fields only.
+        width: E, the number of parameters of one id. All that a field knows lies side by side in
+            one row of the table: two embeddings of one field are two column ranges.
+    """
+
+    _columns: Tensor
+    _shift: Tensor
+
+    def __init__(self, data: Schema, reads: Schema, width: int) -> None:
+        super().__init__()
+        self.schema = reads
+        self.width = width
+        self.table = nn.Embedding(reads.rows, width)
+        columns = [data.position(name) for name in reads.field_names]
+        dense = [data.dense.index(name) for name in reads.dense]
+        shift = [data.offsets[c] - o for c, o in zip(columns, reads.offsets, strict=True)]
+        self._reads_all = columns == [*range(len(data.fields))] and not any(shift)
+        self._dense = slice(None) if dense == [*range(len(data.dense))] else dense
+        # Not weights: they follow from the two schemas, so a checkpoint does not hold them.
+        self.register_buffer("_columns", torch.tensor(columns, dtype=torch.long), persistent=False)
+        self.register_buffer("_shift", torch.tensor(shift, dtype=torch.long), persistent=False)
+
+    @final
+    def embed(self, batch: Batch) -> Inputs:
+        """The vectors of a batch: dense (B, D), fields (B, F, E), history (B, T, E)."""
+        ids = batch.ids if self._reads_all else batch.ids[:, self._columns] - self._shift
+        return Inputs(batch.dense[:, self._dense], self.table(ids), self.table(batch.history))
+
+    @abstractmethod
+    def score(self, inputs: Inputs) -> Tensor:
+        """The logits (B, K) of embedded rows; the only method that a new model writes."""
+
+    @final
+    # nn.Module declares `forward` as an attribute, which a final method cannot override.
+    def forward(self, batch: Batch) -> Tensor:
+        """The logits (B, K) of a batch."""
+        return self.score(self.embed(batch))
+
+    @property
+    def layers(self) -> dict[str, Layer]:
+        """The layers whose units can be explained and pruned, by name, input side first."""
+        return {name: module for name, module in self.named_modules() if isinstance(module, Layer)}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.table.weight.device
+
+    @property
+    def parameter_count(self) -> int:
+        """The number of trainable numbers, tables included."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    @torch.no_grad()
+    def predict(self, batch: Batch, chunk: int = 16384) -> Tensor:
+        """The logits (N, K) of any number of rows, in evaluation mode, on the CPU.
+
+        Memory beyond the result is bounded by `chunk` rows.
+        """
+        training = self.training
+        self.eval()
+        logits = [self(part.to(self.device)).cpu() for part in batch.chunks(chunk)]
+        self.train(training)
+        return torch.cat(logits) if logits else torch.empty(0, len(self.schema.targets))
+
+    def load(self, weights: Mapping[str, Tensor], origin: str) -> None:
+        """Take weights over, and with them the widths of pruned layers.
+
+        Raises:
+            ValueError: `weights`, which came from `origin`, are those of another model.
+        """
+        try:
+            self.load_state_dict(dict(weights))
+        except RuntimeError as error:
+            first, *_ = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
+            raise ValueError(
+                f"{origin} holds the weights of another model than this {type(self).__name__}: "
+                f"{first[:200]}"
+            ) from None

@@ -1,0 +1,258 @@
+"""The homes of prunable neurons, and the affine maps between them.
+
+A `Layer` emits (B, U) activations of U units, can name them, and can be narrowed to some of them
+for good: the weights that made a dropped unit go, and the constant that it emitted is folded into
+the bias of whatever read it. Widths are read from the weights on loading, so a pruned checkpoint
+loads like any other, and `Layer.units` keeps referring to the network as it was built.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Consumer(Protocol):
+    """What reads the activations of a layer, as one of several parts laid side by side."""
+
+    def folds(self, constants: Tensor) -> Tensor:
+        """Which (U,) units may go for good, given the constant (U,) that each emits."""
+
+    def drop_inputs(self, part: int, kept: Tensor, constants: Tensor) -> None:
+        """Read only the `kept` units of a part, and fold the constants (U,) of the others."""
+
+
+def _shrink_to(module: nn.Module, state: Mapping[str, Tensor], prefix: str, *_: Any) -> None:
+    """Before loading: give the module's own tensors the smaller shapes that `state` brings.
+
+    Only smaller ones: wider weights are those of another model, and loading then refuses them.
+    """
+    own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+    for name, tensor in own:
+        given = state.get(prefix + name)
+        if given is None or given.ndim != tensor.ndim or given.shape == tensor.shape:
+            continue
+        if all(new <= old for new, old in zip(given.shape, tensor.shape, strict=True)):
+            _set(module, name, tensor.new_empty(given.shape))
+
+
+def _set(module: nn.Module, name: str, value: Tensor) -> None:
+    """Replace a parameter or buffer by one of another shape, on the same device."""
+    old = getattr(module, name)
+    if isinstance(old, nn.Parameter):
+        value = nn.Parameter(value, requires_grad=old.requires_grad)
+    setattr(module, name, value)
+
+
+class Affine(nn.Module):
+    """y = W [x₁; x₂; …] + b over parts laid side by side: (B, sum of parts) to (B, out)."""
+
+    parts: Tensor
+
+    def __init__(self, parts: Sequence[int], out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out, sum(parts)))
+        self.bias = nn.Parameter(torch.zeros(out))
+        self.register_buffer("parts", torch.tensor(list(parts)))
+        self.register_load_state_dict_pre_hook(_shrink_to)
+        nn.init.xavier_uniform_(self.weight)
+
+    def forward(self, *parts: Tensor) -> Tensor:
+        """(B, out)."""
+        joined = torch.cat(parts, 1) if len(parts) > 1 else parts[0]
+        return F.linear(joined, self.weight, self.bias)
+
+    def folds(self, constants: Tensor) -> Tensor:
+        """Every constant can move into the bias."""
+        return torch.ones_like(constants, dtype=torch.bool)
+
+    @torch.no_grad()
+    def drop_inputs(self, part: int, kept: Tensor, constants: Tensor) -> None:
+        """Read only the `kept` units of a part; b takes over W · constants of the others."""
+        start, width = int(self.parts[:part].sum()), int(self.parts[part])
+        assert constants.shape == (width,), "one constant for each unit that was read"
+        dropped = torch.ones(width, dtype=torch.bool, device=kept.device)
+        dropped[kept] = False
+        before, own, after = self.weight.tensor_split([start, start + width], dim=1)
+        self.bias.add_(own[:, dropped] @ constants[dropped].to(own))
+        _set(self, "weight", torch.cat([before, own[:, kept], after], 1))
+        self.parts[part] = len(kept)
+
+    @torch.no_grad()
+    def keep_outputs(self, kept: Tensor) -> None:
+        """Compute only the `kept` outputs."""
+        _set(self, "weight", self.weight[kept].clone())
+        _set(self, "bias", self.bias[kept].clone())
+
+
+class Layer(nn.Module, ABC):
+    """A home of neurons; what `forward` returns, (B, U), is what its units emit.
+
+    `units` (U,) int64 holds the index of each unit in the network as it was built.
+    """
+
+    units: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.register_buffer("units", torch.arange(size))
+        self.register_load_state_dict_pre_hook(_shrink_to)
+        # A tuple hides the consumers from nn.Module: they are not parts of this layer.
+        self._consumers: tuple[tuple[Consumer, int], ...] = ()
+
+    def feeds(self, consumer: Consumer, part: int = 0) -> None:
+        """Declare that `consumer` reads this layer's activations as its `part`."""
+        self._consumers = (*self._consumers, (consumer, part))
+
+    def unit_names(self, layer: str) -> list[str]:
+        """A readable name for each unit, given the layer's own: `bottom.0[17]`."""
+        return [f"{layer}[{unit}]" for unit in self.units.tolist()]
+
+    def foldable(self, constants: Tensor) -> Tensor:
+        """Which (U,) units can be dropped exactly if they always emit `constants` (U,)."""
+        masks = [consumer.folds(constants) for consumer, _ in self._consumers]
+        return torch.stack(masks).all(0)
+
+    def keep(self, kept: Tensor, constants: Tensor) -> None:
+        """Drop all units but those at positions `kept`; their readers fold `constants` (U,).
+
+        Device, dtype and train/eval mode stay as they are.
+        """
+        assert 0 < len(kept) <= len(self.units), "a layer keeps at least one unit"
+        for consumer, part in self._consumers:
+            consumer.drop_inputs(part, kept, constants)
+        self._keep(kept)
+        self.units = self.units[kept].clone()
+
+    @abstractmethod
+    def _keep(self, kept: Tensor) -> None:
+        """Make only the `kept` units."""
+
+
+class Hidden(Layer):
+    """A hidden layer of a tower: ReLU(W x + b)."""
+
+    def __init__(self, parts: Sequence[int], size: int) -> None:
+        super().__init__(size)
+        self.affine = Affine(parts, size)
+
+    def forward(self, *parts: Tensor) -> Tensor:
+        """(B, U), none below zero."""
+        return torch.relu(self.affine(*parts))
+
+    def _keep(self, kept: Tensor) -> None:
+        self.affine.keep_outputs(kept)
+
+
+class Tower(nn.ModuleList):
+    """Hidden layers, each feeding the next; whoever builds it declares what reads the last."""
+
+    def __init__(self, parts: Sequence[int], sizes: Sequence[int]) -> None:
+        widths = [parts, *([size] for size in sizes[:-1])]
+        layers = [Hidden(width, size) for width, size in zip(widths, sizes, strict=True)]
+        super().__init__(layers)
+        for layer, reader in pairwise(layers):
+            layer.feeds(reader.affine)
+
+    @property
+    def first(self) -> Hidden:
+        """The layer that reads what enters the tower."""
+        return cast(Hidden, self[0])
+
+    @property
+    def last(self) -> Hidden:
+        """The layer whose units leave the tower."""
+        return cast(Hidden, self[-1])
+
+    def forward(self, *parts: Tensor) -> Tensor:
+        """(B, U): what the last layer emits."""
+        first, *rest = self
+        hidden = first(*parts)
+        for layer in rest:
+            hidden = layer(hidden)
+        return hidden
+
+
+class Product(Layer):
+    """The element-wise product of two vectors (B, E), as in generalised matrix factorisation."""
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        """(B, U)."""
+        if len(self.units) < self.size:
+            left, right = left[:, self.units], right[:, self.units]
+        return left * right
+
+    def _keep(self, kept: Tensor) -> None:
+        """Nothing is computed but the product itself."""
+
+
+class DotInteraction(Layer):
+    """The dot products of all pairs of vectors, as in DLRM (Naumov et al., 2019).
+
+    The vectors are a dense one and F fields, stacked dense first; the pairs are the strict lower
+    triangle, row by row (row i, column j < i).
+    """
+
+    columns: Tensor
+
+    def __init__(self, names: Sequence[str], width: int) -> None:
+        super().__init__(len(names) * (len(names) - 1) // 2)
+        self.names = tuple(names)
+        self.width = width
+        # The columns of the dense vector that still arrive; the others were always zero.
+        self.register_buffer("columns", torch.arange(width))
+
+    def forward(self, dense: Tensor, fields: Tensor) -> Tensor:
+        """(B, U) products of a dense vector (B, columns) and fields (B, F, E)."""
+        if len(self.columns) < self.width:
+            full = dense.new_zeros(dense.shape[0], self.width)
+            dense = full.index_copy(1, self.columns, dense)
+        vectors = torch.cat([dense.unsqueeze(1), fields], 1)
+        products = torch.bmm(vectors, vectors.transpose(1, 2)).flatten(1)
+        rows, columns = self._pairs()
+        return products.index_select(1, rows * len(self.names) + columns)
+
+    def _pairs(self) -> Tensor:
+        """The two vectors (2, U) of each pair."""
+        count = len(self.names)
+        return torch.tril_indices(count, count, -1, device=self.units.device)[:, self.units]
+
+    def unit_names(self, layer: str) -> list[str]:
+        """The two vectors of each pair: `C3×C14`, the one stacked first named first."""
+        rows, columns = self._pairs().tolist()
+        return [f"{self.names[j]}×{self.names[i]}" for i, j in zip(rows, columns, strict=True)]
+
+    def _keep(self, kept: Tensor) -> None:
+        """The pairs follow from `units`."""
+
+    def folds(self, constants: Tensor) -> Tensor:
+        """A constant times a field's vector varies: only a zero leaves the products alone."""
+        return constants == 0
+
+    def drop_inputs(self, part: int, kept: Tensor, constants: Tensor) -> None:
+        """Read only the `kept` columns of the dense vector; the others count as zero."""
+        assert part == 0, "only the dense vector can be narrowed"
+        self.columns = self.columns[kept].clone()
+
+
+@contextmanager
+def activations(layers: Mapping[str, Layer]) -> Iterator[dict[str, Tensor]]:
+    """What each layer emitted in the last forward, (B, U) by name, while the context is open."""
+    emitted: dict[str, Tensor] = {}
+    handles = [
+        layer.register_forward_hook(lambda _, __, out, name=name: emitted.update({name: out}))
+        for name, layer in layers.items()
+    ]
+    try:
+        yield emitted
+    finally:
+        for handle in handles:
+            handle.remove()

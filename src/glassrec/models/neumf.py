@@ -1,0 +1,102 @@
+"""Neural matrix factorisation (He et al., Neural Collaborative Filtering, WWW 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Interval, MinLen
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from glassrec.data.schema import Schema
+from glassrec.models.base import Inputs, Recommender
+from glassrec.models.gmf import GMF, user_and_item
+from glassrec.models.layers import Affine, Product, Tower
+from glassrec.models.mlp import MLP, halving
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Two finished runs to start from, as in the paper's section 3.4.1; both or none.
+
+    Args:
+        gmf: the run directory of a GMF with the same factors on the same data.
+        mlp: the run directory of an MLP with the same hidden layers.
+        alpha: the share of the GMF in the joint output layer.
+    """
+
+    gmf: Path | None = None
+    mlp: Path | None = None
+    alpha: Annotated[float, Interval(ge=0, le=1)] = 0.5
+
+    def __post_init__(self) -> None:
+        if (self.gmf is None) != (self.mlp is None):
+            missing = "gmf" if self.gmf is None else "mlp"
+            raise ValueError(
+                f"pre-training needs both runs; model.pretrained.{missing} is not given"
+            )
+
+
+class NeuMF(Recommender):
+    """GMF and an MLP with embeddings of their own, joined in the output layer.
+
+    A row of the joint table holds a field's GMF embedding, then its MLP embedding.
+
+    Args:
+        data: the columns of the batches.
+        factors: the size of the GMF part and, where `hidden` is not given, of the MLP's last layer.
+        hidden: the sizes of the MLP's hidden layers; 4, 2 and 1 times `factors` if None.
+        pretrained: the runs of a GMF and an MLP whose weights are joined; None starts from scratch.
+    """
+
+    def __init__(
+        self,
+        data: Schema,
+        factors: Annotated[int, Ge(1)] = 8,
+        hidden: Annotated[Sequence[Annotated[int, Ge(1)]], MinLen(1)] | None = None,
+        pretrained: Pretrained | None = None,
+    ) -> None:
+        sizes = hidden or halving(factors)
+        super().__init__(data, user_and_item(data, "NeuMF"), factors + sizes[0])
+        self.factors = factors
+        self.product = Product(factors)
+        self.tower = Tower([2 * sizes[0]], sizes)
+        self.output = Affine([factors, sizes[-1]], len(data.targets))
+        self.product.feeds(self.output, 0)
+        self.tower.last.feeds(self.output, 1)
+        nn.init.normal_(self.table.weight, std=0.01)
+        if pretrained is not None and pretrained.gmf and pretrained.mlp:
+            gmf, mlp = GMF(data, factors), MLP(data, factors, hidden)
+            gmf.load(*_trained_weights(pretrained.gmf))
+            mlp.load(*_trained_weights(pretrained.mlp))
+            self.join(gmf, mlp, pretrained.alpha)
+
+    def score(self, inputs: Inputs) -> Tensor:
+        """The logits (B, K)."""
+        factors, hidden = inputs.fields.tensor_split([self.factors], dim=2)
+        return self.output(self.product(*factors.unbind(1)), self.tower(hidden.flatten(1)))
+
+    @torch.no_grad()
+    def join(self, gmf: GMF, mlp: MLP, alpha: float) -> None:
+        """Take over the weights of both: h = [α h_GMF; (1 − α) h_MLP], the bias likewise."""
+        self.table.weight.copy_(torch.cat([gmf.table.weight, mlp.table.weight], 1))
+        self.tower.load_state_dict(mlp.tower.state_dict())
+        parts = alpha * gmf.output.weight, (1 - alpha) * mlp.output.weight
+        self.output.weight.copy_(torch.cat(parts, 1))
+        self.output.bias.copy_(alpha * gmf.output.bias + (1 - alpha) * mlp.output.bias)
+
+
+def _trained_weights(run: Path) -> tuple[dict[str, Tensor], str]:
+    """The trained weights of a run directory, and where they lie."""
+    path = run / "weights.safetensors"
+    if not path.is_file():
+        raise ValueError(f"{run} is no finished run: it holds no {path.name}; train it first")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, str(path)  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}); train that run again") from None

@@ -1,0 +1,82 @@
+"""GMF, MLP and NeuMF against the formulas of their paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from glassrec.data.batch import Batch
+from glassrec.data.schema import Field, Schema
+from glassrec.models.base import Recommender
+from glassrec.models.gmf import GMF
+from glassrec.models.mlp import MLP
+from glassrec.models.neumf import NeuMF, Pretrained
+
+
+def _rows(model: Recommender, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """The embeddings of user and item: columns 1 and 3 of the data, fields of 7 and 9 ids."""
+    user, item = batch.ids[:, 1] - 4, batch.ids[:, 3] - 16
+    return model.table.weight[user], model.table.weight[7 + item]
+
+
+def test_gmf_is_a_weighted_dot_product(build: Callable[..., GMF], batch: Batch) -> None:
+    model = build("gmf").requires_grad_(False)
+    p, q = _rows(model, batch)
+    expected = [
+        sum(float(h * a * b) for h, a, b in zip(model.output.weight[0], pu, qi, strict=True))
+        + float(model.output.bias)
+        for pu, qi in zip(p, q, strict=True)
+    ]
+    torch.testing.assert_close(model(batch)[:, 0], torch.tensor(expected))
+
+
+def test_mlp_is_a_relu_tower_that_halves(build: Callable[..., MLP], batch: Batch) -> None:
+    model = build("mlp", factors=2)
+    assert [tuple(la.affine.weight.shape) for la in model.layers.values()] == [
+        (8, 16), (4, 8), (2, 4),
+    ]  # fmt: skip
+    hidden = torch.cat(_rows(model, batch), 1)
+    for layer in model.layers.values():
+        hidden = (hidden @ layer.affine.weight.T + layer.affine.bias).clamp(min=0)
+    expected = hidden @ model.output.weight.T + model.output.bias
+    torch.testing.assert_close(model(batch), expected)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 0.2])
+def test_pretrained_neumf_is_the_weighted_mean_of_both_logits(
+    build: Callable[..., Recommender], schema: Schema, batch: Batch, tmp_path: Path, alpha: float
+) -> None:
+    parts = {"gmf": build("gmf"), "mlp": build("mlp")}
+    for name, part in parts.items():
+        (tmp_path / name).mkdir()
+        save_file(part.state_dict(), tmp_path / name / "weights.safetensors")
+    start = Pretrained(tmp_path / "gmf", tmp_path / "mlp", alpha)
+    joined = NeuMF(schema, pretrained=start)
+    expected = alpha * parts["gmf"](batch) + (1 - alpha) * parts["mlp"](batch)
+    torch.testing.assert_close(joined(batch), expected)
+    h = torch.cat([alpha * parts["gmf"].output.weight, (1 - alpha) * parts["mlp"].output.weight], 1)
+    assert torch.equal(joined.output.weight, h)
+
+
+def test_pretraining_refuses_what_it_cannot_join(
+    build: Callable[..., Recommender], schema: Schema, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"model\.pretrained\.mlp is not given"):
+        Pretrained(gmf=tmp_path)
+    with pytest.raises(ValueError, match=r"holds no weights\.safetensors"):
+        NeuMF(schema, pretrained=Pretrained(tmp_path, tmp_path))
+    save_file(build("mlp").state_dict(), tmp_path / "weights.safetensors")
+    with pytest.raises(ValueError, match=r"weights of another model than this GMF"):
+        NeuMF(schema, pretrained=Pretrained(tmp_path, tmp_path))
+    (tmp_path / "weights.safetensors").write_bytes(b"\0" * 20)
+    with pytest.raises(ValueError, match=r"weights\.safetensors is damaged"):
+        NeuMF(schema, pretrained=Pretrained(tmp_path, tmp_path))
+
+
+def test_a_model_of_users_and_items_says_what_it_needs() -> None:
+    with pytest.raises(ValueError, match=r"GMF needs a user and an item column"):
+        GMF(Schema(("I1",), (Field("C1", 3),)))
