@@ -1,0 +1,299 @@
+"""What the stages hand to each other: frozen dataclasses, each one file of a run directory.
+
+Tensors lie in safetensors, tables in parquet or CSV, facts in JSON. Nothing here depends on the
+time of day or on where the directory lies, so equal runs give equal files.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+
+class Artifact(ABC):
+    """Something that a stage makes once and others read."""
+
+    @abstractmethod
+    def save(self, path: Path) -> None:
+        """Write everything to one file."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote; ValueError if the file is damaged."""
+
+
+@dataclass(frozen=True)
+class Weights(Artifact):
+    """The parameters and buffers of a model, by name."""
+
+    tensors: dict[str, Tensor]
+
+    def save(self, path: Path) -> None:
+        """Write the tensors in safetensors format."""
+        save_file({name: tensor.contiguous() for name, tensor in self.tensors.items()}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the tensors to the CPU."""
+        return cls(_tensors(path)[0])
+
+    @property
+    def bytes(self) -> int:
+        """The size of all tensors."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+
+@dataclass(frozen=True)
+class Candidates(Artifact):
+    """The ranking lists of the evaluation splits: joint rows (N, F) and query (N,) a split."""
+
+    ids: dict[str, Tensor]
+    query: dict[str, Tensor]
+
+    def save(self, path: Path) -> None:
+        """Write the tensors in safetensors format."""
+        tensors = {f"{split}.ids": ids for split, ids in self.ids.items()}
+        tensors |= {f"{split}.query": query for split, query in self.query.items()}
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the tensors to the CPU."""
+        parts: dict[str, dict[str, Tensor]] = {"ids": {}, "query": {}}
+        for name, tensor in _tensors(path)[0].items():
+            split, kind = name.rsplit(".", 1)
+            parts[kind][split] = tensor
+        return cls(parts["ids"], parts["query"])
+
+
+@dataclass(frozen=True)
+class Attributions(Artifact):
+    """How much each of P players moved each of N logits away from the baseline's."""
+
+    players: tuple[str, ...]
+    values: Tensor
+    """(N, P)"""
+    logits: Tensor
+    """(N,)"""
+    baseline_logits: Tensor
+    """(N,)"""
+    rows: Tensor
+    """(N,) the explained rows of the split"""
+    facts: dict[str, str]
+    """method, baseline, split and task"""
+
+    @property
+    def delta(self) -> Tensor:
+        """(N,): what the players' parts miss of the logit difference; 0 is complete."""
+        return self.values.sum(1) - (self.logits - self.baseline_logits)
+
+    @property
+    def relative_delta(self) -> float:
+        """The mean size of `delta` over the mean size of the logit difference."""
+        scale = (self.logits - self.baseline_logits).abs().mean()
+        return (self.delta.abs().mean() / scale.clamp_min(torch.finfo(scale.dtype).tiny)).item()
+
+    def importance(self) -> pd.Series:
+        """The mean of |attribution| a player, largest first. Signs never cancel."""
+        mean = pd.Series(self.values.abs().mean(0).tolist(), index=list(self.players))
+        return mean.sort_values(ascending=False, kind="stable")
+
+    def save(self, path: Path) -> None:
+        """Write tensors, and names and facts as metadata, in safetensors format."""
+        tensors = {
+            "values": self.values,
+            "logits": self.logits,
+            "baseline_logits": self.baseline_logits,
+            "rows": self.rows,
+        }
+        metadata = {"about": json.dumps({"players": self.players, "facts": self.facts})}
+        save_file({n: t.contiguous() for n, t in tensors.items()}, path, metadata)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the tensors to the CPU."""
+        tensors, metadata = _tensors(path)
+        about = json.loads(metadata["about"])
+        return cls(tuple(about["players"]), facts=about["facts"], **tensors)
+
+
+@dataclass(frozen=True)
+class Table(Artifact):
+    """A table; parquet, or CSV where the path says so.
+
+    History: one row an epoch. Neuron scores: one row a unit, with the columns layer, position
+    (in the layer as it is), unit (in the layer as it was built), name, and statistics of the
+    unit's conductance over the explained rows: mean_abs, max_abs, mean, cancellation, zero_share.
+    """
+
+    frame: pd.DataFrame
+
+    def save(self, path: Path) -> None:
+        """Write the table without its index."""
+        if _is_csv(path):
+            self.frame.to_csv(path, index=False)
+        else:
+            self.frame.to_parquet(path, index=False)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the table."""
+        return cls(pd.read_csv(path) if _is_csv(path) else pd.read_parquet(path))
+
+
+@dataclass(frozen=True)
+class LayerCut:
+    """What a plan does to one layer; units are numbered as the layer was built."""
+
+    built: int
+    """units that the layer was built with"""
+    kept: list[int]
+    dropped: dict[str, list[int]]
+    """by level of proof: data or sample"""
+    constants: dict[int, float]
+    """what each dropped unit emitted"""
+    proposed: int
+    """units of zero conductance on the sample"""
+    refuted: int
+    """of those, the ones kept, as they are not constant on the data"""
+    tied: int
+    """constant units kept, as a reader multiplies them by something that varies"""
+
+
+@dataclass(frozen=True)
+class PrunePlan(Artifact):
+    """Which units go and what constants they leave, a layer, and how they were found."""
+
+    level: str
+    passes: int
+    """passes over the data until nothing more became constant"""
+    layers: dict[str, LayerCut]
+
+    @property
+    def dropped(self) -> int:
+        """The number of units that go."""
+        return sum(len(cut.constants) for cut in self.layers.values())
+
+    def save(self, path: Path) -> None:
+        """Write JSON."""
+        _write_json(path, asdict(self))
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read JSON."""
+        facts = _read_json(path)
+        cuts = {
+            name: LayerCut(
+                **(cut | {"constants": {int(u): c for u, c in cut["constants"].items()}})
+            )
+            for name, cut in facts["layers"].items()
+        }
+        return cls(facts["level"], facts["passes"], cuts)
+
+
+@dataclass(frozen=True)
+class Certificate(Artifact):
+    """What a comparison of the large and the small model on all rows found."""
+
+    level: str
+    exact: bool
+    """whether the level promises equality, and the comparison kept the promise"""
+    rows: dict[str, int]
+    """rows compared, a split"""
+    max_abs_logit_difference: float
+    """in float64"""
+    p999_abs_logit_difference: float
+    """the 99.9th percentile, in float64"""
+    rows_changed: int
+    """rows whose logit moved by more than `tolerance`"""
+    tolerance: float
+    weights: str
+    """sha256 of the large model's file"""
+    pruned: str
+    """sha256 of the small model's tensors, in the order of their names"""
+
+    def save(self, path: Path) -> None:
+        """Write JSON."""
+        _write_json(path, asdict(self))
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read JSON."""
+        return cls(**_read_json(path))
+
+
+@dataclass(frozen=True)
+class Metrics(Artifact):
+    """Named numbers, flat: `test/auroc`, `pruned/test/auroc`, `parameters`."""
+
+    values: dict[str, float]
+
+    def save(self, path: Path) -> None:
+        """Write JSON, sorted by name."""
+        _write_json(path, dict(sorted(self.values.items())))
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read JSON."""
+        return cls(_read_json(path))
+
+
+@dataclass(frozen=True)
+class Picture(Artifact):
+    """A figure as PNG."""
+
+    png: bytes
+
+    def save(self, path: Path) -> None:
+        """Write the bytes."""
+        path.write_bytes(self.png)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the bytes."""
+        return cls(path.read_bytes())
+
+
+def _tensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = file.keys()
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it to have it made again") from None
+
+
+def _is_csv(path: Path) -> bool:
+    return ".csv" in path.suffixes
+
+
+def _write_json(path: Path, value: Any) -> None:
+    # A number that is not finite has no JSON; null says "no value" to every reader.
+    text = json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, float) and not -float("inf") < value < float("inf"):
+        return None
+    return value
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it to have it made again") from None

@@ -1,0 +1,1 @@
+"""Attribution of a recommender's logits to inputs and neurons."""

@@ -1,0 +1,49 @@
+"""Statistics of units over rows, gathered chunk by chunk so that memory does not grow with them."""
+
+from __future__ import annotations
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+
+class Spread:
+    """Running statistics of (B, U) values: what a ranking of the U units may rest on.
+
+    Signed values of different rows cancel, so units are ranked by the mean of |·|, and the signed
+    mean and the cancellation stand beside it.
+    """
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._sum: Tensor | None = None
+
+    def add(self, values: Tensor) -> None:
+        """Take in the values (B, U) of more rows."""
+        values = values.double()
+        size = values.abs()
+        sums = torch.stack([size.sum(0), values.sum(0), (values == 0).sum(0).double()])
+        largest = size.amax(0)
+        if self._sum is None:
+            self._sum, self._largest = sums, largest
+        else:
+            self._sum += sums
+            self._largest = torch.maximum(self._largest, largest)
+        self.rows += values.shape[0]
+
+    def frame(self) -> pd.DataFrame:
+        """One row a unit: mean_abs, max_abs, mean, cancellation, zero_share.
+
+        cancellation is 1 − |Σ v| / Σ |v|: 0 where all signs agree, 1 where they cancel out.
+        """
+        assert self._sum is not None, "no rows were added"
+        size, signed, zeros = self._sum.cpu()
+        kept = torch.where(size > 0, signed.abs() / size.clamp_min(1e-300), 1.0)
+        columns = {
+            "mean_abs": size / self.rows,
+            "max_abs": self._largest.cpu(),
+            "mean": signed / self.rows,
+            "cancellation": 1 - kept,
+            "zero_share": zeros / self.rows,
+        }
+        return pd.DataFrame({name: column.numpy() for name, column in columns.items()})

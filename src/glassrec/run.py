@@ -1,0 +1,282 @@
+"""A run is a directory: each artifact is made once, atomically, and known by its hash.
+
+Resuming is running again: only what is missing, or was made from something else, is made.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import yaml
+
+from glassrec import __version__
+
+if TYPE_CHECKING:  # the command line reads this module, and must not wait for torch
+    from glassrec.artifacts import Artifact
+
+A = TypeVar("A", bound="Artifact")
+
+EXPERIMENT = ("seed", "data", "model", "optimizer", "trainer")
+"""What makes a trained model what it is; a directory holds one experiment."""
+
+WHERE = ("accelerator", "devices", "strategy")
+"""Trainer settings that say where to compute, not what."""
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its place, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+        _sync_directory(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_directory(path: Path) -> None:
+    """Make a rename survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def key_of(value: Any) -> str:
+    """The sha256 of a plain value; the same on every machine."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@dataclass
+class Run:
+    """One directory, its artifacts and their record.
+
+    Args:
+        dir: the directory; made if missing.
+        config: the checked configuration, as plain values.
+        command: the words of the command line, for the provenance.
+
+    Raises:
+        ValueError: the directory holds another experiment, or another process works in it.
+    """
+
+    dir: Path
+    config: Mapping[str, Any]
+    command: Sequence[str] = ()
+    made: list[str] = field(default_factory=list, init=False)
+    """The names of the artifacts made since the run was opened."""
+
+    def __post_init__(self) -> None:
+        self.dir = Path(self.dir)
+        self.dir.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.dir / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another process is working in {self.dir}; wait for it") from None
+        self._refuse_another_experiment()
+        plain = {name: node for name, node in self.config.items() if name != "run"}
+        self.write("config.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+
+    def once(
+        self,
+        name: str,
+        kind: type[A],
+        made_from: Mapping[str, Any],
+        inputs: Sequence[str],
+        make: Callable[[], A],
+    ) -> A:
+        """The artifact saved as `name`, or the one that `make` makes, saved.
+
+        Args:
+            name: the file, relative to the directory.
+            kind: the artifact's class.
+            made_from: plain values whose change makes the saved file stale.
+            inputs: the names of the artifacts, already there, that it is made of.
+            make: called only if the file is missing or stale.
+
+        Raises:
+            ValueError: the saved file is not the one that was written.
+        """
+        path = self.dir / name
+        hashes = {name: self.sha256_of(name) for name in inputs}
+        key = key_of({"from": made_from, "inputs": hashes, "glassrec": __version__})
+        known = self._record().get(name)
+        if known is not None and known["key"] == key and path.is_file():
+            self._refuse_changed(path, known["sha256"])
+            return kind.load(path)
+        artifact = make()
+        self._forget_descendants(name)
+        with replacing(path) as temporary:
+            artifact.save(temporary)
+        entry = {"key": key, "sha256": sha256(path), "inputs": list(inputs)}
+        self._write_record(self._record() | {name: entry})
+        self.made.append(name)
+        return artifact
+
+    def sha256_of(self, name: str) -> str:
+        """The recorded hash of an artifact that is there."""
+        return self._record()[name]["sha256"]
+
+    def write(self, name: str, text: str) -> None:
+        """Write a text file, whole or not at all; an equal one is left alone."""
+        path = self.dir / name
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            return
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    def describe(self, data: Mapping[str, str]) -> None:
+        """Write where the run comes from: versions, seed, git commit, command, data hashes."""
+        packages = ("torch", "lightning", "captum", "torchmetrics", "hydra-core", "pandas")
+        facts = {
+            "glassrec": __version__,
+            "python": platform.python_version(),
+            **{package: version(package) for package in packages},
+            "git_commit": _git_commit(),
+            "seed": self.config["seed"],
+            # The directory is left out: it is where this file lies, and may be moved.
+            "command": [word for word in self.command if not word.startswith("run.dir=")],
+            "data": dict(data),
+        }
+        self.write("provenance.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+
+    @contextmanager
+    def working_on(self, stage: str) -> Iterator[None]:
+        """Say for others, in `status.json`, how far the run is and how it ended."""
+        self._status("running", stage)
+        try:
+            yield
+        except BaseException as error:
+            state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            self._status(state, stage, str(error))
+            raise
+        self._status("finished", stage)
+
+    def _status(self, state: str, stage: str, problem: str = "") -> None:
+        facts = {"state": state, "stage": stage} | ({"problem": problem} if problem else {})
+        self.write("status.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+
+    def _forget_descendants(self, name: str) -> None:
+        """Delete what was made of an artifact that is about to change: it would tell old news."""
+        record = self._record()
+        stale = [other for other, entry in record.items() if name in entry["inputs"]]
+        for other in stale:
+            self._forget_descendants(other)
+            (self.dir / other).unlink(missing_ok=True)
+        if stale:
+            left = self._record()
+            self._write_record({k: entry for k, entry in left.items() if k not in stale})
+
+    def _record(self) -> dict[str, dict[str, Any]]:
+        path = self.dir / "record.json"
+        if not path.is_file():
+            return {}
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            raise ValueError(
+                f"{path} is damaged; delete it to have everything made again"
+            ) from None
+
+    def _write_record(self, record: Mapping[str, Mapping[str, Any]]) -> None:
+        self.write("record.json", json.dumps(dict(sorted(record.items())), indent=1) + "\n")
+
+    def _refuse_changed(self, path: Path, expected: str) -> None:
+        found = sha256(path)
+        if found != expected:
+            raise ValueError(
+                f"{path} has changed since it was written: its sha256 is {found[:12]}…, recorded "
+                f"{expected[:12]}…; restore it, or delete it to have it made again"
+            )
+
+    def _refuse_another_experiment(self) -> None:
+        path = self.dir / "config.yaml"
+        if not path.is_file():
+            return
+        saved = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        there, here = flat(experiment(saved)), flat(experiment(self.config))
+        differing = [name for name in here | there if there.get(name) != here.get(name)]
+        if differing:
+            name = differing[0]
+            more = f", and {len(differing) - 1} more settings" if len(differing) > 1 else ""
+            raise ValueError(
+                f"{self.dir} holds another experiment: {name} is {there.get(name)} there and "
+                f"{here.get(name)} here{more}; name another run.dir"
+            )
+
+
+def experiment(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that makes the trained model what it is.
+
+    Where a path leads is left out: the data is known by the hashes of its files.
+    """
+    part = {name: _without_paths(config[name]) for name in EXPERIMENT if name in config}
+    trainer = part.get("trainer", {})
+    return part | {"trainer": {k: v for k, v in trainer.items() if k not in WHERE}}
+
+
+def _without_paths(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {k: _without_paths(v) for k, v in node.items() if not is_path(v)}
+    return node
+
+
+def is_path(value: Any) -> bool:
+    """Whether a setting is a path: the check of a configuration makes every path absolute."""
+    return isinstance(value, str) and Path(value).is_absolute()
+
+
+def flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings under dotted names."""
+    if not isinstance(node, Mapping):
+        return {prefix: node}
+    pairs = [flat(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in node.items()]
+    return {name: value for part in pairs for name, value in part.items()}
+
+
+def _git_commit() -> str | None:
+    """The commit of the code that runs, `+changes` if files differ; None outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40"]
+    try:
+        found = subprocess.run(
+            [*command, "--dirty=+changes", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return None
+    return found.stdout.strip() or None

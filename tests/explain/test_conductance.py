@@ -1,0 +1,137 @@
+"""Conductance and integrated gradients against Captum and against closed forms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from captum.attr import IntegratedGradients, LayerConductance
+
+from glassrec.data.batch import Batch
+from glassrec.explain.attribution import integrated_gradients
+from glassrec.explain.conductance import conductance
+from glassrec.explain.gates import baseline, gates
+from glassrec.models.base import Inputs, Recommender
+from glassrec.models.gmf import GMF
+
+
+@pytest.fixture
+def row(model: Recommender, batch: Batch) -> tuple[Inputs, Inputs]:
+    """The model's inputs for some rows, and a baseline row."""
+    inputs = Inputs(*(part.detach() for part in model.embed(batch)))
+    return inputs, baseline(model, "mean", inputs)
+
+
+def _forward(model: Recommender) -> Callable[..., torch.Tensor]:
+    return lambda dense, fields, history: model.score(Inputs(dense, fields, history))[:, 0]
+
+
+@pytest.mark.parametrize("steps", [1, 10, 50])
+def test_captum_mode_equals_captum_bit_for_bit(
+    model: Recommender, row: tuple[Inputs, Inputs], steps: int
+) -> None:
+    inputs, base = row
+    spread = Inputs(*(part.expand_as(x).contiguous() for part, x in zip(base, inputs, strict=True)))
+    ours = conductance(model, inputs, base, steps=steps, rule="captum").layers
+    assert ours.keys() == model.layers.keys()
+    for name, layer in model.layers.items():
+        theirs = LayerConductance(_read_by(model), layer).attribute(
+            _read(model, inputs), _read(model, spread), n_steps=steps,
+            additional_forward_args=_unread(model, inputs),
+        )  # fmt: skip
+        assert torch.equal(ours[name], theirs), name
+        assert theirs.abs().sum() > 0
+
+
+def _reads_dense(model: Recommender) -> bool:
+    return bool(model.schema.dense)
+
+
+def _read(model: Recommender, inputs: Inputs) -> tuple[torch.Tensor, ...]:
+    """Captum needs a gradient of everything that it varies."""
+    return (inputs.dense, inputs.fields) if _reads_dense(model) else (inputs.fields,)
+
+
+def _unread(model: Recommender, inputs: Inputs) -> tuple[torch.Tensor, ...]:
+    return (inputs.history,) if _reads_dense(model) else (inputs.dense, inputs.history)
+
+
+def _read_by(model: Recommender) -> Callable[..., torch.Tensor]:
+    if _reads_dense(model):
+        return _forward(model)
+    return lambda fields, dense, history: _forward(model)(dense, fields, history)
+
+
+def test_integrated_gradients_over_gates_equal_captums_over_embeddings(
+    model: Recommender, row: tuple[Inputs, Inputs]
+) -> None:
+    model.double()
+    inputs, base = (Inputs(*(part.double() for part in x)) for x in row)
+    view = gates(model.schema, model.width, "fields", model.device)
+    ours, delta = integrated_gradients(model, view, inputs, base, steps=20)
+    spread = Inputs(*(part.expand_as(x) for part, x in zip(base, inputs, strict=True)))
+    theirs, their_delta = IntegratedGradients(_read_by(model)).attribute(
+        _read(model, inputs), _read(model, spread), n_steps=20, return_convergence_delta=True,
+        additional_forward_args=_unread(model, inputs),
+    )  # fmt: skip
+    *dense, fields = theirs
+    expected = torch.cat([*dense, fields.sum(2)], 1)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(delta, their_delta, rtol=0, atol=1e-6)
+
+
+def test_parts_add_up_to_the_logit_difference(
+    model: Recommender, row: tuple[Inputs, Inputs]
+) -> None:
+    inputs, base = row
+    found = conductance(model.double(), *(_double(x) for x in (inputs, base)), steps=2000)
+    with torch.no_grad():
+        difference = model.score(_double(inputs)) - model.score(_double(base))
+    along = torch.cat([part.flatten(1) for part in found.inputs], 1).sum(1)
+    torch.testing.assert_close(along, difference[:, 0], rtol=1e-3, atol=1e-3)
+
+
+def _double(inputs: Inputs) -> Inputs:
+    return Inputs(*(part.double() for part in inputs))
+
+
+def test_the_last_layers_add_up_as_they_are_a_cut(
+    build: Callable[..., Recommender], batch: Batch
+) -> None:
+    for name, cut in {
+        "gmf": ["product"], "mlp": ["tower.2"], "neumf": ["product", "tower.2"], "dlrm": ["top.1"],
+    }.items():  # fmt: skip
+        model = build(name).double()
+        inputs = _double(Inputs(*(part.detach() for part in model.embed(batch))))
+        base = baseline(model, "zero", inputs)
+        found = conductance(model, inputs, base, steps=10).layers
+        with torch.no_grad():
+            difference = (model.score(inputs) - model.score(base))[:, 0]
+        # The logit is linear in these layers, so each step is exact, however few there are.
+        total = torch.stack([found[layer].sum(1) for layer in cut]).sum(0)
+        torch.testing.assert_close(total, difference, rtol=0, atol=1e-9)
+
+
+def test_gmf_has_a_closed_form(build: Callable[..., GMF], batch: Batch) -> None:
+    model = build("gmf").double()
+    inputs = _double(Inputs(*(part.detach() for part in model.embed(batch))))
+    found = conductance(model, inputs, baseline(model, "zero", inputs), steps=3)
+    p, q = inputs.fields.unbind(1)
+    expected = model.output.weight * p * q
+    torch.testing.assert_close(found.layers["product"], expected.detach())
+    # A product of two things that grow together is shared in halves.
+    torch.testing.assert_close(found.inputs.fields[:, 0], expected.detach() / 2)
+
+
+def test_the_trapezoid_halves_the_error(build: Callable[..., Recommender], batch: Batch) -> None:
+    model = build("dlrm").double()
+    inputs = _double(Inputs(*(part.detach() for part in model.embed(batch))))
+    base = baseline(model, "mean", inputs)
+    exact = conductance(model, inputs, base, steps=1500).layers["interaction"]
+
+    def error(rule: str) -> float:
+        found = conductance(model, inputs, base, steps=20, rule=rule).layers["interaction"]
+        return (found - exact).abs().mean().item()
+
+    assert error("trapezoid") < 0.7 * error("captum")

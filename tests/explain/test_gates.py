@@ -1,0 +1,62 @@
+"""Gates against slow loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from glassrec.data.batch import Batch
+from glassrec.data.schema import Schema
+from glassrec.explain.gates import baseline, gates
+from glassrec.models.base import Inputs, Recommender
+
+
+@pytest.mark.parametrize("granularity", ["fields", "dimensions", "dense"])
+def test_gates_move_what_a_player_owns(schema: Schema, granularity: str) -> None:
+    width, rows = 2, 3
+    inputs = Inputs(torch.randn(rows, 3), torch.randn(rows, 4, width), torch.empty(rows, 0, width))
+    base = Inputs(torch.randn(1, 3), torch.randn(1, 4, width), torch.empty(1, 0, width))
+    view = gates(schema, width, granularity, torch.device("cpu"))
+    on = torch.rand(rows, len(view.players))
+    found = view.apply(on, inputs, base)
+    for row in range(rows):
+        for d, name in enumerate(schema.dense):
+            g = on[row, view.players.index(name)]
+            expected = base.dense[0, d] + g * (inputs.dense[row, d] - base.dense[0, d])
+            assert found.dense[row, d] == pytest.approx(expected.item(), abs=1e-6)
+        for f, name in enumerate(schema.field_names):
+            for k in range(width):
+                player = f"{name}[{k}]" if granularity == "dimensions" else name
+                g = on[row, view.players.index(player)] if player in view.players else 1.0
+                start, end = base.fields[0, f, k], inputs.fields[row, f, k]
+                expected = start + g * (end - start)
+                assert found.fields[row, f, k] == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_sums_over_players(schema: Schema) -> None:
+    parts = Inputs(torch.randn(2, 3), torch.randn(2, 4, 5), torch.empty(2, 0, 5))
+    view = gates(schema, 5, "fields", torch.device("cpu"))
+    expected = torch.cat([parts.dense, parts.fields.sum(2)], 1)
+    torch.testing.assert_close(view.sum_over_players(parts), expected)
+    only_dense = gates(schema, 5, "dense", torch.device("cpu"))
+    torch.testing.assert_close(only_dense.sum_over_players(parts), parts.dense)
+
+
+def test_baselines(build: Callable[..., Recommender], schema: Schema, batch: Batch) -> None:
+    model = build("dlrm", embedding=2)
+    inputs = model.embed(batch)
+    assert not any(part.any() for part in baseline(model, "zero", inputs))
+    mean = baseline(model, "mean", inputs)
+    torch.testing.assert_close(mean.fields[0, 1], inputs.fields[:, 1].mean(0))
+    unseen = baseline(model, "unseen", inputs)
+    assert torch.equal(unseen.fields[0], model.table.weight[[0, 4, 11, 16]])
+
+
+def test_a_model_without_dense_columns_has_no_dense_players(
+    build: Callable[..., Recommender],
+) -> None:
+    model = build("gmf")
+    with pytest.raises(ValueError, match=r"explain\.players=dense"):
+        gates(model.schema, model.width, "dense", model.device)
