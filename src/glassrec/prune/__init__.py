@@ -1,0 +1,1 @@
+"""Removing the neurons that do nothing, with a proof."""

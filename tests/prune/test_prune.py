@@ -1,0 +1,303 @@
+"""Pruning of planted neurons: what goes, what stays, and what the proof says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+
+import pandas as pd
+import pytest
+import torch
+
+from glassrec.artifacts import PrunePlan, Table
+from glassrec.data.dataset import Dataset
+from glassrec.explain.stage import Explain
+from glassrec.models.base import Recommender
+from glassrec.models.layers import Hidden
+from glassrec.prune.certificate import certify
+from glassrec.prune.stage import Prune
+from glassrec.prune.surgery import cut
+
+EXPLAIN = Explain(rows=25, steps=8)
+LAYER = {"mlp": "tower.1", "neumf": "tower.0", "dlrm": "top.0"}
+
+
+def _kill(layer: Hidden, unit: int) -> None:
+    """Never above zero."""
+    with torch.no_grad():
+        layer.affine.weight[unit] = 0
+        layer.affine.bias[unit] = -1
+
+
+def _freeze(layer: Hidden, unit: int, at: float) -> None:
+    """Always the same."""
+    with torch.no_grad():
+        layer.affine.weight[unit] = 0
+        layer.affine.bias[unit] = at
+
+
+def _wake(model: Recommender) -> None:
+    """Let every unit of every hidden layer fire on some rows: none is constant by chance."""
+    with torch.no_grad():
+        for layer in model.layers.values():
+            if isinstance(layer, Hidden):
+                layer.affine.weight.abs_()
+                layer.affine.bias.fill_(0.3)
+        model.table.weight.abs_()
+
+
+def _planted(build: Callable[..., Recommender], name: str) -> tuple[Recommender, Hidden]:
+    settings = {"bottom": [6], "top": [8, 5], "embedding": 4} if name == "dlrm" else {"factors": 2}
+    model = build(name, **settings)
+    _wake(model)
+    layer = model.layers[LAYER[name]]
+    assert isinstance(layer, Hidden)
+    _kill(layer, 0)
+    _freeze(layer, 2, 1.7)
+    _freeze(layer, 3, 0.1)
+    return model, layer
+
+
+def _plan(model: Recommender, dataset: Dataset, level: str = "data") -> PrunePlan:
+    prune = Prune(level=level, chunk=7)
+    return prune.plan(model, EXPLAIN.neurons(model, dataset, 0), dataset)
+
+
+def _difference(model: Recommender, small: Recommender, dataset: Dataset) -> float:
+    """The largest |Δlogit| in float64 over every row of every split."""
+    large, small = deepcopy(model).double(), deepcopy(small).double()
+    largest = 0.0
+    for split in dataset.splits.values():
+        batch = split.batch._replace(dense=split.batch.dense.double())
+        largest = max(largest, (large(batch) - small(batch)).abs().max().item())
+    return largest
+
+
+@pytest.mark.parametrize("name", sorted(LAYER))
+def test_data_level_removes_exactly_the_dead_and_the_constant(
+    build: Callable[..., Recommender], dataset: Dataset, name: str
+) -> None:
+    model, layer = _planted(build, name)
+    found = _plan(model, dataset)
+    gone = {layer: sorted(c.constants) for layer, c in found.layers.items() if c.constants}
+    assert gone == {LAYER[name]: [0, 2, 3]}
+    assert found.layers[LAYER[name]].constants == pytest.approx({0: 0, 2: 1.7, 3: 0.1})
+    small = cut(model, found)
+    assert len(small.layers[LAYER[name]].units) == layer.size - 3
+    assert small.parameter_count < model.parameter_count
+    assert _difference(model, small, dataset) <= 1e-9
+
+
+@pytest.mark.parametrize("name", sorted(LAYER))
+def test_blind_zeroing_of_the_constant_ones_is_wrong(
+    build: Callable[..., Recommender], dataset: Dataset, name: str
+) -> None:
+    model, layer = _planted(build, name)
+    blind = deepcopy(model)
+    for unit in (2, 3):
+        _freeze(blind.layers[LAYER[name]], unit, 0.0)
+    assert _difference(model, blind, dataset) > 1e-3
+    unfolded = deepcopy(model)
+    kept = torch.tensor([u for u in range(layer.size) if u not in (2, 3)])
+    unfolded.layers[LAYER[name]].keep(kept, torch.zeros(layer.size))
+    assert _difference(model, unfolded, dataset) > 1e-3
+
+
+def test_folding_makes_more_units_constant(
+    build: Callable[..., Recommender], dataset: Dataset
+) -> None:
+    """All that feeds tower.1[1] is constant; rounding hides that until it is folded."""
+    model = build("mlp", factors=2)
+    _wake(model)
+    first, second = model.layers["tower.0"], model.layers["tower.1"]
+    for unit in (0, 1, 2):
+        _freeze(first, unit, 0.1 * (unit + 1))
+    with torch.no_grad():
+        second.affine.weight[1, 3:] = 0
+    model.requires_grad_(False)
+    found = _plan(model, dataset)
+    assert sorted(found.layers["tower.0"].constants) == [0, 1, 2]
+    expected = float(second.affine.weight[1, :3].double() @ torch.tensor([0.1, 0.2, 0.3]).double())
+    assert found.layers["tower.1"].constants == pytest.approx(
+        {1: expected + second.affine.bias[1].item()}, rel=1e-6
+    )
+    assert found.passes >= 2
+    assert _difference(model, cut(model, found), dataset) <= 1e-9
+
+
+def test_pairs_of_constant_vectors_go(build: Callable[..., Recommender], dataset: Dataset) -> None:
+    model = build("dlrm", embedding=4, bottom=[6], top=[8])
+    _wake(model)
+    with torch.no_grad():
+        model.table.weight[:4] = model.table.weight[0]  # C1: every id has one vector
+        model.table.weight[11:16] = model.table.weight[11]  # C2
+    found = _plan(model, dataset)
+    names = model.interaction.unit_names("interaction")
+    assert [names[unit] for unit in found.layers["interaction"].constants] == ["C1×C2"]
+    assert found.dropped == 1
+    assert _difference(model, cut(model, found), dataset) <= 1e-9
+
+
+def test_a_constant_dense_unit_stays_unless_it_is_zero(
+    build: Callable[..., Recommender], dataset: Dataset
+) -> None:
+    """A constant times the vectors of the fields varies: nothing can fold it."""
+    model = build("dlrm", embedding=4, bottom=[6], top=[8])
+    _wake(model)
+    _freeze(model.bottom.last, 1, 0.5)
+    _kill(model.bottom.last, 3)
+    found = _plan(model, dataset)
+    assert {name: [*c.constants] for name, c in found.layers.items() if c.constants} == {
+        "bottom.1": [3]
+    }
+    assert found.layers["bottom.1"].tied == 1
+    assert _difference(model, cut(model, found), dataset) <= 1e-9
+
+
+def test_a_unit_that_fires_only_at_the_baseline_goes_though_it_has_conductance(
+    build: Callable[..., Recommender], dataset: Dataset
+) -> None:
+    model = build("mlp", factors=2)
+    _wake(model)
+    layer = model.layers["tower.0"]
+    with torch.no_grad():
+        layer.affine.weight[1] = -1  # all embeddings are above zero
+        layer.affine.bias[1] = 0.05
+        model.table.weight.add_(0.1)
+    explain = Explain(rows=25, steps=8, baseline="zero")
+    scores = explain.neurons(model, dataset, 0)
+    score = scores.frame.query("layer == 'tower.0' and unit == 1")
+    assert score["mean_abs"].item() > 0
+    found = Prune().plan(model, scores, dataset)
+    assert found.layers["tower.0"].constants == {1: 0}
+    assert found.layers["tower.0"].proposed == 0
+
+
+def test_a_unit_that_the_sample_never_woke_is_refuted_by_the_data(
+    build: Callable[..., Recommender], dataset: Dataset
+) -> None:
+    """Only one user wakes it, and the explained rows do not hold that user."""
+    model = build("mlp", factors=2)
+    _wake(model)
+    layer = model.layers["tower.0"]
+    seen = dataset.validation.batch.ids
+    seen[seen[:, 1] == 4 + 6, 1] = 4
+    with torch.no_grad():
+        model.table.weight[:, 0] = 0.1
+        model.table.weight[6, 0] = 5
+        layer.affine.weight[3] = 0
+        layer.affine.weight[3, 0] = 1
+        layer.affine.bias[3] = -1
+    by_sample = _plan(model, dataset, level="sample")
+    assert by_sample.layers["tower.0"].constants.keys() == {3}
+    by_data = _plan(model, dataset)
+    assert by_data.dropped == 0
+    assert by_data.layers["tower.0"].proposed == by_data.layers["tower.0"].refuted == 1
+    prune = Prune(level="sample")
+    wrong = prune.certify(model, prune.cut(model, by_sample), by_sample, dataset, "")
+    assert not wrong.exact
+    assert wrong.max_abs_logit_difference > 0.1
+
+
+def test_the_certificate_counts_what_a_wrong_cut_changed(
+    build: Callable[..., Recommender], dataset: Dataset
+) -> None:
+    model, layer = _planted(build, "mlp")
+    frame = EXPLAIN.neurons(model, dataset, 0).frame
+    alive = frame.query("layer == 'tower.1'").nlargest(1, "mean_abs")["unit"].item()
+    # As if the sample had missed it:
+    frame.loc[(frame["layer"] == "tower.1") & (frame["unit"] == alive), ["mean_abs", "max_abs"]] = 0
+    by_sample = Prune(level="sample").plan(model, Table(frame), dataset)
+    assert alive in by_sample.layers["tower.1"].constants
+    by_data = Prune(level="data").plan(model, Table(frame), dataset)
+    assert alive not in by_data.layers["tower.1"].constants
+    assert by_data.layers["tower.1"].refuted == 1
+    prune = Prune(level="sample")
+    certificate = prune.certify(model, prune.cut(model, by_sample), by_sample, dataset, "")
+    assert not certificate.exact
+    assert certificate.rows == {"train": 60, "val": 30, "test": 20}
+    found = _difference(model, cut(model, by_sample), dataset)
+    assert certificate.max_abs_logit_difference == pytest.approx(found, rel=1e-9)
+    assert certificate.rows_changed > 100
+    assert certificate.p999_abs_logit_difference <= certificate.max_abs_logit_difference
+
+
+def test_sample_level_folds_the_mean(build: Callable[..., Recommender], dataset: Dataset) -> None:
+    model, _ = _planted(build, "mlp")
+    found = _plan(model, dataset, level="sample")
+    assert found.layers["tower.1"].constants == pytest.approx({0: 0, 2: 1.7, 3: 0.1})
+    assert found.layers["tower.1"].dropped == {"sample": [0, 2, 3]}
+    assert _difference(model, cut(model, found), dataset) <= 1e-9
+
+
+def test_an_exact_level_that_breaks_its_promise_is_an_error(
+    build: Callable[..., Recommender], dataset: Dataset
+) -> None:
+    model = build("mlp").double()
+    other = deepcopy(model)
+    with torch.no_grad():
+        other.output.bias += 1e-8
+    rows = {name: split.batch.chunks(50) for name, split in dataset.splits.items()}
+    with pytest.raises(RuntimeError, match=r"promises equal logits.*1e-08"):
+        certify(model, other, "data", rows, weights="")
+
+
+def test_the_stored_weights_hold_the_certified_numbers(
+    build: Callable[..., Recommender], dataset: Dataset
+) -> None:
+    """A folded constant is no float32; the file keeps it in float64, and only that."""
+    model, _ = _planted(build, "mlp")
+    found = _plan(model, dataset)
+    pruned = Prune().cut(model, found)
+    doubles = [n for n, t in pruned.tensors.items() if t.dtype == torch.float64]
+    assert doubles == ["tower.2.affine.bias"]
+    fresh = build("mlp", factors=2).double()
+    fresh.load(pruned.tensors, "FILE")
+    assert _difference(model, fresh, dataset) <= 1e-9
+
+
+def test_a_layer_keeps_one_unit_and_nothing_to_cut_is_fine(
+    build: Callable[..., Recommender], dataset: Dataset
+) -> None:
+    model = build("mlp", factors=2)
+    _wake(model)
+    assert _plan(model, dataset).dropped == 0
+    for unit in range(8):
+        _kill(model.layers["tower.0"], unit)
+    found = _plan(model, dataset)
+    assert found.layers["tower.0"].kept == [0]
+    small = cut(model, found)
+    assert [len(layer.units) for layer in small.layers.values()] == [1, 1, 1]
+    assert _difference(model, small, dataset) <= 1e-9
+
+
+def test_a_plan_of_another_model_is_refused(
+    build: Callable[..., Recommender], dataset: Dataset
+) -> None:
+    model, _ = _planted(build, "mlp")
+    found = _plan(model, dataset)
+    with pytest.raises(ValueError, match=r"the plan is of layers"):
+        cut(build("gmf"), found)
+    with pytest.raises(ValueError, match=r"the plan drops unit 0 of tower.1, which has none such"):
+        cut(cut(model, found), found)
+
+
+def test_statistics_of_conductance_against_pandas(
+    build: Callable[..., Recommender], dataset: Dataset
+) -> None:
+    from glassrec.explain.statistics import Spread
+
+    values = torch.tensor([[1.0, 0, -2], [-1, 0, 4], [3, 0, 0]])
+    spread = Spread()
+    spread.add(values[:1])
+    spread.add(values[1:])
+    expected = pd.DataFrame(
+        {
+            "mean_abs": [5 / 3, 0, 2],
+            "max_abs": [3.0, 0, 4],
+            "mean": [1.0, 0, 2 / 3],
+            "cancellation": [1 - 3 / 5, 0, 1 - 2 / 6],
+            "zero_share": [0, 1, 1 / 3],
+        }
+    )
+    pd.testing.assert_frame_equal(spread.frame(), expected)
