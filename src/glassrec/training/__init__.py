@@ -1,0 +1,1 @@
+"""Training a recommender, and choosing its best epoch."""

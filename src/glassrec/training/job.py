@@ -1,0 +1,90 @@
+"""What is to be trained, and how far it has come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from glassrec.data.dataset import Dataset, Split
+from glassrec.models.base import Recommender
+from glassrec.training.checkpoint import read
+
+if TYPE_CHECKING:
+    from glassrec.training.trainer import Trainer
+
+MINIMISED = {"val/log_loss", "val/normalized_entropy"}
+WHERE = {"accelerator", "devices", "strategy"}
+KEY = "glassrec"
+
+
+@dataclass
+class Progress:
+    """The epochs so far, and the weights after the best of them."""
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that training needs; it travels to the processes of other devices by pickle."""
+
+    model: Recommender
+    dataset: Dataset
+    optimizer: Callable[[Iterable[Parameter]], Optimizer]
+    validate: Callable[[Tensor, Split], Mapping[str, float]]
+    settings: Trainer
+    monitor: str
+    seed: int
+    path: Path
+
+    def best_epoch(self, progress: Progress) -> int:
+        """The index in the history of the best epoch, the first among equals."""
+        sign = -1 if self.monitor in MINIMISED else 1
+        values = [sign * row[self.monitor] for row in progress.history]
+        return values.index(max(values))
+
+    def over(self, progress: Progress) -> bool:
+        """Whether no epoch is left, or patience is used up."""
+        epochs = len(progress.history)
+        if not epochs or epochs >= self.settings.max_epochs:
+            return epochs > 0
+        patience = self.settings.patience
+        return patience is not None and epochs - 1 - self.best_epoch(progress) >= patience
+
+    def identity(self) -> dict[str, str]:
+        """What must agree before a checkpoint may be continued."""
+        return {
+            "model": f"{type(self.model).__name__} of {self.model.parameter_count:,} parameters",
+            "data": f"{self.dataset.train.batch.rows:,} training rows",
+            "optimizer": " ".join(repr(self.optimizer(self.model.parameters())).split()),
+            "trainer": str({k: v for k, v in asdict(self.settings).items() if k not in WHERE}),
+            "seed": str(self.seed),
+        }
+
+    def pack(self, progress: Progress) -> dict[str, Any]:
+        """The part of a checkpoint that is ours."""
+        return {"job": self.identity(), "history": progress.history, "best": progress.best}
+
+    def unpack(self, checkpoint: Mapping[str, Any]) -> Progress:
+        """The progress that `checkpoint` holds; ValueError if it is another job's."""
+        mine = checkpoint.get(KEY)
+        if not isinstance(mine, dict):
+            raise ValueError(f"{self.path} is not a training checkpoint; delete it to train afresh")
+        for name, here in self.identity().items():
+            if mine["job"][name] != here:
+                raise ValueError(
+                    f"{self.path} is the checkpoint of another training; its {name} is "
+                    f"{mine['job'][name]}, not {here}; delete it to train afresh"
+                )
+        return Progress(mine["history"], mine["best"])
+
+    def progress(self) -> Progress:
+        """How far the checkpoint file says that this job is; nowhere, if there is none."""
+        return self.unpack(read(self.path)) if self.path.exists() else Progress()

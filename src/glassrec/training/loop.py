@@ -1,0 +1,243 @@
+"""The training loop, on Lightning: what happens in a step and at the end of an epoch.
+
+Nothing in a step waits for the device: losses stay there and are read when an epoch is over.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from lightning import pytorch as lightning
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import Tensor
+from torch.multiprocessing import ProcessRaisedException
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.optim import Optimizer
+
+from glassrec.data.batch import Batch
+from glassrec.training.checkpoint import AtomicFile
+from glassrec.training.job import KEY, Job, Progress
+
+if TYPE_CHECKING:
+    from glassrec.training.trainer import Trainer
+
+OnEpoch = Callable[[Mapping[str, float]], None]
+
+LOOK_EVERY = 1000
+"""Steps between two looks for a loss that is not finite; each look waits for the device."""
+
+# Here, not in `train`: the processes of other devices import this module and shall be quiet, too.
+for _name in ("lightning.pytorch", "lightning.fabric"):  # tips and advertisements
+    logging.getLogger(_name).setLevel(logging.WARNING)
+warnings.filterwarnings("ignore", message=".*LeafSpec", module="lightning")  # of use to its authors
+
+
+def train(job: Job, on_epoch: OnEpoch) -> Progress:
+    """Do what is left of `job`; `on_epoch` gets each row of the history once, in order."""
+    before = job.progress()
+    for row in before.history:
+        on_epoch(row)
+    if job.over(before):
+        return before
+    several = job.settings.devices > 1
+    loop = Loop(job, None if several else on_epoch)
+    with _plain_errors():
+        _lightning(job.settings).fit(loop, ckpt_path=job.path if before.history else None)
+    after = job.progress()
+    if several:
+        for row in after.history[len(before.history) :]:
+            on_epoch(row)
+    return after
+
+
+class Loop(lightning.LightningModule):
+    """One step, one epoch. `on_epoch` is None where it could not cross to another process."""
+
+    def __init__(self, job: Job, on_epoch: OnEpoch | None) -> None:
+        super().__init__()
+        self.model = job.model
+        self.job = job
+        self.on_epoch = on_epoch
+        self.progress = Progress()
+        self.steps: Steps
+        self.losses: Tensor
+        self.started = 0.0
+
+    def configure_optimizers(self) -> Optimizer:
+        """The optimiser of the configuration."""
+        return self.job.optimizer(self.model.parameters())
+
+    def train_dataloader(self) -> Steps:
+        """The rows of the coming epoch, or this process's share, on the device if they fit."""
+        self.started = perf_counter()
+        rows = self.job.dataset.epoch(self.job.seed, self.current_epoch)
+        if self.trainer.world_size > 1:
+            rows = _share(rows, self.trainer.global_rank, self.trainer.world_size)
+        if not rows.rows:
+            raise ValueError("no rows to train on: fewer training rows than devices")
+        rows = rows.to(self.device) if _fits(rows, self.device) else rows
+        self.steps = Steps(rows, self.job.settings.batch_size)
+        return self.steps
+
+    def on_train_epoch_start(self) -> None:
+        """Seed dropout by seed, epoch and process alone, so that a resumed run agrees."""
+        entropy = (self.job.seed, self.current_epoch, self.trainer.global_rank)
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+        self.losses = torch.zeros(int(self.trainer.num_training_batches), device=self.device)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, _: int) -> Batch:
+        """Nothing to do where the epoch is on the device already."""
+        return batch.to(device)
+
+    def training_step(self, batch: Batch, step: int) -> Tensor:
+        """The mean loss of a batch over rows and targets."""
+        loss = binary_cross_entropy_with_logits(self.model(batch), batch.targets)
+        self.losses[step] = loss.detach()
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, step: int) -> None:
+        """Look at the losses now and then, so that a lost run does not go on for hours."""
+        if (step + 1) % LOOK_EVERY == 0:
+            self._finite_losses(step + 1)
+
+    def on_train_epoch_end(self) -> None:
+        """Judge, remember the best, save, and only then tell."""
+        row = {"epoch": self.current_epoch + 1, "train/loss": self._mean_loss(), **self._validate()}
+        self.progress.history.append(row)
+        if self.job.best_epoch(self.progress) == len(self.progress.history) - 1:
+            weights = self.model.state_dict()
+            self.progress.best = {name: tensor.cpu().clone() for name, tensor in weights.items()}
+        self.trainer.should_stop = self.job.over(self.progress)
+        self.trainer.save_checkpoint(self.job.path)
+        if self.trainer.is_global_zero:
+            self._tell(row)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add history and best weights."""
+        checkpoint[KEY] = self.job.pack(self.progress)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take history and best weights over."""
+        self.progress = self.job.unpack(checkpoint)
+
+    def _finite_losses(self, steps: int) -> Tensor:
+        """The losses of the epoch's first steps, the mean over processes; (steps,) float64."""
+        mean = self.trainer.strategy.reduce(self.losses[:steps].clone(), reduce_op="mean")
+        losses = mean.cpu().double()
+        bad = (~losses.isfinite()).nonzero()
+        if len(bad):
+            step = int(bad[0])
+            raise ValueError(
+                f"the training loss is {losses[step]} at epoch {self.current_epoch + 1}, step "
+                f"{step + 1} of {len(self.losses)}; lower the learning rate, or look for extreme "
+                "values in the data"
+            )
+        return losses
+
+    def _mean_loss(self) -> float:
+        """Over the rows of the epoch; the last batch is a smaller one."""
+        losses = self._finite_losses(len(self.losses))
+        sizes = torch.full_like(losses, self.steps.size)
+        sizes[-1] = self.steps.rows.rows - sizes[:-1].sum()
+        return (losses @ sizes / sizes.sum()).item()
+
+    def _validate(self) -> dict[str, float]:
+        """The metrics of the validation split, computed by the first process alone."""
+        metrics: dict[str, float] = {}
+        if self.trainer.is_global_zero:
+            split = self.job.dataset.validation
+            found = self.job.validate(self.model.predict(split.batch), split)
+            metrics = {f"val/{name}": float(value) for name, value in found.items()}
+        return self.trainer.strategy.broadcast(metrics)
+
+    def _tell(self, row: Mapping[str, float]) -> None:
+        line = (
+            f"epoch {row['epoch']}/{self.job.settings.max_epochs}"
+            f"  train/loss {row['train/loss']:.4f}  {self.job.monitor} {row[self.job.monitor]:.4f}"
+            f"  {perf_counter() - self.started:.1f} s"
+        )
+        bar = self.trainer.progress_bar_callback
+        if isinstance(bar, TQDMProgressBar):
+            bar.print(line)
+        else:
+            print(line, flush=True)
+        if self.on_epoch is not None:
+            self.on_epoch(row)
+
+
+class Steps:
+    """The batches of one epoch, as slices of its rows."""
+
+    def __init__(self, rows: Batch, size: int) -> None:
+        self.rows = rows
+        self.size = size
+
+    def __len__(self) -> int:
+        return -(-self.rows.rows // self.size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.rows.chunks(self.size)
+
+
+def _lightning(settings: Trainer) -> lightning.Trainer:
+    """Lightning's trainer with all switched off that we do ourselves or never need."""
+    strategy = settings.strategy
+    if strategy == "auto" and settings.devices > 1:
+        strategy = "ddp_spawn"
+    return lightning.Trainer(
+        max_epochs=settings.max_epochs,
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        strategy=strategy,
+        precision=settings.precision,
+        callbacks=[TQDMProgressBar()] if sys.stdout.isatty() else [],
+        enable_progress_bar=sys.stdout.isatty(),
+        plugins=[AtomicFile()],
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        logger=False,
+    )
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Lightning's ways to fail, as Python's."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise ValueError(f"trainer: {error}") from error
+    except SystemExit:  # Lightning's answer to Ctrl+C and to SIGTERM
+        raise KeyboardInterrupt from None
+    except ProcessRaisedException as error:
+        last = str(error).rstrip().rsplit("\n", 1)[-1]
+        if not last.startswith("ValueError: "):
+            raise
+        raise ValueError(last.removeprefix("ValueError: ")) from error
+
+
+def _share(rows: Batch, rank: int, processes: int) -> Batch:
+    """Every `processes`-th row, an equal number for each; up to `processes - 1` rows are left out.
+
+    So one step of all processes sees the rows of one step of a batch `processes` times as large.
+    """
+    return rows.take(torch.arange(rank, rows.rows - rows.rows % processes, processes))
+
+
+def _fits(rows: Batch, device: torch.device) -> bool:
+    """Whether the rows take less than half of the memory that is free on `device`."""
+    if device.type != "cuda":
+        return device.type == "cpu"
+    size = sum(column.numel() * column.element_size() for column in rows)
+    return size < torch.cuda.mem_get_info(device)[0] / 2

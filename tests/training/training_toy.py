@@ -1,0 +1,76 @@
+"""A small click model and a model that can learn it; as a script, one training in a process."""
+
+import json
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from glassrec.data.batch import Batch
+from glassrec.data.dataset import Dataset, Split
+from glassrec.data.schema import Field, Schema
+from glassrec.evaluate.quality import quality
+from glassrec.models.base import Recommender
+from glassrec.training.trainer import Trainer
+
+SCHEMA = Schema(dense=("x",), fields=(Field("user", 21), Field("item", 31)))
+
+
+class Toy(Recommender):
+    def __init__(self, schema, width=4, dropout=0.0):
+        super().__init__(schema, schema.take(dense=("x",), fields=("user", "item")), width)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(width + 1, len(schema.targets))
+
+    def score(self, inputs):
+        product = self.dropout(inputs.fields.prod(1))
+        return self.output(torch.cat([inputs.dense, product], 1))
+
+
+def model(dropout=0.0, width=4):
+    torch.manual_seed(7)
+    return Toy(SCHEMA, width, dropout)
+
+
+def rows(count, seed):
+    generator = torch.Generator().manual_seed(seed)
+    user = torch.randint(1, 21, (count,), generator=generator)
+    item = torch.randint(1, 31, (count,), generator=generator)
+    dense = torch.randn(count, 1, generator=generator)
+    logit = 2 * dense[:, 0] + (user % 3 - 1) * (item % 3 - 1)
+    target = (torch.rand(count, generator=generator) < logit.sigmoid()).float()[:, None]
+    history = torch.zeros(count, 0, dtype=torch.long)
+    return Batch(dense, torch.stack([user, item + 21], 1), history, target)
+
+
+def dataset():
+    return Dataset(SCHEMA, *(Split(rows(count, seed)) for seed, count in enumerate((600, 300, 10))))
+
+
+def fit(directory, *, dropout=0.0, seed=1, optimizer=None, pause=0.0, **settings):
+    def slow_quality(logits, split):
+        time.sleep(pause)
+        return quality(logits, split)
+
+    trainer = Trainer(**({"max_epochs": 3, "batch_size": 64} | settings))
+    return trainer.fit(
+        model(dropout),
+        dataset(),
+        optimizer or partial(torch.optim.Adam, lr=0.01),
+        seed=seed,
+        directory=Path(directory),
+        validate=slow_quality if pause else quality,
+        on_epoch=lambda row: None,
+    )
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    folder, options = sys.argv[1], json.loads(sys.argv[2])
+    if "sgd" in options:
+        options["optimizer"] = partial(torch.optim.SGD, lr=options.pop("sgd"))
+    trained = fit(folder, **options)
+    torch.save((trained.weights, trained.history.to_dict("records")), Path(folder) / "trained.pt")
