@@ -7,9 +7,11 @@ time of day or on where the directory lies, so equal runs give equal files.
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import nan
 from pathlib import Path
 from typing import Any, Self
 
@@ -91,7 +93,7 @@ class Attributions(Artifact):
     rows: Tensor
     """(N,) the explained rows of the split"""
     facts: dict[str, str]
-    """method, baseline, split and task"""
+    """method, that of the neurons, baseline, split and task"""
 
     @property
     def delta(self) -> Tensor:
@@ -245,8 +247,9 @@ class Metrics(Artifact):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read JSON."""
-        return cls(_read_json(path))
+        """Read JSON; null is not a number."""
+        values = _read_json(path)
+        return cls({name: nan if value is None else value for name, value in values.items()})
 
 
 @dataclass(frozen=True)
@@ -281,6 +284,8 @@ def _is_csv(path: Path) -> bool:
 def _write_json(path: Path, value: Any) -> None:
     # A number that is not finite has no JSON; null says "no value" to every reader.
     text = json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False)
+    # A list of a thousand units on one line, not on a thousand.
+    text = re.sub(r'\[\s+([^\[\]{}"]*?)\s+\]', lambda m: f"[{' '.join(m[1].split())}]", text)
     path.write_text(text + "\n", encoding="utf-8")
 
 

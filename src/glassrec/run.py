@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,30 +36,23 @@ WHERE = ("accelerator", "devices", "strategy")
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place, whole or not at all."""
+    """A temporary file beside `path` that takes its place, whole or not at all.
+
+    Its name is always the same, so that what a killed process left is written over by the next.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    part = path.with_name(f".{path.name}.part")
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-        _sync_directory(path.parent)
+        yield part
+        _flush(part)
+        part.replace(path)
+        _flush(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _sync_directory(path: Path) -> None:
-    """Make a rename survive a power cut."""
+def _flush(path: Path) -> None:
+    """Make the content of a file, or the names in a directory, survive a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -109,6 +101,10 @@ class Run:
         self._refuse_another_experiment()
         plain = {name: node for name, node in self.config.items() if name != "run"}
         self.write("config.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+
+    def close(self) -> None:
+        """Let other processes work in the directory."""
+        self._lock.close()
 
     def once(
         self,

@@ -202,7 +202,7 @@ def test_a_unit_that_the_sample_never_woke_is_refuted_by_the_data(
 def test_the_certificate_counts_what_a_wrong_cut_changed(
     build: Callable[..., Recommender], dataset: Dataset
 ) -> None:
-    model, layer = _planted(build, "mlp")
+    model, _ = _planted(build, "mlp")
     frame = EXPLAIN.neurons(model, dataset, 0).frame
     alive = frame.query("layer == 'tower.1'").nlargest(1, "mean_abs")["unit"].item()
     # As if the sample had missed it:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from captum.attr._utils.approximation_methods import approximation_parameters
 from torch import Tensor
 
 from glassrec.models.base import Inputs, Recommender
@@ -83,6 +82,9 @@ def conductance(
 def _nodes(steps: int, rule: Rule) -> tuple[list[float], list[float]]:
     """The nodes on [0, 1] and their weights, which add up to 1."""
     if rule == "captum":
+        # Here, as Captum takes a second to import and the default needs nothing of it.
+        from captum.attr._utils.approximation_methods import approximation_parameters
+
         weights_of, nodes_of = approximation_parameters("gausslegendre")
         return nodes_of(steps + 1), weights_of(steps + 1)
     nodes = torch.linspace(0, 1, steps + 1, dtype=torch.float64).tolist()

@@ -64,6 +64,7 @@ class Explain:
             at_baseline = model.score(base)[:, 0].cpu().expand(len(logits)).clone()
         facts = {
             "method": f"integrated gradients, {self.steps} Gauss-Legendre nodes",
+            "neurons": f"conductance, {self.steps} steps, {self.rule} rule",
             "baseline": self.baseline,
             "split": self.split,
             "task": dataset.schema.targets[0],

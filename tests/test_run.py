@@ -1,0 +1,150 @@
+"""A run directory: made once, atomically, known by its hash."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from glassrec.artifacts import Metrics, Weights
+from glassrec.run import Run, replacing, sha256
+
+CONFIG: dict[str, Any] = {
+    "run": {"dir": "anywhere"},
+    "seed": 3,
+    "data": {"_target_": "x.Source", "root": "/data/here", "rows": 10},
+    "model": {"_target_": "x.Model", "factors": 8},
+    "trainer": {"max_epochs": 2, "accelerator": "cpu", "devices": 1},
+    "explain": {"steps": 4},
+}
+
+
+def _once(run: Run, name: str, value: float, made_from: dict, inputs: tuple[str, ...] = ()):
+    return run.once(name, Metrics, made_from, inputs, lambda: Metrics({"value": value})).values
+
+
+def test_an_artifact_is_made_once_and_again_when_stale(tmp_path: Path) -> None:
+    run = Run(tmp_path, CONFIG)
+    assert _once(run, "a.json", 1, {"x": 1}) == {"value": 1}
+    assert _once(run, "a.json", 2, {"x": 1}) == {"value": 1}
+    assert run.made == ["a.json"]
+    assert _once(run, "a.json", 3, {"x": 2}) == {"value": 3}
+    recorded = json.loads((tmp_path / "record.json").read_text())["a.json"]["sha256"]
+    assert recorded == sha256(tmp_path / "a.json") == run.sha256_of("a.json")
+
+
+def test_what_was_made_of_a_stale_artifact_goes_with_it(tmp_path: Path) -> None:
+    run = Run(tmp_path, CONFIG)
+    for name, inputs in (("a.json", ()), ("b.json", ("a.json",)), ("c.json", ("b.json",))):
+        _once(run, name, 1, {}, inputs)
+    _once(run, "other.json", 1, {})
+    _once(run, "a.json", 2, {"changed": True})
+    left = {path.name for path in tmp_path.glob("*.json")}
+    assert left == {"a.json", "other.json", "record.json"}
+    assert run.made == ["a.json", "b.json", "c.json", "other.json", "a.json"]
+
+
+def test_an_equal_artifact_leaves_its_descendants_fresh(tmp_path: Path) -> None:
+    """A deleted file that is made again with the same content makes nothing else stale."""
+    run = Run(tmp_path, CONFIG)
+    _once(run, "a.json", 1, {})
+    before = run.sha256_of("a.json")
+    (tmp_path / "a.json").unlink()
+    _once(run, "a.json", 1, {})
+    assert run.sha256_of("a.json") == before
+
+
+def test_a_flipped_byte_and_a_cut_file_are_refused(tmp_path: Path) -> None:
+    run = Run(tmp_path, CONFIG)
+    made = Weights({"w": torch.arange(100.0)})
+
+    def load() -> Weights:
+        return run.once("w.safetensors", Weights, {}, (), lambda: made)
+
+    assert torch.equal(load().tensors["w"], made.tensors["w"])
+    path = tmp_path / "w.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:])
+    with pytest.raises(ValueError, match=r"w\.safetensors has changed since it was written"):
+        load()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"delete it to have it made again"):
+        load()
+    path.unlink()
+    assert torch.equal(load().tensors["w"], made.tensors["w"])
+
+
+def test_a_directory_of_another_experiment_is_refused(tmp_path: Path) -> None:
+    Run(tmp_path, CONFIG)
+    for change, message in (
+        ({"model": {"_target_": "x.Model", "factors": 16}}, r"model\.factors is 8 there and 16 here"),
+        ({"seed": 4}, r"seed is 3 there and 4 here"),
+        ({"seed": 4, "model": {"_target_": "y"}}, r"and 2 more settings"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Run(tmp_path, CONFIG | change)
+
+
+def test_where_data_lies_and_where_to_compute_may_differ(tmp_path: Path) -> None:
+    Run(tmp_path, CONFIG)
+    elsewhere = CONFIG["data"] | {"root": "/moved/there"}
+    Run(tmp_path, CONFIG | {"data": elsewhere, "trainer": CONFIG["trainer"] | {"devices": 2}})
+    Run(tmp_path, CONFIG | {"explain": {"steps": 5}})
+
+
+def test_two_processes_do_not_share_a_directory(tmp_path: Path) -> None:
+    first = Run(tmp_path, CONFIG)
+    with pytest.raises(ValueError, match="another process is working"):
+        Run(tmp_path, CONFIG)
+    first.close()
+    Run(tmp_path, CONFIG)
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert [*tmp_path.iterdir()] == [path]
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+
+
+def test_a_full_disk_leaves_the_old_artifact(tmp_path: Path) -> None:
+    class Failing(Metrics):
+        def save(self, path: Path) -> None:
+            path.write_text("half")
+            raise OSError(28, "No space left on device")
+
+    run = Run(tmp_path, CONFIG)
+    _once(run, "a.json", 1, {})
+    with pytest.raises(OSError, match="No space left"):
+        run.once("a.json", Metrics, {"x": 2}, (), lambda: Failing({}))
+    assert Metrics.load(tmp_path / "a.json").values == {"value": 1}
+
+
+def test_status_tells_how_it_ended(tmp_path: Path) -> None:
+    run = Run(tmp_path, CONFIG)
+
+    def status() -> dict[str, str]:
+        return json.loads((tmp_path / "status.json").read_text())
+
+    with run.working_on("train"):
+        assert status() == {"state": "running", "stage": "train"}
+    assert status() == {"state": "finished", "stage": "train"}
+    with pytest.raises(ValueError, match="why"), run.working_on("prune"):
+        raise ValueError("why")
+    assert status() == {"state": "failed", "stage": "prune", "problem": "why"}
+
+
+def test_a_damaged_record_is_no_traceback(tmp_path: Path) -> None:
+    run = Run(tmp_path, CONFIG)
+    (tmp_path / "record.json").write_text("{")
+    with pytest.raises(ValueError, match=r"record\.json is damaged; delete it"):
+        _once(run, "a.json", 1, {})
