@@ -34,9 +34,9 @@ def test_four_vectors_by_hand() -> None:
     inputs = model.embed(batch)
     dense = model.bottom(inputs.dense)
     # d·C1 = 1; d·C2 = 6, C1·C2 = 0; d·C3 = 0, C1·C3 = 2, C2·C3 = −3
-    assert model.interaction(dense, inputs.fields).tolist() == [[1, 6, 0, 0, 2, -3]]
+    assert model.interaction(dense, inputs.fields).tolist() == [[1, 2, 1, 6, 0, 0, 2, -3]]
     assert model.interaction.unit_names("interaction") == [
-        "dense×C1", "dense×C2", "C1×C2", "dense×C3", "C1×C3", "C2×C3",
+        "dense[0]", "dense[1]", "dense×C1", "dense×C2", "C1×C2", "dense×C3", "C1×C3", "C2×C3",
     ]  # fmt: skip
     # top: 1+2+1+6+0+0+2−3 = 9 and 1−6+4−3+.5 = −3.5, which ReLU stops; 2·9 − 1 = 17
     assert model(batch).item() == 17
@@ -45,8 +45,8 @@ def test_four_vectors_by_hand() -> None:
 def test_without_some_pairs_by_hand() -> None:
     model, batch = _by_hand()
     # C1·C2 and C1·C3 go and leave 10 and −1: 9 − 0 − 2 + 9 = 16; −3.5 − 4 + 0 − 2 stays below 0.
-    constants = torch.tensor([0.0, 0, 10, 0, -1, 0])
-    model.interaction.keep(torch.tensor([0, 1, 3, 5]), constants)
+    constants = torch.tensor([0.0, 0, 0, 0, 10, 0, -1, 0])
+    model.interaction.keep(torch.tensor([0, 1, 2, 3, 5, 7]), constants)
     assert model.top.first.affine.weight.shape == (2, 6)
     assert model(batch).item() == 2 * 16 - 1
 
@@ -58,6 +58,9 @@ def test_a_unit_of_the_dense_vector_leaves_its_dots_by_hand() -> None:
     # d = (0, 2): pairs 0, 6, 0, −2, 2, −3; top 2+0+6+0−2+2−3 = 5, −6−10+4−3+.5 < 0; 2·5 − 1
     assert model(batch).item() == 9
     model.bottom.last.keep(torch.tensor([1]), torch.zeros(2))
+    assert model.bottom.last.affine.weight.shape == (1, 2)
+    assert model(batch).item() == 9
+    model.interaction.keep(torch.tensor([1, 2, 3, 4, 5, 6, 7]), torch.zeros(8))
     assert model.top.first.affine.weight.shape == (2, 7)
     assert model(batch).item() == 9
 
@@ -69,7 +72,7 @@ def test_published_sizes_give_367_inputs_to_the_top() -> None:
     sizes = {name: len(layer.units) for name, layer in model.layers.items()}
     assert sizes == {
         "bottom.0": 512, "bottom.1": 256, "bottom.2": 64, "bottom.3": 16,
-        "interaction": 351, "top.0": 512, "top.1": 256,
+        "interaction": 367, "top.0": 512, "top.1": 256,
     }  # fmt: skip
     assert model.top.first.affine.weight.shape == (512, 367)
 

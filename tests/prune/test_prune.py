@@ -141,15 +141,17 @@ def test_pairs_of_constant_vectors_go(build: Callable[..., Recommender], dataset
 def test_a_constant_dense_unit_stays_unless_it_is_zero(
     build: Callable[..., Recommender], dataset: Dataset
 ) -> None:
-    """A constant times the vectors of the fields varies: nothing can fold it."""
+    """A constant times the vectors of the fields varies: only what is passed on can be folded."""
     model = build("dlrm", embedding=4, bottom=[6], top=[8])
     _wake(model)
     _freeze(model.bottom.last, 1, 0.5)
     _kill(model.bottom.last, 3)
     found = _plan(model, dataset)
     assert {name: [*c.constants] for name, c in found.layers.items() if c.constants} == {
-        "bottom.1": [3]
+        "bottom.1": [3],
+        "interaction": [1, 3],
     }
+    assert found.layers["interaction"].constants == {1: 0.5, 3: 0.0}
     assert found.layers["bottom.1"].tied == 1
     assert _difference(model, cut(model, found), dataset) <= 1e-9
 

@@ -18,7 +18,7 @@ from glassrec.models.layers import Affine, DotInteraction, Tower
 class DLRM(Recommender):
     """A bottom tower over the dense columns, dot products of all pairs of vectors, a top tower.
 
-    The top tower reads [dense vector; pairs]. The defaults are the sizes of the published
+    The top tower reads [dense vector ; pairs]. The defaults are the sizes of the published
     configuration for Criteo: bottom 13-512-256-64-16, 27 vectors of 16, top 367-512-256-1.
 
     Args:
@@ -44,18 +44,17 @@ class DLRM(Recommender):
         super().__init__(data, data, embedding)
         self.bottom = Tower([len(data.dense)], [*bottom, embedding])
         self.interaction = DotInteraction(["dense", *data.field_names], embedding)
-        self.top = Tower([embedding, self.interaction.size], top)
+        self.top = Tower([self.interaction.size], top)
         self.output = Affine([top[-1]], len(data.targets))
-        self.bottom.last.feeds(self.top.first.affine, 0)
         self.bottom.last.feeds(self.interaction)
-        self.interaction.feeds(self.top.first.affine, 1)
+        self.interaction.feeds(self.top.first.affine)
         self.top.last.feeds(self.output)
         self._initialise()
 
     def score(self, inputs: Inputs) -> Tensor:
         """The logits (B, K)."""
         dense = self.bottom(inputs.dense)
-        return self.output(self.top(dense, self.interaction(dense, inputs.fields)))
+        return self.output(self.top(self.interaction(dense, inputs.fields)))
 
     @torch.no_grad()
     def _initialise(self) -> None:

@@ -195,43 +195,52 @@ class Product(Layer):
 
 
 class DotInteraction(Layer):
-    """The dot products of all pairs of vectors, as in DLRM (Naumov et al., 2019).
+    """A dense vector, passed on, and the dot products of all pairs of vectors: [dense ; pairs].
 
-    The vectors are a dense one and F fields, stacked dense first; the pairs are the strict lower
-    triangle, row by row (row i, column j < i).
+    As in DLRM (Naumov et al., 2019): the vectors are the dense one and F fields, stacked dense
+    first; the pairs are the strict lower triangle, row by row (row i, column j < i). With 27
+    vectors of 16 numbers these are 16 + 351 = 367 units.
     """
 
     columns: Tensor
 
     def __init__(self, names: Sequence[str], width: int) -> None:
-        super().__init__(len(names) * (len(names) - 1) // 2)
+        super().__init__(width + len(names) * (len(names) - 1) // 2)
         self.names = tuple(names)
         self.width = width
         # The columns of the dense vector that still arrive; the others were always zero.
         self.register_buffer("columns", torch.arange(width))
 
     def forward(self, dense: Tensor, fields: Tensor) -> Tensor:
-        """(B, U) products of a dense vector (B, columns) and fields (B, F, E)."""
+        """(B, U) from a dense vector (B, columns) and fields (B, F, width)."""
         if len(self.columns) < self.width:
             full = dense.new_zeros(dense.shape[0], self.width)
             dense = full.index_copy(1, self.columns, dense)
         vectors = torch.cat([dense.unsqueeze(1), fields], 1)
         products = torch.bmm(vectors, vectors.transpose(1, 2)).flatten(1)
-        rows, columns = self._pairs()
-        return products.index_select(1, rows * len(self.names) + columns)
+        passed, rows, columns = self._built()
+        chosen = products.index_select(1, rows * len(self.names) + columns)
+        return torch.cat([dense.index_select(1, passed), chosen], 1)
 
-    def _pairs(self) -> Tensor:
-        """The two vectors (2, U) of each pair."""
+    def _built(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The column of each unit that is passed on, and the two vectors of each pair."""
+        passed = self.units[self.units < self.width]
+        pairs = self.units[len(passed) :] - self.width
         count = len(self.names)
-        return torch.tril_indices(count, count, -1, device=self.units.device)[:, self.units]
+        rows, columns = torch.tril_indices(count, count, -1, device=pairs.device)[:, pairs]
+        return passed, rows, columns
 
     def unit_names(self, layer: str) -> list[str]:
-        """The two vectors of each pair: `C3×C14`, the one stacked first named first."""
-        rows, columns = self._pairs().tolist()
-        return [f"{self.names[j]}×{self.names[i]}" for i, j in zip(rows, columns, strict=True)]
+        """`dense[3]`, and the two vectors of each pair, the one stacked first named first."""
+        passed, rows, columns = (part.tolist() for part in self._built())
+        pairs = zip(rows, columns, strict=True)
+        return [
+            *(f"{self.names[0]}[{column}]" for column in passed),
+            *(f"{self.names[j]}×{self.names[i]}" for i, j in pairs),
+        ]
 
     def _keep(self, kept: Tensor) -> None:
-        """The pairs follow from `units`."""
+        """What is computed follows from `units`."""
 
     def folds(self, constants: Tensor) -> Tensor:
         """A constant times a field's vector varies: only a zero leaves the products alone."""
