@@ -1,0 +1,121 @@
+"""Raw rows: which column plays which role, and the parts that the rows are divided into."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from glassrec.data.reading import Origin
+from glassrec.spelling import one_of
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The roles of the columns of a frame.
+
+    Fields are `user`, `item` and `categorical`, in this order. `item_side` names those of them that
+    follow from the item (a brand, a year): they travel with a sampled item; all others describe the
+    user or the moment. `log` names dense columns that are counts: they become log(1 + x), negative
+    ones clipped at 0. `missing_ok` names dense columns that may be empty; an empty cell becomes the
+    training mean.
+    """
+
+    label: str | None = None
+    dense: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    user: str | None = None
+    item: str | None = None
+    item_side: tuple[str, ...] = ()
+    time: str | None = None
+    split: str | None = None
+    missing_ok: tuple[str, ...] = ()
+    log: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        roles = [*self.fields, *self.dense, *filter(None, (self.label, self.split))]
+        twice = [name for name, count in Counter(roles).items() if count > 1]
+        if twice:
+            raise ValueError(f"a column has one role; named twice: {', '.join(twice)}")
+        if not self.fields and not self.dense:
+            raise ValueError("no column to learn from; name some under dense or categorical")
+        if self.item_side and self.item is None:
+            raise ValueError("item_side needs an item column; name one under item")
+        for role, names, known in (
+            ("item_side", self.item_side, self.categorical),
+            ("missing_ok", self.missing_ok, self.dense),
+            ("log", self.log, self.dense),
+        ):
+            for name in names:
+                if name not in known:
+                    raise ValueError(f"{role}: no such column {name!r}{one_of(name, known)}")
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The categorical columns, user and item first."""
+        return (*filter(None, (self.user, self.item)), *self.categorical)
+
+    @property
+    def item_fields(self) -> tuple[str, ...]:
+        """The fields that a sampled item brings along, the item itself first."""
+        return (*filter(None, (self.item,)), *self.item_side)
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every column that must exist."""
+        others = (self.label, self.time, self.split)
+        return tuple(dict.fromkeys([*self.fields, *self.dense, *filter(None, others)]))
+
+
+class Part(NamedTuple):
+    """Raw rows for one purpose."""
+
+    frame: pd.DataFrame
+    labels: np.ndarray
+    """(N,) 0 or 1."""
+    query: np.ndarray | None = None
+    """(N,) int64, non-decreasing: the ranking list of each row."""
+
+
+class Parts(NamedTuple):
+    """The three parts of a source. Ranked ones train on positives only."""
+
+    train: Part
+    validation: Part
+    test: Part
+
+
+def check_names(wanted: Collection[str], names: list[str], source: str) -> None:
+    """ValueError if `names` has a duplicate among `wanted`, or lacks one of them."""
+    for name in wanted:
+        if name not in names:
+            raise ValueError(f"{source}: no column {name!r}{one_of(name, names)}")
+        if names.count(name) > 1:
+            raise ValueError(f"{source}: {names.count(name)} columns are called {name!r}; rename")
+
+
+def check_labels(labels: pd.Series, origin: Origin) -> None:
+    """ValueError at the first label that is neither 0 nor 1."""
+    wrong = ~labels.isin((0, 1)).to_numpy()
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(
+            f"{origin.at(row)}: {labels.name} is {labels.iloc[row]}; a label must be 0 or 1"
+        )
+
+
+def check_dense(frame: pd.DataFrame, columns: Columns, origin: Origin) -> None:
+    """ValueError at the first dense value that is infinite, or empty where that is not allowed."""
+    for name in columns.dense:
+        values = frame[name].to_numpy()
+        wrong = np.isinf(values) if name in columns.missing_ok else ~np.isfinite(values)
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise ValueError(
+                f"{origin.at(row)}: {name} is {values[row]}, not a finite number; mend the value, "
+                f"or, if it is missing, list {name!r} under missing_ok"
+            )

@@ -1,0 +1,60 @@
+"""Display advertising logs in the format of Criteo's Kaggle challenge (2014)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, MinLen
+from pydantic import DirectoryPath
+
+from glassrec.data.columns import Columns, check_dense, check_labels
+from glassrec.data.dataset import Dataset, Source
+from glassrec.data.encoding import assemble
+from glassrec.data.reading import NUMBER, TEXT, Origin, fingerprint, read_text
+from glassrec.data.splits import ByTime, Splitter
+
+DENSE = tuple(f"I{i}" for i in range(1, 14))
+CATEGORICAL = tuple(f"C{i}" for i in range(1, 27))
+COLUMNS = Columns(label="label", dense=DENSE, categorical=CATEGORICAL, missing_ok=DENSE, log=DENSE)
+
+
+@dataclass(frozen=True)
+class Criteo(Source):
+    """Clicks on adverts: a label, counts I1 to I13 and hashed categories C1 to C26.
+
+    The file has no header; cells are separated by tabs and may be empty. Counts become
+    log(1 + max(x, 0)), standardised; an empty one becomes the mean. An empty category is a value of
+    its own. Rows are in order of time, so a split by time goes by file order.
+
+    Attributes:
+        root: the folder of the file.
+        file: its name.
+        split: how rows are divided.
+        min_count: how often a category must occur in training to get an id of its own.
+    """
+
+    root: DirectoryPath
+    file: Annotated[str, MinLen(1)] = "train.txt"
+    split: Splitter = field(default_factory=ByTime)
+    min_count: Annotated[int, Ge(1)] = 2
+
+    def fingerprint(self) -> dict[str, str]:
+        """The sha256 of the file."""
+        return fingerprint([self._path])
+
+    def load(self, seed: int) -> Dataset:
+        """The rows of the file, divided."""
+        types = {"label": NUMBER} | dict.fromkeys(DENSE, NUMBER) | dict.fromkeys(CATEGORICAL, TEXT)
+        frame = read_text(self._path, types)
+        origin = Origin(self._path)
+        check_labels(frame["label"], origin)
+        check_dense(frame, COLUMNS, origin)
+        parts = self.split.split(frame, COLUMNS, torch.Generator().manual_seed(seed))
+        return assemble(parts, COLUMNS, min_count=self.min_count)
+
+    @property
+    def _path(self) -> Path:
+        return Path(self.root) / self.file

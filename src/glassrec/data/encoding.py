@@ -1,0 +1,125 @@
+"""Raw rows become tensors; whatever is learnt on the way is learnt from the training rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from glassrec.data.batch import Batch
+from glassrec.data.columns import Columns, Part, Parts
+from glassrec.data.dataset import Dataset, Split
+from glassrec.data.negatives import Negatives
+from glassrec.data.schema import UNSEEN, Field, Schema
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The values of a field, in order; value i has id i + 1, any other value has id 0."""
+
+    values: pd.Index
+
+    @classmethod
+    def fit(cls, column: pd.Series, min_count: int = 1) -> Vocabulary:
+        """The values that occur at least `min_count` times, sorted."""
+        counts = column.value_counts(sort=False)
+        values = counts.index[counts >= max(min_count, 1)]
+        if isinstance(values, pd.CategoricalIndex):
+            values = values.astype(values.categories.dtype)
+        return cls(values.sort_values())
+
+    def encode(self, column: pd.Series | pd.Index) -> np.ndarray:
+        """The ids (N,) int64 of the values (N,)."""
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            # Looks up each distinct value once; a missing one has code -1, the last entry.
+            ids = np.append(self.encode(column.dtype.categories), UNSEEN)
+            return ids[column.array.codes]
+        return self.values.get_indexer(pd.Index(column)) + 1
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """(x − mean) / deviation, of log(1 + max(x, 0)) where `log`; a missing value becomes 0."""
+
+    log: bool
+    mean: float
+    deviation: float
+
+    @classmethod
+    def fit(cls, values: np.ndarray, log: bool) -> Scaler:
+        """The scaler that gives `values` (N,), NaN = missing, mean 0 and deviation 1."""
+        known = _prepared(values[~np.isnan(values)], log)
+        if not len(known):
+            return cls(log, mean=0.0, deviation=1.0)
+        constant = known.min() == known.max()
+        return cls(log, float(known.mean()), 1.0 if constant else float(known.std()))
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        """The scaled values (N,)."""
+        scaled = (_prepared(values, self.log) - self.mean) / self.deviation
+        return np.nan_to_num(scaled, copy=False, nan=0.0)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Everything that the training rows teach about the columns."""
+
+    schema: Schema
+    vocabularies: dict[str, Vocabulary]
+    scalers: dict[str, Scaler]
+
+    @classmethod
+    def fit(cls, train: pd.DataFrame, columns: Columns, min_count: int = 1) -> Encoder:
+        """The vocabularies of the fields and the scalers of the dense columns of `train`."""
+        vocabularies = {name: Vocabulary.fit(train[name], min_count) for name in columns.fields}
+        scalers = {
+            name: Scaler.fit(_numbers(train, name), name in columns.log) for name in columns.dense
+        }
+        fields = tuple(Field(name, len(known.values) + 1) for name, known in vocabularies.items())
+        targets = (columns.label or "label",)
+        schema = Schema(columns.dense, fields, targets, user=columns.user, item=columns.item)
+        return cls(schema, vocabularies, scalers)
+
+    def encode(self, part: Part) -> Split:
+        """The rows of `part` as tensors."""
+        n = len(part.frame)
+        ids = torch.empty(n, len(self.vocabularies), dtype=torch.long)
+        for at, (name, known) in enumerate(self.vocabularies.items()):
+            ids[:, at] = torch.from_numpy(known.encode(part.frame[name]) + self.schema.offsets[at])
+        dense = torch.empty(n, len(self.scalers))
+        for at, (name, scaler) in enumerate(self.scalers.items()):
+            dense[:, at] = torch.from_numpy(scaler.apply(_numbers(part.frame, name)))
+        history = torch.empty(n, 0, dtype=torch.long)
+        targets = torch.tensor(part.labels, dtype=torch.float32).unsqueeze(1)
+        query = None if part.query is None else torch.tensor(part.query)
+        return Split(Batch(dense, ids, history, targets), query)
+
+
+def assemble(parts: Parts, columns: Columns, *, negatives: int = 1, min_count: int = 1) -> Dataset:
+    """The dataset of divided raw rows.
+
+    Args:
+        parts: raw rows; where they are ranked, `negatives` are drawn for each training row.
+        columns: the roles of the columns.
+        negatives: how many negatives a training positive gets.
+        min_count: how often a value must occur in training to get an id of its own.
+    """
+    encoder = Encoder.fit(parts.train.frame, columns, min_count)
+    train, validation, test = (encoder.encode(part) for part in parts)
+    if parts.validation.query is None:
+        return Dataset(encoder.schema, train, validation, test)
+    assert columns.user is not None, "a ranked split has checked this"
+    user = encoder.schema.position(columns.user)
+    item_columns = [encoder.schema.position(name) for name in columns.item_fields]
+    sampler = Negatives.of(train.batch.ids, user, item_columns, negatives)
+    return Dataset(encoder.schema, train, validation, test, sampler)
+
+
+def _numbers(frame: pd.DataFrame, name: str) -> np.ndarray:
+    return frame[name].to_numpy(np.float64)
+
+
+def _prepared(values: np.ndarray, log: bool) -> np.ndarray:
+    return np.log1p(np.maximum(values, 0)) if log else values

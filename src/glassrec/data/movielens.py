@@ -1,0 +1,164 @@
+"""MovieLens in its published layouts (Harper and Konstan, TiiS 2015), with what is known of users
+and movies.
+
+Fields: user, gender, age (the bucket's lower end), occupation and zip (the first three characters,
+a region); item, year (the first of its five) and genre (the first one named). A leave-one-out split
+takes every rating as a positive; any other split learns whether a rating is high.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from annotated_types import Ge, Interval
+from pydantic import DirectoryPath
+
+from glassrec.data.columns import Columns
+from glassrec.data.dataset import Dataset, Source
+from glassrec.data.encoding import assemble
+from glassrec.data.reading import INTEGER, TEXT, Origin, fingerprint, read_text
+from glassrec.data.splits import LeaveOneOut, Splitter
+
+AGES = (0, 18, 25, 35, 45, 50, 56)
+"""The age buckets of MovieLens-1M, by their lower ends; the first one is 'under 18'."""
+
+GENRES = (
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary",
+    "Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi",
+    "Thriller", "War", "Western",
+)  # fmt: skip
+"""The flag columns of MovieLens-100K's `u.item`, in order."""
+
+RATINGS = dict.fromkeys(("user", "item", "rating", "time"), INTEGER)
+
+
+@dataclass(frozen=True)
+class _MovieLens(Source):
+    """What the two editions share.
+
+    Attributes:
+        root: the folder of the published files.
+        split: how ratings are divided.
+        negatives: with leave-one-out, how many negatives a training positive gets, drawn afresh
+            each epoch.
+        positive_from: with any other split, the lowest rating whose label is 1.
+    """
+
+    root: DirectoryPath
+    split: Splitter = field(default_factory=LeaveOneOut)
+    negatives: Annotated[int, Ge(1)] = 4
+    positive_from: Annotated[int, Interval(ge=1, le=5)] = 4
+
+    files: ClassVar[tuple[str, str, str]]
+    """The names of the files of ratings, users and movies."""
+
+    @abstractmethod
+    def _read(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+        """Ratings; users with gender, age, occupation, zip; movies with title and genre."""
+
+    def fingerprint(self) -> dict[str, str]:
+        """The sha256 of the three files."""
+        return fingerprint(self._paths)
+
+    def load(self, seed: int) -> Dataset:
+        """The ratings joined with their users and movies, divided."""
+        ratings, users, movies = self._read()
+        frame = ratings.assign(
+            label=ratings["rating"] >= self.positive_from,
+            **self._looked_up(ratings, _described(users), "user"),
+            **self._looked_up(ratings, _dated(movies), "item"),
+        )
+        columns = Columns(
+            label=None if self.split.ranked else "label",
+            categorical=("gender", "age", "occupation", "zip", "year", "genre"),
+            user="user",
+            item="item",
+            item_side=("year", "genre"),
+            time="time",
+        )
+        generator = torch.Generator().manual_seed(seed)
+        parts = self.split.split(frame, columns, generator)
+        return assemble(parts, columns, negatives=self.negatives)
+
+    @property
+    def _paths(self) -> list[Path]:
+        return [Path(self.root) / name for name in self.files]
+
+    def _looked_up(
+        self, ratings: pd.DataFrame, side: pd.DataFrame, key: str
+    ) -> dict[str, pd.api.extensions.ExtensionArray]:
+        """The columns of `side` for each rating; ValueError if an id is missing there or twice."""
+        log, people, films = self._paths
+        path = people if key == "user" else films
+        twice = side[key].duplicated().to_numpy()
+        if twice.any():
+            row = int(twice.argmax())
+            raise ValueError(f"{Origin(path).at(row)}: {key} {side[key].iloc[row]} is there twice")
+        at = pd.Index(side[key]).get_indexer(ratings[key])
+        if (at < 0).any():
+            row = int((at < 0).argmax())
+            raise ValueError(
+                f"{Origin(log).at(row)}: {key} {ratings[key].iloc[row]} is not in {path.name}; "
+                "all files must be of the same edition"
+            )
+        return {name: side[name].array.take(at) for name in side.columns.drop(key)}
+
+
+@dataclass(frozen=True)
+class MovieLens100K(_MovieLens):
+    """MovieLens-100K: `u.data`, `u.user` and `u.item`."""
+
+    files = ("u.data", "u.user", "u.item")
+
+    def _read(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+        log, people, films = self._paths
+        users = {"user": INTEGER, "age": INTEGER, "gender": TEXT, "occupation": TEXT, "zip": TEXT}
+        texts = dict.fromkeys(("title", "released", "on_video", "link"), TEXT)
+        flags = dict.fromkeys(GENRES, INTEGER)
+        movies = read_text(
+            films, {"item": INTEGER, **texts, **flags}, separator="|", encoding="latin-1"
+        )
+        first = movies[[*GENRES]].to_numpy().argmax(axis=1)
+        movies["genre"] = pd.Categorical.from_codes(first, pd.Index(GENRES))
+        return read_text(log, RATINGS), read_text(people, users, separator="|"), movies
+
+
+@dataclass(frozen=True)
+class MovieLens1M(_MovieLens):
+    """MovieLens-1M: `ratings.dat`, `users.dat` and `movies.dat`."""
+
+    files = ("ratings.dat", "users.dat", "movies.dat")
+
+    def _read(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+        log, people, films = self._paths
+        users = {"user": INTEGER, "gender": TEXT, "age": INTEGER, "occupation": TEXT, "zip": TEXT}
+        movies = read_text(
+            films, {"item": INTEGER, "title": TEXT, "genre": TEXT}, separator="::",
+            encoding="latin-1",
+        )  # fmt: skip
+        movies["genre"] = movies["genre"].astype(str).str.partition("|")[0].astype("category")
+        return (
+            read_text(log, RATINGS, separator="::"),
+            read_text(people, users, separator="::"),
+            movies,
+        )
+
+
+def _described(users: pd.DataFrame) -> pd.DataFrame:
+    """Users with their age and zip code in buckets."""
+    age = np.array(AGES)[np.searchsorted(AGES, users["age"].clip(lower=0), side="right") - 1]
+    region = users["zip"].astype(str).str[:3].astype("category")
+    return users.assign(age=age, zip=region)
+
+
+def _dated(movies: pd.DataFrame) -> pd.DataFrame:
+    """Movies with the first year of the five in which they came out; '' where it is not known."""
+    year = movies["title"].astype(str).str.extract(r"\((\d{4})\)\s*$", expand=False).astype(float)
+    five = (year // 5 * 5).map("{:.0f}".format, na_action="ignore").fillna("").astype("category")
+    return movies[["item", "genre"]].assign(year=five)

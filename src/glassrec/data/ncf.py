@@ -1,0 +1,121 @@
+"""The files of Neural Collaborative Filtering (He et al., WWW 2017), split by its authors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import torch
+from annotated_types import Ge, MinLen
+from pydantic import DirectoryPath
+
+from glassrec.data.columns import Columns, Part, Parts
+from glassrec.data.dataset import Dataset, Source
+from glassrec.data.encoding import assemble
+from glassrec.data.ranking import ranking_lists
+from glassrec.data.reading import INTEGER, TEXT, Origin, fingerprint, first_row, read_text
+
+COLUMNS = Columns(user="user", item="item")
+
+
+@dataclass(frozen=True)
+class NCF(Source):
+    """Implicit feedback with the authors' test items and their 99 negatives each.
+
+    `PREFIX.train.rating` and `PREFIX.test.rating` hold user, item, rating and, in the published
+    files, a timestamp, separated by tabs; `PREFIX.test.negative` holds `(user,item)` and the items
+    to rank it against, a line for each line of the test ratings. All ratings count as positives.
+
+    The authors have no validation item. Here it is the newest training row of a user who has two:
+    by timestamp, or, without one, the first, since a user's rows are newest first. A negative that
+    is the test item itself (156 lines of the published file have one) is dropped.
+
+    Attributes:
+        root: the folder of the three files.
+        prefix: how their names begin.
+        negatives: how many negatives a training positive gets, drawn afresh each epoch.
+        candidates: how many items a validation item is ranked against.
+    """
+
+    root: DirectoryPath
+    prefix: Annotated[str, MinLen(1)] = "ml-1m"
+    negatives: Annotated[int, Ge(1)] = 4
+    candidates: Annotated[int, Ge(1)] = 99
+
+    def fingerprint(self) -> dict[str, str]:
+        """The sha256 of the three files."""
+        return fingerprint(self._paths)
+
+    def load(self, seed: int) -> Dataset:
+        """The training positives and two sets of ranking lists; fields `user` and `item`."""
+        train, test, negatives = self._paths
+        generator = torch.Generator().manual_seed(seed)
+        chosen = _ratings(train)
+        held = _ratings(test)
+        newest = _newest(chosen)
+        log = pd.concat([chosen, held])[["user", "item"]]
+        validation = ranking_lists(log, newest, COLUMNS, self.candidates, generator)
+        positives = chosen.drop(newest)
+        parts = Parts(
+            Part(positives, np.ones(len(positives), np.float32)),
+            validation,
+            _test_lists(held, negatives, test),
+        )
+        return assemble(parts, COLUMNS, negatives=self.negatives)
+
+    @property
+    def _paths(self) -> list[Path]:
+        ends = ("train.rating", "test.rating", "test.negative")
+        return [Path(self.root) / f"{self.prefix}.{end}" for end in ends]
+
+
+def _ratings(path: Path) -> pd.DataFrame:
+    """The columns user, item, rating and, if it is there, time."""
+    names = ("user", "item", "rating", "time")[: max(3, len(first_row(path)))]
+    return read_text(path, dict.fromkeys(names, INTEGER))
+
+
+def _newest(log: pd.DataFrame) -> np.ndarray:
+    """The position of the newest row of each user who has two rows or more."""
+    if "time" in log:
+        log = log.sort_values("time", ascending=False, kind="stable")
+    first = ~log.duplicated("user")
+    several = log.duplicated("user", keep=False)
+    return np.sort(log.index[first & several].to_numpy())
+
+
+def _test_lists(held: pd.DataFrame, path: Path, ratings: Path) -> Part:
+    """Each test item, then its negatives, without those that are the test item itself."""
+    width = len(first_row(path)) - 1
+    negatives = read_text(
+        path, {"pair": TEXT} | {f"negative {i + 1}": INTEGER for i in range(width)}
+    )
+    _check_pairs(held, negatives["pair"], path, ratings)
+    items = np.column_stack([held["item"], negatives.drop(columns="pair")])
+    keep = items != items[:, :1]
+    keep[:, 0] = True
+    labels = np.zeros(items.shape, np.float32)
+    labels[:, 0] = 1
+    query = np.repeat(np.arange(len(items))[:, None], items.shape[1], axis=1)[keep]
+    frame = pd.DataFrame({"user": held["user"].to_numpy()[query], "item": items[keep]})
+    return Part(frame, labels[keep], query)
+
+
+def _check_pairs(held: pd.DataFrame, pairs: pd.Series, path: Path, ratings: Path) -> None:
+    """ValueError unless both test files speak of the same users and items, line by line."""
+    if len(pairs) != len(held):
+        raise ValueError(
+            f"{path} has {len(pairs)} lines and {ratings.name} has {len(held)}; "
+            "they must be of the same split"
+        )
+    expected = "(" + held["user"].astype(str) + "," + held["item"].astype(str) + ")"
+    wrong = (pairs.astype(str) != expected).to_numpy()
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(
+            f"{Origin(path).at(row)}: begins with {pairs.iloc[row]}, but this line of "
+            f"{ratings.name} is {expected.iloc[row]}; both files must be of the same split"
+        )

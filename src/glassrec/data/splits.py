@@ -1,0 +1,158 @@
+"""Which rows train, which choose between models, and which are shown once, at the end."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from annotated_types import Ge, Interval
+
+from glassrec.data.columns import Columns, Part, Parts
+from glassrec.data.ranking import ranking_lists
+from glassrec.spelling import one_of
+
+
+class Splitter(ABC):
+    """How rows are divided. A splitter is a frozen dataclass: its fields are its configuration."""
+
+    ranked: ClassVar[bool] = False
+    """Whether every row counts as a positive and held-out rows are judged in ranking lists."""
+
+    @abstractmethod
+    def split(self, frame: pd.DataFrame, columns: Columns, generator: torch.Generator) -> Parts:
+        """Divide the rows of `frame`; `generator` is the only source of randomness.
+
+        Raises:
+            ValueError: the frame lacks what this split needs.
+        """
+
+
+@dataclass(frozen=True)
+class Given(Splitter):
+    """A column says which part a row belongs to, by these three values."""
+
+    train: str = "train"
+    validation: str = "validation"
+    test: str = "test"
+
+    def split(self, frame: pd.DataFrame, columns: Columns, generator: torch.Generator) -> Parts:
+        """The rows by the value of the column `columns.split`."""
+        if columns.split is None:
+            raise ValueError("a given split needs a split column, and this data names none")
+        values = frame[columns.split].astype(str)
+        names = (self.train, self.validation, self.test)
+        unknown = values[~values.isin(names).to_numpy()]
+        if len(unknown):
+            raise ValueError(
+                f"column {columns.split!r} has the value {unknown.iloc[0]!r} in row "
+                f"{unknown.index[0] + 1}{one_of(unknown.iloc[0], names)}"
+            )
+        return _pointwise(frame, columns, [np.flatnonzero(values == name) for name in names])
+
+
+@dataclass(frozen=True)
+class Random(Splitter):
+    """Rows at random, in shares."""
+
+    validation: Annotated[float, Interval(gt=0, lt=1)] = 0.1
+    test: Annotated[float, Interval(gt=0, lt=1)] = 0.1
+
+    def __post_init__(self) -> None:
+        _check_shares(self.validation, self.test)
+
+    def split(self, frame: pd.DataFrame, columns: Columns, generator: torch.Generator) -> Parts:
+        """The rows in a random order, cut in three, each part in file order again."""
+        order = torch.randperm(len(frame), generator=generator).numpy()
+        cut = _cut(order, self.validation, self.test)
+        return _pointwise(frame, columns, [np.sort(rows) for rows in cut])
+
+
+@dataclass(frozen=True)
+class ByTime(Splitter):
+    """The oldest rows train, the newest test.
+
+    Rows of equal time stay in file order. Without a time column the file is taken as chronological.
+    """
+
+    validation: Annotated[float, Interval(gt=0, lt=1)] = 0.1
+    test: Annotated[float, Interval(gt=0, lt=1)] = 0.2
+
+    def __post_init__(self) -> None:
+        _check_shares(self.validation, self.test)
+
+    def split(self, frame: pd.DataFrame, columns: Columns, generator: torch.Generator) -> Parts:
+        """The rows by time, cut in three."""
+        order = np.argsort(_times(frame, columns), kind="stable")
+        return _pointwise(frame, columns, _cut(order, self.validation, self.test))
+
+
+@dataclass(frozen=True)
+class LeaveOneOut(Splitter):
+    """Each user's last row tests, the one before validates, the rest train (He et al., WWW 2017).
+
+    Every row is a positive. Each held-out one is ranked against `candidates` items that the user
+    never chose. Rows of equal time are in file order. Users of fewer than three rows stay in train.
+    """
+
+    ranked: ClassVar[bool] = True
+
+    candidates: Annotated[int, Ge(1)] = 99
+
+    def split(self, frame: pd.DataFrame, columns: Columns, generator: torch.Generator) -> Parts:
+        """Training rows in file order, and two sets of ranking lists."""
+        if columns.user is None or columns.item is None:
+            raise ValueError("leave-one-out needs a user and an item column; choose another split")
+        if columns.label is not None:
+            raise ValueError(
+                f"leave-one-out takes every row as a positive, but the data has the label "
+                f"{columns.label!r}; drop the label, or choose another split"
+            )
+        users, _ = pd.factorize(frame[columns.user])
+        order = np.lexsort((_times(frame, columns), users))  # stable
+        counts = np.bincount(users)
+        last = counts.cumsum()[counts >= 3] - 1  # positions in `order`
+        if not len(last):
+            raise ValueError("leave-one-out: no user has three rows; choose another split")
+        train = np.ones(len(frame), bool)
+        train[order[[last, last - 1]]] = False
+        validation, test = (
+            ranking_lists(frame, order[at], columns, self.candidates, generator)
+            for at in (last - 1, last)
+        )
+        positives = frame[train]
+        return Parts(Part(positives, np.ones(len(positives), np.float32)), validation, test)
+
+
+def _check_shares(validation: float, test: float) -> None:
+    if validation + test >= 1:
+        raise ValueError(
+            f"validation {validation} + test {test} leaves no row to train on; "
+            "their sum must be below 1"
+        )
+
+
+def _times(frame: pd.DataFrame, columns: Columns) -> np.ndarray:
+    """(N,) what orders the rows; all equal without a time column."""
+    return np.zeros(len(frame)) if columns.time is None else frame[columns.time].to_numpy()
+
+
+def _cut(order: np.ndarray, validation: float, test: float) -> list[np.ndarray]:
+    """The rows in `order`, cut in three shares."""
+    n = len(order)
+    start = n - round(n * test)
+    return np.split(order, [start - round(n * validation), start])
+
+
+def _pointwise(frame: pd.DataFrame, columns: Columns, rows: list[np.ndarray]) -> Parts:
+    """The three parts of labelled rows."""
+    if columns.label is None:
+        raise ValueError("this split needs a label column; name one, or choose leave_one_out")
+    for name, chosen in zip(Parts._fields, rows, strict=True):
+        if not len(chosen):
+            raise ValueError(f"the {name} part of {len(frame)} rows is empty; change the split")
+    frames = [frame.iloc[chosen] for chosen in rows]
+    return Parts(*(Part(part, part[columns.label].to_numpy(np.float32)) for part in frames))

@@ -1,0 +1,65 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from glassrec.data.columns import Columns, check_dense, check_labels, check_names
+from glassrec.data.reading import Origin
+
+
+def test_user_and_item_come_first_among_the_fields(tmp_path):
+    columns = Columns(categorical=("city", "brand"), user="who", item="what", item_side=("brand",))
+    assert columns.fields == ("who", "what", "city", "brand")
+    assert columns.item_fields == ("what", "brand")
+
+
+@pytest.mark.parametrize(
+    ("roles", "complaint"),
+    [
+        ({"label": "x", "dense": ("x",)}, "named twice: x"),
+        ({"label": "x"}, "no column to learn from"),
+        (
+            {"dense": ("price",), "log": ("prise",)},
+            "log: no such column 'prise'; did you mean 'price'",
+        ),
+        ({"dense": ("price",), "missing_ok": ("age",)}, "missing_ok: no such column 'age'"),
+        ({"categorical": ("brand",), "item_side": ("brand",)}, "item_side needs an item"),
+        (
+            {"item": "i", "categorical": ("a",), "item_side": ("b",)},
+            "item_side: no such column 'b'",
+        ),
+    ],
+)
+def test_roles_that_contradict_each_other_are_refused(roles, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        Columns(**roles)
+
+
+def test_unknown_and_duplicate_names_are_refused():
+    with pytest.raises(ValueError, match=r"t.csv: no column 'prise'.*did you mean 'price'"):
+        check_names(["prise"], ["label", "price"], "t.csv")
+    with pytest.raises(ValueError, match="2 columns are called 'price'"):
+        check_names(["price"], ["price", "price"], "t.csv")
+    check_names(["label"], ["label", "price", "price"], "t.csv")
+
+
+@pytest.mark.parametrize("wrong", [2, -1, 0.5, np.nan])
+def test_a_label_other_than_0_or_1_is_refused_by_line(tmp_path, wrong):
+    labels = pd.Series([0, 1, wrong, 7], name="click")
+    with pytest.raises(ValueError, match=r"t.csv, line 4: click is"):
+        check_labels(labels, Origin(tmp_path / "t.csv", first=2))
+
+
+def test_labels_may_be_numbers_or_truth_values(tmp_path):
+    for labels in ([0, 1], [0.0, 1.0], [False, True]):
+        check_labels(pd.Series(labels), Origin(tmp_path))
+
+
+def test_dense_values_must_be_finite_and_may_be_missing_where_allowed(tmp_path):
+    frame = pd.DataFrame({"age": [1.0, np.nan, np.inf]})
+    origin = Origin(tmp_path / "t.csv")
+    with pytest.raises(ValueError, match=r"line 2: age is nan.*list 'age' under missing_ok"):
+        check_dense(frame, Columns(dense=("age",)), origin)
+    allowed = Columns(dense=("age",), missing_ok=("age",))
+    with pytest.raises(ValueError, match="line 3: age is inf"):
+        check_dense(frame, allowed, origin)
+    check_dense(frame.head(2), allowed, origin)

@@ -1,0 +1,67 @@
+"""The YAML files of configs/data say what the code says, and the split can be swapped."""
+
+import importlib
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from glassrec.data.splits import ByTime, Given, LeaveOneOut, Random, Splitter
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "configs"
+SOURCES = sorted(path.stem for path in (CONFIGS / "data").glob("*.yaml"))
+SPLITS = {"random": Random, "by_time": ByTime, "leave_one_out": LeaveOneOut, "given": Given}
+
+
+@pytest.fixture
+def composed(tmp_path):
+    """Composes `data=NAME` and more overrides with the project's data group."""
+    (tmp_path / "root.yaml").write_text(
+        f"defaults: [data: planted, _self_]\nhydra: {{searchpath: ['file://{CONFIGS}']}}\n"
+    )
+
+    def compose_with(*overrides):
+        with initialize_config_dir(str(tmp_path), version_base="1.3"):
+            return compose("root", list(overrides)).data
+
+    return compose_with
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_parameter_is_spelled_out_with_its_default(composed, name):
+    config = composed(f"data={name}")
+    module, _, qualified = config["_target_"].rpartition(".")
+    parameters = {
+        field.name: field for field in fields(getattr(importlib.import_module(module), qualified))
+    }
+    assert set(config) - {"_target_"} == set(parameters)
+    for key, field in parameters.items():
+        if field.default_factory is not MISSING:
+            assert instantiate(config[key]) == field.default_factory()
+        elif field.default is MISSING:
+            assert OmegaConf.is_missing(config, key)
+        else:
+            assert config[key] == field.default
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_every_split_file_gives_its_class_and_defaults(composed, name):
+    split = instantiate(composed("data=criteo", f"data/split={name}")["split"])
+    assert split == SPLITS[name]()
+    assert isinstance(split, Splitter)
+
+
+def test_a_source_and_its_split_are_made_from_the_command_line(composed, tmp_path):
+    source = instantiate(
+        composed(
+            "data=movielens_100k",
+            f"data.root={tmp_path}",
+            "data/split=random",
+            "data.split.test=0.2",
+        )
+    )
+    assert source.split == Random(validation=0.1, test=0.2)

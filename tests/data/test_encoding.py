@@ -1,0 +1,90 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.preprocessing import StandardScaler
+
+from glassrec.data.columns import Columns, Part, Parts
+from glassrec.data.encoding import Scaler, Vocabulary, assemble
+
+
+@pytest.mark.parametrize("kind", ["object", "str", "category"])
+def test_ids_count_from_one_and_strangers_get_zero(kind):
+    train = pd.Series(["pear", "fig", "pear"], dtype=kind)
+    known = Vocabulary.fit(train)
+    assert known.encode(train).tolist() == [2, 1, 2]
+    assert known.encode(pd.Series(["kiwi", "fig", "pear"], dtype=kind)).tolist() == [0, 1, 2]
+
+
+def test_whole_numbers_keep_their_order():
+    known = Vocabulary.fit(pd.Series([10, 9, 100]))
+    assert known.encode(pd.Series([9, 10, 100, 11])).tolist() == [1, 2, 3, 0]
+
+
+def test_categories_absent_from_training_have_no_id():
+    column = pd.Series(["a", "b", "c"], dtype="category")
+    known = Vocabulary.fit(column[[0, 2]])
+    assert known.encode(column).tolist() == [1, 0, 2]
+
+
+def test_rare_values_share_the_unseen_id():
+    known = Vocabulary.fit(pd.Series(list("aabbbc")), min_count=2)
+    assert known.encode(pd.Series(list("abc"))).tolist() == [1, 2, 0]
+
+
+def test_scaling_agrees_with_scikit_learn():
+    values = np.random.default_rng(0).gamma(2.0, 30.0, 500)
+    expected = StandardScaler().fit(values[:300, None]).transform(values[:, None])[:, 0]
+    np.testing.assert_allclose(Scaler.fit(values[:300], log=False).apply(values), expected)
+
+
+def test_counts_are_clipped_and_logged_first():
+    values = np.array([-3.0, 0.0, 7.0, 100.0])
+    logged = np.log(np.array([1.0, 1.0, 8.0, 101.0]))
+    expected = (logged - logged.mean()) / logged.std()
+    np.testing.assert_allclose(Scaler.fit(values, log=True).apply(values), expected)
+
+
+def test_missing_values_become_the_mean_and_do_not_move_it():
+    scaler = Scaler.fit(np.array([1.0, np.nan, 3.0]), log=False)
+    np.testing.assert_allclose(scaler.apply(np.array([1.0, np.nan, 3.0])), [-1, 0, 1])
+
+
+@pytest.mark.parametrize("values", [[0.1] * 3, [np.nan] * 3])
+def test_a_column_without_variation_becomes_zero(values):
+    scaled = Scaler.fit(np.array(values), log=False).apply(np.array(values))
+    np.testing.assert_allclose(scaled, [0] * 3, atol=1e-12)
+
+
+def test_everything_is_learnt_from_training_rows_only():
+    frame = pd.DataFrame({"city": ["rome", "oslo", "lima"], "age": [20.0, 40.0, 100.0]})
+    labels = np.array([0, 1, 1])
+    parts = Parts(*(Part(frame.iloc[rows], labels[rows]) for rows in ([0, 1], [1], [2])))
+    columns = Columns(label="click", dense=("age",), categorical=("city",))
+    data = assemble(parts, columns)
+    assert data.schema.targets == ("click",)
+    assert data.schema.fields[0].size == 3
+    assert data.train.batch.dense.flatten().tolist() == [-1, 1]
+    assert data.test.batch.dense.item() == 7
+    assert data.train.batch.ids.flatten().tolist() == [2, 1]
+    assert data.test.batch.ids.item() == 0
+    assert data.test.batch.targets.item() == 1
+    assert data.negatives is None
+
+
+def test_ids_are_rows_of_the_joint_table_and_items_bring_their_side_along():
+    train = pd.DataFrame({"who": [1, 1, 2], "what": [7, 8, 9], "brand": ["x", "y", "x"]})
+    lists = pd.DataFrame({"who": [2, 2], "what": [8, 7], "brand": ["y", "x"]})
+    held = Part(lists, np.array([1, 0]), np.array([0, 0]))
+    columns = Columns(user="who", item="what", categorical=("brand",), item_side=("brand",))
+    data = assemble(Parts(Part(train, np.ones(3)), held, held), columns, negatives=2)
+    assert data.schema.offsets == (0, 3, 7)
+    assert data.train.batch.ids.tolist() == [[1, 4, 8], [1, 5, 9], [2, 6, 8]]
+    assert data.validation.query.tolist() == [0, 0]
+    assert data.ranked
+    assert data.negatives.item_rows.tolist() == [[4, 8], [5, 9], [6, 8]]
+    epoch = data.epoch(seed=0, epoch=0)
+    assert epoch.rows == 9
+    drawn = {tuple(row) for row in epoch.ids[epoch.targets[:, 0] == 0].tolist()}
+    assert drawn <= {(1, 6, 8), (2, 4, 8), (2, 5, 9)}
+    assert torch.equal(epoch.ids, data.epoch(seed=0, epoch=0).ids)

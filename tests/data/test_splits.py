@@ -1,0 +1,163 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from glassrec.data.columns import Columns
+from glassrec.data.splits import ByTime, Given, LeaveOneOut, Random
+
+LABELLED = Columns(label="label", dense=("x",), time="time", split="fold")
+LOGGED = Columns(
+    user="user", item="item", categorical=("brand", "place"), item_side=("brand",), time="time"
+)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def rows(parts):
+    """The row numbers of each part; the column x of `labelled` counts rows."""
+    return [part.frame["x"].astype(int).tolist() for part in parts]
+
+
+def labelled(n=100):
+    return pd.DataFrame(
+        {"x": np.arange(n), "label": np.arange(n) % 2, "time": np.arange(n) // 10 * -1.0}
+    )
+
+
+def test_a_given_split_follows_its_column():
+    frame = labelled(6).assign(fold=["train", "test", "train", "val", "train", "test"])
+    parts = Given(validation="val").split(frame, LABELLED, seeded())
+    assert rows(parts) == [[0, 2, 4], [3], [1, 5]]
+    assert parts.test.labels.tolist() == [1, 1]
+
+
+def test_a_given_split_refuses_other_values():
+    frame = labelled(3).assign(fold=["train", "validation", "tset"])
+    with pytest.raises(ValueError, match=r"'tset' in row 3; did you mean 'test'"):
+        Given().split(frame, LABELLED, seeded())
+    with pytest.raises(ValueError, match="needs a split column"):
+        Given().split(frame, Columns(label="label", dense=("x",)), seeded())
+
+
+def test_a_random_split_has_its_shares_and_every_row_once():
+    parts = Random(validation=0.15, test=0.25).split(labelled(), LABELLED, seeded())
+    train, validation, test = rows(parts)
+    assert (len(train), len(validation), len(test)) == (60, 15, 25)
+    assert sorted(train + validation + test) == list(range(100))
+    assert test != list(range(75, 100))
+
+
+def test_a_random_split_is_fixed_by_the_seed():
+    first, again, other = (rows(Random().split(labelled(), LABELLED, seeded(s))) for s in (1, 1, 2))
+    assert first == again != other
+
+
+def test_by_time_takes_the_newest_last_and_ties_in_file_order():
+    parts = ByTime(validation=0.05, test=0.15).split(labelled(), LABELLED, seeded())
+    train, validation, test = rows(parts)
+    # Time falls by one every ten rows: 90..99 are the oldest, 0..9 the newest.
+    assert test == [15, 16, 17, 18, 19, *range(10)]
+    assert validation == [10, 11, 12, 13, 14]
+    assert train[:10] == list(range(90, 100))
+
+
+def test_by_time_without_a_time_column_goes_by_file_order():
+    columns = Columns(label="label", dense=("x",))
+    train, validation, test = rows(ByTime(0.1, 0.2).split(labelled(), columns, seeded()))
+    assert (train, validation, test) == ([*range(70)], [*range(70, 80)], [*range(80, 100)])
+
+
+@pytest.mark.parametrize("split", [Random, ByTime])
+def test_shares_must_leave_something_to_train_on(split):
+    with pytest.raises(ValueError, match="leaves no row to train on"):
+        split(validation=0.5, test=0.5)
+    with pytest.raises(ValueError, match="the validation part of 4 rows is empty"):
+        split(validation=0.1, test=0.5).split(labelled(4), LABELLED, seeded())
+
+
+@pytest.mark.parametrize("split", [Given(), Random(), ByTime()])
+def test_judging_row_by_row_needs_a_label(split):
+    columns = Columns(dense=("x",), split="fold")
+    frame = labelled(30).assign(fold=["train", "validation", "test"] * 10)
+    with pytest.raises(ValueError, match="needs a label column"):
+        split.split(frame, columns, seeded())
+
+
+@pytest.fixture
+def log():
+    """Users a to t; 12 of 60 items each, in random file order, with many ties in time."""
+    random = np.random.default_rng(3)
+    items = np.concatenate([random.choice(60, 12, replace=False) for _ in range(20)])
+    frame = pd.DataFrame({"user": np.repeat(list("abcdefghijklmnopqrst"), 12), "item": items})
+    frame["brand"] = pd.Categorical("b" + (frame["item"] % 7).astype(str))
+    frame["place"] = random.integers(4, size=len(frame))
+    frame["time"] = random.integers(5, size=len(frame))
+    return frame.sample(frac=1, random_state=0).reset_index(drop=True)
+
+
+def brute_force_last_two(log):
+    """For each user the row numbers of the second last and the last interaction."""
+    found = {}
+    for user in log["user"].unique():
+        own = [(time, row) for row, time in log.loc[log["user"] == user, "time"].items()]
+        found[user] = [row for _, row in sorted(own)[-2:]]
+    return found
+
+
+def test_leave_one_out_holds_out_the_last_two_rows_of_each_user(log):
+    parts = LeaveOneOut(candidates=10).split(log, LOGGED, seeded())
+    expected = brute_force_last_two(log)
+    for at, part in enumerate((parts.validation, parts.test)):
+        positives = part.frame[part.labels == 1]
+        assert dict(zip(positives["user"], positives.index, strict=True)) == {
+            user: pair[at] for user, pair in expected.items()
+        }
+    held = [row for pair in expected.values() for row in pair]
+    pd.testing.assert_frame_equal(parts.train.frame, log.drop(index=held))
+    assert parts.train.labels.tolist() == [1] * 200
+
+
+def test_candidates_are_fixed_by_the_seed(log):
+    first, again, other = (
+        LeaveOneOut(10).split(log, LOGGED, seeded(s)).test.frame["item"].tolist() for s in (1, 1, 2)
+    )
+    assert first == again != other
+
+
+def test_a_user_of_two_rows_stays_in_train(log):
+    short = pd.DataFrame(
+        {"user": ["z", "z"], "item": [1, 2], "brand": ["b1", "b2"], "place": 0, "time": 9}
+    )
+    frame = pd.concat([log, short], ignore_index=True)
+    parts = LeaveOneOut(10).split(frame, LOGGED, seeded())
+    assert (parts.train.frame["user"] == "z").sum() == 2
+    assert "z" not in set(parts.validation.frame["user"]) | set(parts.test.frame["user"])
+
+
+def test_without_time_the_last_rows_of_the_file_are_held_out(log):
+    columns = Columns(user="user", item="item")
+    parts = LeaveOneOut(10).split(log, columns, seeded())
+    positives = parts.test.frame[parts.test.labels == 1]
+    assert sorted(positives.index) == sorted(log.groupby("user").tail(1).index)
+
+
+@pytest.mark.parametrize(
+    ("columns", "complaint"),
+    [
+        (Columns(user="user", categorical=("brand",)), "needs a user and an item column"),
+        (Columns(label="place", user="user", item="item"), "takes every row as a positive"),
+    ],
+)
+def test_leave_one_out_says_what_it_needs(log, columns, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        LeaveOneOut(10).split(log, columns, seeded())
+
+
+def test_leave_one_out_needs_users_of_three_rows_and_enough_items(log):
+    with pytest.raises(ValueError, match="no user has three rows"):
+        LeaveOneOut(1).split(log.drop_duplicates("user"), LOGGED, seeded())
+    with pytest.raises(ValueError, match="99 candidates asked"):
+        LeaveOneOut(99).split(log, LOGGED, seeded())

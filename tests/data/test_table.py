@@ -1,0 +1,192 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from glassrec.data.splits import ByTime, Given, LeaveOneOut
+from glassrec.data.table import Table, read_columns
+
+ROLES = """
+label: clicked
+user: who
+item: sku
+categorical: [city, brand]
+item_side: [brand]
+dense: [price, age]
+missing_ok: [age]
+time: at
+split: fold
+"""
+
+
+@pytest.fixture
+def frame():
+    random = np.random.default_rng(0)
+    n = 60
+    sku = random.integers(12, size=n)
+    return pd.DataFrame(
+        {
+            "at": [f"2024-01-{1 + row % 28:02d}T{row % 24:02d}:00:00" for row in range(n)],
+            "clicked": random.integers(2, size=n),
+            "who": [f"u{row % 6}" for row in range(n)],
+            "sku": [f"00{item}" for item in sku],
+            "brand": [f"b{item % 3}" for item in sku],
+            "city": random.choice(["rome", "oslo", ""], n),
+            "price": random.gamma(2.0, 10.0, n).round(3),
+            "age": np.where(random.random(n) < 0.2, np.nan, random.integers(18, 80, n)),
+            "fold": random.choice(["train", "train", "validation", "test"], n),
+            "ignored": "x",
+        }
+    )
+
+
+def source(root, frame, roles=ROLES, name="rows.csv", **settings):
+    (root / "columns.yaml").write_text(roles)
+    if name.endswith("parquet"):
+        frame.to_parquet(root / name)
+    else:
+        frame.to_csv(root / name, index=False)
+    return Table(root / name, root / "columns.yaml", **settings)
+
+
+def without(role):
+    return "".join(line + "\n" for line in ROLES.splitlines() if not line.startswith(role))
+
+
+def test_csv_and_parquet_give_the_same_tensors(tmp_path, frame):
+    text, binary = (
+        source(tmp_path, frame, name=name, split=Given()).load(seed=0)
+        for name in ("rows.csv", "rows.parquet")
+    )
+    assert text.schema == binary.schema
+    for ours, theirs in zip(text.splits.values(), binary.splits.values(), strict=True):
+        for column, other in zip(ours.batch, theirs.batch, strict=True):
+            assert column.equal(other)
+
+
+def test_roles_become_the_schema(tmp_path, frame):
+    schema = source(tmp_path, frame).load(seed=0).schema
+    assert schema.field_names == ("who", "sku", "city", "brand")
+    assert schema.dense == ("price", "age")
+    assert (schema.user, schema.item, schema.targets) == ("who", "sku", ("clicked",))
+
+
+def test_values_agree_with_a_reading_by_hand(tmp_path, frame):
+    data = source(tmp_path, frame, split=Given()).load(seed=0)
+    train, test = frame[frame["fold"] == "train"], frame[frame["fold"] == "test"]
+    cities = sorted(set(train["city"]))
+    ids = (data.test.batch.ids - torch.tensor(data.schema.offsets))[:, 2]
+    assert ids.tolist() == [cities.index(city) + 1 for city in test["city"]]
+    scaled = (test["age"] - train["age"].mean()) / train["age"].std(ddof=0)
+    np.testing.assert_allclose(data.test.batch.dense[:, 1], scaled.fillna(0), atol=1e-6)
+    assert data.test.batch.targets[:, 0].tolist() == test["clicked"].tolist()
+
+
+@pytest.mark.parametrize("numbers", [False, True])
+def test_time_may_be_dates_or_numbers(tmp_path, frame, numbers):
+    if numbers:
+        frame["at"] = np.random.default_rng(1).permutation(len(frame)) - 30.5
+    data = source(tmp_path, frame, split=ByTime(0.2, 0.2)).load(seed=0)
+    newest = frame.sort_values("at", kind="stable").tail(12)
+    assert data.test.batch.targets[:, 0].tolist() == newest["clicked"].tolist()
+
+
+def test_without_a_label_leave_one_out_ranks(tmp_path, frame):
+    frame = frame.drop_duplicates(["who", "sku"])
+    split = LeaveOneOut(candidates=2)
+    data = source(tmp_path, frame, without("label"), split=split, negatives=3).load(seed=0)
+    assert data.ranked
+    assert data.schema.targets == ("label",)
+    assert data.test.batch.rows == 6 * 3
+    assert data.negatives.per_positive == 3
+    assert data.negatives.item_columns == (1, 3)
+    with pytest.raises(ValueError, match=r"every row as a positive.*'clicked'"):
+        source(tmp_path, frame, split=split).load(seed=0)
+
+
+def test_another_separator(tmp_path, frame):
+    (tmp_path / "columns.yaml").write_text(ROLES)
+    frame.to_csv(tmp_path / "rows.tsv", sep="\t", index=False)
+    data = Table(tmp_path / "rows.tsv", tmp_path / "columns.yaml", separator="\t").load(seed=0)
+    assert data.test.batch.rows == 6
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
+@pytest.mark.parametrize(
+    ("column", "value", "complaint"),
+    [
+        ("clicked", 2, "clicked is 2.0; a label must be 0 or 1"),
+        ("price", np.nan, "price is nan, not a finite number.*missing_ok"),
+        ("age", np.inf, "age is inf"),
+        ("sku", "", "sku is empty"),
+        ("at", "yesterday", "at is 'yesterday', not a time"),
+    ],
+)
+def test_a_wrong_cell_is_named(tmp_path, frame, name, column, value, complaint):
+    frame.loc[10, column] = value
+    where = f"{name}, line 12: " if name == "rows.csv" else f"{name}, row 11: "
+    with pytest.raises(ValueError, match=where + complaint):
+        source(tmp_path, frame, name=name).load(seed=0)
+
+
+def test_text_in_a_dense_column_and_ragged_rows_are_named(tmp_path, frame):
+    table = source(tmp_path, frame)
+    path = tmp_path / "rows.csv"
+    good = path.read_text().splitlines()
+    price = str(frame["price"][3])
+    path.write_text("\n".join([*good[:4], good[4].replace(price, "cheap"), *good[5:]]))
+    with pytest.raises(ValueError, match=r"rows.csv, line 5: price is 'cheap', not a number"):
+        table.load(seed=0)
+    path.write_text("\n".join([*good[:4], good[4] + ",more", *good[5:]]))
+    with pytest.raises(ValueError, match=r"rows.csv, line 5: 11 cells where there should be 10"):
+        table.load(seed=0)
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
+def test_unknown_missing_and_empty_are_refused(tmp_path, frame, name):
+    roles = ROLES.replace("[price, age]", "[prise, age]")
+    with pytest.raises(ValueError, match=rf"{name}: no column 'prise'.*did you mean 'price'"):
+        source(tmp_path, frame, roles, name=name).load(seed=0)
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ValueError, match=rf"{name}: the file is empty"):
+        Table(tmp_path / name, tmp_path / "columns.yaml").load(seed=0)
+    (tmp_path / name).unlink()
+    with pytest.raises(ValueError, match=rf"{name}: no such file"):
+        Table(tmp_path / name, tmp_path / "columns.yaml").load(seed=0)
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path, frame):
+    table = source(tmp_path, frame.rename(columns={"ignored": "price"}))
+    with pytest.raises(ValueError, match="2 columns are called 'price'"):
+        table.load(seed=0)
+
+
+@pytest.mark.parametrize(
+    ("roles", "complaint"),
+    [
+        ("lable: clicked", "no role 'lable'.*did you mean 'label'"),
+        ("dense: price", "dense: .*'price'"),
+        ("label: [a, b]", "label: .*string"),
+        ("label: a\ndense: [a]", "named twice: a"),
+        ("- label", "a mapping of roles to columns"),
+        ("label: [", "not YAML"),
+    ],
+)
+def test_a_wrong_columns_file_is_refused(tmp_path, roles, complaint):
+    path = tmp_path / "columns.yaml"
+    path.write_text(roles)
+    with pytest.raises(ValueError, match=r"columns.yaml: .*" + complaint):
+        read_columns(path)
+
+
+def test_the_fingerprint_covers_both_files(tmp_path, frame):
+    assert set(source(tmp_path, frame).fingerprint()) == {"rows.csv", "columns.yaml"}
+
+
+def test_rare_categories_share_the_unseen_id(tmp_path, frame):
+    frame.loc[frame.index[frame["fold"] == "train"][0], "city"] = "lima"
+    sizes = [
+        source(tmp_path, frame, split=Given(), min_count=n).load(0).schema.fields[2].size
+        for n in (1, 2)
+    ]
+    assert sizes == [5, 4]
