@@ -80,7 +80,10 @@ def test_a_flipped_byte_and_a_cut_file_are_refused(tmp_path: Path) -> None:
 def test_a_directory_of_another_experiment_is_refused(tmp_path: Path) -> None:
     Run(tmp_path, CONFIG)
     for change, message in (
-        ({"model": {"_target_": "x.Model", "factors": 16}}, r"model\.factors is 8 there and 16 here"),
+        (
+            {"model": {"_target_": "x.Model", "factors": 16}},
+            r"model\.factors is 8 there and 16 here",
+        ),
         ({"seed": 4}, r"seed is 3 there and 4 here"),
         ({"seed": 4, "model": {"_target_": "y"}}, r"and 2 more settings"),
     ):

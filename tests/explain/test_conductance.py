@@ -135,3 +135,16 @@ def test_the_trapezoid_halves_the_error(build: Callable[..., Recommender], batch
         return (found - exact).abs().mean().item()
 
     assert error("trapezoid") < 0.7 * error("captum")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gives_what_the_cpu_gives(model: Recommender, row: tuple[Inputs, Inputs]) -> None:
+    here = conductance(model.double(), *(_double(x) for x in row), steps=10)
+    model.cuda()
+    there = conductance(
+        model, *(Inputs(*(part.double().cuda() for part in x)) for x in row), steps=10
+    )
+    for name, values in there.layers.items():
+        assert values.is_cuda
+        torch.testing.assert_close(values.cpu(), here.layers[name])

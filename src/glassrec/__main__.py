@@ -1,0 +1,207 @@
+"""The command line: the first word is the stage, the rest is Hydra's grammar.
+
+Help needs the standard library alone, a wrong command Hydra and pydantic, and only a right one
+imports PyTorch: hence the imports inside functions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glassrec import __version__, slots
+from glassrec.spelling import did_you_mean
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+STAGES = {
+    "run": "all four stages, one after the other",
+    "train": "train the model and evaluate it",
+    "explain": "attribute the predictions of an existing run, and score its neurons",
+    "prune": "cut the neurons that an existing run does not need, with a certificate",
+    "evaluate": "compare the large and the small model of an existing run",
+}
+
+HELP = """\
+Usage: glassrec STAGE [key=value ...] [options]
+
+Stages
+{stages}
+
+Examples
+  glassrec run
+  glassrec run model=neumf data=ncf data.root=PATH trainer.max_epochs=20 seed=1
+  glassrec prune run.dir=runs/planted-dlrm-1a2b3c4d prune.level=sample
+  glassrec run -m model=gmf,mlp seed=0,1,2
+
+Slots and their choices (slot=choice; a file of configs/ lists all the keys of a choice)
+{slots}
+
+Options
+  --config-dir DIR   also choose from your own YAML files: DIR/model/mine.yaml is model=mine
+  --cfg job          print the configuration and stop
+  -m, --multirun     run once for each combination of the values a,b,c
+  --info, --hydra-help, --cfg hydra, --cfg all   what Hydra tells of itself
+  --help, --version
+
+Results go to run.dir, by default runs/<data>-<model>-<hash of the experiment> in this folder, so
+the same command goes on where it stopped. explain, prune and evaluate work on the run in run.dir.
+
+Exit codes: 0 done; 1 a failure on the way; 2 the command is wrong and nothing was run; 130 Ctrl-C.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0, 1, 2 or 130, as the help says."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or {"-h", "--help"} & set(words):
+        print(_help(), end="")
+        return 0
+    if words == ["--version"]:
+        print(f"glassrec {__version__}")
+        return 0
+    stage = words.pop(0)
+    if stage not in STAGES:
+        return _complain(f"{stage!r} is no stage{did_you_mean(stage, STAGES)}; {_FIRST}", code=2)
+    # The console script does not look in the user's folder, where a model of their own may be.
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    options = _options(stage, words)
+    try:
+        return _guarded(lambda: _dispatch(stage, options))
+    except KeyboardInterrupt:
+        return _complain("interrupted; the same command goes on from here", code=130)
+
+
+_FIRST = f"the first word is one of {', '.join(STAGES)}"
+
+
+def _help() -> str:
+    stages = "\n".join(f"  {name:<10} {story}" for name, story in STAGES.items())
+    listed = slots.choices(slots.find()).items()
+    return HELP.format(
+        stages=stages, slots="\n".join(f"  {slot:<12} {', '.join(names)}" for slot, names in listed)
+    )
+
+
+def _options(stage: str, words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=f"glassrec {stage}", usage="%(prog)s [key=value ...] [options]", add_help=False,
+        allow_abbrev=False,
+    )  # fmt: skip
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("-c", "--cfg", choices=("job", "hydra", "all"))
+    parser.add_argument("-i", "--info", nargs="?", const="all")
+    parser.add_argument("--hydra-help", action="store_true")
+    parser.add_argument("-cd", "--config-dir", type=Path)
+    return parser.parse_intermixed_args(words)
+
+
+def _complain(message: object, code: int) -> int:
+    for line in str(message).splitlines():
+        print(f"glassrec: error: {line}", file=sys.stderr)
+    return code
+
+
+def _guarded(action: Callable[[], int]) -> int:
+    """The exit code of an action. What is not a user's mistake keeps its traceback."""
+    from glassrec.config import ConfigError
+
+    try:
+        return action()
+    except ConfigError as error:
+        return _complain(error, code=2)
+    except (ValueError, OSError) as error:
+        return _complain(error, code=1)
+
+
+def _dispatch(stage: str, options: argparse.Namespace) -> int:
+    import yaml
+
+    from glassrec import config
+
+    words, extra = options.overrides, options.config_dir
+    if extra is not None and not extra.is_dir():
+        raise config.ConfigError(f"--config-dir: {extra} is not a directory that exists")
+    if options.multirun or options.info or options.hydra_help or options.cfg in ("hydra", "all"):
+        return _through_hydra(stage, options)
+    if options.cfg == "job":
+        print(yaml.safe_dump(config.compose(stage, words, extra), sort_keys=False), end="")
+        return 0
+    return _job(stage, words, extra)
+
+
+def _job(stage: str, words: Sequence[str], extra: Path | None, *, sweep: bool = False) -> int:
+    from glassrec import config
+
+    checked = config.prepare(stage, words, extra, sweep=sweep)
+    parts = config.build(checked)
+    from glassrec.pipeline import Pipeline
+    from glassrec.run import Run
+
+    place = {key: value for key, value in checked["run"].items() if key != "_target_"}
+    command = ["glassrec", stage, *(["--config-dir", str(extra)] if extra else []), *words]
+    run = Run(**place, config=config.plain(checked), command=command)
+    try:
+        Pipeline(run=run, **parts).execute(stage)
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
+        raise
+    return 0
+
+
+def _through_hydra(stage: str, options: argparse.Namespace) -> int:
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+
+    from glassrec import config
+
+    failed: list[str] = []
+
+    def job(_: DictConfig) -> None:
+        words = [word.removeprefix("++") for word in HydraConfig.get().overrides.task]
+        print(f"job       {' '.join(words)}", flush=True)
+        if not _succeeds(lambda: _job(stage, words, options.config_dir, sweep=True)):
+            failed.append(" ".join(words))
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # its exceptions come to us, not to the screen
+    given, sys.argv = sys.argv, ["glassrec", *_hydra_words(options)]
+    try:
+        with config.reworded():
+            hydra.main(version_base="1.3", config_path=str(slots.find()), config_name="run")(job)()
+    finally:
+        sys.argv = given
+    return _complain("\n".join(f"failed: {words}" for words in failed), code=1) if failed else 0
+
+
+def _succeeds(action: Callable[[], int]) -> bool:
+    """Whether one job of a sweep went well; the next one starts in any case."""
+    try:
+        return _guarded(action) == 0
+    except (Exception, SystemExit):
+        traceback.print_exc()
+        return False
+
+
+def _hydra_words(options: argparse.Namespace) -> list[str]:
+    from glassrec import config
+
+    flags = {"--multirun": options.multirun, "--hydra-help": options.hydra_help}
+    valued = {"--cfg": options.cfg, "--info": options.info, "--config-dir": options.config_dir}
+    return [
+        *(flag for flag, on in flags.items() if on),
+        *(part for flag, value in valued.items() if value for part in (flag, str(value))),
+        *config.forced(options.overrides, options.config_dir),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

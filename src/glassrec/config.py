@@ -1,0 +1,394 @@
+"""From the words of a command to a checked configuration, before anything heavy is imported.
+
+Hydra composes. Whether a key exists and a value fits is not Hydra's to say but the signature's of
+the target, so that all problems are found at once, and a key that a YAML file leaves at its default
+can be overridden like any other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import (
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from glassrec import slots, targets, values
+from glassrec.run import EXPERIMENT, WHERE, experiment, flat
+from glassrec.slots import find
+from glassrec.spelling import did_you_mean, one_of
+
+__all__ = ["ConfigError", "build", "check", "compose", "find", "forced", "plain", "prepare"]
+
+SAVED = "config.yaml"
+"""The configuration in a run directory."""
+
+MISSING = "???"
+"""How a YAML file says that a value is needed."""
+
+
+class ConfigError(ValueError):
+    """The command is wrong, and nothing was run; one line for each problem."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def prepare(
+    stage: str, words: Sequence[str], extra: Path | None = None, *, sweep: bool = False
+) -> dict[str, Any]:
+    """The checked configuration of one job, with paths absolute and `run.dir` known.
+
+    Args:
+        stage: the first word of the command.
+        words: the other words, in Hydra's grammar.
+        extra: a folder of the user's own choices.
+        sweep: the job is one of several, which must not meet in one directory.
+
+    Raises:
+        ConfigError: everything that is wrong.
+    """
+    config = compose(stage, words, extra)
+    if problems := check(config):
+        raise ConfigError(*problems)
+    if config["run"].get("dir") is None:
+        keys = {_slot(override) for override in _parse(words)}
+        swept = [slot for slot in ("explain", "prune") if sweep and slot in keys]
+        config["run"]["dir"] = _directory(config, [*EXPERIMENT, *swept])
+    if problems := list(_other_experiment(config)):
+        raise ConfigError(*problems)
+    return config
+
+
+def plain(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration as YAML and JSON hold it: paths are text, and tuples lists."""
+    plain: dict[str, Any] = json.loads(json.dumps(config, default=str))
+    return plain
+
+
+def build(config: dict[str, Any]) -> dict[str, Any]:
+    """The objects that a checked configuration describes, but for `run`, which is the caller's.
+
+    Raises:
+        ConfigError: values that are right one by one do not go together.
+    """
+    parts = {slot: _build(slot, node) for slot, node in config.items() if slot != "run"}
+    _try(parts["optimizer"])
+    return parts
+
+
+def _try(optimizer: Any) -> None:
+    """PyTorch checks the settings of an optimiser only when it is made, after the data is read."""
+    from torch import nn, zeros
+
+    try:
+        optimizer([nn.Parameter(zeros(1, 1))])
+    except ValueError as error:
+        raise ConfigError(f"optimizer: {error}") from error
+
+
+def _build(slot: str, node: Any) -> Any:
+    if not isinstance(node, dict):
+        return node
+    try:
+        return instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ValueError):
+            raise ConfigError(f"{slot}: {error.__cause__}") from error
+        raise (error.__cause__ or error) from None
+
+
+def _directory(config: dict[str, Any], parts: Sequence[str]) -> Path:
+    """The same for the same experiment, so that the same command goes on where it stopped."""
+    content = {part: config[part] for part in parts}
+    content["trainer"] = {k: v for k, v in config["trainer"].items() if k not in WHERE}
+    text = json.dumps(content, sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    names = [config[slot]["_target_"].rpartition(".")[2].lower() for slot in ("data", "model")]
+    return Path("runs", "-".join([*names, digest])).absolute()
+
+
+def _other_experiment(config: dict[str, Any]) -> Iterator[str]:
+    """Where the directory of the run holds another experiment."""
+    file = config["run"]["dir"] / SAVED
+    if not file.is_file():
+        return
+    here, there = flat(experiment(plain(config))), flat(experiment(_load(file)))
+    names = [name for name in here | there if here.get(name) != there.get(name)]
+    for name in names:
+        target = f"{name.split('.')[0]}._target_"
+        if name == target or target not in names:  # another class has other keys, of course
+            yield (
+                f"{name}: {here.get(name)!r} is not allowed; the run in {file.parent} keeps its "
+                f"{there.get(name)!r}; name another run.dir"
+            )
+
+
+# --- composing -------------------------------------------------------------------------------
+
+
+def compose(stage: str, words: Sequence[str], extra: Path | None = None) -> dict[str, Any]:
+    """The configuration that a command asks for, interpolations resolved, not yet checked.
+
+    It comes from `configs/`; or, where `run.dir` holds a configuration whose experiment no word
+    touches, from there, with the words laid over it.
+
+    Raises:
+        ConfigError: the words say nothing that could be composed.
+    """
+    overrides = _parse(words)
+    for override in overrides:
+        if override.is_sweep_override():
+            line = override.input_line
+            raise ConfigError(f"{line}: several values are a sweep, add -m; a list is key=[a,b]")
+    saved = _saved(stage, overrides)
+    with reworded():
+        config = _fresh(words, extra) if saved is None else _lay(overrides, saved, extra)
+        resolved = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}
+
+
+def forced(words: Iterable[str], extra: Path | None = None) -> list[str]:
+    """The words as Hydra takes them: a choice as it is, and `++` before any other key.
+
+    Raises:
+        ConfigError: a word names a slot that does not exist.
+    """
+    known = _choices(extra)
+    return [_forced(override, known) for override in _parse(words)]
+
+
+def _forced(override: Override, known: dict[str, list[str]]) -> str:
+    line, key = str(override.input_line), override.key_or_group
+    if override.is_hydra_override() or override.type is not OverrideType.CHANGE:
+        return line
+    if key in known:
+        if isinstance(override.value(), int | float | None):
+            raise ConfigError(f"{line}: there is no such choice{one_of('', known[key])}")
+        return line
+    if "/" in key:
+        raise ConfigError(f"{key}: there is no such slot{did_you_mean(key, known)}")
+    return f"++{line}"
+
+
+def _fresh(words: Iterable[str], extra: Path | None) -> DictConfig:
+    overrides = forced(words, extra)
+    if extra is not None:
+        quoted = str(extra.absolute()).replace("'", r"\'")
+        overrides.insert(0, f"hydra.searchpath=['file://{quoted}']")
+    GlobalHydra.instance().clear()  # in a sweep, it is the sweep's, which needs it no more
+    with hydra.initialize_config_dir(str(find()), version_base="1.3", job_name="glassrec"):
+        return hydra.compose("run", overrides=overrides)
+
+
+def _parse(words: Iterable[str]) -> list[Override]:
+    with reworded():
+        return OverridesParser.create().parse_overrides(list(words))
+
+
+def _slot(override: Override) -> str:
+    return re.split(r"[./@]", override.key_or_group)[0]
+
+
+def _choices(extra: Path | None) -> dict[str, list[str]]:
+    return slots.choices(find(), *([] if extra is None else [extra]))
+
+
+# --- an existing run -------------------------------------------------------------------------
+
+
+def _saved(stage: str, overrides: list[Override]) -> dict[str, Any] | None:
+    """The configuration of the run that a command works on, or none if it starts one."""
+    given = [override.value() for override in overrides if override.key_or_group == "run.dir"]
+    file = Path(str(given[-1])).expanduser() / SAVED if given else None
+    if stage in ("run", "train"):
+        same = not any(_touches_experiment(override) for override in overrides)
+        return _load(file) if file and file.is_file() and same else None
+    if file is None:
+        raise ConfigError(f"run.dir: a value is needed, e.g. run.dir=PATH; {stage} works on a run")
+    if not file.is_file():
+        raise ConfigError(f"run.dir: {file.parent} is no run directory, it holds no {SAVED}")
+    return _load(file)
+
+
+def _touches_experiment(override: Override) -> bool:
+    where = [f"trainer.{name}" for name in WHERE]
+    return _slot(override) in (*EXPERIMENT, "experiment") and override.key_or_group not in where
+
+
+def _load(file: Path) -> dict[str, Any]:
+    with reworded():
+        config = OmegaConf.to_container(OmegaConf.load(file))
+    if not isinstance(config, dict) or not config:
+        raise ConfigError(f"{file} holds no configuration; delete it to start the run anew")
+    return {str(key): value for key, value in config.items()}
+
+
+def _lay(overrides: list[Override], saved: dict[str, Any], extra: Path | None) -> DictConfig:
+    """The saved configuration with chosen nodes from a fresh composition, then with values set."""
+    config = OmegaConf.create({"run": {"_target_": "glassrec.run.Run"}} | saved)
+    known = _choices(extra)
+    chosen = [override for override in overrides if override.key_or_group in known]
+    fresh = _fresh([str(override.input_line) for override in chosen], extra) if chosen else config
+    for override in chosen:
+        if override.key_or_group == "experiment":
+            raise ConfigError("experiment: a run keeps the one it has; name another run.dir")
+        key = override.key_or_group.replace("/", ".")
+        OmegaConf.update(config, key, OmegaConf.select(fresh, key), merge=False, force_add=True)
+    for override in overrides:
+        if override.is_delete():
+            raise ConfigError(f"{override.input_line}: a run keeps its keys; set another value")
+        if override not in chosen and not override.is_hydra_override():
+            key = override.key_or_group
+            OmegaConf.update(config, key, override.value(), merge=True, force_add=True)
+    return config
+
+
+# --- Hydra's complaints ----------------------------------------------------------------------
+
+
+@contextmanager
+def reworded() -> Iterator[None]:
+    """Say what Hydra, OmegaConf and YAML complain of in one line, as a `ConfigError`."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except OverrideParseException as error:
+        raise ConfigError(_grammar(error)) from None
+    except MissingConfigException as error:
+        raise ConfigError(_choice(error)) from None
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise ConfigError(_flat(error)) from None
+
+
+def _grammar(error: OverrideParseException) -> str:
+    if "=" not in error.override:
+        return f"{error.override!r} is not of the form key=value"
+    lines = [line for line in error.message.splitlines() if not line.startswith("Error parsing")]
+    why = lines[0]
+    return f"{error.override!r} cannot be read: {why} (quote special characters: key='\"a: b\"')"
+
+
+def _choice(error: MissingConfigException) -> str:
+    slot, _, name = (error.missing_cfg_file or "").rpartition("/")
+    if error.options is None:
+        return str(error).splitlines()[0]
+    return f"{slot}={name}: there is no such choice{one_of(name, error.options)}"
+
+
+def _flat(error: Exception) -> str:
+    text = str(error) or str(error.__cause__)
+    if unused := re.search(r"Could not override '([^'@]+)[^']*'\. No match in the defaults", text):
+        return f"{unused[1]}: what was chosen for {unused[1].split('/')[0]} has no such slot"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    key = next((line.split()[1] for line in lines if line.startswith("full_key:")), None)
+    said = "; ".join(line for line in lines if not re.match(r"(full_key|object_type)\b", line))
+    return f"{key}: {said}" if key else said
+
+
+# --- checking --------------------------------------------------------------------------------
+
+
+def check(config: dict[str, Any]) -> list[str]:
+    """All that is wrong with a resolved configuration; nothing is imported or called for it.
+
+    Each node is bound to the signature of its `_target_`, which must be an allowed one. Values
+    become, in place, what the target takes: paths absolute, lists tuples. `run.dir` may be null.
+    """
+    return list(_bind("", config, targets.locate("glassrec.pipeline.Pipeline")))
+
+
+_BY_THE_PROGRAM = ("config", "command")
+"""The parameters of `Run` that are not a user's to give."""
+
+
+def _bind(path: str, node: dict[str, Any], target: targets.Definition) -> Iterator[str]:
+    signature = targets.signature(target)
+    withheld = _BY_THE_PROGRAM if path == "run" else ()
+    parameters = {k: v for k, v in signature.parameters.items() if k not in withheld}
+    for key in [key for key in node if key not in (*parameters, "_target_", "_partial_")]:
+        if signature.open and not re.fullmatch(r"_\w+_", key):
+            yield from _walk(_join(path, key), node[key])
+        else:
+            near = did_you_mean(key, parameters) or f"; it has {', '.join(parameters)}"
+            yield f"{_join(path, key)}: {target.name} has no parameter {key!r}{near}"
+    for key, parameter in parameters.items():
+        yield from _fit(_join(path, key), key, node, parameter)
+
+
+def _fit(path: str, key: str, node: dict[str, Any], parameter: targets.Parameter) -> Iterator[str]:
+    try:
+        kind = values.read(parameter.annotation)
+    except ValueError as error:
+        yield f"{path}: {error}"
+        return
+    value = node.get(key, MISSING)
+    if path == "run.dir" and value in (None, MISSING):
+        return
+    if value == MISSING:
+        given = parameter.annotation is not None and kind.is_value
+        later = node.get("_partial_") is True and not given
+        if key in node or (parameter.required and not later):
+            word = values.placeholder(parameter.annotation)
+            yield f"{path}: a value is needed, e.g. {path}={word}"
+        return
+    node[key], problems = kind.fit(value)
+    yield from (f"{path}{place}: {problem}" for place, problem in problems)
+    if not problems:
+        yield from _walk(path, node[key])
+
+
+def _walk(path: str, value: Any) -> Iterator[str]:
+    """The nodes inside a value, wherever they hide."""
+    if isinstance(value, dict) and "_target_" in value:
+        yield from _node(path, value)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if re.fullmatch(r"_\w+_", str(key)):
+                yield f"{_join(path, key)}: {key} means something only beside a _target_"
+            yield from _walk(_join(path, key), inner)
+    elif isinstance(value, list | tuple):
+        for position, inner in enumerate(value):
+            yield from _walk(f"{path}[{position}]", inner)
+    elif isinstance(value, str) and "${" in value:
+        # It was escaped, and building would resolve it a second time, behind this check.
+        yield f"{path}: {value!r} is not allowed; a text cannot hold ${{"
+
+
+def _node(path: str, node: dict[str, Any]) -> Iterator[str]:
+    name, partial = node["_target_"], node.get("_partial_", False)
+    if not isinstance(partial, bool):
+        yield f"{path}._partial_: {partial!r} is not allowed; must be true or false"
+    try:
+        target = targets.resolve(str(name))
+    except LookupError as error:
+        yield f"{path}._target_: {error.args[0]}"
+    else:
+        if not target.is_class and not partial:
+            # Only constructors are called while nothing runs; a function is handed on.
+            yield f"{path}: {target.path} is a function, and needs `_partial_: true`"
+        yield from _bind(path, node, target)
+
+
+def _join(path: str, key: object) -> str:
+    return f"{path}.{key}" if path else str(key)

@@ -1,0 +1,19 @@
+"""The nearest name, for whoever misspelt one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of an error message, `; did you mean 'x'?`, or nothing where no name is near."""
+    names = {name.casefold(): name for name in known}
+    near = get_close_matches(word.casefold(), names, n=1)
+    return f"; did you mean {names[near[0]]!r}?" if near else ""
+
+
+def one_of(word: str, known: Iterable[str]) -> str:
+    """The end of an error message: the nearest name, then all there is to choose from."""
+    names = list(known)
+    return f"{did_you_mean(word, names)} (choices: {', '.join(names)})"

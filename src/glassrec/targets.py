@@ -1,0 +1,296 @@
+"""What a `_target_` stands for, found by reading source files: nothing is imported to know it.
+
+A configuration may name what Glassrec defines, the optimisers of PyTorch, and a user's own models,
+sources and trackers. What counts is where a definition stands, not the path that leads to it:
+`glassrec.config.os.system` is `os.system`, and refused.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from glassrec.spelling import did_you_mean
+
+SEAMS = frozenset(
+    {
+        "glassrec.models.base.Recommender",
+        "glassrec.data.dataset.Source",
+        "glassrec.tracking.Tracker",
+    }
+)
+"""Whoever inherits one of these may stand in a configuration, wherever it is defined."""
+
+RULE = (
+    "a target is defined in glassrec or is an optimiser of torch.optim, "
+    "or it is your own class that inherits Recommender, Source or Tracker"
+)
+
+_HOPS = 32
+"""How many re-exports are followed before they count as a circle."""
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module by its dotted name: where its submodules lie, and what its top level binds."""
+
+    name: str
+    folders: tuple[Path, ...]
+    bindings: dict[str, ast.stmt]
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A class or function, and the module in which it physically stands."""
+
+    module: Module
+    tree: ast.ClassDef | ast.FunctionDef
+
+    @property
+    def name(self) -> str:
+        """The name under which messages speak of it."""
+        return self.tree.name
+
+    @property
+    def is_class(self) -> bool:
+        """Whether it is a class; else a function."""
+        return isinstance(self.tree, ast.ClassDef)
+
+    @property
+    def path(self) -> str:
+        """The dotted name of the definition itself."""
+        return f"{self.module.name}.{self.tree.name}"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What a target takes under one name."""
+
+    annotation: ast.expr | None
+    required: bool
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a target takes; `open` if it takes any other name as well."""
+
+    parameters: dict[str, Parameter]
+    open: bool = False
+
+
+def resolve(target: str) -> Definition:
+    """The class or function that `target` names, if a configuration may name it.
+
+    Raises:
+        LookupError: there is none of this name, or it is not allowed.
+    """
+    try:
+        definition = locate(target)
+    except LookupError as error:
+        if target.startswith("glassrec."):
+            raise
+        raise LookupError(f"{error}; {RULE}") from None
+    if not _allowed(definition):
+        raise LookupError(f"{definition.path} is not allowed; {RULE}")
+    return definition
+
+
+def locate(path: str) -> Definition:
+    """The definition that a dotted path leads to, through every `from x import y`.
+
+    Raises:
+        LookupError: the path leads nowhere, or to something else than a class or a function.
+    """
+    target = path
+    for _ in range(_HOPS):
+        home, _, name = target.rpartition(".")
+        if not home:
+            raise LookupError(f"{path!r} is not a path such as glassrec.models.gmf.GMF")
+        module = _module(home)
+        bound = module.bindings.get(name)
+        if isinstance(bound, ast.ClassDef | ast.FunctionDef):
+            return Definition(module, bound)
+        if not isinstance(bound, ast.ImportFrom):
+            classes = (n for n, s in module.bindings.items() if not isinstance(s, ast.Import))
+            raise LookupError(f"no class {name!r} in {home}{did_you_mean(name, classes)}")
+        target = _imported(module, bound, name)
+    raise LookupError(f"{path} is imported in a circle")
+
+
+def signature(definition: Definition) -> Signature:
+    """What a target takes: its arguments, those of `__init__`, or the fields of a dataclass."""
+    if isinstance(definition.tree, ast.FunctionDef):
+        return _arguments(definition.tree.args, skip=0)
+    lineage = list(_lineage(definition))
+    for each in lineage:
+        for statement in each.tree.body:
+            if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
+                return _arguments(statement.args, skip=1)
+        if _is_dataclass(each):
+            return Signature(_fields(lineage))
+    return Signature({})
+
+
+def _allowed(definition: Definition) -> bool:
+    home = f"{definition.module.name}."
+    if home.startswith("glassrec."):
+        return True
+    if not isinstance(definition.tree, ast.ClassDef):
+        return False
+    return home.startswith("torch.optim.") or any(
+        each.path in SEAMS for each in _lineage(definition)
+    )
+
+
+# --- modules ---------------------------------------------------------------------------------
+
+
+def _module(name: str) -> Module:
+    top, *rest = name.split(".")
+    try:
+        spec = find_spec(top)
+    except ValueError:  # the name is empty, or that of a program such as __main__
+        spec = None
+    if spec is None:
+        raise LookupError(f"no module {top!r}")
+    file = Path(spec.origin) if spec.origin else None
+    folders = tuple(Path(folder) for folder in spec.submodule_search_locations or ())
+    for depth, part in enumerate(rest, start=1):
+        found = next(_submodules(folders, part), None)
+        if found is None:
+            near = did_you_mean(part, _public(folders))
+            raise LookupError(f"no module {part!r} in {'.'.join([top, *rest][:depth])}{near}")
+        file, folders = found
+    return Module(name, folders, _parse(file) if file and file.suffix == ".py" else {})
+
+
+def _submodules(
+    folders: tuple[Path, ...], name: str
+) -> Iterator[tuple[Path | None, tuple[Path, ...]]]:
+    for folder in folders:
+        package, file = folder / name, folder / f"{name}.py"
+        if package.is_dir():
+            init = package / "__init__.py"
+            yield (init if init.is_file() else None), (package,)
+        if file.is_file():
+            yield file, ()
+
+
+def _public(folders: tuple[Path, ...]) -> list[str]:
+    inside = [path for folder in folders for path in folder.iterdir()]
+    names = [path.stem for path in inside if path.suffix == ".py" or path.is_dir()]
+    return [name for name in names if not name.startswith("_")]
+
+
+@cache
+def _parse(file: Path) -> dict[str, ast.stmt]:
+    return dict(_bindings(ast.parse(file.read_bytes(), str(file)).body))
+
+
+def _bindings(body: list[ast.stmt]) -> Iterator[tuple[str, ast.stmt]]:
+    """What a module's top level binds, branches of `if` and `try` included, in order."""
+    for statement in body:
+        match statement:
+            case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
+                yield name, statement
+            case ast.Import(names=names) | ast.ImportFrom(names=names):
+                for alias in names:
+                    yield alias.asname or alias.name.split(".")[0], statement
+            case ast.Assign(targets=targets):
+                yield from ((t.id, statement) for t in targets if isinstance(t, ast.Name))
+            case ast.If() | ast.Try() | ast.With():
+                for part in ("body", "handlers", "orelse", "finalbody"):
+                    yield from _bindings(getattr(statement, part, []))
+            case ast.ExceptHandler(body=branch):
+                yield from _bindings(branch)
+
+
+def _imported(module: Module, statement: ast.ImportFrom, name: str) -> str:
+    """The absolute path of what `from x import y as name` binds."""
+    original = next(a.name for a in statement.names if (a.asname or a.name) == name)
+    home = [statement.module] if statement.module else []
+    if statement.level:
+        # Only a package has folders: in a plain module, one dot is the package around it.
+        up = statement.level - bool(module.folders)
+        parts = module.name.split(".")
+        home = parts[: len(parts) - up] + home
+    return ".".join([*home, original])
+
+
+# --- classes ---------------------------------------------------------------------------------
+
+
+def _lineage(definition: Definition) -> Iterator[Definition]:
+    """A class and those that it inherits from, nearest first; a seam's own bases do not matter."""
+    yield definition
+    assert isinstance(definition.tree, ast.ClassDef)
+    for base in definition.tree.bases if definition.path not in SEAMS else ():
+        expression = base.value if isinstance(base, ast.Subscript) else base
+        try:
+            found = locate(_absolute(definition.module, ast.unparse(expression)))
+        except LookupError:  # a builtin, or compiled: its source says nothing of parameters
+            continue
+        if isinstance(found.tree, ast.ClassDef) and found.path != definition.path:
+            yield from _lineage(found)
+
+
+def _absolute(module: Module, name: str) -> str:
+    """The absolute path of a dotted name that is used in `module`."""
+    head, _, rest = name.partition(".")
+    match module.bindings.get(head):
+        case ast.ImportFrom() as statement:
+            home = _imported(module, statement, head)
+        case ast.Import(names=names):
+            home = next((alias.name for alias in names if alias.asname == head), head)
+        case _:
+            home = f"{module.name}.{head}"
+    return f"{home}.{rest}" if rest else home
+
+
+def _is_dataclass(definition: Definition) -> bool:
+    decorators = definition.tree.decorator_list
+    names = [ast.unparse(d.func if isinstance(d, ast.Call) else d) for d in decorators]
+    return any(name.split(".")[-1] == "dataclass" for name in names)
+
+
+def _fields(lineage: list[Definition]) -> dict[str, Parameter]:
+    """The fields of a dataclass in the order of its `__init__`: the oldest base first."""
+    statements = (s for each in reversed(lineage) if _is_dataclass(each) for s in each.tree.body)
+    return {
+        statement.target.id: Parameter(statement.annotation, not _has_default(statement.value))
+        for statement in statements
+        if isinstance(statement, ast.AnnAssign)
+        and isinstance(statement.target, ast.Name)
+        and _is_parameter(statement)
+    }
+
+
+def _is_parameter(field: ast.AnnAssign) -> bool:
+    annotation = ast.unparse(field.annotation)
+    if "ClassVar" in annotation or "KW_ONLY" in annotation:
+        return False
+    keywords = field.value.keywords if isinstance(field.value, ast.Call) else []
+    return not any(k.arg == "init" and ast.unparse(k.value) == "False" for k in keywords)
+
+
+def _has_default(value: ast.expr | None) -> bool:
+    if isinstance(value, ast.Call) and ast.unparse(value.func).split(".")[-1] == "field":
+        return any(k.arg in ("default", "default_factory") for k in value.keywords)
+    return value is not None
+
+
+def _arguments(arguments: ast.arguments, skip: int) -> Signature:
+    ordinary = [*arguments.posonlyargs, *arguments.args]
+    required = len(ordinary) - len(arguments.defaults)
+    parameters = {
+        argument.arg: Parameter(argument.annotation, position < required)
+        for position, argument in enumerate(ordinary)
+        if position >= skip
+    }
+    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        parameters[argument.arg] = Parameter(argument.annotation, default is None)
+    return Signature(parameters, open=arguments.kwarg is not None)

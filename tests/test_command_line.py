@@ -1,0 +1,283 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+
+from glassrec import __version__, slots
+from glassrec.__main__ import STAGES, main
+
+SMALL = ["model=gmf", "data.rows=400", "trainer.max_epochs=1", "trainer.accelerator=cpu"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Each test works in a folder of its own, and leaves the search path as it was."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    yield tmp_path
+    os.environ.pop("HYDRA_FULL_ERROR", None)
+
+
+@dataclass
+class Calls:
+    """What would have run, and the errors that the jobs of a model raise."""
+
+    all: list = field(default_factory=list)
+    raises: dict[str, BaseException] = field(default_factory=dict)
+
+
+@pytest.fixture
+def executed(monkeypatch):
+    """Pipelines are built as ever, and then not executed."""
+    from glassrec.pipeline import Pipeline
+
+    calls = Calls()
+
+    def execute(self, stage):
+        calls.all.append((stage, self))
+        for target, error in calls.raises.items():
+            if target in self.run.config["model"]["_target_"]:
+                raise error
+
+    monkeypatch.setattr(Pipeline, "execute", execute)
+    return calls
+
+
+def glassrec(*words: str, **options) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "glassrec", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+# --- help ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"], *([s, "--help"] for s in STAGES)])
+def test_help_names_stages_slots_and_exit_codes(words, capsys):
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    listed = slots.choices(slots.find())
+    assert all(f"  {stage} " in said for stage in STAGES)
+    assert all(f"  {slot} " in said and ", ".join(names) in said for slot, names in listed.items())
+    assert "Exit codes: 0 done; 1 " in said
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"glassrec {__version__}\n"
+
+
+def test_the_module_can_be_run(folder):
+    done = glassrec("--version")
+    assert (done.returncode, done.stdout) == (0, f"glassrec {__version__}\n")
+
+
+# --- what is not imported, and how long it takes -------------------------------------------------
+
+HEAVY = ("torch", "lightning", "captum", "pandas", "wandb", "matplotlib")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "absent"),
+    [
+        (["--help"], 0, (*HEAVY, "hydra", "pydantic", "yaml")),
+        (["trian"], 2, (*HEAVY, "hydra")),
+        (["run", "model.widht=3", "trainer.max_epochs=0"], 2, HEAVY),
+        (["run", "model=neumff"], 2, HEAVY),
+        (["prune", "run.dir=no"], 2, HEAVY),
+        (["run", "--cfg", "job"], 0, HEAVY),
+    ],
+)
+def test_answers_come_at_once_and_import_nothing_heavy(words, code, absent):
+    program = (
+        "import sys; from glassrec.__main__ import main; "
+        f"code = main({words!r}); print(code, sorted(set({absent!r}) & set(sys.modules)))"
+    )
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        seconds.append(time.perf_counter() - start)
+    assert done.stdout.splitlines()[-1] == f"{code} []", done.stderr
+    # Half a second on an idle machine; the best of three, and a wide margin, on a busy one.
+    assert min(seconds) < 3
+
+
+# --- wrong commands ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["trian"], "glassrec: error: 'trian' is no stage; did you mean 'train'?"),
+        (["model=gmf"], "glassrec: error: 'model=gmf' is no stage; the first word is one of run,"),
+        (
+            ["run", "modle=gmf"],
+            "glassrec: error: modle: Pipeline has no parameter 'modle'; did you",
+        ),
+        (["run", "--config-dir", "no"], "glassrec: error: --config-dir: no is not a directory"),
+        (["run", "-m", "foo"], "glassrec: error: 'foo' is not of the form key=value"),
+        (["run", "optimizer.lr=-1"], "glassrec: error: optimizer: Invalid learning rate: -1"),
+        (["explain"], "glassrec: error: run.dir: a value is needed, e.g. run.dir=PATH"),
+    ],
+)
+def test_a_wrong_command_ends_with_2_and_leaves_nothing(words, said, capsys, folder, executed):
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(said)
+    assert captured.out == ""
+    assert executed.all == []
+    assert list(folder.iterdir()) == []
+
+
+def test_each_problem_has_its_line(capsys):
+    assert main(["run", "seed=x", "trainer.max_epochs=0"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "glassrec: error: seed: 'x' is not allowed; must be a whole number",
+        "glassrec: error: trainer.max_epochs: 0 is not allowed; must be >= 1",
+    ]
+
+
+def test_an_unknown_option_ends_with_2(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["run", "--multi"])
+    assert stop.value.code == 2
+    assert "unrecognized arguments: --multi" in capsys.readouterr().err
+
+
+# --- right commands ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", ["run", "train"])
+def test_a_job_gets_its_parts_its_config_and_its_command(stage, folder, executed):
+    words = [*SMALL, "run.dir=here", "seed=3"]
+    assert main([stage, *words]) == 0
+    ((found, pipeline),) = executed.all
+    assert found == stage
+    assert pipeline.run.dir == folder / "here"
+    assert pipeline.run.command == ["glassrec", stage, *words]
+    assert (pipeline.seed, pipeline.data.rows, pipeline.trainer.max_epochs) == (3, 400, 1)
+    assert json.loads(json.dumps(pipeline.run.config)) == pipeline.run.config
+    assert pipeline.run.config["run"]["dir"] == str(folder / "here")
+
+
+def test_a_model_in_the_users_folder_is_found(folder, executed):
+    source = "from glassrec.models.gmf import GMF\nclass Own(GMF): ...\n"
+    Path("own_two_tower.py").write_text(source)
+    Path("mine", "model").mkdir(parents=True)
+    Path("mine", "model", "own.yaml").write_text("_target_: own_two_tower.Own\n_partial_: true\n")
+    assert main(["run", "--config-dir", "mine", "model=own", "model.factors=2"]) == 0
+    ((_, pipeline),) = executed.all
+    assert pipeline.model.func.__name__ == "Own"
+    assert pipeline.run.command[2:4] == ["--config-dir", "mine"]
+
+
+def test_the_configuration_is_printed(capsys, executed):
+    assert main(["run", "model=gmf", "--cfg", "job", "seed=4"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert (printed["seed"], printed["model"]["_target_"]) == (4, "glassrec.models.gmf.GMF")
+    assert executed.all == []
+
+
+@pytest.mark.parametrize("words", [["--info", "searchpath"], ["--cfg", "hydra"]])
+def test_hydra_tells_of_itself(words, folder):
+    done = glassrec("run", *words)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "hydra" in done.stdout
+    assert list(folder.iterdir()) == []
+
+
+# --- failures on the way -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [ValueError("bad row 3"), OSError("disk full")])
+def test_a_failure_ends_with_1_and_no_traceback(error, capsys, executed):
+    executed.raises["GMF"] = error
+    assert main(["run", *SMALL]) == 1
+    assert capsys.readouterr().err == f"glassrec: error: {error}\n"
+
+
+def test_a_bug_keeps_its_traceback(executed):
+    executed.raises["GMF"] = RuntimeError("shapes differ")
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        main(["run", *SMALL])
+
+
+def _exit_after_interrupt() -> SystemExit:
+    stop = SystemExit(1)
+    stop.__context__ = KeyboardInterrupt()
+    return stop
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), _exit_after_interrupt()])
+def test_an_interrupt_ends_with_130(error, capsys, executed):
+    executed.raises["GMF"] = error
+    assert main(["run", *SMALL]) == 130
+    assert "interrupted; the same command goes on from here" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_training_ends_with_130(folder):
+    command = [sys.executable, "-m", "glassrec", "train", *SMALL, "trainer.max_epochs=10000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if line.startswith("epoch 2/"))
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+    assert process.returncode == 130
+
+
+# --- sweeps --------------------------------------------------------------------------------------
+
+
+def test_a_sweep_runs_each_combination_in_a_directory_of_its_own(folder, executed):
+    words = ["model=gmf,mlp", "model.factors=2,4", *SMALL[1:]]
+    assert main(["train", "-m", *words]) == 0
+    runs = [pipeline.run for _, pipeline in executed.all]
+    models = [run.config["model"] for run in runs]
+    assert [(m["_target_"].split(".")[-1], m["factors"]) for m in models] == [
+        ("GMF", 2), ("GMF", 4), ("MLP", 2), ("MLP", 4),
+    ]  # fmt: skip
+    assert len({run.dir for run in runs}) == 4
+    assert sys.argv[0] != "glassrec"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(ValueError("bad row 3"), "glassrec: error: bad row 3"), (RuntimeError("a bug"), "Traceback"),
+     (SystemExit(5), "Traceback")],
+)  # fmt: skip
+def test_a_failing_job_does_not_end_the_sweep(error, said, capsys, executed):
+    executed.raises["GMF"] = error
+    assert main(["run", "-m", "model=gmf,mlp", *SMALL[1:]]) == 1
+    assert len(executed.all) == 2
+    captured = capsys.readouterr().err
+    assert said in captured
+    failed = [line for line in captured.splitlines() if line.startswith("glassrec: error: failed:")]
+    assert len(failed) == 1
+    assert "model=gmf" in failed[0]
+
+
+def test_a_sweep_over_a_misspelt_choice_runs_nothing(capsys, executed):
+    assert main(["run", "-m", "model=gmf,nope"]) == 2
+    assert "model=nope: there is no such choice" in capsys.readouterr().err
+    assert executed.all == []
+
+
+def test_a_wrong_job_does_not_end_the_sweep(capsys, executed):
+    assert main(["run", "-m", "trainer.batch_size=0,8", *SMALL]) == 1
+    assert len(executed.all) == 1
+    assert "trainer.batch_size: 0 is not allowed; must be >= 1" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_the_sweep(executed):
+    executed.raises["GMF"] = KeyboardInterrupt()
+    assert main(["run", "-m", "model=gmf,mlp", *SMALL[1:]]) == 130
+    assert len(executed.all) == 1

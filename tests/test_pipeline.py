@@ -1,0 +1,231 @@
+"""The four stages in one command: what they leave behind, and what a second command makes again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from glassrec.__main__ import main
+
+SMALL = [
+    "data.rows=1500", "data.users=12", "data.items=8", "model.embedding=4", "model.bottom=[8]",
+    "model.top=[12,6]", "trainer.accelerator=cpu", "trainer.max_epochs=3",
+    "trainer.batch_size=128", "explain.rows=50", "explain.steps=4",
+]  # fmt: skip
+
+FILES = {
+    ".lock", "config.yaml", "provenance.json", "status.json", "record.json", "metrics.json",
+    "history.csv", "weights.safetensors", "attributions.safetensors", "neurons.parquet",
+    "plan.json", "certificate.json", "pruned.safetensors", "figures/feature_importance.png",
+    "figures/neuron_importance.png", "figures/before_and_after.png",
+}  # fmt: skip
+
+
+def _run(directory: Path, *words: str, stage: str = "run") -> int:
+    return main([stage, f"run.dir={directory}", *words])
+
+
+def _files(directory: Path) -> dict[str, bytes]:
+    found = (path for path in directory.rglob("*") if path.is_file())
+    return {str(path.relative_to(directory)): path.read_bytes() for path in found}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run; tests must not change it."""
+    directory = tmp_path_factory.mktemp("finished") / "run"
+    assert _run(directory, *SMALL) == 0
+    return directory
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of a finished run."""
+    for name, content in _files(finished).items():
+        (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / name).write_bytes(content)
+    return tmp_path / "run"
+
+
+def test_what_a_run_leaves_behind(finished: Path) -> None:
+    files = _files(finished)
+    assert files.keys() == FILES
+    metrics = json.loads(files["metrics.json"])
+    for name in ("val/auroc", "test/auroc", "pruned/test/auroc", "test/log_loss", "parameters",
+                 "pruned/parameters", "pruned/max_abs_logit_difference"):  # fmt: skip
+        assert name in metrics
+    assert metrics["pruned/max_abs_logit_difference"] <= 1e-9
+    assert metrics["pruned/test/auroc"] == pytest.approx(metrics["test/auroc"], abs=1e-6)
+    assert json.loads(files["status.json"]) == {"state": "finished", "stage": "evaluate"}
+    history = pd.read_csv(finished / "history.csv")
+    assert history["epoch"].tolist() == [1, 2, 3]
+    assert metrics["val/auroc"] == pytest.approx(history["val/auroc"].max(), abs=1e-6)
+    weights = load_file(finished / "weights.safetensors")
+    count = sum(t.numel() for t in weights.values() if t.is_floating_point())
+    assert metrics["parameters"] == count
+
+
+def test_a_second_run_makes_nothing_and_says_so(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"}
+    assert _run(run, *SMALL) == 0
+    out = capsys.readouterr().out
+    assert "nothing to make: all of it is there and up to date" in out
+    assert out.endswith(f"results   {run}\n")
+    after = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"}
+    changed = {path.name for path in before if before[path] != after[path]}
+    assert changed <= {"status.json"}
+    assert before.keys() == after.keys()
+
+
+def test_the_same_command_gives_the_same_files_anywhere(finished: Path, tmp_path: Path) -> None:
+    assert _run(tmp_path / "other", *SMALL) == 0
+    assert _files(tmp_path / "other") == _files(finished)
+
+
+def test_killed_in_training_it_goes_on_to_the_same_files(finished: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "killed"
+    command = [sys.executable, "-m", "glassrec", "run", f"run.dir={directory}", *SMALL]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch 1/"):
+            break
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (directory / "weights.safetensors").exists()
+    assert (directory / "training.ckpt").exists()
+    assert subprocess.run(command, check=False).returncode == 0
+    assert _files(directory) == _files(finished)
+
+
+def test_another_prune_setting_makes_the_cut_again_and_not_the_training(run: Path) -> None:
+    before = _files(run)
+    assert _run(run, "prune.level=sample", stage="prune") == 0
+    after = _files(run)
+    assert json.loads(after["plan.json"])["level"] == "sample"
+    for name in ("weights.safetensors", "neurons.parquet", "figures/neuron_importance.png"):
+        assert after[name] == before[name]
+    # What told of the old cut is gone until the new one is evaluated.
+    assert "metrics.json" not in after
+    assert _run(run, stage="evaluate") == 0
+    assert _files(run).keys() == FILES
+    assert json.loads((run / "certificate.json").read_text())["level"] == "sample"
+
+
+def test_stages_one_by_one_end_like_one_run(finished: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "steps"
+    assert _run(directory, *SMALL, stage="train") == 0
+    assert not (directory / "attributions.safetensors").exists()
+    for stage in ("explain", "prune", "evaluate"):
+        assert _run(directory, stage=stage) == 0
+    ours, theirs = _files(directory), _files(finished)
+    ours.pop("provenance.json"), theirs.pop("provenance.json")  # it names the command
+    assert ours == theirs
+
+
+def test_another_experiment_is_refused_and_nothing_is_lost(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = _files(run)
+    assert _run(run, *SMALL, "model.embedding=8") == 2
+    assert "model.embedding" in capsys.readouterr().err
+    assert _files(run) == before
+
+
+def _broken(run: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    assert _run(run, "explain.steps=5", stage="explain") == 1
+    return capsys.readouterr().err
+
+
+def test_a_checkpoint_cut_in_half(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = run / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert "weights.safetensors has changed since it was written" in _broken(run, capsys)
+
+
+def test_a_checkpoint_with_a_flipped_byte(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = run / "weights.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 4
+    path.write_bytes(content)
+    assert "weights.safetensors has changed since it was written" in _broken(run, capsys)
+
+
+def test_a_checkpoint_of_another_model(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_file({"table.weight": torch.zeros(3, 3)}, run / "weights.safetensors")
+    assert "weights.safetensors has changed since it was written" in _broken(run, capsys)
+
+
+def test_a_deleted_checkpoint_is_trained_again(run: Path) -> None:
+    before = _files(run)
+    (run / "weights.safetensors").unlink()
+    assert _run(run, *SMALL) == 0
+    assert _files(run) == before
+
+
+def test_a_damaged_training_checkpoint_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "training.ckpt").write_bytes(b"PK\3\4 half")
+    assert _run(tmp_path / "run", *SMALL) == 1
+    err = capsys.readouterr().err
+    assert "training.ckpt is damaged" in err
+    assert "delete it" in err
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert status["state"] == "failed"
+    assert "training.ckpt is damaged" in status["problem"]
+
+
+def test_pretraining_starts_from_two_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["data.rows=1500", "data.users=12", "data.items=8", "model.factors=2",
+             "trainer=cpu", "trainer.max_epochs=2", "explain.rows=20", "explain.steps=2"]  # fmt: skip
+    for name in ("gmf", "mlp"):
+        assert _run(tmp_path / name, f"model={name}", *words) == 0
+    start = [f"model.pretrained.{name}={tmp_path / name}" for name in ("gmf", "mlp")]
+    joined = ["model=neumf", *words, *start, "optimizer=sgd", "optimizer.lr=0.0001"]
+    assert _run(tmp_path / "neumf", *joined) == 0
+    parts = {n: load_file(tmp_path / n / "weights.safetensors") for n in ("gmf", "mlp", "neumf")}
+    expected = torch.cat([parts["gmf"]["table.weight"], parts["mlp"]["table.weight"]], 1)
+    torch.testing.assert_close(parts["neumf"]["table.weight"], expected, rtol=0, atol=1e-3)
+    capsys.readouterr()
+    # Other weights to start from make the run stale.
+    (tmp_path / "gmf" / "weights.safetensors").unlink()
+    assert _run(tmp_path / "neumf", *joined) == 1
+    assert "holds no weights.safetensors" in capsys.readouterr().err
+
+
+def test_a_sweep_gives_each_job_a_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "-m", *SMALL, "seed=0,1"]) == 0
+    assert len([*tmp_path.glob("runs/planted-dlrm-*/weights.safetensors")]) == 2
+
+
+def test_a_finished_run_is_opened_quickly(run: Path) -> None:
+    """A run that has everything loads no data, and neither Lightning nor Captum."""
+    code = (
+        "import sys; from glassrec.__main__ import main; "
+        f"assert main(['run', 'run.dir={run}']) == 0; "
+        "loaded = {'lightning', 'captum', 'wandb'} & sys.modules.keys(); assert not loaded, loaded"
+    )
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "loading the data" not in done.stdout
+    assert time.perf_counter() - started < 60
