@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from glassrec import __version__, slots
+from glassrec import __version__
 from glassrec.__main__ import STAGES, main
+from glassrec.config import slots
 
 SMALL = ["model=gmf", "data.rows=400", "trainer.max_epochs=1", "trainer.accelerator=cpu"]
 

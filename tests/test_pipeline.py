@@ -192,8 +192,10 @@ def test_a_damaged_training_checkpoint_is_named(
 def test_pretraining_starts_from_two_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["data.rows=1500", "data.users=12", "data.items=8", "model.factors=2",
-             "trainer=cpu", "trainer.max_epochs=2", "explain.rows=20", "explain.steps=2"]  # fmt: skip
+    words = [
+        "data.rows=1500", "data.users=12", "data.items=8", "model.factors=2", "trainer=cpu",
+        "trainer.max_epochs=2", "explain.rows=20", "explain.steps=2",
+    ]  # fmt: skip
     for name in ("gmf", "mlp"):
         assert _run(tmp_path / name, f"model={name}", *words) == 0
     start = [f"model.pretrained.{name}={tmp_path / name}" for name in ("gmf", "mlp")]

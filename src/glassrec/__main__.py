@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glassrec import __version__, slots
+from glassrec import __version__
+from glassrec.config import slots
 from glassrec.spelling import did_you_mean
 
 if TYPE_CHECKING:
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
 STAGES = {
     "run": "all four stages, one after the other",
-    "train": "train the model and evaluate it",
-    "explain": "attribute the predictions of an existing run, and score its neurons",
-    "prune": "cut the neurons that an existing run does not need, with a certificate",
-    "evaluate": "compare the large and the small model of an existing run",
+    "train": "train the model, and keep the epoch that was best on validation",
+    "explain": "attribute the predictions to the inputs, and score every neuron",
+    "prune": "cut the neurons that do nothing, with a certificate",
+    "evaluate": "compare quality and size before and after the cut",
 }
 
 HELP = """\
@@ -112,7 +113,7 @@ def _complain(message: object, code: int) -> int:
 
 def _guarded(action: Callable[[], int]) -> int:
     """The exit code of an action. What is not a user's mistake keeps its traceback."""
-    from glassrec.config import ConfigError
+    from glassrec.config.compose import ConfigError
 
     try:
         return action()
@@ -125,30 +126,30 @@ def _guarded(action: Callable[[], int]) -> int:
 def _dispatch(stage: str, options: argparse.Namespace) -> int:
     import yaml
 
-    from glassrec import config
+    from glassrec.config import compose
 
     words, extra = options.overrides, options.config_dir
     if extra is not None and not extra.is_dir():
-        raise config.ConfigError(f"--config-dir: {extra} is not a directory that exists")
+        raise compose.ConfigError(f"--config-dir: {extra} is not a directory that exists")
     if options.multirun or options.info or options.hydra_help or options.cfg in ("hydra", "all"):
         return _through_hydra(stage, options)
     if options.cfg == "job":
-        print(yaml.safe_dump(config.compose(stage, words, extra), sort_keys=False), end="")
+        print(yaml.safe_dump(compose.compose(stage, words, extra), sort_keys=False), end="")
         return 0
     return _job(stage, words, extra)
 
 
 def _job(stage: str, words: Sequence[str], extra: Path | None, *, sweep: bool = False) -> int:
-    from glassrec import config
+    from glassrec.config import compose
 
-    checked = config.prepare(stage, words, extra, sweep=sweep)
-    parts = config.build(checked)
+    checked = compose.prepare(stage, words, extra, sweep=sweep)
+    parts = compose.build(checked)
     from glassrec.pipeline import Pipeline
     from glassrec.run import Run
 
     place = {key: value for key, value in checked["run"].items() if key != "_target_"}
     command = ["glassrec", stage, *(["--config-dir", str(extra)] if extra else []), *words]
-    run = Run(**place, config=config.plain(checked), command=command)
+    run = Run(**place, config=compose.plain(checked), command=command)
     try:
         Pipeline(run=run, **parts).execute(stage)
     except SystemExit as stop:
@@ -162,7 +163,7 @@ def _through_hydra(stage: str, options: argparse.Namespace) -> int:
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
-    from glassrec import config
+    from glassrec.config import compose
 
     failed: list[str] = []
 
@@ -175,7 +176,7 @@ def _through_hydra(stage: str, options: argparse.Namespace) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # its exceptions come to us, not to the screen
     given, sys.argv = sys.argv, ["glassrec", *_hydra_words(options)]
     try:
-        with config.reworded():
+        with compose.reworded():
             hydra.main(version_base="1.3", config_path=str(slots.find()), config_name="run")(job)()
     finally:
         sys.argv = given
@@ -192,14 +193,14 @@ def _succeeds(action: Callable[[], int]) -> bool:
 
 
 def _hydra_words(options: argparse.Namespace) -> list[str]:
-    from glassrec import config
+    from glassrec.config import compose
 
     flags = {"--multirun": options.multirun, "--hydra-help": options.hydra_help}
     valued = {"--cfg": options.cfg, "--info": options.info, "--config-dir": options.config_dir}
     return [
         *(flag for flag, on in flags.items() if on),
         *(part for flag, value in valued.items() if value for part in (flag, str(value))),
-        *config.forced(options.overrides, options.config_dir),
+        *compose.forced(options.overrides, options.config_dir),
     ]
 
 

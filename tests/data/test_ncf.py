@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,19 @@ def test_the_newest_training_row_of_a_user_validates(tmp_path, columns, newest):
         assert row[0] == users.index(user) + 1
         seen = item in items
         assert row[1] == data.schema.offsets[1] + (items.index(item) + 1 if seen else 0)
+
+
+def test_a_random_training_row_of_a_user_validates_where_asked(tmp_path):
+    source = replace(write(tmp_path), validation="random")
+    held = set()
+    for seed in range(20):
+        data = source.load(seed)
+        assert data.train.batch.rows == len(TRAIN) - 2
+        queries = data.validation.batch.targets[:, 0] == 1
+        assert queries.sum() == 2  # user 3 has a single row, and keeps it
+        held.add(frozenset(map(tuple, data.train.batch.ids.tolist())))
+        assert torch.equal(source.load(seed).train.batch.ids, data.train.batch.ids)
+    assert len(held) > 3
 
 
 def test_test_lists_are_the_authors_without_a_list_s_own_positive(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -29,20 +29,25 @@ class NCF(Source):
     files, a timestamp, separated by tabs; `PREFIX.test.negative` holds `(user,item)` and the items
     to rank it against, a line for each line of the test ratings. All ratings count as positives.
 
-    The authors have no validation item. Here it is the newest training row of a user who has two:
-    by timestamp, or, without one, the first, since a user's rows are newest first. A negative that
-    is the test item itself (156 lines of the published file have one) is dropped.
+    The authors have no validation item. Here it is a training row of each user who has two: the
+    newest, by timestamp or, without one, the first, since a user's rows are newest first; or any,
+    drawn by the seed. The newest row says most about the test item, so that holding it out costs
+    the most: take `random` to compare with published numbers, which choose on the test items.
+
+    A negative that is the test item itself (156 lines of the published file have one) is dropped.
 
     Attributes:
         root: the folder of the three files.
         prefix: how their names begin.
         negatives: how many negatives a training positive gets, drawn afresh each epoch.
+        validation: which training row of a user is held out to choose the epoch.
         candidates: how many items a validation item is ranked against.
     """
 
     root: DirectoryPath
     prefix: Annotated[str, MinLen(1)] = "ml-1m"
     negatives: Annotated[int, Ge(1)] = 4
+    validation: Literal["newest", "random"] = "newest"
     candidates: Annotated[int, Ge(1)] = 99
 
     def fingerprint(self) -> dict[str, str]:
@@ -55,10 +60,10 @@ class NCF(Source):
         generator = torch.Generator().manual_seed(seed)
         chosen = _ratings(train)
         held = _ratings(test)
-        newest = _newest(chosen)
+        out = _newest(chosen) if self.validation == "newest" else _any(chosen, generator)
         log = pd.concat([chosen, held])[["user", "item"]]
-        validation = ranking_lists(log, newest, COLUMNS, self.candidates, generator)
-        positives = chosen.drop(newest)
+        validation = ranking_lists(log, out, COLUMNS, self.candidates, generator)
+        positives = chosen.drop(out)
         parts = Parts(
             Part(positives, np.ones(len(positives), np.float32)),
             validation,
@@ -82,6 +87,16 @@ def _newest(log: pd.DataFrame) -> np.ndarray:
     """The position of the newest row of each user who has two rows or more."""
     if "time" in log:
         log = log.sort_values("time", ascending=False, kind="stable")
+    return _first(log)
+
+
+def _any(log: pd.DataFrame, generator: torch.Generator) -> np.ndarray:
+    """The position of a random row of each user who has two rows or more."""
+    return _first(log.iloc[torch.randperm(len(log), generator=generator).numpy()])
+
+
+def _first(log: pd.DataFrame) -> np.ndarray:
+    """The index of the first row of each user who has two rows or more, ascending."""
     first = ~log.duplicated("user")
     several = log.duplicated("user", keep=False)
     return np.sort(log.index[first & several].to_numpy())

@@ -23,8 +23,9 @@ class Schema:
     """The columns of a `Batch`, in order.
 
     Fields share one joint embedding table: field f owns the rows from `offsets[f]` to
-    `offsets[f] + size - 1`, and `Batch.ids` holds joint rows. `user` and `item` name the fields that identify who and what,
-    where the data has them; `history` names the field whose ids an ordered history holds.
+    `offsets[f] + size - 1`, and `Batch.ids` holds joint rows. `user` and `item` name the fields
+    that identify who and what, where the data has them; `history` names the field whose ids an
+    ordered history holds.
     """
 
     dense: tuple[str, ...] = ()

@@ -72,8 +72,7 @@ class Recommender(nn.Module, ABC):
     def score(self, inputs: Inputs) -> Tensor:
         """The logits (B, K) of embedded rows; the only method that a new model writes."""
 
-    @final
-    # nn.Module declares `forward` as an attribute, which a final method cannot override.
+    @final  # type: ignore[misc]  # nn.Module declares `forward` as an attribute
     def forward(self, batch: Batch) -> Tensor:
         """The logits (B, K) of a batch."""
         return self.score(self.embed(batch))

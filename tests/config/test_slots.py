@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from glassrec import slots
+from glassrec.config import slots
 
 
 def _copy_of_slots_in(package: Path):
-    package.mkdir(parents=True)
-    shutil.copy(slots.__file__, package / "slots.py")
-    spec = importlib.util.spec_from_file_location("copied_slots", package / "slots.py")
+    copied = package / "config" / "slots.py"
+    copied.parent.mkdir(parents=True)
+    shutil.copy(slots.__file__, copied)
+    spec = importlib.util.spec_from_file_location("copied_slots", copied)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

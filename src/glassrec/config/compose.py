@@ -30,18 +30,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from glassrec import slots, targets, values
+from glassrec.config import slots
+from glassrec.config.check import check
+from glassrec.config.slots import find
 from glassrec.run import EXPERIMENT, WHERE, experiment, flat
-from glassrec.slots import find
 from glassrec.spelling import did_you_mean, one_of
-
-__all__ = ["ConfigError", "build", "check", "compose", "find", "forced", "plain", "prepare"]
 
 SAVED = "config.yaml"
 """The configuration in a run directory."""
-
-MISSING = "???"
-"""How a YAML file says that a value is needed."""
 
 
 class ConfigError(ValueError):
@@ -304,91 +300,3 @@ def _flat(error: Exception) -> str:
     key = next((line.split()[1] for line in lines if line.startswith("full_key:")), None)
     said = "; ".join(line for line in lines if not re.match(r"(full_key|object_type)\b", line))
     return f"{key}: {said}" if key else said
-
-
-# --- checking --------------------------------------------------------------------------------
-
-
-def check(config: dict[str, Any]) -> list[str]:
-    """All that is wrong with a resolved configuration; nothing is imported or called for it.
-
-    Each node is bound to the signature of its `_target_`, which must be an allowed one. Values
-    become, in place, what the target takes: paths absolute, lists tuples. `run.dir` may be null.
-    """
-    return list(_bind("", config, targets.locate("glassrec.pipeline.Pipeline")))
-
-
-_BY_THE_PROGRAM = ("config", "command")
-"""The parameters of `Run` that are not a user's to give."""
-
-
-def _bind(path: str, node: dict[str, Any], target: targets.Definition) -> Iterator[str]:
-    signature = targets.signature(target)
-    withheld = _BY_THE_PROGRAM if path == "run" else ()
-    parameters = {k: v for k, v in signature.parameters.items() if k not in withheld}
-    for key in [key for key in node if key not in (*parameters, "_target_", "_partial_")]:
-        if signature.open and not re.fullmatch(r"_\w+_", key):
-            yield from _walk(_join(path, key), node[key])
-        else:
-            near = did_you_mean(key, parameters) or f"; it has {', '.join(parameters)}"
-            yield f"{_join(path, key)}: {target.name} has no parameter {key!r}{near}"
-    for key, parameter in parameters.items():
-        yield from _fit(_join(path, key), key, node, parameter)
-
-
-def _fit(path: str, key: str, node: dict[str, Any], parameter: targets.Parameter) -> Iterator[str]:
-    try:
-        kind = values.read(parameter.annotation)
-    except ValueError as error:
-        yield f"{path}: {error}"
-        return
-    value = node.get(key, MISSING)
-    if path == "run.dir" and value in (None, MISSING):
-        return
-    if value == MISSING:
-        given = parameter.annotation is not None and kind.is_value
-        later = node.get("_partial_") is True and not given
-        if key in node or (parameter.required and not later):
-            word = values.placeholder(parameter.annotation)
-            yield f"{path}: a value is needed, e.g. {path}={word}"
-        return
-    node[key], problems = kind.fit(value)
-    yield from (f"{path}{place}: {problem}" for place, problem in problems)
-    if not problems:
-        yield from _walk(path, node[key])
-
-
-def _walk(path: str, value: Any) -> Iterator[str]:
-    """The nodes inside a value, wherever they hide."""
-    if isinstance(value, dict) and "_target_" in value:
-        yield from _node(path, value)
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            if re.fullmatch(r"_\w+_", str(key)):
-                yield f"{_join(path, key)}: {key} means something only beside a _target_"
-            yield from _walk(_join(path, key), inner)
-    elif isinstance(value, list | tuple):
-        for position, inner in enumerate(value):
-            yield from _walk(f"{path}[{position}]", inner)
-    elif isinstance(value, str) and "${" in value:
-        # It was escaped, and building would resolve it a second time, behind this check.
-        yield f"{path}: {value!r} is not allowed; a text cannot hold ${{"
-
-
-def _node(path: str, node: dict[str, Any]) -> Iterator[str]:
-    name, partial = node["_target_"], node.get("_partial_", False)
-    if not isinstance(partial, bool):
-        yield f"{path}._partial_: {partial!r} is not allowed; must be true or false"
-    try:
-        target = targets.resolve(str(name))
-    except LookupError as error:
-        yield f"{path}._target_: {error.args[0]}"
-    else:
-        if not target.is_class and not partial:
-            # Only constructors are called while nothing runs; a function is handed on.
-            yield f"{path}: {target.path} is a function, and needs `_partial_: true`"
-        yield from _bind(path, node, target)
-
-
-def _join(path: str, key: object) -> str:
-    return f"{path}.{key}" if path else str(key)

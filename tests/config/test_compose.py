@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from glassrec import config, slots, targets, values
+from glassrec.config import compose as config
+from glassrec.config import slots, targets, values
+from glassrec.config.check import check
 
 CHOICES = [(slot, name) for slot, names in slots.choices(slots.find()).items() for name in names]
 
@@ -43,7 +45,7 @@ def test_every_choice_fits_the_code(slot, name):
         words = [f"{slot.split('/')[0]}={owners[0].stem}", f"{slot}={name}"]
     else:
         words = [f"{slot}={name}"]
-    found = config.check(config.compose("run", words))
+    found = check(config.compose("run", words))
     assert [problem for problem in found if "a value is needed" not in problem] == []
 
 

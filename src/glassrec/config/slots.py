@@ -10,7 +10,7 @@ from pathlib import Path
 
 def find() -> Path:
     """The folder `configs/`: inside the package in a wheel, at the top of a checkout."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     for folder in (package / "configs", package.parents[1] / "configs"):
         if (folder / "run.yaml").is_file():
             return folder

@@ -5,7 +5,7 @@ import pytest
 import torch.optim
 from hydra.utils import get_object
 
-from glassrec import slots, targets
+from glassrec.config import slots, targets
 
 CONFIGURED = sorted(
     {
@@ -77,10 +77,10 @@ REFUSED = {
     "torch.hub.load": "torch.hub.load is not allowed",
     "torch.nn.Linear": "no class 'Linear' in torch.nn",
     "torch.nn.modules.linear.Linear": "torch.nn.modules.linear.Linear is not allowed",
-    "glassrec.config.os.system": "no module 'os' in glassrec.config",
-    "glassrec.config.hydra.compose": "no module 'hydra' in glassrec.config",
-    "glassrec.config.instantiate": "hydra.",
-    "glassrec.slots.Path": "pathlib.Path is not allowed",
+    "glassrec.run.os.system": "no module 'os' in glassrec.run",
+    "glassrec.config.compose.hydra.compose": "no module 'hydra' in glassrec.config.compose",
+    "glassrec.config.compose.instantiate": "hydra.",
+    "glassrec.config.slots.Path": "pathlib.Path is not allowed",
     "glassrec.run.subprocess": "no class 'subprocess'",
     "glassrec.models.base.Recommender.load": "no module 'Recommender' in glassrec.models.base",
     "glassrec.models.gmff.GMF": "no module 'gmff' in glassrec.models; did you mean 'gmf'?",

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from glassrec import values
+from glassrec.config import values
 
 
 def kind(annotation: str) -> values.Kind:
