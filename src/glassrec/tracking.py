@@ -116,7 +116,8 @@ class _WandBLog(Log):
             run.define_metric(stage, step_metric="epoch")
 
     def epoch(self, metrics: Mapping[str, float]) -> None:
-        self._run.log(dict(metrics))
+        # A resumed run tells of its first epochs again; W&B drops a step that it has.
+        self._run.log(dict(metrics), step=int(metrics["epoch"]))
 
     def summary(self, metrics: Mapping[str, float]) -> None:
         self._run.summary.update(dict(metrics))

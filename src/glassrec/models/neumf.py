@@ -9,6 +9,7 @@ from typing import Annotated
 
 import torch
 from annotated_types import Ge, Interval, MinLen
+from pydantic import DirectoryPath
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -29,8 +30,8 @@ class Pretrained:
         alpha: the share of the GMF in the joint output layer.
     """
 
-    gmf: Path | None = None
-    mlp: Path | None = None
+    gmf: DirectoryPath | None = None
+    mlp: DirectoryPath | None = None
     alpha: Annotated[float, Interval(ge=0, le=1)] = 0.5
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 from torch.nn import Parameter
@@ -14,9 +14,7 @@ from torch.optim import Optimizer
 from glassrec.data.dataset import Dataset, Split
 from glassrec.models.base import Recommender
 from glassrec.training.checkpoint import read
-
-if TYPE_CHECKING:
-    from glassrec.training.trainer import Trainer
+from glassrec.training.settings import Settings
 
 MINIMISED = {"val/log_loss", "val/normalized_entropy"}
 WHERE = {"accelerator", "devices", "strategy"}
@@ -39,7 +37,7 @@ class Job:
     dataset: Dataset
     optimizer: Callable[[Iterable[Parameter]], Optimizer]
     validate: Callable[[Tensor, Split], Mapping[str, float]]
-    settings: Trainer
+    settings: Settings
     monitor: str
     seed: int
     path: Path

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,9 +26,7 @@ from torch.optim import Optimizer
 from glassrec.data.batch import Batch
 from glassrec.training.checkpoint import AtomicFile
 from glassrec.training.job import KEY, Job, Progress
-
-if TYPE_CHECKING:
-    from glassrec.training.trainer import Trainer
+from glassrec.training.settings import Settings
 
 OnEpoch = Callable[[Mapping[str, float]], None]
 
@@ -188,7 +186,7 @@ class Steps:
         return self.rows.chunks(self.size)
 
 
-def _lightning(settings: Trainer) -> lightning.Trainer:
+def _lightning(settings: Settings) -> lightning.Trainer:
     """Lightning's trainer with all switched off that we do ourselves or never need."""
     strategy = settings.strategy
     if strategy == "auto" and settings.devices > 1:

@@ -10,17 +10,16 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
 
 import pandas as pd
 import torch
-from annotated_types import Ge
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from glassrec.data.dataset import Dataset, Split
 from glassrec.models.base import Recommender
+from glassrec.training.settings import Settings
 
 CHECKPOINT = "training.ckpt"
 
@@ -36,44 +35,8 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Trainer:
-    """Settings of the training stage.
-
-    Args:
-        max_epochs: passes over the training rows.
-        batch_size: rows a step, on each device.
-        accelerator: where to compute; `auto` takes a GPU where there is one.
-        devices: how many of them; each takes an equal share of the rows.
-        strategy: how several devices work together. `auto` starts a process each by spawning;
-            strategies that start the command line again would run the other stages again, too.
-        precision: of the training steps; validation is always in float32.
-        monitor: the metric that selects the best epoch, as `val/NAME`; by default `val/ndcg@10` on
-            ranking lists and `val/auroc` otherwise.
-        patience: stop after so many epochs without a better one.
-    """
-
-    max_epochs: Annotated[int, Ge(1)]
-    batch_size: Annotated[int, Ge(1)]
-    accelerator: Literal["cpu", "gpu", "auto"] = "cpu"
-    devices: Annotated[int, Ge(1)] = 1
-    strategy: Literal["auto", "ddp_spawn", "ddp_fork"] = "auto"
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
-    monitor: str | None = None
-    patience: Annotated[int, Ge(1)] | None = None
-
-    @property
-    def device(self) -> torch.device:
-        """Where models are computed; with several devices, the first of them.
-
-        Raises:
-            ValueError: a GPU is asked for and there is none.
-        """
-        if self.accelerator == "cpu":
-            return torch.device("cpu")
-        found = torch.accelerator.current_accelerator(check_available=True)
-        if found is None and self.accelerator == "gpu":
-            raise ValueError("trainer.accelerator is gpu, and there is none; take trainer=cpu")
-        return found or torch.device("cpu")
+class Trainer(Settings):
+    """Trains a recommender as its settings say, and hands on the best epoch."""
 
     def fit(
         self,

@@ -1,0 +1,50 @@
+"""What can be set about training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Ge
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the training stage.
+
+    Args:
+        max_epochs: passes over the training rows.
+        batch_size: rows a step, on each device.
+        accelerator: where to compute; `auto` takes a GPU where there is one.
+        devices: how many of them; each takes an equal share of the rows.
+        strategy: how several devices work together. `auto` starts a process each by spawning;
+            strategies that start the command line again would run the other stages again, too.
+        precision: of the training steps; validation is always in float32.
+        monitor: the metric that selects the best epoch, as `val/NAME`; by default `val/ndcg@10` on
+            ranking lists and `val/auroc` otherwise.
+        patience: stop after so many epochs without a better one.
+    """
+
+    max_epochs: Annotated[int, Ge(1)]
+    batch_size: Annotated[int, Ge(1)]
+    accelerator: Literal["cpu", "gpu", "auto"] = "cpu"
+    devices: Annotated[int, Ge(1)] = 1
+    strategy: Literal["auto", "ddp_spawn", "ddp_fork"] = "auto"
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    monitor: str | None = None
+    patience: Annotated[int, Ge(1)] | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where models are computed; with several devices, the first of them.
+
+        Raises:
+            ValueError: a GPU is asked for and there is none.
+        """
+        if self.accelerator == "cpu":
+            return torch.device("cpu")
+        found = torch.accelerator.current_accelerator(check_available=True)
+        if found is None and self.accelerator == "gpu":
+            raise ValueError("trainer.accelerator is gpu, and there is none; take trainer=cpu")
+        return found or torch.device("cpu")
