@@ -77,6 +77,15 @@ def test_a_flipped_byte_and_a_cut_file_are_refused(tmp_path: Path) -> None:
     assert torch.equal(load().tensors["w"], made.tensors["w"])
 
 
+def test_a_file_has_the_rights_that_any_new_file_has(tmp_path: Path) -> None:
+    Run(tmp_path, CONFIG).once(
+        "w.safetensors", Weights, {}, (), lambda: Weights({"w": torch.zeros(2)})
+    )
+    (tmp_path / "plain").touch()
+    rights = [(tmp_path / name).stat().st_mode for name in ("w.safetensors", "plain")]
+    assert rights[0] == rights[1]
+
+
 def test_a_directory_of_another_experiment_is_refused(tmp_path: Path) -> None:
     Run(tmp_path, CONFIG)
     for change, message in (

@@ -64,10 +64,10 @@ class Candidates(Artifact):
     query: dict[str, Tensor]
 
     def save(self, path: Path) -> None:
-        """Write the tensors in safetensors format."""
+        """Write the tensors in safetensors format, as int32: half the size."""
         tensors = {f"{split}.ids": ids for split, ids in self.ids.items()}
         tensors |= {f"{split}.query": query for split, query in self.query.items()}
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+        save_file({name: tensor.int().contiguous() for name, tensor in tensors.items()}, path)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -75,7 +75,7 @@ class Candidates(Artifact):
         parts: dict[str, dict[str, Tensor]] = {"ids": {}, "query": {}}
         for name, tensor in _tensors(path)[0].items():
             split, kind = name.rsplit(".", 1)
-            parts[kind][split] = tensor
+            parts[kind][split] = tensor.long()
         return cls(parts["ids"], parts["query"])
 
 
@@ -186,6 +186,11 @@ class PrunePlan(Artifact):
     def dropped(self) -> int:
         """The number of units that go."""
         return sum(len(cut.constants) for cut in self.layers.values())
+
+    @property
+    def units(self) -> int:
+        """The number of units before the cut."""
+        return self.dropped + sum(len(cut.kept) for cut in self.layers.values())
 
     def save(self, path: Path) -> None:
         """Write JSON."""

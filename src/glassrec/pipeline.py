@@ -115,9 +115,8 @@ class Story:
     def prune(self) -> None:
         """Cut the neurons that do nothing, and certify what that changed."""
         plan, certificate = self.plan, self.certificate
-        units = sum(len(cut.kept) + len(cut.constants) for cut in plan.layers.values())
         rows = sum(certificate.rows.values())
-        _say("prune", f"{plan.dropped:,} of {units:,} neurons are gone (level {plan.level})")
+        _say("prune", f"{plan.dropped:,} of {plan.units:,} neurons are gone (level {plan.level})")
         largest = certificate.max_abs_logit_difference
         _say("prune", f"largest difference of a logit on all {rows:,} rows: {largest:.1e}")
 

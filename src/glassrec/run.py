@@ -42,8 +42,11 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
+    part.touch()
+    mode = part.stat().st_mode  # what the user's umask says; some writers know better
     try:
         yield part
+        part.chmod(mode)
         _flush(part)
         part.replace(path)
         _flush(path.parent)

@@ -93,7 +93,7 @@ class NeuMF(Recommender):
 
 def _trained_weights(run: Path) -> tuple[dict[str, Tensor], str]:
     """The trained weights of a run directory, and where they lie."""
-    path = run / "weights.safetensors"
+    path = Path(run) / "weights.safetensors"
     if not path.is_file():
         raise ValueError(f"{run} is no finished run: it holds no {path.name}; train it first")
     try:

@@ -137,11 +137,17 @@ def _cut_title(metrics: Mapping[str, float], plan: PrunePlan, certificate: Certi
         else f"{certificate.rows_changed:,} of {rows:,} rows changed: "
         f"largest |Δlogit| {certificate.max_abs_logit_difference:.2g}"
     )
-    before, after = metrics["parameters"], metrics["pruned/parameters"]
     return (
-        f"What the cut changed: {plan.dropped} units gone at level '{plan.level}', {proof}\n"
-        f"parameters: {before:,.0f} before, {after:,.0f} after (−{1 - after / before:.1%})"
+        f"What the cut changed: {plan.dropped} of {plan.units} neurons are gone "
+        f"(level {plan.level})\n{proof}\n"
+        f"parameters: {_change(metrics, 'parameters')}; without the embedding table: "
+        f"{_change(metrics, 'tower_parameters')}"
     )
+
+
+def _change(metrics: Mapping[str, float], name: str) -> str:
+    before, after = metrics[name], metrics[f"pruned/{name}"]
+    return f"{before:,.0f} → {after:,.0f} (−{1 - after / before:.1%})"
 
 
 def _quality_panel(axes: Axes, metrics: Mapping[str, float], shown: Sequence[str]) -> None:
