@@ -204,6 +204,7 @@ class Story:
             ),
             slot="explain",
             inputs=["weights.safetensors"],
+            doing="attributing the predictions to the inputs",
         )
 
     @cached_property
@@ -217,6 +218,7 @@ class Story:
             ),
             slot="explain",
             inputs=["weights.safetensors"],
+            doing="taking the conductance of every neuron",
         )
 
     @cached_property
@@ -228,6 +230,7 @@ class Story:
             lambda: self.settings.prune.plan(self.trained_model, self.neurons, self.dataset),
             slot="prune",
             inputs=["weights.safetensors", "neurons.parquet"],
+            doing="watching every neuron on all rows",
         )
 
     @cached_property
@@ -252,6 +255,7 @@ class Story:
                 self.run.sha256_of("weights.safetensors"),
             ),
             inputs=["weights.safetensors", "plan.json", "pruned.safetensors"],
+            doing="comparing both models on all rows",
         )  # fmt: skip
 
     @cached_property
@@ -264,6 +268,7 @@ class Story:
             Metrics,
             self._measure,
             inputs=["weights.safetensors", "attributions.safetensors", "certificate.json"],
+            doing="measuring quality on the validation and the test split",
         )
 
     def _measure(self) -> Metrics:
@@ -296,13 +301,23 @@ class Story:
         *,
         slot: str | None = None,
         inputs: Iterable[str] = (),
+        doing: str = "",
     ) -> A:
-        """The artifact `name`, made of the experiment, one slot's settings and other artifacts."""
+        """The artifact `name`, made of the experiment, one slot's settings and other artifacts.
+
+        `doing` tells who watches what takes so long, if it has to be made.
+        """
+
+        def told() -> A:
+            if doing:
+                print(f"{doing} ...", flush=True)
+            return make()
+
         config = self.run.config
         made_from = {"experiment": experiment(config), "given": self.given}
         if slot is not None:
             made_from[slot] = config[slot]
-        return self.run.once(name, kind, made_from, tuple(inputs), make)
+        return self.run.once(name, kind, made_from, tuple(inputs), told)
 
     def _figure(self, name: str, inputs: Iterable[str], draw: Callable[[], Picture]) -> None:
         path = f"figures/{name}.png"
