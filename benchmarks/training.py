@@ -31,7 +31,7 @@ from glassrec.training.trainer import Trainer
 
 ROWS = {256: 100_000, 4_096: 600_000, 16_384: 1_000_000}
 """Batch size: rows of a measured epoch, so that each takes about a second or more."""
-ADAM = partial(torch.optim.Adam, lr=0.001)
+ADAM = partial(torch.optim.Adam, lr=0.001, fused=True)
 
 
 class Clocked(Dataset):

@@ -62,6 +62,7 @@ class Loop(lightning.LightningModule):
 
     def __init__(self, job: Job, on_epoch: OnEpoch | None) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self.model = job.model
         self.job = job
         self.on_epoch = on_epoch
@@ -96,11 +97,19 @@ class Loop(lightning.LightningModule):
         """Nothing to do where the epoch is on the device already."""
         return batch.to(device)
 
-    def training_step(self, batch: Batch, step: int) -> Tensor:
-        """The mean loss of a batch over rows and targets."""
+    def training_step(self, batch: Batch, step: int) -> None:
+        """Descend the mean loss of a batch over rows and targets.
+
+        Lightning's automatic optimisation calls a dozen hooks a step that nobody uses here; without
+        them an epoch is 7 to 10 % faster at batches up to 4,096 (benchmarks/training.py).
+        """
         loss = binary_cross_entropy_with_logits(self.model(batch), batch.targets)
         self.losses[step] = loss.detach()
-        return loss
+        optimizer = self.optimizers()
+        assert not isinstance(optimizer, list), "there is one optimiser"
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, step: int) -> None:
         """Look at the losses now and then, so that a lost run does not go on for hours."""
