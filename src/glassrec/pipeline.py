@@ -116,6 +116,12 @@ class Story:
         """Cut the neurons that do nothing, and certify what that changed."""
         plan, certificate = self.plan, self.certificate
         rows = sum(certificate.rows.values())
+        cuts = plan.layers.values()
+        proposed, stay = sum(cut.proposed for cut in cuts), sum(cut.refuted for cut in cuts)
+        _say(
+            "prune",
+            f"conductance proposed {proposed:,} neurons; the data lets {stay:,} of them stay",
+        )
         _say("prune", f"{plan.dropped:,} of {plan.units:,} neurons are gone (level {plan.level})")
         largest = certificate.max_abs_logit_difference
         _say("prune", f"largest difference of a logit on all {rows:,} rows: {largest:.1e}")

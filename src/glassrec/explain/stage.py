@@ -14,8 +14,8 @@ from torch import Tensor
 from glassrec.artifacts import Attributions, Table
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
-from glassrec.explain.conductance import Rule, conductance
-from glassrec.explain.gates import Granularity, Kind, baseline, gates
+from glassrec.explain.conductance import conductance
+from glassrec.explain.gates import baseline, gates
 from glassrec.explain.statistics import Spread
 from glassrec.models.base import Inputs, Recommender
 
@@ -50,8 +50,7 @@ class Explain:
         from glassrec.explain.attribution import integrated_gradients
 
         model.eval()
-        players: Granularity = self.players
-        view = gates(model.schema, model.width, players, model.device)
+        view = gates(model.schema, model.width, self.players, model.device)
         base = self._baseline(model, dataset, seed)
         rows = self._rows(dataset, seed)
         parts = [
@@ -74,11 +73,10 @@ class Explain:
     def neurons(self, model: Recommender, dataset: Dataset, seed: int) -> Table:
         """Statistics of the conductance of every unit of every layer, over the chosen rows."""
         model.eval()
-        rule: Rule = self.rule
         base = self._baseline(model, dataset, seed)
         spreads = {name: Spread() for name in model.layers}
         for inputs in self._embedded(model, dataset, self._rows(dataset, seed)):
-            found = conductance(model, inputs, base, steps=self.steps, rule=rule)
+            found = conductance(model, inputs, base, steps=self.steps, rule=self.rule)
             for name, values in found.layers.items():
                 spreads[name].add(values)
         frames = []
@@ -107,11 +105,10 @@ class Explain:
             yield inputs
 
     def _baseline(self, model: Recommender, dataset: Dataset, seed: int) -> Inputs:
-        kind: Kind = self.baseline
         batch = dataset.train.batch
         with torch.no_grad():
             background = model.embed(batch.take(_draw(batch.rows, 4096, seed)).to(model.device))
-        return baseline(model, kind, background)
+        return baseline(model, self.baseline, background)
 
 
 def _draw(available: int, wanted: int, seed: int) -> Tensor:
