@@ -118,10 +118,8 @@ class Story:
         rows = sum(certificate.rows.values())
         cuts = plan.layers.values()
         proposed, stay = sum(cut.proposed for cut in cuts), sum(cut.refuted for cut in cuts)
-        _say(
-            "prune",
-            f"conductance proposed {proposed:,} neurons; the data lets {stay:,} of them stay",
-        )
+        found = f"conductance proposed {proposed:,} neurons; {stay:,} are needed elsewhere and stay"
+        _say("prune", found)
         _say("prune", f"{plan.dropped:,} of {plan.units:,} neurons are gone (level {plan.level})")
         largest = certificate.max_abs_logit_difference
         _say("prune", f"largest difference of a logit on all {rows:,} rows: {largest:.1e}")
