@@ -124,6 +124,15 @@ def test_another_prune_setting_makes_the_cut_again_and_not_the_training(run: Pat
     assert json.loads((run / "certificate.json").read_text())["level"] == "sample"
 
 
+def test_other_players_leave_the_neurons_and_the_cut_alone(run: Path) -> None:
+    before = _files(run)
+    assert _run(run, "explain.players=dimensions", stage="explain") == 0
+    after = _files(run)
+    assert after["attributions.safetensors"] != before["attributions.safetensors"]
+    for name in ("neurons.parquet", "plan.json", "pruned.safetensors", "certificate.json"):
+        assert after[name] == before[name]
+
+
 def test_stages_one_by_one_end_like_one_run(finished: Path, tmp_path: Path) -> None:
     directory = tmp_path / "steps"
     assert _run(directory, *SMALL, stage="train") == 0

@@ -48,13 +48,14 @@ def test_what_was_made_of_a_stale_artifact_goes_with_it(tmp_path: Path) -> None:
 
 
 def test_an_equal_artifact_leaves_its_descendants_fresh(tmp_path: Path) -> None:
-    """A deleted file that is made again with the same content makes nothing else stale."""
+    """What is made again with the same content makes nothing else stale."""
     run = Run(tmp_path, CONFIG)
-    _once(run, "a.json", 1, {})
-    before = run.sha256_of("a.json")
-    (tmp_path / "a.json").unlink()
-    _once(run, "a.json", 1, {})
-    assert run.sha256_of("a.json") == before
+    for value, left in ((1, True), (2, False)):
+        _once(run, "a.json", 1, {})
+        _once(run, "b.json", 1, {}, ("a.json",))
+        (tmp_path / "a.json").unlink()
+        _once(run, "a.json", value, {"changed": value})
+        assert (tmp_path / "b.json").exists() == left
 
 
 def test_a_flipped_byte_and_a_cut_file_are_refused(tmp_path: Path) -> None:

@@ -137,10 +137,12 @@ class Run:
             self._refuse_changed(path, known["sha256"])
             return kind.load(path)
         artifact = make()
-        self._forget_descendants(name)
         with replacing(path) as temporary:
             artifact.save(temporary)
-        entry = {"key": key, "sha256": sha256(path), "inputs": list(inputs)}
+            found = sha256(temporary)
+            if known is None or known["sha256"] != found:
+                self._forget_descendants(name)
+        entry = {"key": key, "sha256": found, "inputs": list(inputs)}
         self._write_record(self._record() | {name: entry})
         self.made.append(name)
         return artifact
