@@ -145,14 +145,18 @@ class Story:
 
     @cached_property
     def given(self) -> dict[str, Any]:
-        """The hashes of all that comes from outside: data files, weights to start from."""
-        model = flat(self.run.config["model"])
-        runs = {name: Path(value) for name, value in model.items() if is_path(value)}
-        missing = [run for run in runs.values() if not (run / "weights.safetensors").is_file()]
-        if missing:
-            raise ValueError(f"{missing[0]} is no trained run: it holds no weights.safetensors")
-        start = {name: sha256(run / "weights.safetensors") for name, run in runs.items()}
-        return {"data": self.settings.data.fingerprint(), "pretrained": start}
+        """The hashes of all that comes from outside: data files, and what the model starts from.
+
+        A path among the model's settings is a file, or the directory of a trained run.
+        """
+        start = {}
+        for name, value in flat(self.run.config["model"]).items():
+            if is_path(value):
+                file = Path(value) if Path(value).is_file() else Path(value, "weights.safetensors")
+                if not file.is_file():
+                    raise ValueError(f"model.{name}: {value} holds no {file.name}; train it first")
+                start[name] = sha256(file)
+        return {"data": self.settings.data.fingerprint(), "model": start}
 
     @cached_property
     def dataset(self) -> Dataset:
