@@ -129,12 +129,11 @@ class _WandBLog(Log):
         self._run.finish(exit_code=1 if failed else 0)
 
 
-def _mode(wandb: Any, wanted: str) -> Literal["online", "offline"]:
+def _mode(wandb: Any, wanted: str) -> Any:
     """W&B's mode; WANDB_MODE, where set, says what auto means."""
-    if wanted == "auto":
-        has_key = wandb.login(prompt=False)
-        wanted = os.environ.get("WANDB_MODE") or ("online" if has_key else "offline")
-    return "offline" if wanted != "online" else "online"
+    if wanted != "auto":
+        return wanted
+    return os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
 
 
 def _stable_id(directory: Path) -> str:
