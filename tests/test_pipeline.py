@@ -110,6 +110,32 @@ def test_killed_in_training_it_goes_on_to_the_same_files(finished: Path, tmp_pat
     assert _files(directory) == _files(finished)
 
 
+def test_a_training_of_other_data_is_not_continued(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "columns.yaml").write_text("label: y\nuser: u\nitem: i\n")
+    words = ["data=table", f"data.path={tmp_path / 'rows.csv'}", "model=gmf", "trainer=cpu",
+             f"data.columns={tmp_path / 'columns.yaml'}"]  # fmt: skip
+
+    def write(shift: int) -> None:
+        lines = [f"u{k % 5},i{k % 7},{(k + shift) % 3 % 2}" for k in range(200)]
+        (tmp_path / "rows.csv").write_text("\n".join(["u,i,y", *lines]) + "\n")
+
+    write(0)
+    command = [sys.executable, "-m", "glassrec", "run", f"run.dir={tmp_path / 'run'}", *words]
+    code = (  # killed right after the first epoch's checkpoint
+        "import os, sys; from glassrec.training.loop import Loop; from glassrec.__main__ import "
+        "main; Loop._tell = lambda *_: os._exit(9); main(sys.argv[1:])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *command[3:]], check=False)
+    assert done.returncode == 9
+    write(1)
+    assert main(command[3:]) == 1
+    err = capsys.readouterr().err
+    assert "training.ckpt is the checkpoint of another training; its origin is" in err
+    assert "delete it to train afresh" in err
+
+
 def test_another_prune_setting_makes_the_cut_again_and_not_the_training(run: Path) -> None:
     before = _files(run)
     assert _run(run, "prune.level=sample", stage="prune") == 0
@@ -214,8 +240,18 @@ def test_pretraining_starts_from_two_runs(
     expected = torch.cat([parts["gmf"]["table.weight"], parts["mlp"]["table.weight"]], 1)
     torch.testing.assert_close(parts["neumf"]["table.weight"], expected, rtol=0, atol=1e-3)
     capsys.readouterr()
+    # Weights that are not those of the run they lie in are not trusted.
+    path = tmp_path / "gmf" / "weights.safetensors"
+    other = {name: tensor * 2 for name, tensor in parts["gmf"].items() if name == "table.weight"}
+    save_file(parts["gmf"] | other, path)
+    assert _run(tmp_path / "neumf", *joined) == 1
+    assert "weights.safetensors has changed since it was written" in capsys.readouterr().err
     # Other weights to start from make the run stale.
-    (tmp_path / "gmf" / "weights.safetensors").unlink()
+    (tmp_path / "gmf" / "record.json").unlink()
+    before = (tmp_path / "neumf" / "weights.safetensors").read_bytes()
+    assert _run(tmp_path / "neumf", *joined) == 0
+    assert (tmp_path / "neumf" / "weights.safetensors").read_bytes() != before
+    path.unlink()
     assert _run(tmp_path / "neumf", *joined) == 1
     assert "holds no weights.safetensors" in capsys.readouterr().err
 

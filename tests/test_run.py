@@ -88,7 +88,7 @@ def test_a_file_has_the_rights_that_any_new_file_has(tmp_path: Path) -> None:
 
 
 def test_a_directory_of_another_experiment_is_refused(tmp_path: Path) -> None:
-    Run(tmp_path, CONFIG)
+    _once(Run(tmp_path, CONFIG), "a.json", 1, {})
     for change, message in (
         (
             {"model": {"_target_": "x.Model", "factors": 16}},
@@ -102,10 +102,38 @@ def test_a_directory_of_another_experiment_is_refused(tmp_path: Path) -> None:
 
 
 def test_where_data_lies_and_where_to_compute_may_differ(tmp_path: Path) -> None:
-    Run(tmp_path, CONFIG)
+    _once(Run(tmp_path, CONFIG), "a.json", 1, {})
     elsewhere = CONFIG["data"] | {"root": "/moved/there"}
-    Run(tmp_path, CONFIG | {"data": elsewhere, "trainer": CONFIG["trainer"] | {"devices": 2}})
+    there = CONFIG["trainer"] | {"accelerator": "gpu"}
+    Run(tmp_path, CONFIG | {"data": elsewhere, "trainer": there})
     Run(tmp_path, CONFIG | {"explain": {"steps": 5}})
+    # Each device takes a batch of its own, so their number is no matter of place.
+    with pytest.raises(ValueError, match=r"trainer\.devices is 1 there and 2 here"):
+        Run(tmp_path, CONFIG | {"trainer": CONFIG["trainer"] | {"devices": 2}})
+
+
+def test_a_start_that_made_nothing_binds_nobody(tmp_path: Path) -> None:
+    Run(tmp_path, CONFIG).close()
+    Run(tmp_path, CONFIG | {"seed": 4})
+
+
+def test_a_kill_before_the_record_does_not_make_the_new_file_a_fake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path, CONFIG)
+    _once(run, "a.json", 1, {"setting": "A"})
+    with monkeypatch.context() as patch:
+        written = iter([run._write_record])
+
+        def killed(record: dict) -> None:
+            """The record is written once, and then the power goes."""
+            next(written)(record)
+
+        patch.setattr(run, "_write_record", killed)
+        with pytest.raises(StopIteration):
+            _once(run, "a.json", 2, {"setting": "B"})
+    assert Metrics.load(tmp_path / "a.json").values == {"value": 2}
+    assert _once(run, "a.json", 1, {"setting": "A"}) == {"value": 1}
 
 
 def test_two_processes_do_not_share_a_directory(tmp_path: Path) -> None:
@@ -163,6 +191,14 @@ def test_status_tells_how_it_ended(tmp_path: Path) -> None:
 
 def test_a_damaged_record_is_no_traceback(tmp_path: Path) -> None:
     run = Run(tmp_path, CONFIG)
-    (tmp_path / "record.json").write_text("{")
-    with pytest.raises(ValueError, match=r"record\.json is damaged; delete it"):
-        _once(run, "a.json", 1, {})
+    for damaged in ("{", "[]", '{"a.json": 3}'):
+        (tmp_path / "record.json").write_text(damaged)
+        with pytest.raises(ValueError, match=r"record\.json is damaged; delete it"):
+            _once(run, "a.json", 1, {})
+
+
+def test_a_file_is_no_run_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "in"):
+        with pytest.raises(ValueError, match=r"run\.dir: .* is not a directory"):
+            Run(path, CONFIG)

@@ -164,13 +164,13 @@ class LayerCut:
     dropped: dict[str, list[int]]
     """by level of proof: data or sample"""
     constants: dict[int, float]
-    """what each dropped unit emitted"""
+    """what each dropped unit emitted: always at level data, on average at level sample"""
     proposed: int
     """units of zero conductance on the sample"""
     refuted: int
     """of those, the ones kept, as they are not constant on the data"""
     tied: int
-    """constant units kept, as a reader multiplies them by something that varies"""
+    """units kept though the level lets them go: a reader multiplies them by what varies"""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from glassrec.explain.stage import Explain
 from glassrec.models.base import Recommender
 from glassrec.prune.stage import Prune
 from glassrec.report import figures
-from glassrec.run import Run, experiment, flat, is_path, sha256
+from glassrec.run import Run, experiment, flat, is_path, key_of, trusted_sha256
 from glassrec.tracking import Log, Tracker
 from glassrec.training.trainer import CHECKPOINT, Trained, Trainer
 
@@ -155,7 +155,7 @@ class Story:
                 file = Path(value) if Path(value).is_file() else Path(value, "weights.safetensors")
                 if not file.is_file():
                     raise ValueError(f"model.{name}: {value} holds no {file.name}; train it first")
-                start[name] = sha256(file)
+                start[name] = trusted_sha256(file)
         return {"data": self.settings.data.fingerprint(), "model": start}
 
     @cached_property
@@ -182,6 +182,7 @@ class Story:
             self.settings.optimizer,
             seed=self.settings.seed,
             directory=self.run.dir,
+            origin=key_of({"experiment": experiment(self.run.config), "given": self.given}),
             validate=quality,
             on_epoch=self.log.epoch,
         )

@@ -30,8 +30,9 @@ A = TypeVar("A", bound="Artifact")
 EXPERIMENT = ("seed", "data", "model", "optimizer", "trainer")
 """What makes a trained model what it is; a directory holds one experiment."""
 
-WHERE = ("accelerator", "devices", "strategy")
-"""Trainer settings that say where to compute, not what."""
+WHERE = ("accelerator", "strategy")
+"""Trainer settings that say where to compute, not what. The number of devices says what: each takes
+a batch of its own."""
 
 
 @contextmanager
@@ -95,7 +96,10 @@ class Run:
 
     def __post_init__(self) -> None:
         self.dir = Path(self.dir)
-        self.dir.mkdir(parents=True, exist_ok=True)
+        try:
+            self.dir.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise ValueError(f"run.dir: {self.dir} is not a directory; name another") from None
         self._lock = (self.dir / ".lock").open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -134,7 +138,7 @@ class Run:
         key = key_of({"from": made_from, "inputs": hashes, "glassrec": __version__})
         known = self._record().get(name)
         if known is not None and known["key"] == key and path.is_file():
-            self._refuse_changed(path, known["sha256"])
+            _refuse_changed(path, known["sha256"])
             return kind.load(path)
         artifact = make()
         with replacing(path) as temporary:
@@ -142,6 +146,8 @@ class Run:
             found = sha256(temporary)
             if known is None or known["sha256"] != found:
                 self._forget_descendants(name)
+            # Its old entry goes first: a kill before the new one must not make this file a fake.
+            self._write_record({k: e for k, e in self._record().items() if k != name})
         entry = {"key": key, "sha256": found, "inputs": list(inputs)}
         self._write_record(self._record() | {name: entry})
         self.made.append(name)
@@ -202,30 +208,14 @@ class Run:
             self._write_record({k: entry for k, entry in left.items() if k not in stale})
 
     def _record(self) -> dict[str, dict[str, Any]]:
-        path = self.dir / "record.json"
-        if not path.is_file():
-            return {}
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            raise ValueError(
-                f"{path} is damaged; delete it to have everything made again"
-            ) from None
+        return _record_of(self.dir)
 
     def _write_record(self, record: Mapping[str, Mapping[str, Any]]) -> None:
         self.write("record.json", json.dumps(dict(sorted(record.items())), indent=1) + "\n")
 
-    def _refuse_changed(self, path: Path, expected: str) -> None:
-        found = sha256(path)
-        if found != expected:
-            raise ValueError(
-                f"{path} has changed since it was written: its sha256 is {found[:12]}…, recorded "
-                f"{expected[:12]}…; restore it, or delete it to have it made again"
-            )
-
     def _refuse_another_experiment(self) -> None:
         path = self.dir / "config.yaml"
-        if not path.is_file():
+        if not path.is_file() or not holds_results(self.dir):
             return
         saved = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         there, here = flat(experiment(saved)), flat(experiment(self.config))
@@ -237,6 +227,43 @@ class Run:
                 f"{self.dir} holds another experiment: {name} is {there.get(name)} there and "
                 f"{here.get(name)} here{more}; name another run.dir"
             )
+
+
+def holds_results(directory: Path) -> bool:
+    """Whether a run has made anything there; a start that failed binds nobody to its settings."""
+    return (directory / "record.json").is_file() or (directory / "training.ckpt").is_file()
+
+
+def trusted_sha256(path: Path) -> str:
+    """The sha256 of a file; ValueError if the run that it lies in recorded another."""
+    recorded = _record_of(path.parent).get(path.name)
+    if recorded is not None:
+        _refuse_changed(path, recorded["sha256"])
+    return sha256(path)
+
+
+def _record_of(directory: Path) -> dict[str, dict[str, Any]]:
+    """What a run wrote down of its artifacts; nothing where no run has made any."""
+    path = directory / "record.json"
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        whole = all({"key", "sha256", "inputs"} <= entry.keys() for entry in record.values())
+    except (ValueError, AttributeError):
+        whole = False
+    if not whole:
+        raise ValueError(f"{path} is damaged; delete it to have everything made again")
+    return record
+
+
+def _refuse_changed(path: Path, expected: str) -> None:
+    found = sha256(path)
+    if found != expected:
+        raise ValueError(
+            f"{path} has changed since it was written: its sha256 is {found[:12]}…, recorded "
+            f"{expected[:12]}…; restore it, or delete it to have it made again"
+        )
 
 
 def experiment(config: Mapping[str, Any]) -> dict[str, Any]:

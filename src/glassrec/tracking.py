@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from glassrec.run import flat
+from glassrec.run import flat, replacing
 
 
 class Log:
@@ -140,5 +140,6 @@ def _stable_id(directory: Path) -> str:
     """The W&B id of a run directory, drawn once, so that a resumed run continues its history."""
     path = directory / "wandb_id"
     if not path.is_file():
-        path.write_text(os.urandom(6).hex(), encoding="utf-8")
+        with replacing(path) as part:
+            part.write_text(os.urandom(6).hex(), encoding="utf-8")
     return path.read_text(encoding="utf-8").strip()

@@ -77,6 +77,19 @@ def test_pretraining_refuses_what_it_cannot_join(
         NeuMF(schema, pretrained=Pretrained(tmp_path, tmp_path))
 
 
+def test_a_narrower_model_is_not_taken_for_a_pruned_one(
+    build: Callable[..., Recommender], schema: Schema, tmp_path: Path
+) -> None:
+    narrow = build("mlp", hidden=[32, 8, 8])
+    with pytest.raises(ValueError, match=r"tower\.1 was built with 8 units there, 16 here"):
+        build("mlp").load(narrow.state_dict(), "FILE")
+    for name, part in {"gmf": build("gmf"), "mlp": narrow}.items():
+        (tmp_path / name).mkdir()
+        save_file(part.state_dict(), tmp_path / name / "weights.safetensors")
+    with pytest.raises(ValueError, match=r"weights of another model than this MLP"):
+        NeuMF(schema, pretrained=Pretrained(tmp_path / "gmf", tmp_path / "mlp"))
+
+
 def test_a_model_of_users_and_items_says_what_it_needs() -> None:
     with pytest.raises(ValueError, match=r"GMF needs a user and an item column"):
         GMF(Schema(("I1",), (Field("C1", 3),)))

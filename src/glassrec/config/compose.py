@@ -33,7 +33,7 @@ from yaml import YAMLError
 from glassrec.config import slots
 from glassrec.config.check import check
 from glassrec.config.slots import find
-from glassrec.run import EXPERIMENT, WHERE, experiment, flat
+from glassrec.run import EXPERIMENT, WHERE, experiment, flat, holds_results
 from glassrec.spelling import did_you_mean, one_of
 
 SAVED = "config.yaml"
@@ -125,7 +125,7 @@ def _directory(config: dict[str, Any], parts: Sequence[str]) -> Path:
 def _other_experiment(config: dict[str, Any]) -> Iterator[str]:
     """Where the directory of the run holds another experiment."""
     file = config["run"]["dir"] / SAVED
-    if not file.is_file():
+    if not file.is_file() or not holds_results(file.parent):
         return
     here, there = flat(experiment(plain(config))), flat(experiment(_load(file)))
     names = [name for name in here | there if here.get(name) != there.get(name)]

@@ -142,8 +142,15 @@ def _moments(values: pd.Series, origin: Origin) -> np.ndarray:
     """(N,) times as numbers; ValueError at the first that is neither a number nor ISO 8601."""
     text = values.astype(str)
     times = pd.to_numeric(text, errors="coerce").to_numpy(np.float64)
-    if not np.isnan(times).any():
+    bad = np.isnan(times)
+    if not bad.any():
         return times
+    if not bad.all():  # numbers, then, and not dates
+        row = int(bad.argmax())
+        raise ValueError(
+            f"{origin.at(row)}: {values.name} is {text.iloc[row]!r}, not a number as "
+            "in other rows; mend or remove the line"
+        )
     dates = pd.to_datetime(text, errors="coerce", format="ISO8601", utc=True)
     if dates.isna().any():
         row = int(dates.isna().to_numpy().argmax())

@@ -31,7 +31,7 @@ class Conductance:
 
     layers: dict[str, Tensor]
     inputs: Inputs
-    """integrated gradients of the inputs, by the trapezoid over the nodes"""
+    """integrated gradients of the inputs, over the same nodes"""
 
 
 def conductance(

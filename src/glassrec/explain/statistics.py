@@ -20,7 +20,8 @@ class Spread:
 
     def add(self, values: Tensor) -> None:
         """Take in the values (B, U) of more rows."""
-        values = values.double()
+        # Apple's GPUs know no float64.
+        values = (values.cpu() if values.device.type == "mps" else values).double()
         size = values.abs()
         sums = torch.stack([size.sum(0), values.sum(0), (values == 0).sum(0).double()])
         largest = size.amax(0)

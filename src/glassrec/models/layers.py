@@ -43,6 +43,22 @@ def _shrink_to(module: nn.Module, state: Mapping[str, Tensor], prefix: str, *_: 
             _set(module, name, tensor.new_empty(given.shape))
 
 
+def _refuse_another_size(
+    module: Layer,
+    state: Mapping[str, Tensor],
+    prefix: str,
+    _metadata: object,
+    _strict: bool,
+    _missing: list[str],
+    _unexpected: list[str],
+    errors: list[str],
+) -> None:
+    """Before loading: a layer of another size than the one that `state` was built with."""
+    built = state.get(f"{prefix}built")
+    if built is not None and int(built) != module.size:
+        errors.append(f"{prefix[:-1]} was built with {int(built)} units there, {module.size} here")
+
+
 def _set(module: nn.Module, name: str, value: Tensor) -> None:
     """Replace a parameter or buffer by one of another shape, on the same device."""
     old = getattr(module, name)
@@ -99,11 +115,15 @@ class Layer(nn.Module, ABC):
     """
 
     units: Tensor
+    built: Tensor
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size
         self.register_buffer("units", torch.arange(size))
+        # In the weights, so that those of a narrower model are not taken for a pruned one's.
+        self.register_buffer("built", torch.tensor(size))
+        self.register_load_state_dict_pre_hook(_refuse_another_size)
         self.register_load_state_dict_pre_hook(_shrink_to)
         # A tuple hides the consumers from nn.Module: they are not parts of this layer.
         self._consumers: tuple[tuple[Consumer, int], ...] = ()
@@ -129,12 +149,12 @@ class Layer(nn.Module, ABC):
         assert 0 < len(kept) <= len(self.units), "a layer keeps at least one unit"
         for consumer, part in self._consumers:
             consumer.drop_inputs(part, kept, constants)
-        self._keep(kept)
         self.units = self.units[kept].clone()
+        self._keep(kept)
 
     @abstractmethod
     def _keep(self, kept: Tensor) -> None:
-        """Make only the `kept` units."""
+        """Make only the units that were at positions `kept`; `units` holds them already."""
 
 
 class Hidden(Layer):
@@ -203,6 +223,7 @@ class DotInteraction(Layer):
     """
 
     columns: Tensor
+    _places: Tensor
 
     def __init__(self, names: Sequence[str], width: int) -> None:
         super().__init__(width + len(names) * (len(names) - 1) // 2)
@@ -210,6 +231,9 @@ class DotInteraction(Layer):
         self.width = width
         # The columns of the dense vector that still arrive; the others were always zero.
         self.register_buffer("columns", torch.arange(width))
+        # Where in [dense ; all products] each unit is; it follows from `units`.
+        self.register_buffer("_places", self._find_places(), persistent=False)
+        self.register_load_state_dict_post_hook(lambda layer, _: layer._keep(layer.units))
 
     def forward(self, dense: Tensor, fields: Tensor) -> Tensor:
         """(B, U) from a dense vector (B, columns) and fields (B, F, width)."""
@@ -218,29 +242,29 @@ class DotInteraction(Layer):
             dense = full.index_copy(1, self.columns, dense)
         vectors = torch.cat([dense.unsqueeze(1), fields], 1)
         products = torch.bmm(vectors, vectors.transpose(1, 2)).flatten(1)
-        passed, rows, columns = self._built()
-        chosen = products.index_select(1, rows * len(self.names) + columns)
-        return torch.cat([dense.index_select(1, passed), chosen], 1)
+        return torch.cat([dense, products], 1).index_select(1, self._places)
 
-    def _built(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The column of each unit that is passed on, and the two vectors of each pair."""
-        passed = self.units[self.units < self.width]
-        pairs = self.units[len(passed) :] - self.width
+    def _find_places(self) -> Tensor:
+        """(U,): the column of a unit that is passed on, or the place of its pair behind those."""
         count = len(self.names)
-        rows, columns = torch.tril_indices(count, count, -1, device=pairs.device)[:, pairs]
-        return passed, rows, columns
+        rows, columns = torch.tril_indices(count, count, -1)
+        built = torch.cat([torch.arange(self.width), self.width + rows * count + columns])
+        return built.to(self.units.device)[self.units]
 
     def unit_names(self, layer: str) -> list[str]:
         """`dense[3]`, and the two vectors of each pair, the one stacked first named first."""
-        passed, rows, columns = (part.tolist() for part in self._built())
-        pairs = zip(rows, columns, strict=True)
-        return [
-            *(f"{self.names[0]}[{column}]" for column in passed),
-            *(f"{self.names[j]}×{self.names[i]}" for i, j in pairs),
-        ]
+        names = []
+        for place in self._places.tolist():
+            i, j = divmod(place - self.width, len(self.names))
+            passed = place < self.width
+            names.append(
+                f"{self.names[0]}[{place}]" if passed else f"{self.names[j]}×{self.names[i]}"
+            )
+        return names
 
     def _keep(self, kept: Tensor) -> None:
         """What is computed follows from `units`."""
+        self._places = self._find_places()
 
     def folds(self, constants: Tensor) -> Tensor:
         """A constant times a field's vector varies: only a zero leaves the products alone."""

@@ -53,7 +53,8 @@ def plan(
 ) -> PrunePlan:
     """Decide what goes, on a copy of the model in float64.
 
-    Folding constants can make more units constant, so the *data* level repeats to a fixed point.
+    Folding a constant can show more units to be constant, where the rounding of sums had hidden it,
+    so the *data* level repeats to a fixed point.
 
     Args:
         model: in evaluation mode.

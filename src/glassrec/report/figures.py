@@ -39,7 +39,9 @@ def feature_importance(attributions: Attributions) -> Picture:
     importance = attributions.importance()
     shown = importance.head(SHOWN)
     order = [attributions.players.index(name) for name in shown.index]
-    error = attributions.values.abs()[:, order].std(0) / max(1, len(attributions.logits)) ** 0.5
+    error = (
+        attributions.values.abs()[:, order].std(0, correction=0) / len(attributions.logits) ** 0.5
+    )
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.5, 1.6 + 0.24 * len(shown)), layout="constrained")
         axes = figure.subplots()

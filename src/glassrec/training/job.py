@@ -13,11 +13,11 @@ from torch.optim import Optimizer
 
 from glassrec.data.dataset import Dataset, Split
 from glassrec.models.base import Recommender
+from glassrec.run import WHERE
 from glassrec.training.checkpoint import read
 from glassrec.training.settings import Settings
 
 MINIMISED = {"val/log_loss", "val/normalized_entropy"}
-WHERE = {"accelerator", "devices", "strategy"}
 KEY = "glassrec"
 
 
@@ -41,6 +41,7 @@ class Job:
     monitor: str
     seed: int
     path: Path
+    origin: str = ""
 
     def best_epoch(self, progress: Progress) -> int:
         """The index in the history of the best epoch, the first among equals."""
@@ -64,6 +65,7 @@ class Job:
             "optimizer": " ".join(repr(self.optimizer(self.model.parameters())).split()),
             "trainer": str({k: v for k, v in asdict(self.settings).items() if k not in WHERE}),
             "seed": str(self.seed),
+            "origin": self.origin or "unknown",
         }
 
     def pack(self, progress: Progress) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class Trainer(Settings):
         *,
         seed: int,
         directory: Path,
+        origin: str = "",
         validate: Callable[[Tensor, Split], Mapping[str, float]],
         on_epoch: Callable[[Mapping[str, float]], None],
     ) -> Trained:
@@ -60,6 +61,7 @@ class Trainer(Settings):
             optimizer: makes the optimiser of the model's parameters.
             seed: fixes negatives, order and dropout.
             directory: an existing folder.
+            origin: a hash of what training starts from; a checkpoint of another is not continued.
             validate: logits (N, K) of the validation split to metrics.
             on_epoch: gets each row of the history once, in order; those of a killed call first.
                 With several devices it is called when training is over.
@@ -74,7 +76,7 @@ class Trainer(Settings):
         assert self.device  # complain of a missing GPU before anything else
         monitor = self._monitored(dataset, validate)
         path = directory / CHECKPOINT
-        job = Job(model, dataset, optimizer, validate, self, monitor, seed, path)
+        job = Job(model, dataset, optimizer, validate, self, monitor, seed, path, origin)
         progress = train(job, on_epoch)
         model.load_state_dict(progress.best)
         return Trained(progress.best, pd.DataFrame(progress.history))
