@@ -14,10 +14,11 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from torch import Tensor
 
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
-from glassrec.data.schema import Field, Schema
+from glassrec.data.schema import ABSENT, Field, Schema, Target
 from glassrec.models.base import Recommender
 from glassrec.models.layers import Affine
 
@@ -26,21 +27,37 @@ MODELS = sorted(path.stem for path in (CONFIGS / "model").glob("*.yaml"))
 
 
 def draw(schema: Schema, rows: int, seed: int = 0) -> Batch:
-    """Random rows."""
+    """Random rows: fields of several values have one to all of them, histories any length."""
     generator = torch.Generator().manual_seed(seed)
-    ids = [torch.randint(f.size, (rows,), generator=generator) for f in schema.fields]
+
+    def below(size: int, *shape: int) -> Tensor:
+        return torch.randint(size, shape, generator=generator)
+
+    ids = []
+    for field, offset in zip(schema.fields, schema.offsets, strict=True):
+        values = below(field.size, rows, field.values) + offset
+        there = torch.arange(field.values) <= below(field.values, rows, 1)
+        ids.append(values.where(there, ABSENT))
+    item = schema.place("item")
+    history = below(schema.fields[item].size, rows, schema.history_length) + schema.offsets[item]
+    real = torch.arange(schema.history_length) >= below(schema.history_length + 1, rows, 1)
     return Batch(
         torch.randn(rows, len(schema.dense), generator=generator),
-        torch.stack(ids, 1) + torch.tensor(schema.offsets),
-        torch.empty(rows, 0, dtype=torch.long),
-        torch.randint(2, (rows, 1), generator=generator).float(),
+        torch.cat(ids, 1),
+        history * real,
+        below(2, rows, len(schema.targets)).float(),
     )
 
 
 @pytest.fixture
 def schema() -> Schema:
-    fields = (Field("C1", 4), Field("user", 7), Field("C2", 5), Field("item", 9))
-    return Schema(("I1", "I2", "I3"), fields, user="user", item="item")
+    fields = (
+        Field("C1", 4), Field("user", 7), Field("C2", 5, values=3), Field("item", 9)
+    )  # fmt: skip
+    return Schema(
+        ("I1", "I2", "I3"), fields, (Target("label"), Target("stars", "rating")),
+        "user", "item", ("item", "C2"), history_length=4,
+    )  # fmt: skip
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -32,13 +32,14 @@ from glassrec.artifacts import (
 from glassrec.data.dataset import Dataset, Source, Split
 from glassrec.data.schema import Schema
 from glassrec.evaluate.cost import cost
-from glassrec.evaluate.quality import quality
+from glassrec.evaluate.quality import headline, quality
 from glassrec.explain.stage import Explain
 from glassrec.models.base import Recommender
 from glassrec.prune.stage import Prune
 from glassrec.report import figures
 from glassrec.run import Run, experiment, flat, is_path, key_of, trusted_sha256
 from glassrec.tracking import Log, Tracker
+from glassrec.training.objective import Objective
 from glassrec.training.trainer import CHECKPOINT, Trained, Trainer
 
 A = TypeVar("A", bound=Artifact)
@@ -54,6 +55,7 @@ class Pipeline:
     seed: Annotated[int, Ge(0)]
     data: Source
     model: Callable[[Schema], Recommender]
+    objective: Objective
     optimizer: Callable[[Iterable[Parameter]], Optimizer]
     trainer: Trainer
     explain: Explain
@@ -101,11 +103,12 @@ class Story:
             ["attributions.safetensors"],
             lambda: figures.feature_importance(attributions),
         )
-        self._figure(
-            "neuron_importance",
-            ["neurons.parquet", "attributions.safetensors"],
-            lambda: figures.neuron_importance(neurons, attributions),
-        )
+        if len(neurons):
+            self._figure(
+                "neuron_importance",
+                ["neurons.parquet", "attributions.safetensors"],
+                lambda: figures.neuron_importance(neurons, attributions),
+            )
         first = ", ".join(attributions.importance().index[:3])
         missed = f"the parts miss {attributions.relative_delta:.2%} of the logit difference"
         silent = int((neurons["max_abs"] == 0).sum())
@@ -128,7 +131,7 @@ class Story:
         """Measure quality and size before and after the cut."""
         values = self.metrics.values
         self.log.summary(values)
-        shown = ("hr@10", "ndcg@10") if "test/ndcg@10" in values else ("auroc", "accuracy")
+        shown = headline(self.dataset)
         self._figure(
             "before_and_after",
             ["metrics.json", "plan.json", "certificate.json"],
@@ -138,8 +141,9 @@ class Story:
             form = ",.0f" if name == "parameters" else ".4f"
             before, after = (f"{values[key]:{form}}" for key in (name, f"pruned/{name}"))
             _say("evaluate", f"{name} {before} as trained, {after} pruned")
-        low, high = values["test/auroc_low"], values["test/auroc_high"]
-        _say("evaluate", f"test/auroc lies between {low:.4f} and {high:.4f} (95 % confidence)")
+        if "test/auroc" in values:
+            low, high = values["test/auroc_low"], values["test/auroc_high"]
+            _say("evaluate", f"test/auroc lies between {low:.4f} and {high:.4f} (95 % confidence)")
 
     # What the stages hand to each other, in the order in which it is made.
 
@@ -183,7 +187,8 @@ class Story:
             seed=self.settings.seed,
             directory=self.run.dir,
             origin=key_of({"experiment": experiment(self.run.config), "given": self.given}),
-            validate=quality,
+            objective=self.settings.objective,
+            validate=partial(quality, name="val"),
             on_epoch=self.log.epoch,
         )
 
@@ -297,8 +302,7 @@ class Story:
     def _quality_and_cost(self, model: Recommender) -> dict[str, float]:
         values = cost(model)
         for name in ("val", "test"):
-            split = self.dataset.splits[name]
-            found = quality(model.predict(split.batch), split)
+            found = quality(model, self.dataset, name)
             values |= {f"{name}/{metric}": value for metric, value in found.items()}
         return values
 

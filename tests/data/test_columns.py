@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from glassrec.data.columns import Columns, check_dense, check_labels, check_names
+from glassrec.data.columns import Columns, check_labels, check_names, check_numbers
 from glassrec.data.reading import Origin
 
 
@@ -58,8 +58,8 @@ def test_dense_values_must_be_finite_and_may_be_missing_where_allowed(tmp_path):
     frame = pd.DataFrame({"age": [1.0, np.nan, np.inf]})
     origin = Origin(tmp_path / "t.csv")
     with pytest.raises(ValueError, match=r"line 2: age is nan.*list 'age' under missing_ok"):
-        check_dense(frame, Columns(dense=("age",)), origin)
+        check_numbers(frame, Columns(dense=("age",)), origin)
     allowed = Columns(dense=("age",), missing_ok=("age",))
     with pytest.raises(ValueError, match="line 3: age is inf"):
-        check_dense(frame, allowed, origin)
-    check_dense(frame.head(2), allowed, origin)
+        check_numbers(frame, allowed, origin)
+    check_numbers(frame.head(2), allowed, origin)

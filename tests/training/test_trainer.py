@@ -87,11 +87,11 @@ def test_the_model_and_the_result_hold_the_best_weights_and_the_history_tells_th
     model, data, rows = toy.model(), toy.dataset(), []
     trained = Trainer(4, 64).fit(
         model, data, partial(torch.optim.Adam, lr=0.5), seed=0, directory=tmp_path,
-        validate=quality, on_epoch=rows.append,
+        validate=toy.validate, on_epoch=rows.append,
     )  # fmt: skip
     assert same(trained.weights, model.state_dict())
     assert rows == trained.history.to_dict("records")
-    found = quality(model.predict(data.validation.batch), data.validation)
+    found = quality(model, data, "val")
     best = trained.history["val/auroc"].idxmax()
     assert {f"val/{name}": value for name, value in found.items()} == {
         name: trained.history[name][best] for name in trained.history if name.startswith("val/")
@@ -99,9 +99,9 @@ def test_the_model_and_the_result_hold_the_best_weights_and_the_history_tells_th
 
 
 def scripted(name, values):
-    """A validation whose metric takes these values, epoch by epoch; 0 logits are the rehearsal."""
-    left = iter(values)
-    return lambda logits, split: {name: next(left) if logits.any() else 0.5}
+    """A validation whose metric takes these values, epoch by epoch, after a rehearsal."""
+    left = iter([0.5, *values])
+    return lambda model, dataset: {name: next(left)}
 
 
 def fit_scripted(folder, name, values, **settings):
@@ -139,7 +139,8 @@ def test_ranked_data_is_selected_by_ndcg(tmp_path):
     split = dataclasses.replace(data.validation, query=torch.arange(300))
     data = dataclasses.replace(data, validation=split)
 
-    def validate(logits, split):
+    def validate(model, dataset):
+        logits = model.predict(dataset.validation.batch)
         return {"auroc": 0.5, "ndcg@10": -logits.abs().mean().item()}
 
     trained = Trainer(3, 64).fit(
@@ -160,7 +161,7 @@ def test_a_monitor_that_is_undefined_on_the_validation_split_is_refused(tmp_path
     with pytest.raises(ValueError, match="val/auroc is not defined"):
         Trainer(1, 64).fit(
             toy.model(), toy.dataset(), ADAM, seed=1, directory=tmp_path,
-            validate=lambda logits, split: {"auroc": math.nan}, on_epoch=lambda row: None,
+            validate=lambda model, dataset: {"auroc": math.nan}, on_epoch=lambda row: None,
         )  # fmt: skip
 
 
@@ -173,7 +174,7 @@ def test_a_loss_that_is_not_finite_names_epoch_and_step(tmp_path, monkeypatch, l
     with pytest.raises(ValueError, match=rf"is nan at epoch 1, step {place // 32 + 1} of 19;"):
         Trainer(1, 32).fit(
             toy.model(), data, ADAM, seed=1, directory=tmp_path,
-            validate=quality, on_epoch=lambda row: None,
+            validate=toy.validate, on_epoch=lambda row: None,
         )  # fmt: skip
     assert not any(tmp_path.iterdir())
 
@@ -198,7 +199,7 @@ def test_each_epoch_drops_other_units(tmp_path):
 
     Trainer(2, 600).fit(
         Spy(toy.SCHEMA, 4, 0.5), toy.dataset(), ADAM, seed=1, directory=tmp_path,
-        validate=quality, on_epoch=lambda row: None,
+        validate=toy.validate, on_epoch=lambda row: None,
     )  # fmt: skip
     trained = [mask for mask in masks if not mask.eq(1).all()]  # validation drops nothing
     assert len(trained) == 2
@@ -234,7 +235,7 @@ def test_after_an_interruption_every_epoch_is_told_once_and_in_order(tmp_path):
         if row["epoch"] == 2:
             raise RuntimeError("the tracker is gone")
 
-    settings = {"seed": 1, "directory": tmp_path, "validate": quality}
+    settings = {"seed": 1, "directory": tmp_path, "validate": toy.validate}
     with pytest.raises(RuntimeError, match="tracker is gone"):
         Trainer(4, 64).fit(toy.model(), toy.dataset(), ADAM, on_epoch=until_second, **settings)
     told = []

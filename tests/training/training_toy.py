@@ -50,10 +50,13 @@ def dataset():
     return Dataset(SCHEMA, *(Split(rows(count, seed)) for seed, count in enumerate((600, 300, 10))))
 
 
+validate = partial(quality, name="val")
+
+
 def fit(directory, *, dropout=0.0, seed=1, optimizer=None, pause=0.0, **settings):
-    def slow_quality(logits, split):
+    def slow_quality(model, dataset):
         time.sleep(pause)
-        return quality(logits, split)
+        return quality(model, dataset, "val")
 
     trainer = Trainer(**({"max_epochs": 3, "batch_size": 64} | settings))
     return trainer.fit(
@@ -62,7 +65,7 @@ def fit(directory, *, dropout=0.0, seed=1, optimizer=None, pause=0.0, **settings
         optimizer or partial(torch.optim.Adam, lr=0.01),
         seed=seed,
         directory=Path(directory),
-        validate=slow_quality if pause else quality,
+        validate=slow_quality if pause else validate,
         on_epoch=lambda row: None,
     )
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from glassrec.data.reading import Origin
+from glassrec.data.schema import Target
 from glassrec.spelling import one_of
 
 
@@ -18,26 +19,33 @@ from glassrec.spelling import one_of
 class Columns:
     """The roles of the columns of a frame.
 
+    `label` is 0 or 1, `rating` a number; both may be there, as two tasks. `retrieval` makes a task
+    of finding a row's item among all items.
+
     Fields are `user`, `item` and `categorical`, in this order. `item_side` names those of them that
     follow from the item (a brand, a year): they travel with a sampled item; all others describe the
     user or the moment. `log` names dense columns that are counts: they become log(1 + x), negative
-    ones clipped at 0. `missing_ok` names dense columns that may be empty; an empty cell becomes the
+    ones clipped at 0. `several` names categorical columns whose cells hold several values, as in
+    `Action|Comedy`. `missing_ok` names dense columns that may be empty; an empty cell becomes the
     training mean.
     """
 
     label: str | None = None
+    rating: str | None = None
+    retrieval: bool = False
     dense: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     user: str | None = None
     item: str | None = None
     item_side: tuple[str, ...] = ()
+    several: tuple[str, ...] = ()
     time: str | None = None
     split: str | None = None
     missing_ok: tuple[str, ...] = ()
     log: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        roles = [*self.fields, *self.dense, *filter(None, (self.label, self.split))]
+        roles = [*self.fields, *self.dense, *filter(None, (self.label, self.rating, self.split))]
         twice = [name for name, count in Counter(roles).items() if count > 1]
         if twice:
             raise ValueError(f"a column has one role; named twice: {', '.join(twice)}")
@@ -45,8 +53,11 @@ class Columns:
             raise ValueError("no column to learn from; name some under dense or categorical")
         if self.item_side and self.item is None:
             raise ValueError("item_side needs an item column; name one under item")
+        if self.retrieval and not (self.user and self.item):
+            raise ValueError("retrieval needs a user and an item column; name both")
         for role, names, known in (
             ("item_side", self.item_side, self.categorical),
+            ("several", self.several, self.categorical),
             ("missing_ok", self.missing_ok, self.dense),
             ("log", self.log, self.dense),
         ):
@@ -55,9 +66,24 @@ class Columns:
                     raise ValueError(f"{role}: no such column {name!r}{one_of(name, known)}")
 
     @property
+    def targets(self) -> tuple[Target, ...]:
+        """The tasks; where nothing is named, every row is a positive."""
+        found = [
+            *([Target(self.label)] if self.label else []),
+            *([Target(self.rating, "rating")] if self.rating else []),
+            *([Target("retrieval", "retrieval")] if self.retrieval else []),
+        ]
+        return tuple(found) or (Target("label"),)
+
+    @property
     def fields(self) -> tuple[str, ...]:
         """The categorical columns, user and item first."""
         return (*filter(None, (self.user, self.item)), *self.categorical)
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The columns that hold numbers: the dense ones and the rating."""
+        return (*self.dense, *filter(None, (self.rating,)))
 
     @property
     def item_fields(self) -> tuple[str, ...]:
@@ -67,7 +93,7 @@ class Columns:
     @property
     def all(self) -> tuple[str, ...]:
         """Every column that must exist."""
-        others = (self.label, self.time, self.split)
+        others = (self.label, self.rating, self.time, self.split)
         return tuple(dict.fromkeys([*self.fields, *self.dense, *filter(None, others)]))
 
 
@@ -76,7 +102,7 @@ class Part(NamedTuple):
 
     frame: pd.DataFrame
     labels: np.ndarray
-    """(N,) 0 or 1."""
+    """(N, K): a column a task; or (N,) where there is one."""
     query: np.ndarray | None = None
     """(N,) int64, non-decreasing: the ranking list of each row."""
 
@@ -108,9 +134,9 @@ def check_labels(labels: pd.Series, origin: Origin) -> None:
         )
 
 
-def check_dense(frame: pd.DataFrame, columns: Columns, origin: Origin) -> None:
-    """ValueError at the first dense value that is infinite, or empty where that is not allowed."""
-    for name in columns.dense:
+def check_numbers(frame: pd.DataFrame, columns: Columns, origin: Origin) -> None:
+    """ValueError at the first number that is infinite, or missing where that is not allowed."""
+    for name in columns.numbers:
         values = frame[name].to_numpy()
         wrong = np.isinf(values) if name in columns.missing_ok else ~np.isfinite(values)
         if wrong.any():

@@ -10,7 +10,7 @@ import torch
 from annotated_types import Ge, MinLen
 from pydantic import DirectoryPath
 
-from glassrec.data.columns import Columns, check_dense, check_labels
+from glassrec.data.columns import Columns, check_labels, check_numbers
 from glassrec.data.dataset import Dataset, Source
 from glassrec.data.encoding import assemble
 from glassrec.data.reading import NUMBER, TEXT, Origin, fingerprint, read_text
@@ -51,7 +51,7 @@ class Criteo(Source):
         frame = read_text(self._path, types)
         origin = Origin(self._path)
         check_labels(frame["label"], origin)
-        check_dense(frame, COLUMNS, origin)
+        check_numbers(frame, COLUMNS, origin)
         parts = self.split.split(frame, COLUMNS, torch.Generator().manual_seed(seed))
         return assemble(parts, COLUMNS, min_count=self.min_count)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from glassrec.data.batch import Batch
+from glassrec.data.catalogue import Catalogue
 from glassrec.data.schema import Schema
 
 if TYPE_CHECKING:
@@ -42,12 +43,16 @@ class Truth:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Whole tensors in memory. `train` holds positives only where `negatives` is given."""
+    """Whole tensors in memory. `train` holds positives only where `negatives` is given.
+
+    `catalogue` is there where the schema names a user and an item.
+    """
 
     schema: Schema
     train: Split
     validation: Split
     test: Split
+    catalogue: Catalogue | None = None
     negatives: Negatives | None = None
     truth: Truth | None = None
 

@@ -9,10 +9,11 @@ import pandas as pd
 import torch
 
 from glassrec.data.batch import Batch
+from glassrec.data.catalogue import Catalogue
 from glassrec.data.columns import Columns, Part, Parts
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.negatives import Negatives
-from glassrec.data.schema import UNSEEN, Field, Schema
+from glassrec.data.schema import ABSENT, UNSEEN, Field, Schema
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,45 @@ class Vocabulary:
             values = values.astype(values.categories.dtype)
         return cls(values.sort_values())
 
-    def encode(self, column: pd.Series | pd.Index) -> np.ndarray:
-        """The ids (N,) int64 of the values (N,)."""
+    def encode(self, column: pd.Series | pd.Index, offset: int = 0) -> np.ndarray:
+        """The joint rows (N,) int64 of the values (N,): `offset` plus the id."""
         if isinstance(column.dtype, pd.CategoricalDtype):
             # Looks up each distinct value once; a missing one has code -1, the last entry.
-            ids = np.append(self.encode(column.dtype.categories), UNSEEN)
+            ids = np.append(self.encode(column.dtype.categories, offset), offset + UNSEEN)
             return ids[column.array.codes]
-        return self.values.get_indexer(pd.Index(column)) + 1
+        return self.values.get_indexer(pd.Index(column)) + 1 + offset
+
+
+@dataclass(frozen=True)
+class Several:
+    """A field whose cells hold several values, separated by a bar; empty ones say nothing.
+
+    `width` is the largest number of values of a training cell; further ones are not read.
+    """
+
+    vocabulary: Vocabulary
+    width: int
+
+    @classmethod
+    def fit(cls, column: pd.Series, min_count: int = 1) -> Several:
+        """The values of all cells."""
+        lists = _lists(pd.Index(column))
+        return cls(Vocabulary.fit(lists.explode(), min_count), int(lists.str.len().max()))
+
+    def encode(self, column: pd.Series, offset: int) -> np.ndarray:
+        """The joint rows (N, width) int64 of the cells (N,), filled up with ABSENT."""
+        codes, cells = pd.factorize(column, use_na_sentinel=False)
+        lists = _lists(pd.Index(cells))
+        ids = np.full((len(lists), self.width), ABSENT)
+        for at in range(self.width):
+            there = (lists.str.len() > at).to_numpy()
+            ids[there, at] = self.vocabulary.encode(lists[there].str[at]) + offset
+        return ids[codes]
+
+
+def _lists(cells: pd.Index) -> pd.Series:
+    """The values of each cell, at least one."""
+    return pd.Series(cells.astype("string").fillna("")).str.split("|")
 
 
 @dataclass(frozen=True)
@@ -67,32 +100,40 @@ class Encoder:
     """Everything that the training rows teach about the columns."""
 
     schema: Schema
-    vocabularies: dict[str, Vocabulary]
+    vocabularies: dict[str, Vocabulary | Several]
     scalers: dict[str, Scaler]
 
     @classmethod
     def fit(cls, train: pd.DataFrame, columns: Columns, min_count: int = 1) -> Encoder:
         """The vocabularies of the fields and the scalers of the dense columns of `train`."""
-        vocabularies = {name: Vocabulary.fit(train[name], min_count) for name in columns.fields}
+        vocabularies: dict[str, Vocabulary | Several] = {
+            name: (Several if name in columns.several else Vocabulary).fit(train[name], min_count)
+            for name in columns.fields
+        }
         scalers = {
             name: Scaler.fit(_numbers(train, name), name in columns.log) for name in columns.dense
         }
-        fields = tuple(Field(name, len(known.values) + 1) for name, known in vocabularies.items())
-        targets = (columns.label or "label",)
-        schema = Schema(columns.dense, fields, targets, user=columns.user, item=columns.item)
+        fields = tuple(_field(name, known) for name, known in vocabularies.items())
+        schema = Schema(
+            columns.dense, fields, columns.targets, columns.user, columns.item, columns.item_fields
+        )
         return cls(schema, vocabularies, scalers)
 
     def encode(self, part: Part) -> Split:
         """The rows of `part` as tensors."""
         n = len(part.frame)
-        ids = torch.empty(n, len(self.vocabularies), dtype=torch.long)
-        for at, (name, known) in enumerate(self.vocabularies.items()):
-            ids[:, at] = torch.from_numpy(known.encode(part.frame[name]) + self.schema.offsets[at])
+        ids = torch.empty(n, sum(field.values for field in self.schema.fields), dtype=torch.long)
+        for offset, (name, known) in zip(
+            self.schema.offsets, self.vocabularies.items(), strict=True
+        ):
+            columns = self.schema.columns(name)
+            rows = known.encode(part.frame[name], offset).reshape(n, len(columns))
+            ids[:, columns.start : columns.stop] = torch.from_numpy(rows)
         dense = torch.empty(n, len(self.scalers))
         for at, (name, scaler) in enumerate(self.scalers.items()):
             dense[:, at] = torch.from_numpy(scaler.apply(_numbers(part.frame, name)))
         history = torch.empty(n, 0, dtype=torch.long)
-        targets = torch.tensor(part.labels, dtype=torch.float32).unsqueeze(1)
+        targets = torch.tensor(part.labels, dtype=torch.float32).reshape(n, -1)
         query = None if part.query is None else torch.tensor(part.query)
         return Split(Batch(dense, ids, history, targets), query)
 
@@ -108,13 +149,17 @@ def assemble(parts: Parts, columns: Columns, *, negatives: int = 1, min_count: i
     """
     encoder = Encoder.fit(parts.train.frame, columns, min_count)
     train, validation, test = (encoder.encode(part) for part in parts)
-    if parts.validation.query is None:
-        return Dataset(encoder.schema, train, validation, test)
-    assert columns.user is not None, "a ranked split has checked this"
-    user = encoder.schema.position(columns.user)
-    item_columns = [encoder.schema.position(name) for name in columns.item_fields]
-    sampler = Negatives.of(train.batch.ids, user, item_columns, negatives)
-    return Dataset(encoder.schema, train, validation, test, sampler)
+    schema = encoder.schema
+    known = Catalogue.of(train.batch.ids, schema) if schema.user and schema.item else None
+    ranked = parts.validation.query is not None
+    sampler = Negatives(known, negatives) if ranked and known else None
+    return Dataset(schema, train, validation, test, known, sampler)
+
+
+def _field(name: str, known: Vocabulary | Several) -> Field:
+    if isinstance(known, Several):
+        return Field(name, len(known.vocabulary.values) + 1, known.width)
+    return Field(name, len(known.values) + 1)
 
 
 def _numbers(frame: pd.DataFrame, name: str) -> np.ndarray:

@@ -2,21 +2,22 @@
 and movies.
 
 Fields: user, gender, age (the bucket's lower end), occupation and zip (the first three characters,
-a region); item, year (the first of its five) and genre (the first one named). A leave-one-out split
-takes every rating as a positive; any other split learns whether a rating is high.
+a region); item, year (the first of its five) and genres, of which a movie has several. A
+leave-one-out split takes every rating as a positive; any other split learns what `tasks` say.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 import torch
-from annotated_types import Ge, Interval
+from annotated_types import Ge, Interval, MinLen
 from pydantic import DirectoryPath
 
 from glassrec.data.columns import Columns
@@ -47,12 +48,15 @@ class _MovieLens(Source):
         split: how ratings are divided.
         negatives: with leave-one-out, how many negatives a training positive gets, drawn afresh
             each epoch.
-        positive_from: with any other split, the lowest rating whose label is 1.
+        tasks: with any other split, what is learnt: whether a rating is high, the rating itself,
+            or which item out of all a user rates.
+        positive_from: for `click`, the lowest rating whose label is 1.
     """
 
     root: DirectoryPath
     split: Splitter = field(default_factory=LeaveOneOut)
     negatives: Annotated[int, Ge(1)] = 4
+    tasks: Annotated[Sequence[Literal["click", "rating", "retrieval"]], MinLen(1)] = ("click",)
     positive_from: Annotated[int, Interval(ge=1, le=5)] = 4
 
     files: ClassVar[tuple[str, str, str]]
@@ -60,7 +64,7 @@ class _MovieLens(Source):
 
     @abstractmethod
     def _read(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-        """Ratings; users with gender, age, occupation, zip; movies with title and genre."""
+        """Ratings; users with gender, age, occupation, zip; movies with title and genres."""
 
     def fingerprint(self) -> dict[str, str]:
         """The sha256 of the three files."""
@@ -70,16 +74,20 @@ class _MovieLens(Source):
         """The ratings joined with their users and movies, divided."""
         ratings, users, movies = self._read()
         frame = ratings.assign(
-            label=ratings["rating"] >= self.positive_from,
+            click=ratings["rating"] >= self.positive_from,
             **self._looked_up(ratings, _described(users), "user"),
             **self._looked_up(ratings, _dated(movies), "item"),
         )
+        tasks = () if self.split.ranked else self.tasks
         columns = Columns(
-            label=None if self.split.ranked else "label",
-            categorical=("gender", "age", "occupation", "zip", "year", "genre"),
+            label="click" if "click" in tasks else None,
+            rating="rating" if "rating" in tasks else None,
+            retrieval="retrieval" in tasks,
+            categorical=("gender", "age", "occupation", "zip", "year", "genres"),
             user="user",
             item="item",
-            item_side=("year", "genre"),
+            item_side=("year", "genres"),
+            several=("genres",),
             time="time",
         )
         generator = torch.Generator().manual_seed(seed)
@@ -124,8 +132,10 @@ class MovieLens100K(_MovieLens):
         movies = read_text(
             films, {"item": INTEGER, **texts, **flags}, separator="|", encoding="latin-1"
         )
-        first = movies[[*GENRES]].to_numpy().argmax(axis=1)
-        movies["genre"] = pd.Categorical.from_codes(first, pd.Index(GENRES))
+        flagged = movies[[*GENRES]].to_numpy(bool) @ np.array(
+            [f"{name}|" for name in GENRES], object
+        )
+        movies["genres"] = pd.Series(flagged, index=movies.index).str.rstrip("|").astype("category")
         return read_text(log, RATINGS), read_text(people, users, separator="|"), movies
 
 
@@ -139,10 +149,9 @@ class MovieLens1M(_MovieLens):
         log, people, films = self._paths
         users = {"user": INTEGER, "gender": TEXT, "age": INTEGER, "occupation": TEXT, "zip": TEXT}
         movies = read_text(
-            films, {"item": INTEGER, "title": TEXT, "genre": TEXT}, separator="::",
+            films, {"item": INTEGER, "title": TEXT, "genres": TEXT}, separator="::",
             encoding="latin-1",
         )  # fmt: skip
-        movies["genre"] = movies["genre"].astype(str).str.partition("|")[0].astype("category")
         return (
             read_text(log, RATINGS, separator="::"),
             read_text(people, users, separator="::"),
@@ -161,4 +170,4 @@ def _dated(movies: pd.DataFrame) -> pd.DataFrame:
     """Movies with the first year of the five in which they came out; '' where it is not known."""
     year = movies["title"].astype(str).str.extract(r"\((\d{4})\)\s*$", expand=False).astype(float)
     five = (year // 5 * 5).map("{:.0f}".format, na_action="ignore").fillna("").astype("category")
-    return movies[["item", "genre"]].assign(year=five)
+    return movies[["item", "genres"]].assign(year=five)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from glassrec.data.batch import Batch
+from glassrec.data.catalogue import Catalogue
 
 
 @dataclass(frozen=True)
@@ -16,53 +16,25 @@ class Negatives:
     """Draws negatives for implicit feedback, uniformly from the items that training knows.
 
     Attributes:
-        positives: (P,) int64, sorted and distinct: the training positives as keys `user * n_items +
-            item`, where user is a joint row and item a row of `item_rows`.
-        user: the column of `Batch.ids` that holds the user.
-        item_columns: the columns of `Batch.ids` that follow from the item.
-        item_rows: (n_items, len(item_columns)) int64: the joint rows of each item in them.
+        catalogue: the items, and the training positives.
         per_positive: how many negatives a positive gets.
 
     Raises:
         ValueError: a user has every item, so that no negative exists.
     """
 
-    positives: Tensor
-    user: int
-    item_columns: tuple[int, ...]
-    item_rows: Tensor
+    catalogue: Catalogue
     per_positive: int
 
     def __post_init__(self) -> None:
-        users, counts = torch.unique_consecutive(self.positives // self.items, return_counts=True)
-        full = users[counts >= self.items]
+        items = len(self.catalogue)
+        users, counts = torch.unique_consecutive(self.catalogue.chosen // items, return_counts=True)
+        full = users[counts >= items]
         if full.numel():
             raise ValueError(
-                f"the user of joint row {int(full[0])} has every one of the {self.items} items, so "
+                f"the user of joint row {int(full[0])} has every one of the {items} items, so "
                 "no negative exists for them; remove the user or add items"
             )
-
-    @classmethod
-    def of(
-        cls, ids: Tensor, user: int, item_columns: Sequence[int], per_positive: int
-    ) -> Negatives:
-        """The negatives of training rows `ids` (P, F).
-
-        An item is a row of the first of `item_columns`; its other columns are those of its first
-        row.
-        """
-        item_columns = tuple(item_columns)
-        items, index = ids[:, item_columns[0]].unique(return_inverse=True)
-        first = torch.full_like(items, len(ids)).scatter_reduce_(
-            0, index, torch.arange(len(ids)), "amin"
-        )
-        keys = (ids[:, user] * len(items) + index).unique()
-        return cls(keys, user, item_columns, ids[first][:, item_columns], per_positive)
-
-    @property
-    def items(self) -> int:
-        """The number of items to draw from."""
-        return self.item_rows.shape[0]
 
     def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
         """The rows of `batch` (B), then `per_positive` negatives of each (target 0).
@@ -72,20 +44,21 @@ class Negatives:
         """
         rows = batch.rows
         batch = Batch(*(column.repeat(1 + self.per_positive, 1) for column in batch))
-        items = self._draw(batch.ids[rows:, self.user], generator)
-        for column, joint in zip(self.item_columns, self.item_rows.T, strict=True):
+        items = self._draw(batch.ids[rows:, self.catalogue.user], generator)
+        for column, joint in zip(self.catalogue.columns, self.catalogue.rows.T, strict=True):
             batch.ids[rows:, column] = joint[items]
         batch.targets[rows:] = 0
         return batch
 
     def _draw(self, users: Tensor, generator: torch.Generator) -> Tensor:
         """One item (M,) for each of `users` (M,), redrawn until none is a positive."""
-        base = users * self.items
-        items = torch.randint(self.items, base.shape, generator=generator)
-        hits = _among(self.positives, base + items).nonzero().squeeze(1)
+        count, positives = len(self.catalogue), self.catalogue.chosen
+        base = users * count
+        items = torch.randint(count, base.shape, generator=generator)
+        hits = _among(positives, base + items).nonzero().squeeze(1)
         while hits.numel():
-            items[hits] = torch.randint(self.items, hits.shape, generator=generator)
-            hits = hits[_among(self.positives, base[hits] + items[hits])]
+            items[hits] = torch.randint(count, hits.shape, generator=generator)
+            hits = hits[_among(positives, base[hits] + items[hits])]
         return items
 
 

@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Literal
 
 UNSEEN = 0
 """The id, in every field, of a value that the training rows do not hold."""
 
 
+ABSENT = -1
+"""What stands in `Batch.ids` where a field of several values has fewer of them in this row."""
+
+Kind = Literal["click", "rating", "retrieval"]
+"""click: 0 or 1, by the logit. rating: a number, which the logit estimates. retrieval: 1 where the
+row's item is one that its user is to be shown, out of all items."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A task: one column of `Batch.targets`, and one of the logits."""
+
+    name: str
+    kind: Kind = "click"
+
+
 @dataclass(frozen=True)
 class Field:
-    """A categorical column. `size` counts its ids, the unseen id 0 included."""
+    """A categorical column. `size` counts its ids, the unseen id 0 included.
+
+    A field of several values in one row, such as genres, takes `values` columns of `Batch.ids`; its
+    vector is the mean of those that are not absent, of which there is at least one.
+    """
 
     name: str
     size: int
+    values: int = 1
 
 
 @dataclass(frozen=True)
@@ -24,16 +46,17 @@ class Schema:
 
     Fields share one joint embedding table: field f owns the rows from `offsets[f]` to
     `offsets[f] + size - 1`, and `Batch.ids` holds joint rows. `user` and `item` name the fields
-    that identify who and what, where the data has them; `history` names the field whose ids an
-    ordered history holds.
+    that identify who and what, where the data has them; `item_side` names all fields that follow
+    from the item, itself first. `Batch.history` holds the joint rows of `history_length` earlier
+    items of the user, newest last.
     """
 
     dense: tuple[str, ...] = ()
     fields: tuple[Field, ...] = ()
-    targets: tuple[str, ...] = ("label",)
+    targets: tuple[Target, ...] = (Target("label"),)
     user: str | None = None
     item: str | None = None
-    history: str | None = None
+    item_side: tuple[str, ...] = ()
     history_length: int = 0
 
     def __post_init__(self) -> None:
@@ -59,16 +82,37 @@ class Schema:
         """The number of rows of the joint table."""
         return sum(field.size for field in self.fields)
 
-    def position(self, name: str) -> int:
-        """The column of field `name` in `Batch.ids`; ValueError if there is none."""
+    def place(self, name: str) -> int:
+        """Which of the fields is called `name`; ValueError if none is."""
         if name not in self.field_names:
             raise ValueError(f"no field {name!r}; the data has {', '.join(self.field_names)}")
         return self.field_names.index(name)
 
-    def take(self, *, dense: Sequence[str] = (), fields: Sequence[str]) -> Schema:
-        """The schema of a model that reads only these columns."""
-        chosen = tuple(self.fields[self.position(name)] for name in fields)
-        return Schema(
-            tuple(dense), chosen, self.targets, self.user, self.item,
-            self.history, self.history_length,
-        )  # fmt: skip
+    def columns(self, name: str) -> range:
+        """The columns of field `name` in `Batch.ids`; ValueError if there is no such field."""
+        place = self.place(name)
+        start = sum(field.values for field in self.fields[:place])
+        return range(start, start + self.fields[place].values)
+
+    def task(self, name: str) -> int:
+        """The column of the target `name`; ValueError if there is none."""
+        names = [target.name for target in self.targets]
+        if name not in names:
+            raise ValueError(f"no task {name!r}; the data has {', '.join(names)}")
+        return names.index(name)
+
+    def metric(self, target: Target, name: str) -> str:
+        """What a metric of a task is called: `task/name` where there are several tasks."""
+        return f"{target.name}/{name}" if len(self.targets) > 1 else name
+
+    def take(
+        self, *, dense: Sequence[str] = (), fields: Sequence[str], history: bool = False
+    ) -> Schema:
+        """The schema of a model that reads only these columns, and the history if asked."""
+        return replace(
+            self,
+            dense=tuple(dense),
+            fields=tuple(self.fields[self.place(name)] for name in fields),
+            item_side=tuple(name for name in self.item_side if name in fields),
+            history_length=self.history_length if history else 0,
+        )

@@ -13,6 +13,7 @@ from annotated_types import Ge, Interval
 
 from glassrec.data.columns import Columns, Part, Parts
 from glassrec.data.ranking import ranking_lists
+from glassrec.data.schema import Target
 from glassrec.spelling import one_of
 
 
@@ -106,10 +107,10 @@ class LeaveOneOut(Splitter):
         """Training rows in file order, and two sets of ranking lists."""
         if columns.user is None or columns.item is None:
             raise ValueError("leave-one-out needs a user and an item column; choose another split")
-        if columns.label is not None:
+        if columns.label or columns.rating or columns.retrieval:
             raise ValueError(
-                f"leave-one-out takes every row as a positive, but the data has the label "
-                f"{columns.label!r}; drop the label, or choose another split"
+                f"leave-one-out takes every row as a positive, but the data has the task "
+                f"{columns.targets[0].name!r}; drop it, or choose another split"
             )
         users, _ = pd.factorize(frame[columns.user])
         order = np.lexsort((_times(frame, columns), users))  # stable
@@ -149,10 +150,21 @@ def _cut(order: np.ndarray, validation: float, test: float) -> list[np.ndarray]:
 
 def _pointwise(frame: pd.DataFrame, columns: Columns, rows: list[np.ndarray]) -> Parts:
     """The three parts of labelled rows."""
-    if columns.label is None:
-        raise ValueError("this split needs a label column; name one, or choose leave_one_out")
+    if columns.targets == (Target("label"),) and columns.label is None:
+        raise ValueError(
+            "this split needs a label or a rating column; name one, or choose leave_one_out"
+        )
     for name, chosen in zip(Parts._fields, rows, strict=True):
         if not len(chosen):
             raise ValueError(f"the {name} part of {len(frame)} rows is empty; change the split")
     frames = [frame.iloc[chosen] for chosen in rows]
-    return Parts(*(Part(part, part[columns.label].to_numpy(np.float32)) for part in frames))
+    return Parts(*(Part(part, _labels(part, columns)) for part in frames))
+
+
+def _labels(frame: pd.DataFrame, columns: Columns) -> np.ndarray:
+    """(N, K): the tasks of the rows; every row is one to be retrieved."""
+    labels = np.ones((len(frame), len(columns.targets)), np.float32)
+    for task, target in enumerate(columns.targets):
+        if target.kind != "retrieval":
+            labels[:, task] = frame[target.name]
+    return labels

@@ -16,9 +16,9 @@ from pydantic import FilePath, TypeAdapter, ValidationError
 
 from glassrec.data.columns import (
     Columns,
-    check_dense,
     check_labels,
     check_names,
+    check_numbers,
 )
 from glassrec.data.dataset import Dataset, Source
 from glassrec.data.encoding import assemble
@@ -43,10 +43,12 @@ class Table(Source):
 
     ```yaml
     label: clicked                 # 0 or 1; leave it out where every row is a positive
+    rating: stars                  # or a number to be estimated; both are two tasks
     user: user_id                  # optional, but leave-one-out needs both
     item: sku
     categorical: [city, device, brand]
     item_side: [brand]             # categorical columns that follow from the item
+    several: [tags]                # categorical columns with cells of several values: a|b|c
     dense: [price, age, views]     # numbers, standardised
     log: [views]                   # dense columns that are counts: log(1 + x) first
     missing_ok: [age]              # dense columns that may be empty: empty becomes the mean
@@ -86,7 +88,7 @@ class Table(Source):
         frame, origin = self._read(columns)
         if columns.label is not None:
             check_labels(frame[columns.label], origin)
-        check_dense(frame, columns, origin)
+        check_numbers(frame, columns, origin)
         for name in filter(None, (columns.user, columns.item)):
             _check_filled(frame[name], origin)
         if columns.time is not None:
@@ -127,7 +129,7 @@ def read_columns(path: Path) -> Columns:
 
 
 def _kind(name: str, columns: Columns) -> pa.DataType:
-    return NUMBER if name in (*columns.dense, columns.label) else TEXT
+    return NUMBER if name in (*columns.numbers, columns.label) else TEXT
 
 
 def _check_filled(values: pd.Series, origin: Origin) -> None:

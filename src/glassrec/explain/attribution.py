@@ -33,15 +33,14 @@ def integrated_gradients(
         attributions (B, P) and Captum's convergence delta (B,).
     """
     rows = inputs.rows
+    baseline = baseline.beside(inputs)
     # Captum repeats what it scales, the gates, and hands the other arguments on as they are.
     on = inputs.dense.new_ones(rows, len(gates.players))
 
     def forward(scaled: Tensor) -> Tensor:
         times = scaled.shape[0] // rows
         repeated = Inputs(*(part.repeat(times, *[1] * (part.ndim - 1)) for part in inputs))
-        base = baseline
-        if baseline.rows > 1:
-            base = Inputs(*(part.repeat(times, *[1] * (part.ndim - 1)) for part in baseline))
+        base = Inputs(*(part.repeat(times, *[1] * (part.ndim - 1)) for part in baseline))
         return model.score(gates.apply(scaled, repeated, base))[:, task]
 
     values, delta = IntegratedGradients(forward).attribute(

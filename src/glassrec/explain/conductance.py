@@ -27,7 +27,10 @@ captum: the nodes and the left-end rule of `captum.attr.LayerConductance`, equal
 
 @dataclass(frozen=True)
 class Conductance:
-    """The path integral for B rows: (B, U) for each layer, and for each input."""
+    """The path integral for B rows: (B, U) for each layer, and for each input.
+
+    Where a layer emits at each step of a history, a unit has the sum over the steps.
+    """
 
     layers: dict[str, Tensor]
     inputs: Inputs
@@ -57,24 +60,27 @@ def conductance(
         detached values for each row.
     """
     nodes, weights = _nodes(steps, rule)
+    baseline = baseline.beside(inputs)
     path = Inputs(
         *(
             torch.cat([b + node * (x - b) for node in nodes]).requires_grad_()
             for x, b in zip(inputs, baseline, strict=True)
         )
     )
-    layers = model.layers
-    with activations(layers) as emitted:
+    with activations(model.layers) as emitted:
         logits = model.score(path)[:, task]
-    wanted = [*(emitted[name] for name in layers), *path]
+    emissions = [each for calls in emitted.values() for each in calls]
     # Unused inputs (a model without history, say) have no gradient: they move nothing.
-    gradients = torch.autograd.grad(logits.sum(), wanted, materialize_grads=True)
+    gradients = torch.autograd.grad(logits.sum(), [*emissions, *path], materialize_grads=True)
     with torch.no_grad():
+        of_emissions = iter(gradients)
         values = {
-            name: _integrate(emitted[name].detach(), gradient, len(nodes), rule)
-            for name, gradient in zip(layers, gradients, strict=False)
+            name: torch.stack(
+                [_integrate(e.detach(), next(of_emissions), len(nodes), rule) for e in calls]
+            ).sum(0)
+            for name, calls in emitted.items()
         }
-        along = zip(inputs, baseline, gradients[len(layers) :], strict=True)
+        along = zip(inputs, baseline, gradients[len(emissions) :], strict=True)
         parts = Inputs(*(_average(gradient, weights) * (x - b) for x, b, gradient in along))
     return Conductance(values, parts)
 

@@ -16,13 +16,14 @@ from torch import Tensor
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
 
-Granularity = Literal["fields", "dimensions", "dense"]
-"""Each dense column with each whole field; with each embedding dimension; dense columns alone."""
+Granularity = Literal["fields", "dimensions", "dense", "steps"]
+"""fields: each dense column, each whole field, each step of the history. dimensions: the same, but
+each embedding dimension. dense, steps: those alone, and all else stays as it is."""
 
 
 @dataclass(frozen=True)
 class Gates:
-    """Who the P players are, and which of the L = D + F·E + T·E inputs each owns.
+    """Who the P players are, and which of the L = D + F·E + T·E + T inputs each owns.
 
     `owner` (L,) holds the player of each number of the flattened inputs; −1 is always on.
     """
@@ -31,7 +32,7 @@ class Gates:
     owner: Tensor
 
     def apply(self, gates: Tensor, inputs: Inputs, baseline: Inputs) -> Inputs:
-        """The inputs (B rows) with the gates (B, P) set; `baseline` has B rows or one."""
+        """The inputs (B rows) with the gates (B, P) set; `baseline` has B rows."""
         on = gates.new_ones(gates.shape[0], 1)
         # −1 picks the last column, which is always on.
         spread = torch.cat([gates, on], 1)[:, self.owner]
@@ -49,23 +50,33 @@ class Gates:
 
 
 def gates(schema: Schema, width: int, granularity: Granularity, device: torch.device) -> Gates:
-    """The players of a model that reads `schema` with embeddings of `width` numbers."""
-    dense, fields = list(schema.dense), list(schema.field_names)
-    dense_owner = torch.arange(len(dense))
-    if granularity == "dense":
-        fields_owner = torch.full((len(fields) * width,), -1)
-        players = dense
-    elif granularity == "fields":
-        fields_owner = len(dense) + torch.arange(len(fields)).repeat_interleave(width)
-        players = dense + fields
-    else:
-        fields_owner = len(dense) + torch.arange(len(fields) * width)
-        players = dense + [f"{name}[{k}]" for name in fields for k in range(width)]
-    history_owner = torch.full((schema.history_length * width,), -1)
+    """The players of a model that reads `schema` with embeddings of `width` numbers.
+
+    Raises:
+        ValueError: the model reads nothing of that kind.
+    """
+    steps = [f"history[{step}]" for step in range(-schema.history_length, 0)]
+    players: list[str] = []
+    owner: list[int] = []
+    for kind, names, size in (
+        ("dense", schema.dense, 1),
+        ("fields", schema.field_names, width),
+        ("steps", steps, width),
+    ):
+        own = [name for name in names for _ in range(size)]
+        if granularity == "dimensions" and kind != "dense":
+            own = [f"{name}[{k}]" for name in names for k in range(size)]
+        if granularity in ("dense", "steps") and granularity != kind:
+            owner += [-1] * len(own)
+            continue
+        distinct = dict.fromkeys(own)
+        place = {name: len(players) + at for at, name in enumerate(distinct)}
+        owner += [place[name] for name in own]
+        players += distinct
     if not players:
         raise ValueError(f"explain.players={granularity}: the model reads no such columns")
-    owner = torch.cat([dense_owner, fields_owner, history_owner]).to(device)
-    return Gates(tuple(players), owner)
+    owner += [-1] * len(steps)  # which steps there are is no player's
+    return Gates(tuple(players), torch.tensor(owner, device=device))
 
 
 Kind = Literal["zero", "mean", "unseen"]
@@ -77,14 +88,23 @@ def baseline(model: Recommender, kind: Kind, background: Inputs) -> Inputs:
 
     Args:
         model: whose inputs they are.
-        kind: all zeros; the mean of the `background` rows; or each field's unseen id, with dense
-            columns at zero, which is their mean after scaling.
+        kind: all zeros; the mean of the `background` rows, and of all of their steps; or each
+            field's unseen id, with dense columns at zero, which is their mean after scaling.
         background: embedded training rows.
     """
     zero = Inputs(*(torch.zeros_like(part[:1]) for part in background))
     if kind == "zero":
         return zero
+    schema = model.schema
     if kind == "mean":
-        return Inputs(*(part.mean(0, keepdim=True) for part in background))
-    unseen = torch.tensor([model.schema.offsets], device=model.device)
-    return zero._replace(fields=model.table(unseen))
+        mean = Inputs(*(part.mean(0, keepdim=True) for part in background))
+        known = mean.steps.mean().clamp_min(torch.finfo(mean.steps.dtype).tiny)
+        step = mean.history.mean(1, keepdim=True) / known  # of the steps that there are
+        return mean._replace(history=step.expand_as(mean.history))
+    unseen = torch.tensor([schema.offsets], device=model.device)
+    fields = model.table(unseen)
+    if not schema.history_length:
+        return zero._replace(fields=fields)
+    assert schema.item is not None, "a history is one of items"
+    step = fields[:, [schema.place(schema.item)]]
+    return zero._replace(fields=fields, history=step.expand_as(zero.history))

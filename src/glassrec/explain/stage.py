@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import pandas as pd
@@ -15,9 +15,11 @@ from glassrec.artifacts import Attributions, Table
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
 from glassrec.explain.conductance import conductance
-from glassrec.explain.gates import baseline, gates
+from glassrec.explain.gates import Gates, baseline, gates
+from glassrec.explain.methods import IntegratedGradients, Method
 from glassrec.explain.statistics import Spread
 from glassrec.models.base import Inputs, Recommender
+from glassrec.models.layers import Layer
 
 
 @dataclass(frozen=True)
@@ -25,19 +27,25 @@ class Explain:
     """How to explain.
 
     Args:
-        players: what gets an attribution: each dense column and each field, each dense column and
-            each embedding dimension, or the dense columns alone.
-        baseline: what "nothing known" is: all zeros, the mean embedding of training rows, or each
-            field's unseen id.
+        task: the target whose logit is explained; the first one if None.
+        method: how the logit's difference from the baseline is divided among the players.
+        players: what gets an attribution: each dense column, each field and each step of a history;
+            the same with each embedding dimension; the dense columns alone; or the steps alone.
+        baseline: what "nothing known" is: all zeros, the mean embedding of training rows, each
+            field's unseen id, or training rows drawn at random, over which results are averaged.
+        background: how many of them.
         split: where the explained rows come from. Pruning proposes from them, so not from test.
         rows: how many rows, drawn at random by the run's seed; all if there are fewer.
-        steps: nodes of the integration for attributions, and path steps for conductance.
+        steps: path steps for conductance.
         rule: how conductance integrates the path.
         chunk: rows that pass the model at once, the path's nodes counted; bounds the memory.
     """
 
-    players: Literal["fields", "dimensions", "dense"] = "fields"
-    baseline: Literal["zero", "mean", "unseen"] = "mean"
+    task: str | None = None
+    method: Method = field(default_factory=IntegratedGradients)
+    players: Literal["fields", "dimensions", "dense", "steps"] = "fields"
+    baseline: Literal["zero", "mean", "unseen", "background"] = "mean"
+    background: Annotated[int, Ge(1)] = 50
     split: Literal["train", "val", "test"] = "val"
     rows: Annotated[int, Ge(1)] = 2000
     steps: Annotated[int, Ge(1)] = 32
@@ -45,70 +53,111 @@ class Explain:
     chunk: Annotated[int, Ge(1)] = 16384
 
     def attributions(self, model: Recommender, dataset: Dataset, seed: int) -> Attributions:
-        """Integrated gradients of the first task's logit, for the chosen rows."""
-        # Captum takes a second to import, and a run that has its attributions needs none.
-        from glassrec.explain.attribution import integrated_gradients
+        """What each player contributed to the task's logit, for the chosen rows.
 
+        Raises:
+            ValueError: there is no such task or player, or the method cannot explain so many.
+        """
         model.eval()
         view = gates(model.schema, model.width, self.players, model.device)
-        base = self._baseline(model, dataset, seed)
+        bases = self._baselines(model, dataset, seed)
         rows = self._rows(dataset, seed)
-        parts = [
-            (integrated_gradients(model, view, inputs, base, steps=self.steps)[0],
-             model.score(inputs)[:, 0].detach())
-            for inputs in self._embedded(model, dataset, rows)
-        ]  # fmt: skip
-        values, logits = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
-        with torch.no_grad():
-            at_baseline = model.score(base)[:, 0].cpu().expand(len(logits)).clone()
+        task = self._task(dataset)
+        found = [
+            self._explained(model, view, inputs, bases, task)
+            for inputs in self._embedded(
+                model, dataset, rows, self.method.evaluations(len(view.players))
+            )
+        ]
+        values, logits, at_baseline = (torch.cat(part).cpu() for part in zip(*found, strict=True))
         facts = {
-            "method": f"integrated gradients, {self.steps} Gauss-Legendre nodes",
+            "method": self.method.name,
             "neurons": f"conductance, {self.steps} steps, {self.rule} rule",
-            "baseline": self.baseline,
+            "baseline": f"{len(bases)} training rows" if len(bases) > 1 else self.baseline,
             "split": self.split,
-            "task": dataset.schema.targets[0],
+            "task": dataset.schema.targets[task].name,
         }
         return Attributions(view.players, values, logits, at_baseline, rows, facts)
+
+    def _explained(
+        self, model: Recommender, view: Gates, inputs: Inputs, bases: list[Inputs], task: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Attributions (B, P), logits (B,), and logits with all players at baseline (B,)."""
+        off = inputs.dense.new_zeros(inputs.rows, len(view.players))
+        values, at_baseline = [], []
+        for base in bases:
+            beside = base.beside(inputs)
+            values.append(self.method.attribute(model, view, inputs, beside, task))
+            with torch.no_grad():
+                at_baseline.append(model.score(view.apply(off, inputs, beside))[:, task])
+        with torch.no_grad():
+            logits = model.score(inputs)[:, task]
+        return torch.stack(values).mean(0), logits, torch.stack(at_baseline).mean(0)
 
     def neurons(self, model: Recommender, dataset: Dataset, seed: int) -> Table:
         """Statistics of the conductance of every unit of every layer, over the chosen rows."""
         model.eval()
-        base = self._baseline(model, dataset, seed)
         spreads = {name: Spread() for name in model.layers}
-        for inputs in self._embedded(model, dataset, self._rows(dataset, seed)):
-            found = conductance(model, inputs, base, steps=self.steps, rule=self.rule)
-            for name, values in found.layers.items():
-                spreads[name].add(values)
-        frames = []
-        for name, layer in model.layers.items():
-            about = pd.DataFrame(
-                {
-                    "layer": name,
-                    "position": range(len(layer.units)),
-                    "unit": layer.units.tolist(),
-                    "name": layer.unit_names(name),
-                }
-            )
-            frames.append(pd.concat([about, spreads[name].frame()], axis=1))
-        return Table(pd.concat(frames, ignore_index=True))
+        bases = self._baselines(model, dataset, seed)
+        task = self._task(dataset)
+        for inputs in self._embedded(model, dataset, self._rows(dataset, seed), self.steps + 1):
+            found = [
+                conductance(model, inputs, base, steps=self.steps, rule=self.rule, task=task).layers
+                for base in bases
+            ]
+            for name, spread in spreads.items():
+                spread.add(torch.stack([each[name] for each in found]).mean(0))
+        frames = [
+            pd.concat([_about(name, layer), spreads[name].frame()], axis=1)
+            for name, layer in model.layers.items()
+        ]
+        return Table(pd.concat(frames, ignore_index=True) if frames else NO_NEURONS)
+
+    def _task(self, dataset: Dataset) -> int:
+        return 0 if self.task is None else dataset.schema.task(self.task)
 
     def _rows(self, dataset: Dataset, seed: int) -> Tensor:
         """The explained rows of the split, in order."""
         return _draw(dataset.splits[self.split].batch.rows, self.rows, seed)
 
-    def _embedded(self, model: Recommender, dataset: Dataset, rows: Tensor) -> Iterator[Inputs]:
-        """The explained rows, embedded, so many at a time that their path fits in a chunk."""
+    def _embedded(
+        self, model: Recommender, dataset: Dataset, rows: Tensor, evaluations: int
+    ) -> Iterator[Inputs]:
+        """The explained rows, embedded, as many at a time as a chunk has room for.
+
+        A row of a long history counts once for each of its steps.
+        """
         batch: Batch = dataset.splits[self.split].batch.take(rows)
-        for part in batch.chunks(max(1, self.chunk // (self.steps + 1))):
+        each = evaluations * max(1, model.schema.history_length)
+        for part in batch.chunks(max(1, self.chunk // each)):
             with torch.no_grad():
                 inputs = model.embed(part.to(model.device))
             yield inputs
 
-    def _baseline(self, model: Recommender, dataset: Dataset, seed: int) -> Inputs:
+    def _baselines(self, model: Recommender, dataset: Dataset, seed: int) -> list[Inputs]:
+        """Rows of inputs that stand for "nothing known"; results are averaged over them."""
         batch = dataset.train.batch
+        wanted = self.background if self.baseline == "background" else 4096
         with torch.no_grad():
-            background = model.embed(batch.take(_draw(batch.rows, 4096, seed)).to(model.device))
-        return baseline(model, self.baseline, background)
+            rows = model.embed(batch.take(_draw(batch.rows, wanted, seed)).to(model.device))
+        if self.baseline == "background":
+            return [Inputs(*each) for each in zip(*(part.split(1) for part in rows), strict=True)]
+        return [baseline(model, self.baseline, rows)]
+
+
+NO_NEURONS = pd.DataFrame(columns=["layer", "position", "unit", "name", *Spread.COLUMNS])
+
+
+def _about(name: str, layer: Layer) -> pd.DataFrame:
+    """Which units a layer has."""
+    return pd.DataFrame(
+        {
+            "layer": name,
+            "position": range(len(layer.units)),
+            "unit": layer.units.tolist(),
+            "name": layer.unit_names(name),
+        }
+    )
 
 
 def _draw(available: int, wanted: int, seed: int) -> Tensor:

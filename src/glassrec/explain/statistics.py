@@ -14,6 +14,8 @@ class Spread:
     mean and the cancellation stand beside it.
     """
 
+    COLUMNS = ("mean_abs", "max_abs", "mean", "cancellation", "zero_share")
+
     def __init__(self) -> None:
         self.rows = 0
         self._sum: Tensor | None = None
@@ -40,11 +42,6 @@ class Spread:
         assert self._sum is not None, "no rows were added"
         size, signed, zeros = self._sum.cpu()
         kept = torch.where(size > 0, signed.abs() / size.clamp_min(1e-300), 1.0)
-        columns = {
-            "mean_abs": size / self.rows,
-            "max_abs": self._largest.cpu(),
-            "mean": signed / self.rows,
-            "cancellation": 1 - kept,
-            "zero_share": zeros / self.rows,
-        }
-        return pd.DataFrame({name: column.numpy() for name, column in columns.items()})
+        rows = self.rows
+        columns = [size / rows, self._largest.cpu(), signed / rows, 1 - kept, zeros / rows]
+        return pd.DataFrame(dict(zip(self.COLUMNS, (c.numpy() for c in columns), strict=True)))

@@ -26,12 +26,21 @@ class Inputs(NamedTuple):
     fields: Tensor
     """(B, F, E)"""
     history: Tensor
-    """(B, T, E)"""
+    """(B, T, E), zeros where there is padding"""
+    steps: Tensor
+    """(B, T): 1 where the history has a step, 0 where it is padding. Not explained: a baseline has
+    the steps of the row that it stands beside."""
 
     @property
     def rows(self) -> int:
         """The number of rows B."""
         return self.dense.shape[0]
+
+    def beside(self, rows: Inputs) -> Inputs:
+        """These inputs, B rows or one, as the baseline of B `rows`: with the steps of those."""
+        history = self.history * rows.steps.unsqueeze(2)
+        spread = self._replace(history=history, steps=rows.steps)
+        return Inputs(*(part.expand_as(x) for part, x in zip(spread, rows, strict=True)))
 
 
 class Recommender(nn.Module, ABC):
@@ -47,26 +56,48 @@ class Recommender(nn.Module, ABC):
 
     _columns: Tensor
     _shift: Tensor
+    _owner: Tensor
 
     def __init__(self, data: Schema, reads: Schema, width: int) -> None:
         super().__init__()
         self.schema = reads
         self.width = width
         self.table = nn.Embedding(reads.rows, width)
-        columns = [data.position(name) for name in reads.field_names]
+        shifts = [
+            data.offsets[data.place(name)] - offset
+            for name, offset in zip(reads.field_names, reads.offsets, strict=True)
+        ]
+        columns = [column for name in reads.field_names for column in data.columns(name)]
+        owner = [place for place, field in enumerate(reads.fields) for _ in range(field.values)]
+        self._as_it_comes = columns == [*range(len(columns))] and not any(shifts)
         dense = [data.dense.index(name) for name in reads.dense]
-        shift = [data.offsets[c] - o for c, o in zip(columns, reads.offsets, strict=True)]
-        self._reads_all = columns == [*range(len(data.fields))] and not any(shift)
         self._dense = slice(None) if dense == [*range(len(data.dense))] else dense
+        self._item_shift = shifts[reads.place(reads.item or "")] if reads.history_length else 0
         # Not weights: they follow from the two schemas, so a checkpoint does not hold them.
-        self.register_buffer("_columns", torch.tensor(columns, dtype=torch.long), persistent=False)
-        self.register_buffer("_shift", torch.tensor(shift, dtype=torch.long), persistent=False)
+        for name, values in (
+            ("_columns", columns), ("_shift", [shifts[f] for f in owner]), ("_owner", owner)
+        ):  # fmt: skip
+            self.register_buffer(name, torch.tensor(values, dtype=torch.long), persistent=False)
 
     @final
     def embed(self, batch: Batch) -> Inputs:
         """The vectors of a batch: dense (B, D), fields (B, F, E), history (B, T, E)."""
-        ids = batch.ids if self._reads_all else batch.ids[:, self._columns] - self._shift
-        return Inputs(batch.dense[:, self._dense], self.table(ids), self.table(batch.history))
+        ids = batch.ids if self._as_it_comes else batch.ids[:, self._columns] - self._shift
+        single = len(self._owner) == len(self.schema.fields)
+        fields = self.table(ids) if single else self._pooled(ids, batch.ids[:, self._columns] >= 0)
+        history = batch.history[:, : self.schema.history_length]
+        real = history > 0
+        steps = real.to(fields.dtype)
+        vectors = self.table((history - self._item_shift).where(real, 0)) * steps.unsqueeze(2)
+        return Inputs(batch.dense[:, self._dense], fields, vectors, steps)
+
+    def _pooled(self, ids: Tensor, there: Tensor) -> Tensor:
+        """(B, F, E): the mean vector of each field's values; `there` (B, C) is false if absent."""
+        vectors = self.table(ids.where(there, 0)) * there.unsqueeze(2)
+        shape = (len(ids), len(self.schema.fields))
+        counts = vectors.new_zeros(shape).index_add_(1, self._owner, there.to(vectors.dtype))
+        sums = vectors.new_zeros(*shape, self.width).index_add(1, self._owner, vectors)
+        return sums / counts.unsqueeze(2)
 
     @abstractmethod
     def score(self, inputs: Inputs) -> Tensor:

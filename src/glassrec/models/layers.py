@@ -108,8 +108,32 @@ class Affine(nn.Module):
         _set(self, "bias", self.bias[kept].clone())
 
 
+class Total(nn.Module):
+    """y = Σ x + b, with one b a task: (B, U) to (B, K)."""
+
+    def __init__(self, tasks: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(tasks))
+
+    def forward(self, units: Tensor) -> Tensor:
+        """(B, K)."""
+        return units.sum(1, keepdim=True) + self.bias
+
+    def folds(self, constants: Tensor) -> Tensor:
+        """Every constant can move into the bias."""
+        return torch.ones_like(constants, dtype=torch.bool)
+
+    @torch.no_grad()
+    def drop_inputs(self, part: int, kept: Tensor, constants: Tensor) -> None:
+        """The bias takes over the constants of the units that are not `kept`."""
+        assert part == 0, "there is one part"
+        gone = torch.ones(len(constants), dtype=torch.bool, device=kept.device)
+        gone[kept] = False
+        self.bias.add_(constants[gone].sum().to(self.bias))
+
+
 class Layer(nn.Module, ABC):
-    """A home of neurons; what `forward` returns, (B, U), is what its units emit.
+    """A home of neurons; what its `tap` returns, (B, U), is what its units emit.
 
     `units` (U,) int64 holds the index of each unit in the network as it was built.
     """
@@ -151,6 +175,11 @@ class Layer(nn.Module, ABC):
             consumer.drop_inputs(part, kept, constants)
         self.units = self.units[kept].clone()
         self._keep(kept)
+
+    @property
+    def tap(self) -> nn.Module:
+        """The module whose output is what the units emit: (B, U), once or once a time step."""
+        return self
 
     @abstractmethod
     def _keep(self, kept: Tensor) -> None:
@@ -277,11 +306,11 @@ class DotInteraction(Layer):
 
 
 @contextmanager
-def activations(layers: Mapping[str, Layer]) -> Iterator[dict[str, Tensor]]:
-    """What each layer emitted in the last forward, (B, U) by name, while the context is open."""
-    emitted: dict[str, Tensor] = {}
+def activations(layers: Mapping[str, Layer]) -> Iterator[dict[str, list[Tensor]]]:
+    """What each layer emits while the context is open, by name: (B, U), once a call of its tap."""
+    emitted: dict[str, list[Tensor]] = {name: [] for name in layers}
     handles = [
-        layer.register_forward_hook(lambda _, __, out, name=name: emitted.update({name: out}))
+        layer.tap.register_forward_hook(lambda _, __, out, name=name: emitted[name].append(out))
         for name, layer in layers.items()
     ]
     try:

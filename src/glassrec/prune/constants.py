@@ -45,15 +45,18 @@ def emitted(model: Recommender, batches: Iterable[Batch]) -> dict[str, Emitted]:
     """
     found: dict[str, Emitted] = {}
     rows = 0
-    with activations(model.layers) as heard:
-        for batch in batches:
+    calls: dict[str, int] = {}
+    for batch in batches:
+        with activations(model.layers) as heard:
             score(model, batch)
-            rows += batch.rows
-            for name, values in heard.items():
+        rows += batch.rows
+        for name, emissions in heard.items():
+            calls[name] = len(emissions)  # once a time step in a recurrent layer
+            for values in emissions:
                 found[name] = _merge(found.get(name), values)
     if rows == 0:
         raise ValueError("there are no rows to judge the units on")
-    return {name: Emitted(e.low, e.high, e.mean / rows) for name, e in found.items()}
+    return {n: Emitted(e.low, e.high, e.mean / (rows * calls[n])) for n, e in found.items()}
 
 
 def score(model: Recommender, batch: Batch) -> Tensor:

@@ -11,13 +11,14 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from glassrec.data.dataset import Dataset, Split
+from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
 from glassrec.run import WHERE
 from glassrec.training.checkpoint import read
+from glassrec.training.objective import Objective
 from glassrec.training.settings import Settings
 
-MINIMISED = {"val/log_loss", "val/normalized_entropy"}
+MINIMISED = {"log_loss", "normalized_entropy", "rmse", "mae"}
 KEY = "glassrec"
 
 
@@ -36,7 +37,8 @@ class Job:
     model: Recommender
     dataset: Dataset
     optimizer: Callable[[Iterable[Parameter]], Optimizer]
-    validate: Callable[[Tensor, Split], Mapping[str, float]]
+    objective: Objective
+    validate: Callable[[Recommender, Dataset], Mapping[str, float]]
     settings: Settings
     monitor: str
     seed: int
@@ -45,7 +47,7 @@ class Job:
 
     def best_epoch(self, progress: Progress) -> int:
         """The index in the history of the best epoch, the first among equals."""
-        sign = -1 if self.monitor in MINIMISED else 1
+        sign = -1 if self.monitor.rpartition("/")[2] in MINIMISED else 1
         values = [sign * row[self.monitor] for row in progress.history]
         return values.index(max(values))
 
@@ -63,6 +65,7 @@ class Job:
             "model": f"{type(self.model).__name__} of {self.model.parameter_count:,} parameters",
             "data": f"{self.dataset.train.batch.rows:,} training rows",
             "optimizer": " ".join(repr(self.optimizer(self.model.parameters())).split()),
+            "objective": str(self.objective),
             "trainer": str({k: v for k, v in asdict(self.settings).items() if k not in WHERE}),
             "seed": str(self.seed),
             "origin": self.origin or "unknown",

@@ -21,8 +21,9 @@ class Settings:
         strategy: how several devices work together. `auto` starts a process each by spawning;
             strategies that start the command line again would run the other stages again, too.
         precision: of the training steps; validation is always in float32.
-        monitor: the metric that selects the best epoch, as `val/NAME`; by default `val/ndcg@10` on
-            ranking lists and `val/auroc` otherwise.
+        monitor: the metric that selects the best epoch, as `val/NAME`; by default that of the first
+            task: `ndcg@10` on ranking lists and `auroc` otherwise for clicks, `rmse` for ratings,
+            `recall@10` for retrieval.
         patience: stop after so many epochs without a better one.
     """
 

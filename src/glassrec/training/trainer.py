@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import torch
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from glassrec.data.dataset import Dataset, Split
+from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
+from glassrec.training.objective import Objective
 from glassrec.training.settings import Settings
 
 CHECKPOINT = "training.ckpt"
+DEFAULT = Objective()
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Trainer(Settings):
         seed: int,
         directory: Path,
         origin: str = "",
-        validate: Callable[[Tensor, Split], Mapping[str, float]],
+        objective: Objective = DEFAULT,
+        validate: Callable[[Recommender, Dataset], Mapping[str, float]],
         on_epoch: Callable[[Mapping[str, float]], None],
     ) -> Trained:
         """Train `model`, or go on where a killed call stopped; `model` ends with the best weights.
@@ -62,7 +64,8 @@ class Trainer(Settings):
             seed: fixes negatives, order and dropout.
             directory: an existing folder.
             origin: a hash of what training starts from; a checkpoint of another is not continued.
-            validate: logits (N, K) of the validation split to metrics.
+            objective: what is descended.
+            validate: gives the metrics of a model on the validation split.
             on_epoch: gets each row of the history once, in order; those of a killed call first.
                 With several devices it is called when training is over.
 
@@ -74,22 +77,18 @@ class Trainer(Settings):
         from glassrec.training.loop import train
 
         assert self.device  # complain of a missing GPU before anything else
-        monitor = self._monitored(dataset, validate)
+        objective.of(dataset)  # complain of its weights, too
+        monitor = self._monitored(dataset, objective, validate(model, dataset))
         path = directory / CHECKPOINT
-        job = Job(model, dataset, optimizer, validate, self, monitor, seed, path, origin)
+        job = Job(model, dataset, optimizer, objective, validate, self, monitor, seed, path, origin)
         progress = train(job, on_epoch)
         model.load_state_dict(progress.best)
         return Trained(progress.best, pd.DataFrame(progress.history))
 
-    def _monitored(
-        self, dataset: Dataset, validate: Callable[[Tensor, Split], Mapping[str, float]]
-    ) -> str:
-        """The metric that selects, checked on logits of zero before hours of training."""
-        monitor = self.monitor or ("val/ndcg@10" if dataset.ranked else "val/auroc")
-        zeros = torch.zeros_like(dataset.validation.batch.targets)
-        known = {
-            f"val/{name}": value for name, value in validate(zeros, dataset.validation).items()
-        }
+    def _monitored(self, dataset: Dataset, objective: Objective, found: Mapping[str, float]) -> str:
+        """The metric that selects, checked on the untrained model before hours of training."""
+        monitor = self.monitor or f"val/{_telling(dataset, objective)}"
+        known = {f"val/{name}": value for name, value in found.items()}
         if monitor not in known:
             near = difflib.get_close_matches(monitor, known, n=1, cutoff=0.0)
             raise ValueError(
@@ -102,3 +101,15 @@ class Trainer(Settings):
                 "rows have one label; monitor val/log_loss, or split otherwise"
             )
         return monitor
+
+
+def _telling(dataset: Dataset, objective: Objective) -> str:
+    """The metric that says most of the first task that is learnt."""
+    by_kind = {
+        "click": "ndcg@10" if dataset.ranked else "auroc",
+        "rating": "rmse",
+        "retrieval": "recall@10",
+    }
+    learnt = (t for t in dataset.schema.targets if objective.weights.get(t.name, 1))
+    target = next(learnt)
+    return dataset.schema.metric(target, by_kind[target.kind])
