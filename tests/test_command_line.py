@@ -227,7 +227,15 @@ def test_an_interrupt_ends_with_130(error, capsys, executed):
 @pytest.mark.slow
 def test_ctrl_c_in_training_ends_with_130(folder):
     command = [sys.executable, "-m", "glassrec", "train", *SMALL, "trainer.max_epochs=10000"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+
+    def as_in_a_terminal() -> (
+        None
+    ):  # a shell's background job ignores Ctrl-C, and so do its children
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, preexec_fn=as_in_a_terminal
+    ) as process:
         assert process.stdout is not None
         next(line for line in process.stdout if line.startswith("epoch 2/"))
         process.send_signal(signal.SIGINT)

@@ -32,7 +32,6 @@ def test_the_logit_has_no_door_beside_the_inputs(model: Recommender, batch: Batc
 
 
 def test_names_of_units_are_unique_and_tell_their_layer(model: Recommender) -> None:
-    assert model.layers
     names = [n for name, layer in model.layers.items() for n in layer.unit_names(name)]
     assert len(set(names)) == len(names) == sum(len(la.units) for la in model.layers.values())
 
@@ -45,7 +44,7 @@ def _with_unit_fixed(model: Recommender, layer: Layer, unit: int, at: float, bat
         emitted[:, unit] = at
         return emitted
 
-    handle = layer.register_forward_hook(hold)
+    handle = layer.tap.register_forward_hook(hold)
     try:
         return model(batch)
     finally:
@@ -78,7 +77,9 @@ def test_a_cut_model_is_smaller_and_keeps_its_mode(model: Recommender) -> None:
     for layer in model.layers.values():
         units = len(layer.units)
         layer.keep(torch.arange(units // 2), torch.zeros(units))
-    assert model.parameter_count < before
+    # A model whose units own no weights, such as a plain dot product, only computes less.
+    owned = any(p.shape[0] > 1 for la in model.layers.values() for p in la.parameters())
+    assert model.parameter_count < before or not owned
     assert all(module.training for module in model.modules())
 
 
@@ -95,7 +96,7 @@ def test_cut_weights_load_into_a_freshly_built_model(model: Recommender, batch: 
 def test_an_input_that_no_one_reads_does_not_matter(model: Recommender, batch: Batch) -> None:
     read = set(model.schema.field_names)
     ids = batch.ids.clone()
-    for column, name in enumerate(("C1", "user", "C2", "item")):
+    for column, name in enumerate(("C1", "user", "C2", "C2", "C2", "item")):
         if name not in read:
             ids[:, column] += 1
     assert torch.equal(model(batch._replace(ids=ids)), model(batch))
