@@ -95,9 +95,9 @@ def neuron_importance(scores: pd.DataFrame, about: Attributions) -> Picture:
 
 
 def _layer_panel(axes: Axes, layer: str, scores: pd.DataFrame) -> None:
-    ranked = scores.sort_values("mean_abs", ascending=False)
+    ranked = scores.sort_values(["mean_abs", "max_abs"], ascending=False)
     size = ranked["mean_abs"].to_numpy()
-    alive = int((size > 0).sum())
+    alive = int((ranked["max_abs"] > 0).sum())
     axes.bar(np.arange(len(size)), size, width=1.0, color=LARGE)
     if alive < len(size):
         axes.axvspan(alive - 0.5, len(size) - 0.5, color=SILENT, alpha=0.25, lw=0)
