@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeVar
 
 import torch
 from annotated_types import Ge, MinLen
+from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
@@ -37,6 +38,7 @@ from glassrec.explain.stage import Explain
 from glassrec.models.base import Recommender
 from glassrec.prune.stage import Prune
 from glassrec.report import figures
+from glassrec.report.steps import explains_steps, time_steps
 from glassrec.run import Run, experiment, flat, is_path, key_of, trusted_sha256
 from glassrec.tracking import Log, Tracker
 from glassrec.training.objective import Objective
@@ -111,6 +113,12 @@ class Story:
             ["attributions.safetensors"],
             lambda: figures.feature_importance(attributions),
         )
+        if explains_steps(attributions):
+            self._figure(
+                "time_steps",
+                ["attributions.safetensors"],
+                lambda: time_steps(attributions, self._explained_histories()),
+            )
         if len(neurons):
             self._figure(
                 "neuron_importance",
@@ -345,6 +353,11 @@ class Story:
         path = f"figures/{name}.png"
         self._once(path, Picture, draw, inputs=inputs)
         self.log.figure(name, self.run.dir / path)
+
+    def _explained_histories(self) -> Tensor:
+        """(N, T): the histories of the explained rows."""
+        split = self.dataset.splits[self.attributions.facts["split"]]
+        return split.batch.history[self.attributions.rows]
 
     def _new_model(self) -> Recommender:
         """The model with its first weights; they depend on the seed alone."""

@@ -102,7 +102,9 @@ class Explain:
         task = self._task(dataset)
         for inputs in self._embedded(model, dataset, self._rows(dataset, seed), self.steps + 1):
             found = [
-                conductance(model, inputs, base, steps=self.steps, rule=self.rule, task=task).layers
+                conductance(
+                    model, inputs, base, steps=self.steps, rule=self.rule, task=task
+                ).emissions
                 for base in bases
             ]
             for name, spread in spreads.items():
