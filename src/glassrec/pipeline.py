@@ -39,6 +39,7 @@ from glassrec.prune.stage import Prune
 from glassrec.report import figures
 from glassrec.run import Run, experiment, flat, is_path, key_of, trusted_sha256
 from glassrec.tracking import Log, Tracker
+from glassrec.training.memory import needed
 from glassrec.training.objective import Objective
 from glassrec.training.trainer import CHECKPOINT, Trained, Trainer
 
@@ -61,6 +62,7 @@ class Pipeline:
     model: Callable[[Schema], Recommender]
     objective: Objective
     optimizer: Callable[[Iterable[Parameter]], Optimizer]
+    table_optimizer: Callable[[Iterable[Parameter]], Optimizer] | None
     trainer: Trainer
     explain: Explain
     prune: Prune
@@ -188,10 +190,14 @@ class Story:
     def trained(self) -> Trained:
         """The outcome of training, or of the rest of a training that was killed."""
         self.run.describe(self.given["data"])
+        settings, model = self.settings, self._new_model()
+        optimizers = settings.optimizer, settings.table_optimizer
+        _say("memory", str(needed(settings.trainer, model, self.dataset, *optimizers)))
         return self.settings.trainer.fit(
-            self._new_model(),
+            model,
             self.dataset,
             self.settings.optimizer,
+            table_optimizer=settings.table_optimizer,
             seed=self.settings.seed,
             directory=self.run.dir,
             origin=key_of({"experiment": experiment(self.run.config), "given": self.given}),
