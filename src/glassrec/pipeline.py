@@ -192,16 +192,18 @@ class Story:
         self.run.describe(self.given["data"])
         settings, model = self.settings, self._new_model()
         optimizers = settings.optimizer, settings.table_optimizer
-        _say("memory", str(needed(settings.trainer, model, self.dataset, *optimizers)))
-        return self.settings.trainer.fit(
+        resumes = (self.run.dir / CHECKPOINT).is_file()
+        told = needed(settings.trainer, model, self.dataset, *optimizers, resumes=resumes)
+        _say("memory", str(told))
+        return settings.trainer.fit(
             model,
             self.dataset,
-            self.settings.optimizer,
+            settings.optimizer,
             table_optimizer=settings.table_optimizer,
-            seed=self.settings.seed,
+            seed=settings.seed,
             directory=self.run.dir,
             origin=key_of({"experiment": experiment(self.run.config), "given": self.given}),
-            objective=self.settings.objective,
+            objective=settings.objective,
             validate=partial(quality, name="val"),
             on_epoch=self.log.epoch,
         )

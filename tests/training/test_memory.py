@@ -87,6 +87,8 @@ def test_sparse_training_has_gradients_of_the_rows_of_a_batch(table_optimizer, s
     assert found.gradients == 4 + 32 * 2 * (8 * 4 + 8)
     assert 0 < found.step < 32 * 2 * 8 * 4 * 10
     assert found.peak == pytest.approx(2 * TABLE + state, rel=0.01)
+    again = needed(Trainer(2, 32), model, dataset, torch.optim.SGD, table_optimizer, resumes=True)
+    assert again.peak == pytest.approx(3 * TABLE + state, rel=0.01)
 
 
 BACKWARD = """

@@ -70,8 +70,13 @@ def needed(
     dataset: Dataset,
     optimizer: Make,
     table_optimizer: Make | None = None,
+    *,
+    resumes: bool = False,
 ) -> Memory:
-    """What `Trainer.fit` with the same arguments will hold, on each device that trains."""
+    """What `Trainer.fit` with the same arguments will hold, on each device that trains.
+
+    Where it `resumes`, the weights are there a third time while the checkpoint is read.
+    """
     count, table = model.parameter_count, model.table.weight
     lookups = min(settings.batch_size, _epoch(dataset)[0]) * _lookups(model)
     if table_optimizer is None:
@@ -85,7 +90,7 @@ def needed(
     # Histories are looked up apart from fields: two gradients of the table until they are added up.
     second = table.nbytes if table_optimizer is None and model.schema.history_length else 0
     stepping = gradients + max(step, second) + rows + weights * (settings.max_epochs > 1)
-    peak = weights + state + max(stepping, weights + drawing)
+    peak = weights + state + max(stepping, weights + drawing, weights * 2 * resumes)
     return Memory(count, weights, gradients + second, state, step, weights, drawing, peak)
 
 
