@@ -7,9 +7,11 @@ from itertools import chain
 import pytest
 import torch
 import training_toy as toy
+from safetensors.torch import load_file
 from torch.nn.functional import binary_cross_entropy_with_logits
 from training_toy import fit
 
+from glassrec.__main__ import main
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import ABSENT, Field, Schema
@@ -183,3 +185,31 @@ def test_two_processes_do_what_one_does_at_twice_the_batch(tmp_path):
         torch.testing.assert_close(left[name], right[name], rtol=1e-4, atol=1e-5)
     for row, expected in zip(left_history, right_history, strict=True):
         assert row == pytest.approx(expected, abs=1e-4)
+
+
+def test_every_model_gives_the_table_the_same_gradient_sparse_as_dense(model, batch):
+    gradients = []
+    for sparse in (False, True):
+        model.zero_grad()
+        model.table.sparse = sparse
+        model(batch).square().sum().backward()
+        gradients.append(model.table.weight.grad)
+    dense, sparse = gradients
+    assert sparse.is_sparse
+    torch.testing.assert_close(sparse.to_dense(), dense)
+    touched = dense.any(1).nonzero().squeeze(1)
+    assert set(touched.tolist()) <= set(sparse.coalesce().indices()[0].tolist())
+
+
+def test_the_command_trains_the_table_and_says_what_memory_that_takes(tmp_path, capsys):
+    words = ["data.rows=600", "model=mf", "trainer=cpu", "trainer.max_epochs=1"]
+    for name in ("none", "rowwise_adagrad"):
+        choice = [f"table_optimizer={name}", f"run.dir={tmp_path / name}"]
+        assert main(["train", *words, *choice]) == 0
+    dense, sparse = [e for e in capsys.readouterr().out.splitlines() if e.startswith("memory ")]
+    count = load_file(tmp_path / "none" / "weights.safetensors")["table.weight"].numel() + 1
+    assert dense.startswith(f"memory    {count:,} parameters ")
+    assert sparse.startswith(f"memory    {count:,} parameters ")
+    assert dense != sparse
+    assert main(["train", f"run.dir={tmp_path / 'none'}", *words, *choice[:1]]) == 2
+    assert "table_optimizer._target_: 'glassrec.training.rowwise" in capsys.readouterr().err
