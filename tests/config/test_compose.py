@@ -249,7 +249,7 @@ def test_an_optimiser_is_tried_before_the_data_is_read(words):
 def test_without_a_choice_the_table_has_no_optimiser_of_its_own():
     assert config.build(config.prepare("run", []))["table_optimizer"] is None
     (found,) = problems("table_optimizer=rowwise_adagrad", "table_optimizer.lr=0.0")
-    assert found == "table_optimizer.lr: 0.0 is not allowed; must be > 0"
+    assert found == "table_optimizer.lr: 0.0 is not allowed; must be > 0.0"
 
 
 # --- run.dir -------------------------------------------------------------------------------------
