@@ -41,6 +41,7 @@ from glassrec.report import figures
 from glassrec.report.steps import explains_steps, time_steps
 from glassrec.run import Run, experiment, flat, is_path, key_of, trusted_sha256
 from glassrec.tracking import Log, Tracker
+from glassrec.training.memory import needed
 from glassrec.training.objective import Objective
 from glassrec.training.trainer import CHECKPOINT, Trained, Trainer
 
@@ -63,6 +64,7 @@ class Pipeline:
     model: Callable[[Schema], Recommender]
     objective: Objective
     optimizer: Callable[[Iterable[Parameter]], Optimizer]
+    table_optimizer: Callable[[Iterable[Parameter]], Optimizer] | None
     trainer: Trainer
     explain: Explain
     prune: Prune
@@ -197,14 +199,20 @@ class Story:
     def trained(self) -> Trained:
         """The outcome of training, or of the rest of a training that was killed."""
         self.run.describe(self.given["data"])
-        return self.settings.trainer.fit(
-            self._new_model(),
+        settings, model = self.settings, self._new_model()
+        optimizers = settings.optimizer, settings.table_optimizer
+        resumes = (self.run.dir / CHECKPOINT).is_file()
+        told = needed(settings.trainer, model, self.dataset, *optimizers, resumes=resumes)
+        _say("memory", str(told))
+        return settings.trainer.fit(
+            model,
             self.dataset,
-            self.settings.optimizer,
-            seed=self.settings.seed,
+            settings.optimizer,
+            table_optimizer=settings.table_optimizer,
+            seed=settings.seed,
             directory=self.run.dir,
             origin=key_of({"experiment": experiment(self.run.config), "given": self.given}),
-            objective=self.settings.objective,
+            objective=settings.objective,
             validate=partial(quality, name="val"),
             on_epoch=self.log.epoch,
         )
