@@ -15,7 +15,8 @@ from glassrec.artifacts import Attributions, Table
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
 from glassrec.explain.conductance import conductance
-from glassrec.explain.gates import Gates, baseline, gates
+from glassrec.explain.gates import Gates, Granularity, baseline, gates
+from glassrec.explain.interactions import evaluations, interactions, names
 from glassrec.explain.methods import IntegratedGradients, Method
 from glassrec.explain.statistics import Spread
 from glassrec.models.base import Inputs, Recommender
@@ -36,6 +37,8 @@ class Explain:
         background: how many of them.
         split: where the explained rows come from. Pruning proposes from them, so not from test.
         rows: how many rows, drawn at random by the run's seed; all if there are fewer.
+        pair_rows: on how many of them pairs of features are explained; 0 leaves that out. P
+            features take 1 + P (P + 1) / 2 evaluations a row.
         steps: path steps for conductance.
         rule: how conductance integrates the path.
         chunk: rows that pass the model at once, the path's nodes counted; bounds the memory.
@@ -48,6 +51,7 @@ class Explain:
     background: Annotated[int, Ge(1)] = 50
     split: Literal["train", "val", "test"] = "val"
     rows: Annotated[int, Ge(1)] = 2000
+    pair_rows: Annotated[int, Ge(0)] = 200
     steps: Annotated[int, Ge(1)] = 32
     rule: Literal["trapezoid", "captum"] = "trapezoid"
     chunk: Annotated[int, Ge(1)] = 16384
@@ -113,6 +117,31 @@ class Explain:
         ]
         return Table(pd.concat(frames, ignore_index=True) if frames else NO_NEURONS)
 
+    def pairs(self, model: Recommender, dataset: Dataset, seed: int) -> Table:
+        """Statistics of the interaction of every two features, the strongest first.
+
+        A player is a whole feature, though `players` asks for its dimensions.
+        """
+        model.eval()
+        kind: Granularity = "fields" if self.players == "dimensions" else self.players
+        view = gates(model.schema, model.width, kind, model.device)
+        rows = self._rows(dataset, seed)
+        if not self.pair_rows or len(view.players) < 2:
+            return Table(NO_PAIRS)
+        spread = Spread()
+        bases = self._baselines(model, dataset, seed)
+        task = self._task(dataset)
+        rows = rows[_draw(len(rows), self.pair_rows, seed)]
+        for inputs in self._embedded(model, dataset, rows, evaluations(len(view.players))):
+            found = [
+                interactions(model, view, inputs, base.beside(inputs), chunk=self.chunk, task=task)
+                for base in bases
+            ]
+            spread.add(torch.stack(found).mean(0))
+        who = names(view.players, _weights(model))
+        frame = pd.concat([who, spread.frame()], axis=1)
+        return Table(frame.sort_values("mean_abs", ascending=False, kind="stable"))
+
     def _task(self, dataset: Dataset) -> int:
         return 0 if self.task is None else dataset.schema.task(self.task)
 
@@ -146,6 +175,14 @@ class Explain:
 
 
 NO_NEURONS = pd.DataFrame(columns=["layer", "position", "unit", "name", *Spread.COLUMNS])
+NO_PAIRS = pd.DataFrame(columns=["first", "second", *Spread.COLUMNS])
+
+
+def _weights(model: Recommender) -> pd.DataFrame | None:
+    """The model's own view of its pairs of features, by their names, if it has one."""
+    norms = model.feature_pairs()
+    columns = [*model.schema.dense, *model.schema.field_names]
+    return None if norms is None else pd.DataFrame(norms.cpu().numpy(), columns, columns)
 
 
 def _about(name: str, layer: Layer) -> pd.DataFrame:
