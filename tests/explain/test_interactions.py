@@ -23,16 +23,18 @@ def _inputs(model: Recommender, batch: Batch) -> Inputs:
     return Inputs(*(part.detach() for part in model.embed(batch)))
 
 
-def _without(inputs: Inputs, base: Inputs, players: tuple[int, ...], model: Recommender) -> Inputs:
-    """The rows with some dense columns (numbered first) and fields at their baseline."""
-    dense, fields = inputs.dense.clone(), inputs.fields.clone()
+def _without(inputs: Inputs, base: Inputs, players: tuple[int, ...]) -> Inputs:
+    """The rows with some dense columns, fields and steps, counted in this order, at baseline."""
+    dense, fields, history, steps = (part.clone() for part in inputs)
+    width, count = dense.shape[1], fields.shape[1]
     for player in players:
-        place = player - len(model.schema.dense)
-        if place < 0:
+        if player < width:
             dense[:, player] = base.dense[:, player]
+        elif player < width + count:
+            fields[:, player - width] = base.fields[:, player - width]
         else:
-            fields[:, place] = base.fields[:, place]
-    return inputs._replace(dense=dense, fields=fields)
+            history[:, player - width - count] = base.history[:, player - width - count]
+    return Inputs(dense, fields, history, steps)
 
 
 @pytest.mark.parametrize("chunk", [7, 10_000])
@@ -40,15 +42,13 @@ def _without(inputs: Inputs, base: Inputs, players: tuple[int, ...], model: Reco
 def test_interactions_equal_brute_force(
     model: Recommender, batch: Batch, chunk: int, task: int
 ) -> None:
-    if model.schema.history_length:
-        pytest.skip("brute force here knows no steps")
     inputs = _inputs(model.double(), batch._replace(dense=batch.dense.double()))
     base = baseline(model, "mean", inputs).beside(inputs)
     view = gates(model.schema, model.width, "fields", model.device)
     found = interactions(model, view, inputs, base, chunk=chunk, task=task)
 
     def score(*players: int) -> Tensor:
-        return model.score(_without(inputs, base, players, model)).detach()[:, task]
+        return model.score(_without(inputs, base, players)).detach()[:, task]
 
     expected = [
         score() - score(i) - score(j) + score(i, j)

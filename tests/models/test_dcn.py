@@ -190,6 +190,6 @@ def test_one_cross_layer_learns_the_toy_function_and_tells_its_pair() -> None:
     assert norms[1, 2] == norms.triu(1).max()
     for baseline in ("zero", "mean", "unseen", "background"):
         pairs = Explain(baseline=baseline, background=5).pairs(model, data, seed=0).frame
-        assert pairs.loc[pairs.index[0], ["first", "second"]].tolist() == ["x2", "x3"]
+        assert pairs[["first", "second"]].iloc[0].tolist() == ["x2", "x3"]
         assert pairs["mean_abs"].iloc[0] > 5 * pairs["mean_abs"].iloc[1]
         assert pairs["weight_norm"].iloc[0] == pytest.approx(norms[1, 2].item())

@@ -125,22 +125,30 @@ class Explain:
         model.eval()
         kind: Granularity = "fields" if self.players == "dimensions" else self.players
         view = gates(model.schema, model.width, kind, model.device)
-        rows = self._rows(dataset, seed)
         if not self.pair_rows or len(view.players) < 2:
             return Table(NO_PAIRS)
         spread = Spread()
+        for found in self._interactions(model, view, dataset, seed):
+            spread.add(found)
+        frame = pd.concat([names(view.players, _weights(model)), spread.frame()], axis=1)
+        by_size = frame.sort_values("mean_abs", ascending=False, kind="stable", ignore_index=True)
+        return Table(by_size)
+
+    def _interactions(
+        self, model: Recommender, view: Gates, dataset: Dataset, seed: int
+    ) -> Iterator[Tensor]:
+        """The interactions (B, pairs) of some of the explained rows, averaged over baselines."""
+        rows = self._rows(dataset, seed)
+        rows = rows[_draw(len(rows), self.pair_rows, seed)]
         bases = self._baselines(model, dataset, seed)
         task = self._task(dataset)
-        rows = rows[_draw(len(rows), self.pair_rows, seed)]
+        chunk = max(1, self.chunk // max(1, model.schema.history_length))
         for inputs in self._embedded(model, dataset, rows, evaluations(len(view.players))):
             found = [
-                interactions(model, view, inputs, base.beside(inputs), chunk=self.chunk, task=task)
+                interactions(model, view, inputs, base.beside(inputs), chunk=chunk, task=task)
                 for base in bases
             ]
-            spread.add(torch.stack(found).mean(0))
-        who = names(view.players, _weights(model))
-        frame = pd.concat([who, spread.frame()], axis=1)
-        return Table(frame.sort_values("mean_abs", ascending=False, kind="stable"))
+            yield torch.stack(found).mean(0)
 
     def _task(self, dataset: Dataset) -> int:
         return 0 if self.task is None else dataset.schema.task(self.task)
