@@ -38,6 +38,7 @@ from glassrec.explain.stage import Explain
 from glassrec.models.base import Recommender
 from glassrec.prune.stage import Prune
 from glassrec.report import figures
+from glassrec.report.pairs import feature_pairs
 from glassrec.report.steps import explains_steps, time_steps
 from glassrec.run import Run, experiment, flat, is_path, key_of, trusted_sha256
 from glassrec.tracking import Log, Tracker
@@ -127,11 +128,25 @@ class Story:
                 ["neurons.parquet", "attributions.safetensors"],
                 lambda: figures.neuron_importance(neurons, attributions),
             )
+        self._explain_pairs()
         first = ", ".join(attributions.importance().index[:3])
         missed = f"the parts miss {attributions.relative_delta:.2%} of the logit difference"
         silent = int((neurons["max_abs"] == 0).sum())
         _say("explain", f"{first} move the prediction most; {missed}")
         _say("explain", f"{silent:,} of {len(neurons):,} neurons have no conductance")
+
+    def _explain_pairs(self) -> None:
+        """Say which features act together, where there are any two."""
+        pairs, about = self.pairs.frame, self.attributions
+        if len(pairs) > 1:
+            rows = min(self.settings.explain.pair_rows, len(about.logits))
+            self._figure(
+                "feature_pairs",
+                ["pairs.parquet", "attributions.safetensors"],
+                lambda: feature_pairs(pairs, rows, about),
+            )
+        if len(pairs):
+            _say("explain", f"{pairs['first'].iloc[0]} × {pairs['second'].iloc[0]} interact most")
 
     def prune(self) -> None:
         """Cut the neurons that do nothing, and certify what that changed."""
@@ -258,6 +273,20 @@ class Story:
             slot="explain",
             inputs=["weights.safetensors"],
             doing="taking the conductance of every neuron",
+        )
+
+    @cached_property
+    def pairs(self) -> Table:
+        """What every two features contributed to the logit together."""
+        return self._once(
+            "pairs.parquet",
+            Table,
+            lambda: self.settings.explain.pairs(
+                self.trained_model, self.dataset, self.settings.seed
+            ),
+            slot="explain",
+            inputs=["weights.safetensors"],
+            doing="looking for features that act together",
         )
 
     @cached_property
