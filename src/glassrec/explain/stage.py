@@ -131,7 +131,7 @@ class Explain:
             return Table(NO_PAIRS)
         spread = Spread()
         for found in self._interactions(model, view, dataset, seed):
-            spread.add(found)
+            spread.add(found.unsqueeze(0))
         frame = pd.concat([names(view.players, _weights(model)), spread.frame()], axis=1)
         by_size = frame.sort_values("mean_abs", ascending=False, kind="stable", ignore_index=True)
         return Table(by_size)
