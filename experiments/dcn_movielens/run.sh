@@ -8,4 +8,4 @@ run() { glassrec run experiment=dcn_movielens data.root="$root" 'seeds=[0,1,2,3,
 
 run run.dir=runs/dcn
 run model.projection_dim=20 run.dir=runs/dcn_low_rank
-run model=dnn optimizer.weight_decay=0.001 run.dir=runs/dnn
+run model=dnn run.dir=runs/dnn

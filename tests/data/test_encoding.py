@@ -89,3 +89,10 @@ def test_ids_are_rows_of_the_joint_table_and_items_bring_their_side_along():
     drawn = {tuple(row) for row in epoch.ids[epoch.targets[:, 0] == 0].tolist()}
     assert drawn <= {(1, 6, 8), (2, 4, 8), (2, 5, 9)}
     assert torch.equal(epoch.ids, data.epoch(seed=0, epoch=0).ids)
+
+
+def test_a_rating_has_its_mean_in_the_training_rows():
+    frame = pd.DataFrame({"stars": [2.0, 5.0, 1.0], "city": ["rome", "oslo", "lima"]})
+    parts = Parts(*(Part(frame.iloc[[row]], frame.iloc[[row], :1].to_numpy()) for row in (1, 0, 2)))
+    data = assemble(parts, Columns(rating="stars", categorical=("city",)))
+    assert data.schema.targets == (Target("stars", "rating", 5.0),)

@@ -6,10 +6,13 @@ import re
 import subprocess
 import sys
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 from glassrec.data.batch import Batch
@@ -121,10 +124,8 @@ def test_pruned_weights_reload_in_a_fresh_process(
         layer.keep(torch.arange(1, units, 2), torch.zeros(units))
     save_file(model.state_dict(), tmp_path / "weights.safetensors")
     torch.save((schema, tuple(batch)), tmp_path / "batch.pt")
-    name = request.node.callspec.params["model"]
-    config = Path(__file__).parents[2] / "configs" / "model" / f"{name}.yaml"
     done = subprocess.run(
-        [sys.executable, "-c", RELOAD, config],
+        [sys.executable, "-c", RELOAD, _config(request)],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -162,3 +163,22 @@ def test_an_input_that_no_one_reads_does_not_matter(model: Recommender, batch: B
         if name not in read:
             ids[:, column] += 1
     assert torch.equal(model(batch._replace(ids=ids)), model(batch))
+
+
+def test_an_estimate_starts_at_the_mean_rating(
+    request: pytest.FixtureRequest, model: Recommender, schema: Schema, batch: Batch
+) -> None:
+    label, stars = schema.targets
+    raised = replace(schema, targets=(label, replace(stars, mean=3.5)))
+    logits = []
+    for each in (schema, raised):
+        torch.manual_seed(0)
+        logits.append(instantiate(OmegaConf.load(_config(request)))(each)(batch))
+    expected = torch.tensor([0.0, 3.5]).expand(batch.rows, 2)
+    torch.testing.assert_close(logits[1] - logits[0], expected)
+
+
+def _config(request: pytest.FixtureRequest) -> Path:
+    """The YAML of the model that the test is about."""
+    name = request.node.callspec.params["model"]
+    return Path(__file__).parents[2] / "configs" / "model" / f"{name}.yaml"

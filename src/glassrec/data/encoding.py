@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -118,8 +118,12 @@ class Encoder:
             name: Scaler.fit(_numbers(train, name), name in columns.log) for name in columns.dense
         }
         fields = tuple(_field(name, known) for name, known in vocabularies.items())
+        targets = tuple(
+            replace(t, mean=float(train[t.name].mean())) if t.kind == "rating" else t
+            for t in columns.targets
+        )
         schema = Schema(
-            columns.dense, fields, columns.targets, columns.user, columns.item,
+            columns.dense, fields, targets, columns.user, columns.item,
             columns.item_fields, history,
         )  # fmt: skip
         return cls(schema, vocabularies, scalers)

@@ -21,10 +21,14 @@ row's item is one that its user is to be shown, out of all items."""
 
 @dataclass(frozen=True)
 class Target:
-    """A task: one column of `Batch.targets`, and one of the logits."""
+    """A task: one column of `Batch.targets`, and one of the logits.
+
+    `mean` is that of the ratings in the training rows, where estimates start; 0 for other kinds.
+    """
 
     name: str
     kind: Kind = "click"
+    mean: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.cross import CrossNetwork
 from glassrec.models.dnn import dense_and, side_by_side, start_small
-from glassrec.models.layers import Affine, Tower
+from glassrec.models.layers import Output, Tower
 
 
 class DCN(Recommender):
@@ -47,7 +47,7 @@ class DCN(Recommender):
         self.tower = Tower([width], deep) if deep else None
         self.parallel = structure == "parallel"
         crossed = [width] if self.parallel or not deep else []
-        self.output = Affine([*crossed, *tuple(deep)[-1:]], len(data.targets))
+        self.output = Output([*crossed, *tuple(deep)[-1:]], data.targets)
         if self.tower is not None:
             self.tower.last.feeds(self.output, len(crossed))
         start_small(self.table)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.layers import Affine, DotInteraction, Tower
+from glassrec.models.layers import Affine, DotInteraction, Output, Tower
 
 
 class DLRM(Recommender):
@@ -45,7 +45,7 @@ class DLRM(Recommender):
         self.bottom = Tower([len(data.dense)], [*bottom, embedding])
         self.interaction = DotInteraction(["dense", *data.field_names], embedding)
         self.top = Tower([self.interaction.size], top)
-        self.output = Affine([top[-1]], len(data.targets))
+        self.output = Output([top[-1]], data.targets)
         self.bottom.last.feeds(self.interaction)
         self.interaction.feeds(self.top.first.affine)
         self.top.last.feeds(self.output)
@@ -58,7 +58,8 @@ class DLRM(Recommender):
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        """As published: tables uniform within 1/√rows, layers normal."""
+        """As published: tables uniform within 1/√rows, layers normal; outputs about their means."""
+        start = self.output.bias.clone()
         for field, offset in zip(self.schema.fields, self.schema.offsets, strict=True):
             bound = 1 / sqrt(field.size)
             self.table.weight[offset : offset + field.size].uniform_(-bound, bound)
@@ -67,3 +68,4 @@ class DLRM(Recommender):
                 out, width = module.weight.shape
                 nn.init.normal_(module.weight, std=sqrt(2 / (out + width)))
                 nn.init.normal_(module.bias, std=sqrt(1 / out))
+        self.output.bias.add_(start)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.layers import Affine, Tower
+from glassrec.models.layers import Output, Tower
 
 
 def dense_and(fields: Sequence[str] | None, data: Schema, model: str) -> Schema:
@@ -56,7 +56,7 @@ class DNN(Recommender):
         reads = dense_and(fields, data, "DNN")
         super().__init__(data, reads, embedding)
         self.tower = Tower([len(reads.dense) + len(reads.fields) * embedding], hidden)
-        self.output = Affine([hidden[-1]], len(data.targets))
+        self.output = Output([hidden[-1]], data.targets)
         self.tower.last.feeds(self.output)
         start_small(self.table)
 

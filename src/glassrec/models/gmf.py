@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.layers import Affine, Product
+from glassrec.models.layers import Output, Product
 
 
 def user_and_item(data: Schema, model: str) -> Schema:
@@ -28,7 +28,7 @@ class GMF(Recommender):
     def __init__(self, data: Schema, factors: Annotated[int, Ge(1)] = 8) -> None:
         super().__init__(data, user_and_item(data, "GMF"), factors)
         self.product = Product(factors)
-        self.output = Affine([factors], len(data.targets))
+        self.output = Output([factors], data.targets)
         self.product.feeds(self.output)
         nn.init.normal_(self.table.weight, std=0.01)
 

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from glassrec.data.schema import Target
+
 
 class Consumer(Protocol):
     """What reads the activations of a layer, as one of several parts laid side by side."""
@@ -108,12 +110,25 @@ class Affine(nn.Module):
         _set(self, "bias", self.bias[kept].clone())
 
 
-class Total(nn.Module):
-    """y = Σ x + b, with one b a task: (B, U) to (B, K)."""
+def means(targets: Sequence[Target]) -> Tensor:
+    """(K,): where the logits of these tasks start, so that training need not find it first."""
+    return torch.tensor([target.mean for target in targets])
 
-    def __init__(self, tasks: int) -> None:
+
+class Output(Affine):
+    """The affine map to the logits of K tasks, which starts at their means."""
+
+    def __init__(self, parts: Sequence[int], targets: Sequence[Target]) -> None:
+        super().__init__(parts, len(targets))
+        self.bias = nn.Parameter(means(targets))
+
+
+class Total(nn.Module):
+    """y = Σ x + b, with one b a task, which starts at its mean: (B, U) to (B, K)."""
+
+    def __init__(self, targets: Sequence[Target]) -> None:
         super().__init__()
-        self.bias = nn.Parameter(torch.zeros(tasks))
+        self.bias = nn.Parameter(means(targets))
 
     def forward(self, units: Tensor) -> Tensor:
         """(B, K)."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.layers import Affine, Tower
+from glassrec.models.layers import Output, Tower
 from glassrec.models.recurrent import Recurrent
 
 
@@ -47,7 +47,7 @@ class LSTM(Recommender):
         beside = len(self.schema.dense) + len(self.schema.fields) * embedding
         self.recurrent = Recurrent(embedding, hidden, cell)
         self.tower = Tower([hidden, beside], tower)
-        self.output = Affine([tower[-1]], len(data.targets))
+        self.output = Output([tower[-1]], data.targets)
         self.recurrent.feeds(self.tower.first.affine)
         self.tower.last.feeds(self.output)
         nn.init.normal_(self.table.weight, std=0.1)

@@ -36,7 +36,7 @@ class MF(Recommender):
     ) -> None:
         super().__init__(data, user_and_item(data, "MF"), factors + 1)
         self.product = Product(factors)
-        self.output = Total(len(data.targets))
+        self.output = Total(data.targets)
         self.product.feeds(self.output)
         nn.init.normal_(self.table.weight, std=deviation)
         nn.init.zeros_(self.table.weight[:, -1:].data)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.gmf import user_and_item
-from glassrec.models.layers import Affine, Tower
+from glassrec.models.layers import Output, Tower
 
 
 def halving(factors: int) -> tuple[int, int, int]:
@@ -38,7 +38,7 @@ class MLP(Recommender):
         sizes = hidden or halving(factors)
         super().__init__(data, user_and_item(data, "MLP"), sizes[0])
         self.tower = Tower([2 * sizes[0]], sizes)
-        self.output = Affine([sizes[-1]], len(data.targets))
+        self.output = Output([sizes[-1]], data.targets)
         self.tower.last.feeds(self.output)
         nn.init.normal_(self.table.weight, std=0.01)
 

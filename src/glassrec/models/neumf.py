@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.gmf import GMF, user_and_item
-from glassrec.models.layers import Affine, Product, Tower
+from glassrec.models.layers import Output, Product, Tower
 from glassrec.models.mlp import MLP, halving
 
 
@@ -66,7 +66,7 @@ class NeuMF(Recommender):
         self.factors = factors
         self.product = Product(factors)
         self.tower = Tower([2 * sizes[0]], sizes)
-        self.output = Affine([factors, sizes[-1]], len(data.targets))
+        self.output = Output([factors, sizes[-1]], data.targets)
         self.product.feeds(self.output, 0)
         self.tower.last.feeds(self.output, 1)
         nn.init.normal_(self.table.weight, std=0.01)

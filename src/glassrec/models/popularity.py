@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
+from glassrec.models.layers import means
 
 
 class Popularity(Recommender):
@@ -19,7 +20,7 @@ class Popularity(Recommender):
         if data.item is None:
             raise ValueError("Popularity needs an item column, and the data names none")
         super().__init__(data, data.take(fields=[data.item]), 1)
-        self.bias = nn.Parameter(self.table.weight.new_zeros(len(data.targets)))
+        self.bias = nn.Parameter(means(data.targets))
         nn.init.zeros_(self.table.weight)
 
     def score(self, inputs: Inputs) -> Tensor:
