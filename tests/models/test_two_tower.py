@@ -153,3 +153,14 @@ def test_it_says_what_it_needs() -> None:
     schema = Schema(("I1",), (Field("C1", 3),))
     with pytest.raises(ValueError, match=r"TwoTower needs columns of the item's side"):
         TwoTower(schema)
+
+
+def test_a_model_of_the_first_fields_reads_no_others(tasks: Schema, batch: Batch) -> None:
+    """As in MovieLens, where user and item come before what is known of them."""
+    fields = tuple(sorted(tasks.fields, key=lambda field: field.name not in ("user", "item")))
+    schema = replace(tasks, fields=fields)
+    ids = torch.zeros(3, 6, dtype=torch.long)
+    ids[:, :2] = torch.tensor([[1, 8], [6, 15], [3, 7]])
+    ids[:, 2:] = schema.rows - 1
+    found = MF(schema).embed(batch.slice(0, 3)._replace(ids=ids)).fields
+    assert found.shape[:2] == (3, 2)
