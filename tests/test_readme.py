@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pandas as pd
+import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -19,8 +23,19 @@ def test_it_opens_with_the_two_commands_that_do_everything() -> None:
     assert (ROOT / ".ci" / "run").read_text().splitlines()[-1] == "make test"
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the files that the README shows under their names."""
+    for name, text in re.findall(
+        r"```(?:python|yaml)\n# (\S+\.(?:py|yaml))\n(.*?)```", README, re.S
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
 def test_the_python_example_runs(tmp_path: Path) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    (code,) = re.findall(r"```python\n(from .*?)```", README, re.S)
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
@@ -34,7 +49,26 @@ def test_every_choice_of_data_and_model_is_in_the_readme() -> None:
             assert f"`{path.stem}`" in README, path
 
 
-def test_every_command_is_accepted(tmp_path: Path) -> None:
+def test_the_model_of_the_readme_passes_all_four_stages(folder: Path) -> None:
+    assert len((folder / "wide_and_deep.py").read_text().splitlines()) <= 30
+    (command,) = re.findall(r"^glassrec (run --config-dir .*)$", README, re.M)
+    small = ["data.rows=2000", "trainer=cpu", "trainer.max_epochs=3", "explain.rows=50"]
+    done = subprocess.run(
+        [sys.executable, "-m", "glassrec", *command.split(), *small, "run.dir=here"],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((folder / "here" / "metrics.json").read_text())
+    assert metrics["test/auroc"] > 0.55
+    assert metrics["explain/relative_delta"] < 0.02
+    assert metrics["pruned/max_abs_logit_difference"] < 1e-9
+    neurons = pd.read_parquet(folder / "here" / "neurons.parquet")
+    assert neurons.groupby("layer").size().to_dict() == {"deep.0": 128, "deep.1": 64}
+    dead = metrics["pruned/units"]
+    assert (metrics["pruned/parameters"] < metrics["parameters"]) == (dead > 0)
+
+
+def test_every_command_is_accepted(folder: Path) -> None:
     """`--cfg job` composes and prints a command's configuration; it runs nothing.
 
     A sweep has none; `test_pipeline` runs one.
@@ -45,6 +79,6 @@ def test_every_command_is_accepted(tmp_path: Path) -> None:
         words = command.split()[1:]
         done = subprocess.run(
             [sys.executable, "-m", "glassrec", *words, "--cfg", "job"],
-            cwd=tmp_path, capture_output=True, text=True, check=False,
+            cwd=folder, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -11,8 +11,9 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from glassrec import __version__
 from glassrec.config import slots
@@ -20,6 +21,8 @@ from glassrec.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from glassrec.run import Run
 
 STAGES = {
     "run": "all four stages, one after the other",
@@ -39,7 +42,8 @@ Examples
   glassrec run
   glassrec run model=neumf data=ncf data.root=PATH trainer.max_epochs=20 seed=1
   glassrec prune run.dir=runs/planted-dlrm-1a2b3c4d prune.level=sample
-  glassrec run -m model=gmf,mlp seed=0,1,2
+  glassrec run -m model=gmf,mlp trainer.batch_size=256,512
+  glassrec run model=gmf seeds=[0,1,2]          mean and standard deviation of every metric
 
 Slots and their choices (slot=choice; a file of configs/ lists all the keys of a choice)
 {slots}
@@ -143,20 +147,48 @@ def _job(stage: str, words: Sequence[str], extra: Path | None, *, sweep: bool = 
     from glassrec.config import compose
 
     checked = compose.prepare(stage, words, extra, sweep=sweep)
+    command = ["glassrec", stage, *(["--config-dir", str(extra)] if extra else []), *words]
+    if checked["seeds"] is None:
+        return _execute(stage, checked, command)
+    return _each_seed(stage, checked, command)
+
+
+def _execute(stage: str, checked: dict[str, Any], command: Sequence[str]) -> int:
+    from glassrec.config import compose
+
     parts = compose.build(checked)
     from glassrec.pipeline import Pipeline
+
+    with closing(_open(checked, command)) as run:
+        try:
+            Pipeline(run=run, **parts).execute(stage)
+        except SystemExit as stop:
+            if isinstance(stop.__context__, KeyboardInterrupt):  # what Lightning makes of Ctrl-C
+                raise KeyboardInterrupt from None
+            raise
+    return 0
+
+
+def _each_seed(stage: str, checked: dict[str, Any], command: Sequence[str]) -> int:
+    from glassrec.config import compose
+
+    jobs = {seed: compose.of_seed(checked, seed) for seed in checked["seeds"]}
+    compose.build(next(iter(jobs.values())))  # what does not go together is told before any starts
+    from glassrec import seeds
+
+    with closing(_open(checked, command)) as run:
+        failed = seeds.each(
+            jobs, run.dir, lambda seed: _succeeds(lambda: _execute(stage, jobs[seed], command))
+        )
+    return _complain(failed, code=1) if failed else 0
+
+
+def _open(checked: dict[str, Any], command: Sequence[str]) -> Run:
+    from glassrec.config import compose
     from glassrec.run import Run
 
     place = {key: value for key, value in checked["run"].items() if key != "_target_"}
-    command = ["glassrec", stage, *(["--config-dir", str(extra)] if extra else []), *words]
-    run = Run(**place, config=compose.plain(checked), command=command)
-    try:
-        Pipeline(run=run, **parts).execute(stage)
-    except SystemExit as stop:
-        if isinstance(stop.__context__, KeyboardInterrupt):  # what Lightning makes of Ctrl-C
-            raise KeyboardInterrupt from None
-        raise
-    return 0
+    return Run(**place, config=compose.plain(checked), command=command)
 
 
 def _through_hydra(stage: str, options: argparse.Namespace) -> int:
@@ -184,7 +216,7 @@ def _through_hydra(stage: str, options: argparse.Namespace) -> int:
 
 
 def _succeeds(action: Callable[[], int]) -> bool:
-    """Whether one job of a sweep went well; the next one starts in any case."""
+    """Whether one job of many went well; the next one starts in any case."""
     try:
         return _guarded(action) == 0
     except (Exception, SystemExit):

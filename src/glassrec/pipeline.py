@@ -7,14 +7,14 @@ of one setting makes again what depends on it and nothing more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, MinLen
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
@@ -49,10 +49,14 @@ STAGES = ("train", "explain", "prune", "evaluate")
 
 @dataclass(frozen=True)
 class Pipeline:
-    """One experiment. Its fields are the root of the configuration, in the order of `run.yaml`."""
+    """One experiment. Its fields are the root of the configuration, in the order of `run.yaml`.
+
+    `seeds` is for the command line, which makes a pipeline for each: here it is None.
+    """
 
     run: Run
     seed: Annotated[int, Ge(0)]
+    seeds: Annotated[Sequence[Annotated[int, Ge(0)]], MinLen(1)] | None
     data: Source
     model: Callable[[Schema], Recommender]
     objective: Objective
@@ -61,6 +65,10 @@ class Pipeline:
     explain: Explain
     prune: Prune
     tracker: Tracker
+
+    def __post_init__(self) -> None:
+        if self.seeds is not None:
+            raise ValueError(f"seeds: {self.seeds} is not allowed; make a pipeline for each")
 
     def execute(self, stage: str) -> None:
         """Make all that is missing up to `stage`, everything for `run`, and say where it lies.
@@ -131,7 +139,8 @@ class Story:
         """Measure quality and size before and after the cut."""
         values = self.metrics.values
         self.log.summary(values)
-        shown = headline(self.dataset)
+        test = "test/"
+        shown = headline([name.removeprefix(test) for name in values if name.startswith(test)])
         self._figure(
             "before_and_after",
             ["metrics.json", "plan.json", "certificate.json"],

@@ -6,6 +6,7 @@ from sklearn.preprocessing import StandardScaler
 
 from glassrec.data.columns import Columns, Part, Parts
 from glassrec.data.encoding import Scaler, Vocabulary, assemble
+from glassrec.data.schema import Target
 
 
 @pytest.mark.parametrize("kind", ["object", "str", "category"])
@@ -58,11 +59,11 @@ def test_a_column_without_variation_becomes_zero(values):
 
 def test_everything_is_learnt_from_training_rows_only():
     frame = pd.DataFrame({"city": ["rome", "oslo", "lima"], "age": [20.0, 40.0, 100.0]})
-    labels = np.array([0, 1, 1])
+    labels = np.array([[0], [1], [1]])
     parts = Parts(*(Part(frame.iloc[rows], labels[rows]) for rows in ([0, 1], [1], [2])))
     columns = Columns(label="click", dense=("age",), categorical=("city",))
     data = assemble(parts, columns)
-    assert data.schema.targets == ("click",)
+    assert data.schema.targets == (Target("click"),)
     assert data.schema.fields[0].size == 3
     assert data.train.batch.dense.flatten().tolist() == [-1, 1]
     assert data.test.batch.dense.item() == 7
@@ -75,14 +76,14 @@ def test_everything_is_learnt_from_training_rows_only():
 def test_ids_are_rows_of_the_joint_table_and_items_bring_their_side_along():
     train = pd.DataFrame({"who": [1, 1, 2], "what": [7, 8, 9], "brand": ["x", "y", "x"]})
     lists = pd.DataFrame({"who": [2, 2], "what": [8, 7], "brand": ["y", "x"]})
-    held = Part(lists, np.array([1, 0]), np.array([0, 0]))
+    held = Part(lists, np.array([[1], [0]]), np.array([0, 0]))
     columns = Columns(user="who", item="what", categorical=("brand",), item_side=("brand",))
-    data = assemble(Parts(Part(train, np.ones(3)), held, held), columns, negatives=2)
+    data = assemble(Parts(Part(train, np.ones((3, 1))), held, held), columns, negatives=2)
     assert data.schema.offsets == (0, 3, 7)
     assert data.train.batch.ids.tolist() == [[1, 4, 8], [1, 5, 9], [2, 6, 8]]
     assert data.validation.query.tolist() == [0, 0]
     assert data.ranked
-    assert data.negatives.item_rows.tolist() == [[4, 8], [5, 9], [6, 8]]
+    assert data.catalogue.rows.tolist() == [[4, 8], [5, 9], [6, 8]]
     epoch = data.epoch(seed=0, epoch=0)
     assert epoch.rows == 9
     drawn = {tuple(row) for row in epoch.ids[epoch.targets[:, 0] == 0].tolist()}

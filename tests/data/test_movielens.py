@@ -18,7 +18,7 @@ MOVIES = {
     6: ("Down (1996)", ["Comedy"]),
 }
 RATINGS = [(u, i, 1 + (u + i) % 5, 100 * i + u) for u in USERS for i in (4, 1, 3, 2)]
-FIELDS = ("user", "item", "gender", "age", "occupation", "zip", "year", "genre")
+FIELDS = ("user", "item", "gender", "age", "occupation", "zip", "year", "genres")
 
 
 def write_100k(root):
@@ -65,7 +65,7 @@ def expected_ids(rows, train):
         gender, age, job, zip_ = USERS[u]
         bucket = {24: 18, 17: 0, 70: 56}[age]
         year = {1: "1995", 2: "1995", 3: "1960", 4: "", 5: "1995", 6: "1995"}[i]
-        return (u, i, gender, bucket, job, zip_[:3], year, MOVIES[i][1][0])
+        return (u, i, gender, bucket, job, zip_[:3], year)
 
     table = [values(u, i) for u, i, *_ in rows]
     known = [
@@ -76,15 +76,29 @@ def expected_ids(rows, train):
     ]
 
 
+def expected_genres(rows, train, schema):
+    """Joint rows of a movie's genres in the order of the file; -1 where it has fewer."""
+    known = sorted({genre for _, i, *_ in train for genre in MOVIES[i][1]})
+    start, width = schema.offsets[schema.place("genres")], len(schema.columns("genres"))
+    lists = [
+        [start + (known.index(g) + 1 if g in known else 0) for g in MOVIES[i][1][:width]]
+        for _, i, *_ in rows
+    ]
+    return [ids + [-1] * (width - len(ids)) for ids in lists]
+
+
 def test_both_sides_are_joined_and_bucketed(edition, tmp_path):
     data = edition(tmp_path, split=ByTime(validation=0.25, test=0.25)).load(seed=0)
     ordered = sorted(RATINGS, key=lambda row: row[3])
     train, test = ordered[:6], ordered[9:]
     assert set(data.schema.field_names) == set(FIELDS)
-    columns = [data.schema.position(name) for name in FIELDS]
+    columns = [data.schema.columns(name)[0] for name in FIELDS if name != "genres"]
+    offsets = [data.schema.offsets[data.schema.place(n)] for n in FIELDS if n != "genres"]
     for split, rows in ((data.train, train), (data.test, test)):
-        local = (split.batch.ids - torch.tensor(data.schema.offsets))[:, columns]
+        local = split.batch.ids[:, columns] - torch.tensor(offsets)
         assert local.tolist() == expected_ids(rows, train)
+        genres = split.batch.ids[:, [*data.schema.columns("genres")]]
+        assert genres.tolist() == expected_genres(rows, train, data.schema)
 
 
 def test_other_splits_learn_whether_a_rating_is_high(edition, tmp_path):
@@ -110,11 +124,11 @@ def test_leave_one_out_takes_every_rating_as_a_positive(edition, tmp_path):
     assert data.train.batch.targets.eq(1).all()
     assert data.train.batch.rows == 14 - 2 * 3
     held = data.test.batch.ids[data.test.batch.targets[:, 0] == 1]
-    item = held[:, data.schema.position("item")] - data.schema.offsets[data.schema.position("item")]
-    assert len(item) == 3
+    assert len(held) == 3
     assert data.negatives.per_positive == 1
-    side = {data.schema.field_names[column] for column in data.negatives.item_columns}
-    assert side == {"item", "year", "genre"}
+    side = {"item", "year", "genres"}
+    columns = {column for name in side for column in data.schema.columns(name)}
+    assert set(data.catalogue.columns) == columns
 
 
 def test_a_random_split_is_seeded(edition, tmp_path):

@@ -31,7 +31,7 @@ def test_a_given_split_follows_its_column():
     frame = labelled(6).assign(fold=["train", "test", "train", "val", "train", "test"])
     parts = Given(validation="val").split(frame, LABELLED, seeded())
     assert rows(parts) == [[0, 2, 4], [3], [1, 5]]
-    assert parts.test.labels.tolist() == [1, 1]
+    assert parts.test.labels.tolist() == [[1], [1]]
 
 
 def test_a_given_split_refuses_other_values():
@@ -82,7 +82,7 @@ def test_shares_must_leave_something_to_train_on(split):
 def test_judging_row_by_row_needs_a_label(split):
     columns = Columns(dense=("x",), split="fold")
     frame = labelled(30).assign(fold=["train", "validation", "test"] * 10)
-    with pytest.raises(ValueError, match="needs a label column"):
+    with pytest.raises(ValueError, match="needs a label or a rating column"):
         split.split(frame, columns, seeded())
 
 

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 import torch
 
+from glassrec.data.schema import Target
 from glassrec.data.splits import ByTime, Given, LeaveOneOut
 from glassrec.data.table import Table, read_columns
 
@@ -68,7 +69,7 @@ def test_roles_become_the_schema(tmp_path, frame):
     schema = source(tmp_path, frame).load(seed=0).schema
     assert schema.field_names == ("who", "sku", "city", "brand")
     assert schema.dense == ("price", "age")
-    assert (schema.user, schema.item, schema.targets) == ("who", "sku", ("clicked",))
+    assert (schema.user, schema.item, schema.targets) == ("who", "sku", (Target("clicked"),))
 
 
 def test_values_agree_with_a_reading_by_hand(tmp_path, frame):
@@ -96,10 +97,10 @@ def test_without_a_label_leave_one_out_ranks(tmp_path, frame):
     split = LeaveOneOut(candidates=2)
     data = source(tmp_path, frame, without("label"), split=split, negatives=3).load(seed=0)
     assert data.ranked
-    assert data.schema.targets == ("label",)
+    assert data.schema.targets == (Target("label"),)
     assert data.test.batch.rows == 6 * 3
     assert data.negatives.per_positive == 3
-    assert data.negatives.item_columns == (1, 3)
+    assert data.catalogue.columns == (1, 3)
     with pytest.raises(ValueError, match=r"every row as a positive.*'clicked'"):
         source(tmp_path, frame, split=split).load(seed=0)
 

@@ -23,20 +23,16 @@ def row(model: Recommender, batch: Batch) -> tuple[Inputs, Inputs]:
     return inputs, baseline(model, "mean", inputs)
 
 
-def _forward(model: Recommender) -> Callable[..., torch.Tensor]:
-    return lambda dense, fields, history: model.score(Inputs(dense, fields, history))[:, 0]
-
-
 @pytest.mark.parametrize("steps", [1, 10, 50])
 def test_captum_mode_equals_captum_bit_for_bit(
     model: Recommender, row: tuple[Inputs, Inputs], steps: int
 ) -> None:
     inputs, base = row
-    spread = Inputs(*(part.expand_as(x).contiguous() for part, x in zip(base, inputs, strict=True)))
+    spread = Inputs(*(part.contiguous() for part in base.beside(inputs)))
     ours = conductance(model, inputs, base, steps=steps, rule="captum").layers
     assert ours.keys() == model.layers.keys()
     for name, layer in model.layers.items():
-        theirs = LayerConductance(_read_by(model), layer).attribute(
+        theirs = LayerConductance(_read_by(model), layer.tap).attribute(
             _read(model, inputs), _read(model, spread), n_steps=steps,
             additional_forward_args=_unread(model, inputs),
         )  # fmt: skip
@@ -44,23 +40,33 @@ def test_captum_mode_equals_captum_bit_for_bit(
         assert theirs.abs().sum() > 0
 
 
-def _reads_dense(model: Recommender) -> bool:
-    return bool(model.schema.dense)
+def _order(model: Recommender) -> tuple[list[int], list[int]]:
+    """Which parts of the inputs the model reads, and which not.
+
+    Captum needs a gradient of everything that it varies.
+    """
+    schema = model.schema
+    reads = [bool(schema.dense), bool(schema.fields), schema.history_length > 0, False]
+    return [at for at in range(4) if reads[at]], [at for at in range(4) if not reads[at]]
 
 
 def _read(model: Recommender, inputs: Inputs) -> tuple[torch.Tensor, ...]:
-    """Captum needs a gradient of everything that it varies."""
-    return (inputs.dense, inputs.fields) if _reads_dense(model) else (inputs.fields,)
+    return tuple(inputs[at] for at in _order(model)[0])
 
 
 def _unread(model: Recommender, inputs: Inputs) -> tuple[torch.Tensor, ...]:
-    return (inputs.history,) if _reads_dense(model) else (inputs.dense, inputs.history)
+    return tuple(inputs[at] for at in _order(model)[1])
 
 
 def _read_by(model: Recommender) -> Callable[..., torch.Tensor]:
-    if _reads_dense(model):
-        return _forward(model)
-    return lambda fields, dense, history: _forward(model)(dense, fields, history)
+    """The first logit, of the parts that are read and then the others."""
+    read, unread = _order(model)
+
+    def forward(*parts: torch.Tensor) -> torch.Tensor:
+        ordered = sorted(zip([*read, *unread], parts, strict=True), key=lambda pair: pair[0])
+        return model.score(Inputs(*(part for _, part in ordered)))[:, 0]
+
+    return forward
 
 
 def test_integrated_gradients_over_gates_equal_captums_over_embeddings(
@@ -70,13 +76,12 @@ def test_integrated_gradients_over_gates_equal_captums_over_embeddings(
     inputs, base = (Inputs(*(part.double() for part in x)) for x in row)
     view = gates(model.schema, model.width, "fields", model.device)
     ours, delta = integrated_gradients(model, view, inputs, base, steps=20)
-    spread = Inputs(*(part.expand_as(x) for part, x in zip(base, inputs, strict=True)))
+    spread = base.beside(inputs)
     theirs, their_delta = IntegratedGradients(_read_by(model)).attribute(
         _read(model, inputs), _read(model, spread), n_steps=20, return_convergence_delta=True,
         additional_forward_args=_unread(model, inputs),
     )  # fmt: skip
-    *dense, fields = theirs
-    expected = torch.cat([*dense, fields.sum(2)], 1)
+    expected = torch.cat([part if part.ndim == 2 else part.sum(2) for part in theirs], 1)
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
     torch.testing.assert_close(delta, their_delta, rtol=0, atol=1e-6)
 
@@ -87,7 +92,7 @@ def test_parts_add_up_to_the_logit_difference(
     inputs, base = row
     found = conductance(model.double(), *(_double(x) for x in (inputs, base)), steps=2000)
     with torch.no_grad():
-        difference = model.score(_double(inputs)) - model.score(_double(base))
+        difference = model.score(_double(inputs)) - model.score(_double(base.beside(inputs)))
     along = torch.cat([part.flatten(1) for part in found.inputs], 1).sum(1)
     torch.testing.assert_close(along, difference[:, 0], rtol=1e-3, atol=1e-3)
 
@@ -118,7 +123,7 @@ def test_gmf_has_a_closed_form(build: Callable[..., GMF], batch: Batch) -> None:
     inputs = _double(Inputs(*(part.detach() for part in model.embed(batch))))
     found = conductance(model, inputs, baseline(model, "zero", inputs), steps=3)
     p, q = inputs.fields.unbind(1)
-    expected = model.output.weight * p * q
+    expected = model.output.weight[0] * p * q
     torch.testing.assert_close(found.layers["product"], expected.detach())
     # A product of two things that grow together is shared in halves.
     torch.testing.assert_close(found.inputs.fields[:, 0], expected.detach() / 2)

@@ -13,32 +13,40 @@ from glassrec.explain.gates import baseline, gates
 from glassrec.models.base import Inputs, Recommender
 
 
-@pytest.mark.parametrize("granularity", ["fields", "dimensions", "dense"])
+def _inputs(rows: int, width: int) -> Inputs:
+    """Random inputs of the test schema; every history is full."""
+    parts = (rows, 3), (rows, 4, width), (rows, 4, width)
+    return Inputs(*(torch.randn(shape) for shape in parts), torch.ones(rows, 4))
+
+
+@pytest.mark.parametrize("granularity", ["fields", "dimensions", "dense", "steps"])
 def test_gates_move_what_a_player_owns(schema: Schema, granularity: str) -> None:
     width, rows = 2, 3
-    inputs = Inputs(torch.randn(rows, 3), torch.randn(rows, 4, width), torch.empty(rows, 0, width))
-    base = Inputs(torch.randn(1, 3), torch.randn(1, 4, width), torch.empty(1, 0, width))
+    inputs, base = _inputs(rows, width), _inputs(1, width)
     view = gates(schema, width, granularity, torch.device("cpu"))
     on = torch.rand(rows, len(view.players))
-    found = view.apply(on, inputs, base)
+    found = view.apply(on, inputs, base.beside(inputs))
     for row in range(rows):
         for d, name in enumerate(schema.dense):
-            g = on[row, view.players.index(name)]
+            g = on[row, view.players.index(name)] if name in view.players else 1.0
             expected = base.dense[0, d] + g * (inputs.dense[row, d] - base.dense[0, d])
             assert found.dense[row, d] == pytest.approx(expected.item(), abs=1e-6)
-        for f, name in enumerate(schema.field_names):
-            for k in range(width):
-                player = f"{name}[{k}]" if granularity == "dimensions" else name
-                g = on[row, view.players.index(player)] if player in view.players else 1.0
-                start, end = base.fields[0, f, k], inputs.fields[row, f, k]
-                expected = start + g * (end - start)
-                assert found.fields[row, f, k] == pytest.approx(expected.item(), abs=1e-6)
+        steps = [f"history[{step}]" for step in (-4, -3, -2, -1)]
+        for part, names in (("fields", schema.field_names), ("history", steps)):
+            before, after, moved = (getattr(x, part) for x in (base, inputs, found))
+            for at, name in enumerate(names):
+                for k in range(width):
+                    player = f"{name}[{k}]" if granularity == "dimensions" else name
+                    g = on[row, view.players.index(player)] if player in view.players else 1.0
+                    expected = before[0, at, k] + g * (after[row, at, k] - before[0, at, k])
+                    assert moved[row, at, k] == pytest.approx(expected.item(), abs=1e-6)
+    assert torch.equal(found.steps, inputs.steps)
 
 
 def test_sums_over_players(schema: Schema) -> None:
-    parts = Inputs(torch.randn(2, 3), torch.randn(2, 4, 5), torch.empty(2, 0, 5))
+    parts = _inputs(2, 5)
     view = gates(schema, 5, "fields", torch.device("cpu"))
-    expected = torch.cat([parts.dense, parts.fields.sum(2)], 1)
+    expected = torch.cat([parts.dense, parts.fields.sum(2), parts.history.sum(2)], 1)
     torch.testing.assert_close(view.sum_over_players(parts), expected)
     only_dense = gates(schema, 5, "dense", torch.device("cpu"))
     torch.testing.assert_close(only_dense.sum_over_players(parts), parts.dense)

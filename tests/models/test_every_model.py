@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from copy import deepcopy
+from pathlib import Path
 
+import pytest
 import torch
+from safetensors.torch import save_file
 
 from glassrec.data.batch import Batch
+from glassrec.data.schema import Schema
+from glassrec.explain.attribution import integrated_gradients
+from glassrec.explain.gates import baseline, gates
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.layers import Layer
 
@@ -32,9 +41,10 @@ def test_the_logit_has_no_door_beside_the_inputs(model: Recommender, batch: Batc
 
 
 def test_names_of_units_are_unique_and_tell_their_layer(model: Recommender) -> None:
-    assert model.layers
     names = [n for name, layer in model.layers.items() for n in layer.unit_names(name)]
     assert len(set(names)) == len(names) == sum(len(la.units) for la in model.layers.values())
+    for name in names:  # `tower.0[17]`, or two columns: `C1×C2`
+        assert re.fullmatch(r"[a-z][\w.]*\[\d+\]|\w+×\w+", name), name
 
 
 def _with_unit_fixed(model: Recommender, layer: Layer, unit: int, at: float, batch: Batch):
@@ -45,7 +55,7 @@ def _with_unit_fixed(model: Recommender, layer: Layer, unit: int, at: float, bat
         emitted[:, unit] = at
         return emitted
 
-    handle = layer.register_forward_hook(hold)
+    handle = layer.tap.register_forward_hook(hold)
     try:
         return model(batch)
     finally:
@@ -78,8 +88,61 @@ def test_a_cut_model_is_smaller_and_keeps_its_mode(model: Recommender) -> None:
     for layer in model.layers.values():
         units = len(layer.units)
         layer.keep(torch.arange(units // 2), torch.zeros(units))
-    assert model.parameter_count < before
+    # A model whose units own no weights, such as a plain dot product, only computes less.
+    owned = any(p.shape[0] > 1 for la in model.layers.values() for p in la.parameters())
+    assert model.parameter_count < before or not owned
     assert all(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("task", [0, 1])
+def test_attributions_add_up_to_the_logit_difference(
+    model: Recommender, batch: Batch, task: int
+) -> None:
+    model.double()
+    inputs = Inputs(*(part.detach().double() for part in model.embed(batch)))
+    base = baseline(model, "mean", inputs).beside(inputs)
+    view = gates(model.schema, model.width, "fields", model.device)
+    values, _ = integrated_gradients(model, view, inputs, base, steps=1000, task=task)
+    with torch.no_grad():
+        difference = (model.score(inputs) - model.score(base))[:, task]
+    assert difference.std() > 0
+    torch.testing.assert_close(values.sum(1), difference, rtol=1e-3, atol=1e-3)
+
+
+def test_pruned_weights_reload_in_a_fresh_process(
+    request: pytest.FixtureRequest,
+    model: Recommender,
+    schema: Schema,
+    batch: Batch,
+    tmp_path: Path,
+) -> None:
+    for layer in model.layers.values():
+        units = len(layer.units)
+        layer.keep(torch.arange(1, units, 2), torch.zeros(units))
+    save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    torch.save((schema, tuple(batch)), tmp_path / "batch.pt")
+    name = request.node.callspec.params["model"]
+    config = Path(__file__).parents[2] / "configs" / "model" / f"{name}.yaml"
+    done = subprocess.run(
+        [sys.executable, "-c", RELOAD, config],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert torch.equal(torch.load(tmp_path / "logits.pt"), model(batch).detach())
+
+
+RELOAD = """
+import sys, torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from safetensors.torch import load_file
+from glassrec.data.batch import Batch
+
+schema, batch = torch.load("batch.pt", weights_only=False)
+model = instantiate(OmegaConf.load(sys.argv[1]))(schema)
+model.load(load_file("weights.safetensors"), "here")
+torch.save(model.eval()(Batch(*batch)).detach(), "logits.pt")
+"""
 
 
 def test_cut_weights_load_into_a_freshly_built_model(model: Recommender, batch: Batch) -> None:
@@ -95,7 +158,7 @@ def test_cut_weights_load_into_a_freshly_built_model(model: Recommender, batch: 
 def test_an_input_that_no_one_reads_does_not_matter(model: Recommender, batch: Batch) -> None:
     read = set(model.schema.field_names)
     ids = batch.ids.clone()
-    for column, name in enumerate(("C1", "user", "C2", "item")):
+    for column, name in enumerate(("C1", "user", "C2", "C2", "C2", "item")):
         if name not in read:
             ids[:, column] += 1
     assert torch.equal(model(batch._replace(ids=ids)), model(batch))

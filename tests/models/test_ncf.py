@@ -18,8 +18,8 @@ from glassrec.models.neumf import NeuMF, Pretrained
 
 
 def _rows(model: Recommender, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """The embeddings of user and item: columns 1 and 3 of the data, fields of 7 and 9 ids."""
-    user, item = batch.ids[:, 1] - 4, batch.ids[:, 3] - 16
+    """The embeddings of user and item: columns 1 and 5 of the data, fields of 7 and 9 ids."""
+    user, item = batch.ids[:, 1] - 4, batch.ids[:, 5] - 16
     return model.table.weight[user], model.table.weight[7 + item]
 
 
@@ -28,7 +28,7 @@ def test_gmf_is_a_weighted_dot_product(build: Callable[..., GMF], batch: Batch) 
     p, q = _rows(model, batch)
     expected = [
         sum(float(h * a * b) for h, a, b in zip(model.output.weight[0], pu, qi, strict=True))
-        + float(model.output.bias)
+        + float(model.output.bias[0])
         for pu, qi in zip(p, q, strict=True)
     ]
     torch.testing.assert_close(model(batch)[:, 0], torch.tensor(expected))

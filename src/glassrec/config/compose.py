@@ -63,15 +63,33 @@ def prepare(
         ConfigError: everything that is wrong.
     """
     config = compose(stage, words, extra)
-    if problems := check(config):
+    if problems := check(config) or _twice(config["seeds"] or ()):
         raise ConfigError(*problems)
     if config["run"].get("dir") is None:
         keys = {_slot(override) for override in _parse(words)}
         swept = [slot for slot in ("explain", "prune") if sweep and slot in keys]
         config["run"]["dir"] = _directory(config, [*EXPERIMENT, *swept])
-    if problems := list(_other_experiment(config)):
+    if problems := list(_occupied(config)):
         raise ConfigError(*problems)
     return config
+
+
+def of_seed(config: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The checked configuration of one of many seeds: a run of its own, in `run.dir/seed_K`.
+
+    Where the model starts from a directory of many seeds, it starts from the same seed's run.
+    """
+    folder = f"seed_{seed}"
+    run = config["run"] | {"dir": config["run"]["dir"] / folder}
+    model = _start_from(config["model"], folder)
+    return config | {"run": run, "seed": seed, "seeds": None, "model": model}
+
+
+def _start_from(node: Any, folder: str) -> Any:
+    if isinstance(node, dict):
+        return {key: _start_from(value, folder) for key, value in node.items()}
+    inside = isinstance(node, Path) and (node / folder / "weights.safetensors").is_file()
+    return node / folder if inside else node
 
 
 def plain(config: dict[str, Any]) -> dict[str, Any]:
@@ -113,13 +131,41 @@ def _build(slot: str, node: Any) -> Any:
 
 
 def _directory(config: dict[str, Any], parts: Sequence[str]) -> Path:
-    """The same for the same experiment, so that the same command goes on where it stopped."""
-    content = {part: config[part] for part in parts}
+    """The same for the same experiment, so that the same command goes on where it stopped.
+
+    Many seeds are not part of the name: one more of them finds the others done.
+    """
+    many = config["seeds"] is not None
+    content = {part: config[part] for part in parts if not (many and part == "seed")}
     content["trainer"] = {k: v for k, v in config["trainer"].items() if k not in WHERE}
     text = json.dumps(content, sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     names = [config[slot]["_target_"].rpartition(".")[2].lower() for slot in ("data", "model")]
     return Path("runs", "-".join([*names, digest])).absolute()
+
+
+def _twice(seeds: Sequence[int]) -> list[str]:
+    double = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+    return [f"seeds: {list(seeds)} is not allowed; {seed} is there twice" for seed in double]
+
+
+def _occupied(config: dict[str, Any]) -> Iterator[str]:
+    """Where the directory of the run, or those of its seeds, hold something else."""
+    directory, seeds = config["run"]["dir"], config["seeds"]
+    if seeds is None and (found := _seeds_in(directory)):
+        yield f"run.dir: {directory} holds {found[0].name} and others; name one of them, or another"
+    elif seeds is None:
+        yield from _other_experiment(config)
+    elif holds_results(directory):
+        yield f"run.dir: {directory} holds a run, and no runs of many seeds; name another"
+    else:
+        for seed in seeds:
+            yield from _other_experiment(of_seed(config, seed))
+
+
+def _seeds_in(directory: Path) -> list[Path]:
+    """The runs of many seeds in a directory."""
+    return [path for path in sorted(directory.glob("seed_*")) if holds_results(path)]
 
 
 def _other_experiment(config: dict[str, Any]) -> Iterator[str]:
@@ -160,6 +206,8 @@ def compose(stage: str, words: Sequence[str], extra: Path | None = None) -> dict
         config = _fresh(words, extra) if saved is None else _lay(overrides, saved, extra)
         resolved = OmegaConf.to_container(config, resolve=True)
     assert isinstance(resolved, dict)
+    if resolved.get("seeds") is not None and "${seed}" in str(OmegaConf.to_container(config)):
+        raise ConfigError("seeds: a setting is ${seed}, which is not used with many seeds; use -m")
     return {str(key): value for key, value in resolved.items()}
 
 

@@ -5,6 +5,8 @@ All of it is computed in float64 on whole tensors.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from torch import Tensor
 
 from glassrec.data.dataset import Dataset
@@ -12,6 +14,9 @@ from glassrec.evaluate.clicks import clicks
 from glassrec.evaluate.ratings import ratings
 from glassrec.evaluate.retrieval import retrieval
 from glassrec.models.base import Recommender
+
+TELLING = (("recall@10", "ndcg@10"), ("hr@10", "ndcg@10"), ("rmse", "mae"), ("auroc", "accuracy"))
+"""The two metrics that tell most, by the first one that is there."""
 
 
 def quality(model: Recommender, dataset: Dataset, name: str) -> dict[str, float]:
@@ -38,15 +43,14 @@ def quality(model: Recommender, dataset: Dataset, name: str) -> dict[str, float]
     return found
 
 
-def headline(dataset: Dataset) -> list[str]:
-    """The metrics that tell most, two a task, the one that selects the best epoch first."""
-    best = {
-        "click": ("hr@10", "ndcg@10") if dataset.ranked else ("auroc", "accuracy"),
-        "rating": ("rmse", "mae"),
-        "retrieval": ("recall@10", "ndcg@10"),
-    }
-    schema = dataset.schema
-    return [schema.metric(target, m) for target in schema.targets for m in best[target.kind]]
+def headline(metrics: Collection[str]) -> list[str]:
+    """Those names of metrics that tell most, two a task; none for a task that has none of them."""
+    found: list[str] = []
+    for task in dict.fromkeys(name.rpartition("/")[0] for name in metrics):
+        prefix = f"{task}/" if task else ""
+        pairs = ([prefix + metric for metric in pair] for pair in TELLING)
+        found += next((pair for pair in pairs if pair[0] in metrics), [])
+    return found
 
 
 def _check(logits: Tensor) -> None:

@@ -69,7 +69,8 @@ class Recommender(nn.Module, ABC):
         ]
         columns = [column for name in reads.field_names for column in data.columns(name)]
         owner = [place for place, field in enumerate(reads.fields) for _ in range(field.values)]
-        self._as_it_comes = columns == [*range(len(columns))] and not any(shifts)
+        every = range(sum(field.values for field in data.fields))
+        self._as_it_comes = columns == [*every] and not any(shifts)
         dense = [data.dense.index(name) for name in reads.dense]
         self._dense = slice(None) if dense == [*range(len(data.dense))] else dense
         self._item_shift = shifts[reads.place(reads.item or "")] if reads.history_length else 0

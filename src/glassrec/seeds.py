@@ -1,0 +1,84 @@
+"""One setting with many seeds: a run for each, then the mean and the spread of every metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from glassrec.artifacts import Metrics, Table
+from glassrec.run import replacing
+
+TABLE = "seeds.csv"
+"""In the directory that holds the runs `seed_0`, `seed_1`, ..."""
+
+SHOWN = ("rmse", "auroc", "recall@10", "hr@10", "ndcg@10")
+"""The metrics that tell most, whatever the task; on the screen there are no others."""
+
+
+def each(seeds: Collection[int], directory: Path, job: Callable[[int], bool]) -> str:
+    """Run the job of each seed, then write and print the table of those that went well.
+
+    Args:
+        seeds: each has its run in `directory/seed_K`.
+        directory: gets the table.
+        job: runs a seed, tells what went wrong, and returns whether nothing did.
+
+    Returns:
+        What to say of the seeds that failed; nothing if none did.
+    """
+    failed = []
+    for place, seed in enumerate(seeds, start=1):
+        print(f"seed      {seed}, {place} of {len(seeds)}", flush=True)
+        if not job(seed):
+            failed.append(seed)
+    frame = table(directory, [seed for seed in seeds if seed not in failed])
+    _tell(frame, directory / TABLE)
+    if not failed:
+        return ""
+    covered = f"; {TABLE} covers the other {len(seeds) - len(failed)}" if len(frame) else ""
+    return f"failed: {', '.join(f'seed {seed}' for seed in failed)}{covered}"
+
+
+def _tell(frame: pd.DataFrame, path: Path) -> None:
+    if frame.empty:
+        path.unlink(missing_ok=True)  # an older one would tell old news
+        return
+    with replacing(path) as part:
+        Table(frame).save(part)
+    for line in summary(frame):
+        print(f"seeds     {line}")
+    print(f"results   {path}", flush=True)
+
+
+def table(directory: Path, seeds: Iterable[int]) -> pd.DataFrame:
+    """A row a metric: its mean, its standard deviation (of a sample), n, and a column a seed.
+
+    A metric that is not a number, or not there, in some of the runs has a smaller n. The table is
+    empty where no run was evaluated.
+    """
+    found = {f"seed_{seed}": directory / f"seed_{seed}" / "metrics.json" for seed in seeds}
+    values = pd.DataFrame(
+        {name: Metrics.load(path).values for name, path in found.items() if path.is_file()}
+    ).sort_index()
+    moments = {"mean": values.mean(axis=1), "std": values.std(axis=1), "n": values.count(axis=1)}
+    return values.assign(**moments)[[*moments, *values]].rename_axis("metric").reset_index()
+
+
+def summary(frame: pd.DataFrame) -> list[str]:
+    """`test/rmse 0.9331 ± 0.0017 as trained, 0.9331 ± 0.0017 pruned (5 seeds)`, for some rows."""
+    rows = frame.set_index("metric").to_dict("index")
+    quality = [n for n in rows if n.startswith("test/") and n.split("/")[-1] in SHOWN]
+    return [
+        f"{name} {_spread(name, rows)} as trained, {_spread(f'pruned/{name}', rows)} pruned "
+        f"({rows[name]['n']} seed{'s' if rows[name]['n'] > 1 else ''})"
+        for name in [*quality, "parameters"]
+    ]
+
+
+def _spread(name: str, rows: Mapping[Any, Mapping[Any, float]]) -> str:
+    form, row = ",.0f" if name.endswith("parameters") else ".4f", rows[name]
+    spread = f" ± {row['std']:{form}}" if row["n"] > 1 else ""
+    return f"{row['mean']:{form}}{spread}"
