@@ -222,3 +222,19 @@ def test_weights_that_make_no_sense(
 ) -> None:
     with pytest.raises(ValueError, match=f"objective.weights: {message}"):
         Objective(weights).of(all_tasks)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_one_of_two_tasks(dataset: Dataset, tmp_path: Path) -> None:
+    data = _with_tasks(dataset, TASKS[0], TASKS[2])
+    torch.manual_seed(0)
+    model = TwoTower(data.schema)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    Trainer(max_epochs=2, batch_size=10, devices=2).fit(
+        model, data, partial(torch.optim.SGD, lr=0.1), seed=0, directory=tmp_path,
+        objective=Objective({"stars": 0}), validate=partial(quality, name="val"),
+        on_epoch=lambda row: None,
+    )  # fmt: skip
+    moved = {n for n, tensor in model.state_dict().items() if not torch.equal(tensor, before[n])}
+    assert "table.weight" in moved
+    assert not any(name.startswith(("head", "output")) for name in moved)
