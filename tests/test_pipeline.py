@@ -27,7 +27,8 @@ FILES = {
     ".lock", "config.yaml", "provenance.json", "status.json", "record.json", "metrics.json",
     "history.csv", "weights.safetensors", "attributions.safetensors", "neurons.parquet",
     "plan.json", "certificate.json", "pruned.safetensors", "figures/feature_importance.png",
-    "figures/neuron_importance.png", "figures/before_and_after.png",
+    "figures/neuron_importance.png", "figures/before_and_after.png", "pairs.parquet",
+    "figures/feature_pairs.png",
 }  # fmt: skip
 
 

@@ -69,6 +69,15 @@ def test_without_a_key_a_run_is_recorded_offline_and_nobody_is_asked(tmp_path: P
     assert _exit_code(records) == 0
 
 
+def test_the_runs_of_many_seeds_are_a_group_named_after_their_setting(tmp_path: Path) -> None:
+    names = {"single": ("single", ""), "many/seed_3": ("many/seed_3", "many")}
+    for folder, (name, group) in names.items():
+        (tmp_path / folder).mkdir(parents=True)
+        WandB().open(tmp_path / folder, CONFIG).close(failed=False)
+        (run,) = _of("run", _records(tmp_path / folder))
+        assert (run["display_name"], run.get("run_group", "")) == (name, group)
+
+
 def _exit_code(records: list[dict[str, Any]]) -> int:
     (end,) = _of("exit", records)
     return end.get("exit_code", 0)

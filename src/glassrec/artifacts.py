@@ -137,6 +137,8 @@ class Table(Artifact):
     History: one row an epoch. Neuron scores: one row a unit, with the columns layer, position
     (in the layer as it is), unit (in the layer as it was built), name, and statistics of the
     unit's conductance over the explained rows: mean_abs, max_abs, mean, cancellation, zero_share.
+    Pairs of features: first, second, the same statistics of their interaction, and weight_norm, the
+    model's own view of the pair, where it has one.
     """
 
     frame: pd.DataFrame

@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeVar
 
 import torch
 from annotated_types import Ge, MinLen
+from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
@@ -37,8 +38,11 @@ from glassrec.explain.stage import Explain
 from glassrec.models.base import Recommender
 from glassrec.prune.stage import Prune
 from glassrec.report import figures
+from glassrec.report.pairs import feature_pairs
+from glassrec.report.steps import explains_steps, time_steps
 from glassrec.run import Run, experiment, flat, is_path, key_of, trusted_sha256
 from glassrec.tracking import Log, Tracker
+from glassrec.training.memory import needed
 from glassrec.training.objective import Objective
 from glassrec.training.trainer import CHECKPOINT, Trained, Trainer
 
@@ -61,6 +65,7 @@ class Pipeline:
     model: Callable[[Schema], Recommender]
     objective: Objective
     optimizer: Callable[[Iterable[Parameter]], Optimizer]
+    table_optimizer: Callable[[Iterable[Parameter]], Optimizer] | None
     trainer: Trainer
     explain: Explain
     prune: Prune
@@ -111,17 +116,37 @@ class Story:
             ["attributions.safetensors"],
             lambda: figures.feature_importance(attributions),
         )
+        if explains_steps(attributions):
+            self._figure(
+                "time_steps",
+                ["attributions.safetensors"],
+                lambda: time_steps(attributions, self._explained_histories()),
+            )
         if len(neurons):
             self._figure(
                 "neuron_importance",
                 ["neurons.parquet", "attributions.safetensors"],
                 lambda: figures.neuron_importance(neurons, attributions),
             )
+        self._explain_pairs()
         first = ", ".join(attributions.importance().index[:3])
         missed = f"the parts miss {attributions.relative_delta:.2%} of the logit difference"
         silent = int((neurons["max_abs"] == 0).sum())
         _say("explain", f"{first} move the prediction most; {missed}")
         _say("explain", f"{silent:,} of {len(neurons):,} neurons have no conductance")
+
+    def _explain_pairs(self) -> None:
+        """Say which features act together, where there are any two."""
+        pairs, about = self.pairs.frame, self.attributions
+        if len(pairs) > 1:
+            rows = min(self.settings.explain.pair_rows, len(about.logits))
+            self._figure(
+                "feature_pairs",
+                ["pairs.parquet", "attributions.safetensors"],
+                lambda: feature_pairs(pairs, rows, about),
+            )
+        if len(pairs):
+            _say("explain", f"{pairs['first'].iloc[0]} × {pairs['second'].iloc[0]} interact most")
 
     def prune(self) -> None:
         """Cut the neurons that do nothing, and certify what that changed."""
@@ -189,14 +214,20 @@ class Story:
     def trained(self) -> Trained:
         """The outcome of training, or of the rest of a training that was killed."""
         self.run.describe(self.given["data"])
-        return self.settings.trainer.fit(
-            self._new_model(),
+        settings, model = self.settings, self._new_model()
+        optimizers = settings.optimizer, settings.table_optimizer
+        resumes = (self.run.dir / CHECKPOINT).is_file()
+        told = needed(settings.trainer, model, self.dataset, *optimizers, resumes=resumes)
+        _say("memory", str(told))
+        return settings.trainer.fit(
+            model,
             self.dataset,
-            self.settings.optimizer,
-            seed=self.settings.seed,
+            settings.optimizer,
+            table_optimizer=settings.table_optimizer,
+            seed=settings.seed,
             directory=self.run.dir,
             origin=key_of({"experiment": experiment(self.run.config), "given": self.given}),
-            objective=self.settings.objective,
+            objective=settings.objective,
             validate=partial(quality, name="val"),
             on_epoch=self.log.epoch,
         )
@@ -242,6 +273,20 @@ class Story:
             slot="explain",
             inputs=["weights.safetensors"],
             doing="taking the conductance of every neuron",
+        )
+
+    @cached_property
+    def pairs(self) -> Table:
+        """What every two features contributed to the logit together."""
+        return self._once(
+            "pairs.parquet",
+            Table,
+            lambda: self.settings.explain.pairs(
+                self.trained_model, self.dataset, self.settings.seed
+            ),
+            slot="explain",
+            inputs=["weights.safetensors"],
+            doing="looking for features that act together",
         )
 
     @cached_property
@@ -345,6 +390,11 @@ class Story:
         path = f"figures/{name}.png"
         self._once(path, Picture, draw, inputs=inputs)
         self.log.figure(name, self.run.dir / path)
+
+    def _explained_histories(self) -> Tensor:
+        """(N, T): the histories of the explained rows."""
+        split = self.dataset.splits[self.attributions.facts["split"]]
+        return split.batch.history[self.attributions.rows]
 
     def _new_model(self) -> Recommender:
         """The model with its first weights; they depend on the seed alone."""

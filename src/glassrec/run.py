@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # the command line reads this module, and must not wait for t
 
 A = TypeVar("A", bound="Artifact")
 
-EXPERIMENT = ("seed", "data", "model", "objective", "optimizer", "trainer")
+EXPERIMENT = ("seed", "data", "model", "objective", "optimizer", "table_optimizer", "trainer")
 """What makes a trained model what it is; a directory holds one experiment."""
 
 WHERE = ("accelerator", "strategy")

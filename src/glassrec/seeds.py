@@ -69,7 +69,7 @@ def table(directory: Path, seeds: Iterable[int]) -> pd.DataFrame:
 
 def summary(frame: pd.DataFrame) -> list[str]:
     """`test/rmse 0.9331 ± 0.0017 as trained, 0.9331 ± 0.0017 pruned (5 seeds)`, for some rows."""
-    rows = frame.set_index("metric").to_dict("index")
+    rows = {str(row["metric"]): row for row in frame.to_dict("records")}
     quality = [n for n in rows if n.startswith("test/") and n.split("/")[-1] in SHOWN]
     return [
         f"{name} {_spread(name, rows)} as trained, {_spread(f'pruned/{name}', rows)} pruned "
@@ -78,7 +78,7 @@ def summary(frame: pd.DataFrame) -> list[str]:
     ]
 
 
-def _spread(name: str, rows: Mapping[Any, Mapping[Any, float]]) -> str:
+def _spread(name: str, rows: Mapping[str, Mapping[Any, float]]) -> str:
     form, row = ",.0f" if name.endswith("parameters") else ".4f", rows[name]
     spread = f" ± {row['std']:{form}}" if row["n"] > 1 else ""
     return f"{row['mean']:{form}}{spread}"

@@ -61,7 +61,8 @@ class WandB(Tracker):
     Args:
         project: where the runs are gathered.
         entity: the user or team; the key's own if None.
-        group: what the run belongs to, a sweep for instance.
+        group: what the run belongs to, a sweep for instance; if None, the runs of many seeds are
+            those of their setting's directory.
         name: how the run is called; the directory's name if None.
         tags: besides those of data and model.
         mode: auto is online if there is a key and offline otherwise; an offline run is sent with
@@ -88,13 +89,14 @@ class WandB(Tracker):
                 "tracker=wandb needs the package wandb: install it, or take tracker=none"
             ) from None
         config = {name: node for name, node in config.items() if name != "run"}
+        many = directory.parent.name if directory.name.startswith("seed_") else None
         kinds = (config[slot]["_target_"].rsplit(".", 1)[-1].lower() for slot in ("data", "model"))
         try:
             run = wandb.init(
                 project=self.project,
                 entity=self.entity,
-                group=self.group,
-                name=self.name or directory.name,
+                group=self.group or many,
+                name=self.name or (f"{many}/{directory.name}" if many else directory.name),
                 tags=[*kinds, *self.tags],
                 id=_stable_id(directory),
                 resume="allow",

@@ -54,9 +54,8 @@ def test_only_paths_are_left_for_the_user_to_fill_in(slot, name):
     assert all(p.endswith("=PATH") for p in problems(f"{slot}={name}"))
 
 
-OURS = [
-    each for each in CHOICES if "/" not in each[0] and each[0] not in ("experiment", "optimizer")
-]
+NOT_OURS = ("experiment", "optimizer", "table_optimizer")
+OURS = [each for each in CHOICES if "/" not in each[0] and each[0] not in NOT_OURS]
 
 
 @pytest.mark.parametrize(("slot", "name"), OURS, ids=["/".join(each) for each in OURS])
@@ -236,11 +235,21 @@ def test_parts_are_built_of_plain_values(folder):
     assert "run" not in parts
 
 
-@pytest.mark.parametrize("word", ["optimizer.lr=-1", "optimizer.betas=[0.9,2]"])
-def test_an_optimiser_is_tried_before_the_data_is_read(word):
-    checked = config.prepare("run", [word])
-    with pytest.raises(config.ConfigError, match="optimizer: Invalid"):
+@pytest.mark.parametrize(
+    "words",
+    [["optimizer.lr=-1"], ["optimizer.betas=[0.9,2]"],
+     ["table_optimizer=sparse_adam", "table_optimizer.lr=-1"]],
+)  # fmt: skip
+def test_an_optimiser_is_tried_before_the_data_is_read(words):
+    checked = config.prepare("run", words)
+    with pytest.raises(config.ConfigError, match=rf"^{words[0].split('.')[0].split('=')[0]}: Inv"):
         config.build(checked)
+
+
+def test_without_a_choice_the_table_has_no_optimiser_of_its_own():
+    assert config.build(config.prepare("run", []))["table_optimizer"] is None
+    (found,) = problems("table_optimizer=rowwise_adagrad", "table_optimizer.lr=0.0")
+    assert found == "table_optimizer.lr: 0.0 is not allowed; must be > 0.0"
 
 
 # --- run.dir -------------------------------------------------------------------------------------
@@ -267,7 +276,8 @@ def test_two_experiments_never_share_a_directory(folder):
     (folder / "a").mkdir()
     (folder / "b").mkdir()
     other = [[], ["seed=1"], ["model=mlp"], ["model=gmf", "model.factors=4"],
-             ["optimizer.lr=0.1"], ["trainer.batch_size=8"], ["data.rows=1000"],
+             ["optimizer.lr=0.1"], ["table_optimizer=sparse_adam"], ["trainer.batch_size=8"],
+             ["data.rows=1000"],
              ["data=ncf", "data.root=a"], ["data=ncf", "data.root=b"]]  # fmt: skip
     assert len({directory(*words) for words in other}) == len(other)
 

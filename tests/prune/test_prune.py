@@ -302,8 +302,8 @@ def test_statistics_of_conductance_against_pandas(
 
     values = torch.tensor([[1.0, 0, -2], [-1, 0, 4], [3, 0, 0]])
     spread = Spread()
-    spread.add(values[:1])
-    spread.add(values[1:])
+    spread.add(values[None, :1])
+    spread.add(values[None, 1:])
     expected = pd.DataFrame(
         {
             "mean_abs": [5 / 3, 0, 2],

@@ -14,6 +14,7 @@ from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema
 from glassrec.evaluate.quality import quality
 from glassrec.models.base import Recommender
+from glassrec.training.rowwise import RowwiseAdagrad
 from glassrec.training.trainer import Trainer
 
 SCHEMA = Schema(dense=("x",), fields=(Field("user", 21), Field("item", 31)))
@@ -53,7 +54,9 @@ def dataset():
 validate = partial(quality, name="val")
 
 
-def fit(directory, *, dropout=0.0, seed=1, optimizer=None, pause=0.0, **settings):
+def fit(
+    directory, *, dropout=0.0, seed=1, optimizer=None, table_optimizer=None, pause=0.0, **settings
+):
     def slow_quality(model, dataset):
         time.sleep(pause)
         return quality(model, dataset, "val")
@@ -63,6 +66,7 @@ def fit(directory, *, dropout=0.0, seed=1, optimizer=None, pause=0.0, **settings
         model(dropout),
         dataset(),
         optimizer or partial(torch.optim.Adam, lr=0.01),
+        table_optimizer=table_optimizer,
         seed=seed,
         directory=Path(directory),
         validate=slow_quality if pause else validate,
@@ -75,5 +79,7 @@ if __name__ == "__main__":
     folder, options = sys.argv[1], json.loads(sys.argv[2])
     if "sgd" in options:
         options["optimizer"] = partial(torch.optim.SGD, lr=options.pop("sgd"))
+    if "rowwise" in options:
+        options["table_optimizer"] = partial(RowwiseAdagrad, lr=options.pop("rowwise"))
     trained = fit(folder, **options)
     torch.save((trained.weights, trained.history.to_dict("records")), Path(folder) / "trained.pt")

@@ -105,18 +105,20 @@ def build(config: dict[str, Any]) -> dict[str, Any]:
         ConfigError: values that are right one by one do not go together.
     """
     parts = {slot: _build(slot, node) for slot, node in config.items() if slot != "run"}
-    _try(parts["optimizer"])
+    for slot in ("optimizer", "table_optimizer"):
+        if parts[slot] is not None:
+            _try(slot, parts[slot])
     return parts
 
 
-def _try(optimizer: Any) -> None:
+def _try(slot: str, optimizer: Any) -> None:
     """PyTorch checks the settings of an optimiser only when it is made, after the data is read."""
     from torch import nn, zeros
 
     try:
         optimizer([nn.Parameter(zeros(1, 1))])
     except ValueError as error:
-        raise ConfigError(f"optimizer: {error}") from error
+        raise ConfigError(f"{slot}: {error}") from error
 
 
 def _build(slot: str, node: Any) -> Any:

@@ -90,6 +90,10 @@ class Columns:
         """The fields that a sampled item brings along, the item itself first."""
         return (*filter(None, (self.item,)), *self.item_side)
 
+    def times(self, frame: pd.DataFrame) -> np.ndarray:
+        """(N,) what orders the rows; all equal without a time column."""
+        return np.zeros(len(frame)) if self.time is None else frame[self.time].to_numpy()
+
     @property
     def all(self) -> tuple[str, ...]:
         """Every column that must exist."""

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from glassrec.data.batch import Batch
 from glassrec.data.catalogue import Catalogue
 from glassrec.data.columns import Columns, Part, Parts
 from glassrec.data.dataset import Dataset, Split
+from glassrec.data.history import check_past, step_names
 from glassrec.data.negatives import Negatives
 from glassrec.data.schema import ABSENT, UNSEEN, Field, Schema
 
@@ -104,7 +106,9 @@ class Encoder:
     scalers: dict[str, Scaler]
 
     @classmethod
-    def fit(cls, train: pd.DataFrame, columns: Columns, min_count: int = 1) -> Encoder:
+    def fit(
+        cls, train: pd.DataFrame, columns: Columns, min_count: int = 1, history: int = 0
+    ) -> Encoder:
         """The vocabularies of the fields and the scalers of the dense columns of `train`."""
         vocabularies: dict[str, Vocabulary | Several] = {
             name: (Several if name in columns.several else Vocabulary).fit(train[name], min_count)
@@ -115,8 +119,9 @@ class Encoder:
         }
         fields = tuple(_field(name, known) for name, known in vocabularies.items())
         schema = Schema(
-            columns.dense, fields, columns.targets, columns.user, columns.item, columns.item_fields
-        )
+            columns.dense, fields, columns.targets, columns.user, columns.item,
+            columns.item_fields, history,
+        )  # fmt: skip
         return cls(schema, vocabularies, scalers)
 
     def encode(self, part: Part) -> Split:
@@ -132,13 +137,29 @@ class Encoder:
         dense = torch.empty(n, len(self.scalers))
         for at, (name, scaler) in enumerate(self.scalers.items()):
             dense[:, at] = torch.from_numpy(scaler.apply(_numbers(part.frame, name)))
-        history = torch.empty(n, 0, dtype=torch.long)
+        history = self._history(part.frame)
         targets = torch.tensor(part.labels, dtype=torch.float32).reshape(n, -1)
         query = None if part.query is None else torch.tensor(part.query)
         return Split(Batch(dense, ids, history, targets), query)
 
+    def _history(self, frame: pd.DataFrame) -> Tensor:
+        """(N, T) int64: the joint rows of the steps, newest last, 0 where there is none."""
+        names = step_names(self.schema.history_length)
+        history = torch.zeros(len(frame), len(names), dtype=torch.long)
+        if not names:
+            return history
+        item = self.schema.place(self.schema.item or "")
+        offset, known = self.schema.offsets[item], self.vocabularies[self.schema.item or ""]
+        assert offset > 0, "the user stands before the item, so that no item has the joint row 0"
+        for at, name in enumerate(names):
+            rows = known.encode(frame[name], offset)
+            history[:, at] = torch.from_numpy(np.where(frame[name].notna(), rows, 0))
+        return history
 
-def assemble(parts: Parts, columns: Columns, *, negatives: int = 1, min_count: int = 1) -> Dataset:
+
+def assemble(
+    parts: Parts, columns: Columns, *, negatives: int = 1, min_count: int = 1, history: int = 0
+) -> Dataset:
     """The dataset of divided raw rows.
 
     Args:
@@ -146,8 +167,15 @@ def assemble(parts: Parts, columns: Columns, *, negatives: int = 1, min_count: i
         columns: the roles of the columns.
         negatives: how many negatives a training positive gets.
         min_count: how often a value must occur in training to get an id of its own.
+        history: the steps that the rows have, see `with_history`.
+
+    Raises:
+        ValueError: a training row's history would show what is held out.
     """
-    encoder = Encoder.fit(parts.train.frame, columns, min_count)
+    if history:
+        assert columns.user is not None, "a history is somebody's"
+        check_past(parts, columns.user)
+    encoder = Encoder.fit(parts.train.frame, columns, min_count, history)
     train, validation, test = (encoder.encode(part) for part in parts)
     schema = encoder.schema
     known = Catalogue.of(train.batch.ids, schema) if schema.user and schema.item else None

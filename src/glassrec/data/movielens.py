@@ -23,6 +23,7 @@ from pydantic import DirectoryPath
 from glassrec.data.columns import Columns
 from glassrec.data.dataset import Dataset, Source
 from glassrec.data.encoding import assemble
+from glassrec.data.history import with_history
 from glassrec.data.reading import INTEGER, TEXT, Origin, fingerprint, read_text
 from glassrec.data.splits import LeaveOneOut, Splitter
 
@@ -51,6 +52,7 @@ class _MovieLens(Source):
         tasks: with any other split, what is learnt: whether a rating is high, the rating itself,
             or which item out of all a user rates.
         positive_from: for `click`, the lowest rating whose label is 1.
+        history: how many of the user's earlier items a row shows; 0 for none.
     """
 
     root: DirectoryPath
@@ -58,6 +60,7 @@ class _MovieLens(Source):
     negatives: Annotated[int, Ge(1)] = 4
     tasks: Annotated[Sequence[Literal["click", "rating", "retrieval"]], MinLen(1)] = ("click",)
     positive_from: Annotated[int, Interval(ge=1, le=5)] = 4
+    history: Annotated[int, Ge(0)] = 0
 
     files: ClassVar[tuple[str, str, str]]
     """The names of the files of ratings, users and movies."""
@@ -91,8 +94,9 @@ class _MovieLens(Source):
             time="time",
         )
         generator = torch.Generator().manual_seed(seed)
+        frame = with_history(frame, columns, self.history)
         parts = self.split.split(frame, columns, generator)
-        return assemble(parts, columns, negatives=self.negatives)
+        return assemble(parts, columns, negatives=self.negatives, history=self.history)
 
     @property
     def _paths(self) -> list[Path]:

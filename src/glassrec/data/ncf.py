@@ -15,6 +15,7 @@ from pydantic import DirectoryPath
 from glassrec.data.columns import Columns, Part, Parts
 from glassrec.data.dataset import Dataset, Source
 from glassrec.data.encoding import assemble
+from glassrec.data.history import with_history
 from glassrec.data.ranking import ranking_lists
 from glassrec.data.reading import INTEGER, TEXT, Origin, fingerprint, first_row, read_text
 
@@ -42,6 +43,8 @@ class NCF(Source):
         negatives: how many negatives a training positive gets, drawn afresh each epoch.
         validation: which training row of a user is held out to choose the epoch.
         candidates: how many items a validation item is ranked against.
+        history: how many of the user's earlier items a row shows; 0 for none. It needs the newest
+            row for validation.
     """
 
     root: DirectoryPath
@@ -49,6 +52,7 @@ class NCF(Source):
     negatives: Annotated[int, Ge(1)] = 4
     validation: Literal["newest", "random"] = "newest"
     candidates: Annotated[int, Ge(1)] = 99
+    history: Annotated[int, Ge(0)] = 0
 
     def fingerprint(self) -> dict[str, str]:
         """The sha256 of the three files."""
@@ -61,15 +65,16 @@ class NCF(Source):
         chosen = _ratings(train)
         held = _ratings(test)
         out = _newest(chosen) if self.validation == "newest" else _any(chosen, generator)
-        log = pd.concat([chosen, held])[["user", "item"]]
+        log = pd.concat([chosen, held], ignore_index=True)[["user", "item"]]
+        log = with_history(log, COLUMNS, self.history, order=_order(chosen, held))
         validation = ranking_lists(log, out, COLUMNS, self.candidates, generator)
-        positives = chosen.drop(out)
+        positives = log[: len(chosen)].drop(out)
         parts = Parts(
             Part(positives, np.ones(len(positives), np.float32)),
             validation,
-            _test_lists(held, negatives, test),
+            _test_lists(log[len(chosen) :].reset_index(drop=True), negatives, test),
         )
-        return assemble(parts, COLUMNS, negatives=self.negatives)
+        return assemble(parts, COLUMNS, negatives=self.negatives, history=self.history)
 
     @property
     def _paths(self) -> list[Path]:
@@ -81,6 +86,17 @@ def _ratings(path: Path) -> pd.DataFrame:
     """The columns user, item, rating and, if it is there, time."""
     names = ("user", "item", "rating", "time")[: max(3, len(first_row(path)))]
     return read_text(path, dict.fromkeys(names, INTEGER))
+
+
+def _order(chosen: pd.DataFrame, held: pd.DataFrame) -> np.ndarray:
+    """(N,) what orders the rows of a user: the test row is the last, and before it the training
+    rows by timestamp; without one, and where it is equal, the first is the newest.
+    """
+    position = -np.arange(len(chosen))
+    time = chosen["time"].to_numpy() if "time" in chosen else position
+    order = np.empty(len(chosen), np.int64)
+    order[np.lexsort((position, time))] = np.arange(len(chosen))
+    return np.r_[order, np.full(len(held), len(chosen))]
 
 
 def _newest(log: pd.DataFrame) -> np.ndarray:
@@ -115,8 +131,7 @@ def _test_lists(held: pd.DataFrame, path: Path, ratings: Path) -> Part:
     labels = np.zeros(items.shape, np.float32)
     labels[:, 0] = 1
     query = np.repeat(np.arange(len(items))[:, None], items.shape[1], axis=1)[keep]
-    frame = pd.DataFrame({"user": held["user"].to_numpy()[query], "item": items[keep]})
-    return Part(frame, labels[keep], query)
+    return Part(held.iloc[query].assign(item=items[keep]), labels[keep], query)
 
 
 def _check_pairs(held: pd.DataFrame, pairs: pd.Series, path: Path, ratings: Path) -> None:

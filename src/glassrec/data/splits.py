@@ -87,7 +87,7 @@ class ByTime(Splitter):
 
     def split(self, frame: pd.DataFrame, columns: Columns, generator: torch.Generator) -> Parts:
         """The rows by time, cut in three."""
-        order = np.argsort(_times(frame, columns), kind="stable")
+        order = np.argsort(columns.times(frame), kind="stable")
         return _pointwise(frame, columns, _cut(order, self.validation, self.test))
 
 
@@ -113,7 +113,7 @@ class LeaveOneOut(Splitter):
                 f"{columns.targets[0].name!r}; drop it, or choose another split"
             )
         users, _ = pd.factorize(frame[columns.user])
-        order = np.lexsort((_times(frame, columns), users))  # stable
+        order = np.lexsort((columns.times(frame), users))  # stable
         counts = np.bincount(users)
         last = counts.cumsum()[counts >= 3] - 1  # positions in `order`
         if not len(last):
@@ -134,11 +134,6 @@ def _check_shares(validation: float, test: float) -> None:
             f"validation {validation} + test {test} leaves no row to train on; "
             "their sum must be below 1"
         )
-
-
-def _times(frame: pd.DataFrame, columns: Columns) -> np.ndarray:
-    """(N,) what orders the rows; all equal without a time column."""
-    return np.zeros(len(frame)) if columns.time is None else frame[columns.time].to_numpy()
 
 
 def _cut(order: np.ndarray, validation: float, test: float) -> list[np.ndarray]:

@@ -22,6 +22,7 @@ from glassrec.data.columns import (
 )
 from glassrec.data.dataset import Dataset, Source
 from glassrec.data.encoding import assemble
+from glassrec.data.history import with_history
 from glassrec.data.reading import (
     NUMBER,
     TEXT,
@@ -69,6 +70,8 @@ class Table(Source):
             each epoch.
         min_count: how often a category must occur in training to get an id of its own; the others
             share the id of unseen ones.
+        history: how many of the user's earlier items a row shows, by `time` and file order; 0 for
+            none. Training rows must precede the held-out ones of their user.
     """
 
     path: FilePath
@@ -77,6 +80,7 @@ class Table(Source):
     separator: Annotated[str, Len(1, 1)] = ","
     negatives: Annotated[int, Ge(1)] = 4
     min_count: Annotated[int, Ge(1)] = 1
+    history: Annotated[int, Ge(0)] = 0
 
     def fingerprint(self) -> dict[str, str]:
         """The sha256 of the table and of the YAML file."""
@@ -93,8 +97,11 @@ class Table(Source):
             _check_filled(frame[name], origin)
         if columns.time is not None:
             frame[columns.time] = _moments(frame[columns.time], origin)
+        frame = with_history(frame, columns, self.history)
         parts = self.split.split(frame, columns, torch.Generator().manual_seed(seed))
-        return assemble(parts, columns, negatives=self.negatives, min_count=self.min_count)
+        return assemble(
+            parts, columns, negatives=self.negatives, min_count=self.min_count, history=self.history
+        )
 
     def _read(self, columns: Columns) -> tuple[pd.DataFrame, Origin]:
         path = Path(self.path)

@@ -27,14 +27,27 @@ captum: the nodes and the left-end rule of `captum.attr.LayerConductance`, equal
 
 @dataclass(frozen=True)
 class Conductance:
-    """The path integral for B rows: (B, U) for each layer, and for each input.
+    """The path integral for B rows.
 
-    Where a layer emits at each step of a history, a unit has the sum over the steps.
+    A recurrent unit emits at every step of a history, and each emission is a node of its own: what
+    flows through that of one step flows again through those of the steps behind it. Like the flows
+    through two layers one above the other, they do not add up to anything.
     """
 
-    layers: dict[str, Tensor]
+    emissions: dict[str, Tensor]
+    """(C, B, U) for each layer: what flows through each of its C emissions; C is 1 but for
+    recurrent layers"""
     inputs: Inputs
     """integrated gradients of the inputs, over the same nodes"""
+
+    @property
+    def layers(self) -> dict[str, Tensor]:
+        """(B, U): what flows through the last emission, the one that leaves the layer.
+
+        So a recurrent layer is a cut as any other layer: its units' values add up to what the
+        history contributes. A unit of value zero may still act on others in an earlier step.
+        """
+        return {name: values[-1] for name, values in self.emissions.items()}
 
 
 def conductance(
@@ -77,7 +90,7 @@ def conductance(
         values = {
             name: torch.stack(
                 [_integrate(e.detach(), next(of_emissions), len(nodes), rule) for e in calls]
-            ).sum(0)
+            )
             for name, calls in emitted.items()
         }
         along = zip(inputs, baseline, gradients[len(emissions) :], strict=True)

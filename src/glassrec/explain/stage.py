@@ -15,7 +15,8 @@ from glassrec.artifacts import Attributions, Table
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
 from glassrec.explain.conductance import conductance
-from glassrec.explain.gates import Gates, baseline, gates
+from glassrec.explain.gates import Gates, Granularity, baseline, gates
+from glassrec.explain.interactions import evaluations, interactions, names
 from glassrec.explain.methods import IntegratedGradients, Method
 from glassrec.explain.statistics import Spread
 from glassrec.models.base import Inputs, Recommender
@@ -36,6 +37,8 @@ class Explain:
         background: how many of them.
         split: where the explained rows come from. Pruning proposes from them, so not from test.
         rows: how many rows, drawn at random by the run's seed; all if there are fewer.
+        pair_rows: on how many of them pairs of features are explained; 0 leaves that out. P
+            features take 1 + P (P + 1) / 2 evaluations a row.
         steps: path steps for conductance.
         rule: how conductance integrates the path.
         chunk: rows that pass the model at once, the path's nodes counted; bounds the memory.
@@ -48,6 +51,7 @@ class Explain:
     background: Annotated[int, Ge(1)] = 50
     split: Literal["train", "val", "test"] = "val"
     rows: Annotated[int, Ge(1)] = 2000
+    pair_rows: Annotated[int, Ge(0)] = 200
     steps: Annotated[int, Ge(1)] = 32
     rule: Literal["trapezoid", "captum"] = "trapezoid"
     chunk: Annotated[int, Ge(1)] = 16384
@@ -102,7 +106,9 @@ class Explain:
         task = self._task(dataset)
         for inputs in self._embedded(model, dataset, self._rows(dataset, seed), self.steps + 1):
             found = [
-                conductance(model, inputs, base, steps=self.steps, rule=self.rule, task=task).layers
+                conductance(
+                    model, inputs, base, steps=self.steps, rule=self.rule, task=task
+                ).emissions
                 for base in bases
             ]
             for name, spread in spreads.items():
@@ -112,6 +118,39 @@ class Explain:
             for name, layer in model.layers.items()
         ]
         return Table(pd.concat(frames, ignore_index=True) if frames else NO_NEURONS)
+
+    def pairs(self, model: Recommender, dataset: Dataset, seed: int) -> Table:
+        """Statistics of the interaction of every two features, the strongest first.
+
+        A player is a whole feature, though `players` asks for its dimensions.
+        """
+        model.eval()
+        kind: Granularity = "fields" if self.players == "dimensions" else self.players
+        view = gates(model.schema, model.width, kind, model.device)
+        if not self.pair_rows or len(view.players) < 2:
+            return Table(NO_PAIRS)
+        spread = Spread()
+        for found in self._interactions(model, view, dataset, seed):
+            spread.add(found.unsqueeze(0))
+        frame = pd.concat([names(view.players, _weights(model)), spread.frame()], axis=1)
+        by_size = frame.sort_values("mean_abs", ascending=False, kind="stable", ignore_index=True)
+        return Table(by_size)
+
+    def _interactions(
+        self, model: Recommender, view: Gates, dataset: Dataset, seed: int
+    ) -> Iterator[Tensor]:
+        """The interactions (B, pairs) of some of the explained rows, averaged over baselines."""
+        rows = self._rows(dataset, seed)
+        rows = rows[_draw(len(rows), self.pair_rows, seed)]
+        bases = self._baselines(model, dataset, seed)
+        task = self._task(dataset)
+        chunk = max(1, self.chunk // max(1, model.schema.history_length))
+        for inputs in self._embedded(model, dataset, rows, evaluations(len(view.players))):
+            found = [
+                interactions(model, view, inputs, base.beside(inputs), chunk=chunk, task=task)
+                for base in bases
+            ]
+            yield torch.stack(found).mean(0)
 
     def _task(self, dataset: Dataset) -> int:
         return 0 if self.task is None else dataset.schema.task(self.task)
@@ -146,6 +185,14 @@ class Explain:
 
 
 NO_NEURONS = pd.DataFrame(columns=["layer", "position", "unit", "name", *Spread.COLUMNS])
+NO_PAIRS = pd.DataFrame(columns=["first", "second", *Spread.COLUMNS])
+
+
+def _weights(model: Recommender) -> pd.DataFrame | None:
+    """The model's own view of its pairs of features, by their names, if it has one."""
+    norms = model.feature_pairs()
+    columns = [*model.schema.dense, *model.schema.field_names]
+    return None if norms is None else pd.DataFrame(norms.cpu().numpy(), columns, columns)
 
 
 def _about(name: str, layer: Layer) -> pd.DataFrame:

@@ -8,10 +8,11 @@ from torch import Tensor
 
 
 class Spread:
-    """Running statistics of (B, U) values: what a ranking of the U units may rest on.
+    """Running statistics of values of rows: what a ranking of the U units may rest on.
 
     Signed values of different rows cancel, so units are ranked by the mean of |·|, and the signed
-    mean and the cancellation stand beside it.
+    mean and the cancellation stand beside it. Where a unit emits several times a row, these are of
+    the last emission; `max_abs` alone is of all, so that it is zero only for a unit without effect.
     """
 
     COLUMNS = ("mean_abs", "max_abs", "mean", "cancellation", "zero_share")
@@ -20,13 +21,14 @@ class Spread:
         self.rows = 0
         self._sum: Tensor | None = None
 
-    def add(self, values: Tensor) -> None:
-        """Take in the values (B, U) of more rows."""
+    def add(self, emissions: Tensor) -> None:
+        """Take in the values (C, B, U) of more rows, of C emissions a row."""
         # Apple's GPUs know no float64.
-        values = (values.cpu() if values.device.type == "mps" else values).double()
+        emissions = (emissions.cpu() if emissions.device.type == "mps" else emissions).double()
+        values = emissions[-1]
         size = values.abs()
         sums = torch.stack([size.sum(0), values.sum(0), (values == 0).sum(0).double()])
-        largest = size.amax(0)
+        largest = emissions.abs().amax((0, 1))
         if self._sum is None:
             self._sum, self._largest = sums, largest
         else:

@@ -69,8 +69,8 @@ class Recommender(nn.Module, ABC):
         ]
         columns = [column for name in reads.field_names for column in data.columns(name)]
         owner = [place for place, field in enumerate(reads.fields) for _ in range(field.values)]
-        every = range(sum(field.values for field in data.fields))
-        self._as_it_comes = columns == [*every] and not any(shifts)
+        every = [*range(sum(field.values for field in data.fields))]
+        self._as_it_comes = columns == every and not any(shifts)
         dense = [data.dense.index(name) for name in reads.dense]
         self._dense = slice(None) if dense == [*range(len(data.dense))] else dense
         self._item_shift = shifts[reads.place(reads.item or "")] if reads.history_length else 0
@@ -108,6 +108,13 @@ class Recommender(nn.Module, ABC):
     def forward(self, batch: Batch) -> Tensor:
         """The logits (B, K) of a batch."""
         return self.score(self.embed(batch))
+
+    def feature_pairs(self) -> Tensor | None:
+        """How strongly the weights tie each pair of features: (D + F, D + F), symmetric.
+
+        In the order of dense columns, then fields. None where the model has no such view of itself.
+        """
+        return None
 
     @property
     def layers(self) -> dict[str, Layer]:

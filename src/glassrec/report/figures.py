@@ -51,7 +51,7 @@ def feature_importance(attributions: Attributions) -> Picture:
         axes.margins(y=0.01)
         axes.set_xlabel("mean |attribution| to the logit, ± standard error over rows")
         axes.set_title(_explained(attributions, "Which inputs move the prediction", importance))
-        return _picture(figure)
+        return picture(figure)
 
 
 def _explained(about: Attributions, question: str, importance: pd.Series) -> str:
@@ -91,13 +91,13 @@ def neuron_importance(scores: pd.DataFrame, about: Attributions) -> Picture:
             ha="left",
             fontsize=11,
         )
-        return _picture(figure)
+        return picture(figure)
 
 
 def _layer_panel(axes: Axes, layer: str, scores: pd.DataFrame) -> None:
-    ranked = scores.sort_values("mean_abs", ascending=False)
+    ranked = scores.sort_values(["mean_abs", "max_abs"], ascending=False)
     size = ranked["mean_abs"].to_numpy()
-    alive = int((size > 0).sum())
+    alive = int((ranked["max_abs"] > 0).sum())
     axes.bar(np.arange(len(size)), size, width=1.0, color=LARGE)
     if alive < len(size):
         axes.axvspan(alive - 0.5, len(size) - 0.5, color=SILENT, alpha=0.25, lw=0)
@@ -128,7 +128,7 @@ def before_and_after(
         _quality_panel(quality, metrics, shown)
         _size_panel(size, plan)
         figure.suptitle(_cut_title(metrics, plan, certificate), x=0.01, ha="left", fontsize=11)
-        return _picture(figure)
+        return picture(figure)
 
 
 def _cut_title(metrics: Mapping[str, float], plan: PrunePlan, certificate: Certificate) -> str:
@@ -186,7 +186,8 @@ def _size_panel(axes: Axes, plan: PrunePlan) -> None:
     axes.set_title("Size of each layer")
 
 
-def _picture(figure: Figure) -> Picture:
+def picture(figure: Figure) -> Picture:
+    """The figure as PNG; equal figures give equal bytes."""
     buffer = io.BytesIO()
     # Without its version note, the same picture has the same bytes.
     figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})

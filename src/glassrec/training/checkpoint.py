@@ -33,8 +33,12 @@ class AtomicFile(CheckpointIO):
         Path(path).unlink()
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path, *, mapped: bool = False) -> dict[str, Any]:
     """The content of a checkpoint file, on the CPU, after its checksums are verified.
+
+    Args:
+        path: the file.
+        mapped: leave the tensors in the file until they are read, so that they take no memory.
 
     Raises:
         ValueError: the file is cut off, altered, or not a checkpoint at all.
@@ -45,7 +49,7 @@ def read(path: Path) -> dict[str, Any]:
             altered = archive.testzip()
         if altered:
             raise zipfile.BadZipFile(f"wrong checksum of {altered}")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except (FileNotFoundError, PermissionError):
         raise
     except Exception as error:  # a damaged archive fails in a dozen ways, OSError among them

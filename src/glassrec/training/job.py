@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
@@ -37,6 +38,7 @@ class Job:
     model: Recommender
     dataset: Dataset
     optimizer: Callable[[Iterable[Parameter]], Optimizer]
+    table_optimizer: Callable[[Iterable[Parameter]], Optimizer] | None
     objective: Objective
     validate: Callable[[Recommender, Dataset], Mapping[str, float]]
     settings: Settings
@@ -59,12 +61,22 @@ class Job:
         patience = self.settings.patience
         return patience is not None and epochs - 1 - self.best_epoch(progress) >= patience
 
+    def optimizers(self) -> list[Optimizer]:
+        """The one of all parameters; or that of all but the joint table, and the table's."""
+        if self.table_optimizer is None:
+            return [self.optimizer(self.model.parameters())]
+        table = self.model.table.weight
+        others = [each for each in self.model.parameters() if each is not table]
+        assert isinstance(table, Parameter)
+        return [*([self.optimizer(others)] if others else []), self.table_optimizer([table])]
+
     def identity(self) -> dict[str, str]:
         """What must agree before a checkpoint may be continued."""
         return {
             "model": f"{type(self.model).__name__} of {self.model.parameter_count:,} parameters",
             "data": f"{self.dataset.train.batch.rows:,} training rows",
-            "optimizer": " ".join(repr(self.optimizer(self.model.parameters())).split()),
+            "optimizer": _settings(self.optimizer),
+            "table optimizer": _settings(self.table_optimizer),
             "objective": str(self.objective),
             "trainer": str({k: v for k, v in asdict(self.settings).items() if k not in WHERE}),
             "seed": str(self.seed),
@@ -81,13 +93,19 @@ class Job:
         if not isinstance(mine, dict):
             raise ValueError(f"{self.path} is not a training checkpoint; delete it to train afresh")
         for name, here in self.identity().items():
-            if mine["job"][name] != here:
+            if mine["job"].get(name) != here:
                 raise ValueError(
                     f"{self.path} is the checkpoint of another training; its {name} is "
-                    f"{mine['job'][name]}, not {here}; delete it to train afresh"
+                    f"{mine['job'].get(name)}, not {here}; delete it to train afresh"
                 )
         return Progress(mine["history"], mine["best"])
 
     def progress(self) -> Progress:
         """How far the checkpoint file says that this job is; nowhere, if there is none."""
-        return self.unpack(read(self.path)) if self.path.exists() else Progress()
+        return self.unpack(read(self.path, mapped=True)) if self.path.exists() else Progress()
+
+
+def _settings(optimizer: Callable[[Iterable[Parameter]], Optimizer] | None) -> str:
+    """An optimiser with its settings, in words; made for one number, as its state may be large."""
+    made = None if optimizer is None else optimizer([Parameter(torch.zeros(1, 1))])
+    return " ".join(repr(made).split())

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from lightning import pytorch as lightning
 from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.multiprocessing import ProcessRaisedException
@@ -44,14 +45,17 @@ def train(job: Job, on_epoch: OnEpoch) -> Progress:
         on_epoch(row)
     if job.over(before):
         return before
+    told = len(before.history)
+    del before  # its weights lie in the old file, which would stay on the disk
     several = job.settings.devices > 1
     loop = Loop(job, None if several else on_epoch)
     with _plain_errors():
-        _lightning(job).fit(loop, ckpt_path=job.path if before.history else None)
+        _lightning(job).fit(loop, ckpt_path=job.path if told else None)
+    if not several:
+        return loop.progress
     after = job.progress()
-    if several:
-        for row in after.history[len(before.history) :]:
-            on_epoch(row)
+    for row in after.history[told:]:
+        on_epoch(row)
     return after
 
 
@@ -70,9 +74,9 @@ class Loop(lightning.LightningModule):
         self.losses: Tensor
         self.started = 0.0
 
-    def configure_optimizers(self) -> Optimizer:
-        """The optimiser of the configuration."""
-        return self.job.optimizer(self.model.parameters())
+    def configure_optimizers(self) -> list[Optimizer]:
+        """The optimisers of the configuration."""
+        return self.job.optimizers()
 
     def train_dataloader(self) -> Steps:
         """The rows of the coming epoch, or this process's share, on the device if they fit."""
@@ -104,11 +108,10 @@ class Loop(lightning.LightningModule):
         """
         loss = self.loss(self.model, batch)
         self.losses[step] = loss.detach()
-        optimizer = self.optimizers()
-        assert not isinstance(optimizer, list), "there is one optimiser"
-        optimizer.zero_grad()
+        self._forget_gradients()
         self.manual_backward(loss)
-        optimizer.step()
+        for optimizer in self._optimizers():
+            optimizer.step()
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, step: int) -> None:
         """Look at the losses now and then, so that a lost run does not go on for hours."""
@@ -119,13 +122,29 @@ class Loop(lightning.LightningModule):
         """Judge, remember the best, save, and only then tell."""
         row = {"epoch": self.current_epoch + 1, "train/loss": self._mean_loss(), **self._validate()}
         self.progress.history.append(row)
+        self._forget_gradients()  # they are as large as the weights, and room is needed for those
         if self.job.best_epoch(self.progress) == len(self.progress.history) - 1:
-            weights = self.model.state_dict()
-            self.progress.best = {name: tensor.cpu().clone() for name, tensor in weights.items()}
+            self._remember_weights()
         self.trainer.should_stop = self.job.over(self.progress)
         self.trainer.save_checkpoint(self.job.path)
         if self.trainer.is_global_zero:
             self._tell(row)
+
+    def _optimizers(self) -> list[LightningOptimizer]:
+        found = self.optimizers()
+        return found if isinstance(found, list) else [found]
+
+    def _forget_gradients(self) -> None:
+        for optimizer in self._optimizers():
+            optimizer.zero_grad()
+
+    def _remember_weights(self) -> None:
+        """Write them over those of the best epoch before, so that there is one copy at any time."""
+        best, weights = self.progress.best, self.model.state_dict()
+        for name, tensor in weights.items():
+            if name not in best:
+                best[name] = torch.empty_like(tensor, device="cpu")
+            best[name].copy_(tensor)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add history and best weights."""

@@ -6,6 +6,7 @@ Lightning takes seconds to import, and every stage imports this module: `fit` im
 from __future__ import annotations
 
 import difflib
+import gc
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ class Trainer(Settings):
         seed: int,
         directory: Path,
         origin: str = "",
+        table_optimizer: Callable[[Iterable[Parameter]], Optimizer] | None = None,
         objective: Objective = DEFAULT,
         validate: Callable[[Recommender, Dataset], Mapping[str, float]],
         on_epoch: Callable[[Mapping[str, float]], None],
@@ -61,6 +63,8 @@ class Trainer(Settings):
             model: its weights are where training starts.
             dataset: trained on its training rows, judged on its validation split only.
             optimizer: makes the optimiser of the model's parameters.
+            table_optimizer: makes the one of the joint table, whose gradients are sparse then: a
+                step touches only the rows of its batch. None leaves the table to `optimizer`.
             seed: fixes negatives, order and dropout.
             directory: an existing folder.
             origin: a hash of what training starts from; a checkpoint of another is not continued.
@@ -71,19 +75,43 @@ class Trainer(Settings):
 
         Raises:
             ValueError: the loss is not finite; the monitored metric does not exist; the checkpoint
-                is damaged or another run's; the device is not there.
+                is damaged or another run's; the device is not there; or it cannot train a table
+                with sparse gradients as the settings say.
         """
         from glassrec.training.job import Job
         from glassrec.training.loop import train
 
         assert self.device  # complain of a missing GPU before anything else
         objective.of(dataset)  # complain of its weights, too
+        if table_optimizer is not None:
+            self._check_sparse()
         monitor = self._monitored(dataset, objective, validate(model, dataset))
         path = directory / CHECKPOINT
-        job = Job(model, dataset, optimizer, objective, validate, self, monitor, seed, path, origin)
-        progress = train(job, on_epoch)
+        job = Job(
+            model, dataset, optimizer, table_optimizer, objective, validate, self, monitor, seed,
+            path, origin,
+        )  # fmt: skip
+        model.table.sparse = table_optimizer is not None
+        try:
+            progress = train(job, on_epoch)
+        finally:
+            model.table.sparse = False
+        gc.collect()  # Lightning's objects form circles, which hold the state of the optimisers
         model.load_state_dict(progress.best)
         return Trained(progress.best, pd.DataFrame(progress.history))
+
+    def _check_sparse(self) -> None:
+        """What is not known to work with sparse gradients is refused."""
+        if self.precision == "16-mixed":
+            # Its scale may change between the steps of two optimisers.
+            raise ValueError(
+                "table_optimizer: not with trainer.precision=16-mixed; take bf16-mixed or 32-true"
+            )
+        if self.devices > 1 and self.device.type != "cpu":
+            raise ValueError(
+                f"table_optimizer: not with trainer.devices={self.devices}, as GPUs do not add up "
+                "sparse gradients; take trainer.devices=1 or table_optimizer=none"
+            )
 
     def _monitored(self, dataset: Dataset, objective: Objective, found: Mapping[str, float]) -> str:
         """The metric that selects, checked on the untrained model before hours of training."""

@@ -1,0 +1,129 @@
+"""The peak memory of training with a large joint table, against what is printed beforehand.
+
+Trains GMF, 16 numbers an id, on generated rows, in a fresh process for each optimiser: dense Adam,
+SparseAdam and row-wise Adagrad on the table. What is measured is the largest resident set of the
+process (Linux's VmHWM) less its resident set just before the model is made, so data and libraries
+are not in it; a small training before that has loaded all of them.
+
+    python benchmarks/memory.py --rows 20000000
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from glassrec.data.batch import Batch
+from glassrec.data.dataset import Dataset, Split
+from glassrec.data.schema import Field, Schema
+from glassrec.evaluate.quality import quality
+from glassrec.models.gmf import GMF
+from glassrec.training.memory import needed
+from glassrec.training.rowwise import RowwiseAdagrad
+from glassrec.training.trainer import Trainer
+
+ADAM = partial(torch.optim.Adam, lr=0.001, fused=True)
+TABLES: dict[str, Any] = {
+    "Adam": None,
+    "SparseAdam": partial(torch.optim.SparseAdam, lr=0.001),
+    "RowwiseAdagrad": partial(RowwiseAdagrad, lr=0.03),
+}
+"""What trains the table; the few other parameters are Adam's."""
+
+FACTORS = 16
+GIB = 2**30
+
+
+def made_up(table_rows: int, rows: int) -> Dataset:
+    """Users and items in equal number, at random, with clicks at random."""
+    half = table_rows // 2
+    schema = Schema((), (Field("user", half), Field("item", half)), user="user", item="item")
+
+    def split(count: int) -> Split:
+        ids = torch.randint(1, half, (count, 2)) + torch.tensor([0, half])
+        click = (torch.rand(count, 1) < 0.5).float()
+        return Split(Batch(torch.zeros(count, 0), ids, torch.zeros(count, 0).long(), click))
+
+    return Dataset(schema, split(rows), split(1000), split(1000))
+
+
+def fit(trainer: Trainer, model: GMF, dataset: Dataset, table: Any) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        trainer.fit(
+            model, dataset, ADAM, table_optimizer=table, seed=0, directory=Path(folder),
+            validate=partial(quality, name="val"), on_epoch=lambda row: None,
+        )  # fmt: skip
+
+
+def resident(key: str) -> int:
+    """Bytes of the resident set: now (VmRSS), or at most so far (VmHWM).
+
+    Not `getrusage`: its maximum starts from that of the process that started this one.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith(f"{key}:"))
+    return int(line.split()[1]) * 1024
+
+
+def measure(name: str, options: argparse.Namespace) -> None:
+    """Train in this process, and write the finding as JSON on the last line."""
+    torch.set_num_threads(options.threads)
+    trainer, table = Trainer(options.epochs, options.batch_size), TABLES[name]
+    small = made_up(100, 2000)
+    fit(trainer, GMF(small.schema, FACTORS), small, table)
+    dataset = made_up(options.rows, options.batch_size * options.steps)
+    before = resident("VmRSS")
+    model = GMF(dataset.schema, FACTORS)
+    told = needed(trainer, model, dataset, ADAM, table)
+    print(f"memory    {told}", flush=True)
+    start = perf_counter()
+    fit(trainer, model, dataset, table)
+    seconds = perf_counter() - start
+    most = resident("VmHWM") - before
+    print(json.dumps({"told": told.peak, "measured": most, "seconds": seconds}))
+
+
+def in_a_process_of_its_own(name: str) -> str:
+    command = [sys.executable, __file__, *sys.argv[1:], "--only", name]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    lines = done.stdout.splitlines()
+    found = json.loads(lines[-1])
+    (told,) = (line for line in lines if line.startswith("memory") and "best" in line)
+    return (
+        f"{told}\n{name:<14}  told {found['told'] / GIB:5.2f} GiB  "
+        f"measured {found['measured'] / GIB:5.2f} GiB  "
+        f"told / measured {found['told'] / found['measured']:.3f}  {found['seconds']:5.0f} s"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=20_000_000, help="of the joint table")
+    parser.add_argument("--batch-size", type=int, default=4096)
+    parser.add_argument("--steps", type=int, default=5, help="steps an epoch")
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--only", choices=TABLES, help="one of them, in this process")
+    options = parser.parse_args()
+    if options.only:
+        measure(options.only, options)
+        return
+    print(
+        f"GMF, a table of {options.rows:,} × {FACTORS}, {options.epochs} epochs of "
+        f"{options.steps} steps of {options.batch_size:,} rows, torch {torch.__version__}"
+    )
+    for name in TABLES:
+        print(in_a_process_of_its_own(name), flush=True)
+
+
+if __name__ == "__main__":
+    main()

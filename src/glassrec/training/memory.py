@@ -1,0 +1,194 @@
+"""What memory a training needs, told before it starts.
+
+Nothing here knows an optimiser: each is asked, by a step on a parameter of a few rows.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from glassrec.data.dataset import Dataset
+from glassrec.models.base import Recommender
+from glassrec.training.settings import Settings
+
+Make = Callable[[Iterable[Parameter]], Optimizer]
+
+FLOAT = torch.float32.itemsize
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that training holds beside the dataset and what the program itself takes.
+
+    What a batch takes on its way through the model is not counted.
+    """
+
+    count: int
+    """of trainable numbers"""
+    parameters: int
+    """with the buffers of the model"""
+    gradients: int
+    state: int
+    """of the optimisers, from one step to the next"""
+    step: int
+    """what the optimisers hold besides, while they make a step"""
+    best: int
+    """the weights of the best epoch"""
+    rows: int
+    """of an epoch, while the next one's are drawn"""
+    peak: int
+    """the most at one time; less than the sum, as not all of it is there at one time"""
+
+    def __str__(self) -> str:
+        parts = {
+            "gradients": self.gradients,
+            "optimiser state": self.state,
+            "its step": self.step,
+            "best weights": self.best,
+            "rows": self.rows,
+        }
+        listed = ", ".join(f"{name} {_size(count)}" for name, count in parts.items() if count)
+        return (
+            f"{self.count:,} parameters {_size(self.parameters)}, {listed}: "
+            f"about {_size(self.peak)} at the peak"
+        )
+
+
+def needed(
+    settings: Settings,
+    model: Recommender,
+    dataset: Dataset,
+    optimizer: Make,
+    table_optimizer: Make | None = None,
+    *,
+    resumes: bool = False,
+) -> Memory:
+    """What `Trainer.fit` with the same arguments will hold, on each device that trains.
+
+    Where it `resumes`, the weights are there a third time while the checkpoint is read.
+    """
+    count, table = model.parameter_count, model.table.weight
+    lookups = min(settings.batch_size, _epoch(dataset)[0]) * _lookups(model)
+    if table_optimizer is None:
+        shares = [_dense(optimizer, count, model.width)]
+    else:
+        sparse = _sparse(table_optimizer, table.shape[0], model.width, lookups)
+        shares = [_dense(optimizer, count - table.numel(), model.width), sparse]
+    gradients, state, step = (sum(share[k] for share in shares) for k in range(3))
+    weights = sum(tensor.nbytes for tensor in model.state_dict().values())
+    rows, drawing = _epoch(dataset)[1:]
+    # Histories are looked up apart from fields: two gradients of the table until they are added up.
+    second = table.nbytes if table_optimizer is None and model.schema.history_length else 0
+    stepping = gradients + max(step, second) + rows + weights * (settings.max_epochs > 1)
+    peak = weights + state + max(stepping, weights + drawing, weights * 2 * resumes)
+    return Memory(count, weights, gradients + second, state, step, weights, drawing, peak)
+
+
+Share = tuple[int, int, int]
+"""Bytes of gradients, of an optimiser's state, and what it holds during a step."""
+
+
+def _dense(make: Make, count: int, width: int) -> Share:
+    """Of `count` numbers with dense gradients."""
+    state, step = _appetite(make, width, sparse=False)
+    return count * FLOAT, int(state * count), int(step * count)
+
+
+def _sparse(make: Make, rows: int, width: int, lookups: int) -> Share:
+    """Of a table of which a batch looks up some rows, maybe one of them several times."""
+    state, step = _appetite(make, width, sparse=True)
+    touched = min(rows, lookups)
+    return lookups * (width * FLOAT + 8), int(state * rows * width), int(step * touched * width)
+
+
+def _lookups(model: Recommender) -> int:
+    """The rows of the joint table that a row of the data names."""
+    return sum(field.values for field in model.schema.fields) + model.schema.history_length
+
+
+def _epoch(dataset: Dataset) -> tuple[int, int, int]:
+    """The rows of an epoch, their bytes, and the bytes held while the next epoch is drawn."""
+    batch, negatives = dataset.train.batch, dataset.negatives
+    times = 1 if negatives is None else 1 + negatives.per_positive
+    size = times * sum(column.nbytes for column in batch)
+    # The rows of the last epoch, those to be shuffled where they are made afresh, the shuffled.
+    return times * batch.rows, size, size * (2 if negatives is None else 3)
+
+
+def _appetite(make: Make, width: int, sparse: bool) -> tuple[float, float]:
+    """Bytes of state, and of a step, that an optimiser takes for each number of a parameter.
+
+    What does not grow with the rows does not matter: hence two parameters.
+    """
+    few, many = (_ask(make, rows, width, sparse) for rows in (64, 128))
+    state, step = ((b - a) / (64 * width) for a, b in zip(few, many, strict=True))
+    return state, step
+
+
+def _ask(make: Make, rows: int, width: int, sparse: bool) -> tuple[int, int]:
+    """The bytes of an optimiser's state, and those that its second step holds on the way."""
+    weight = Parameter(torch.zeros(rows, width))
+    optimizer = make([weight])
+    for watch in (Watch(), Watch()):  # the first step makes the state
+        gradient = torch.ones(rows, width)
+        weight.grad = gradient.to_sparse(1) if sparse else gradient
+        with watch:
+            optimizer.step()
+    tensors = (t for state in optimizer.state.values() for t in state.values())
+    return sum(t.nbytes for t in tensors if isinstance(t, Tensor)), watch.most
+
+
+class Watch(TorchDispatchMode):
+    """Counts the bytes of tensors made inside; `most` is the most at one time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = self.most = 0
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Run the operation, and look at what came out."""
+        known = {_place(tensor) for tensor in tree_leaves((args, kwargs)) if _is_dense(tensor)}
+        out = operation(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if _is_dense(tensor) and _place(tensor) not in known:
+                self._count(tensor)
+        return out
+
+    def _count(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        self.live += storage.nbytes()
+        self.most = max(self.most, self.live)
+        weakref.finalize(storage, self._free, storage.nbytes())
+
+    def _free(self, size: int) -> None:
+        self.live -= size
+
+
+def _is_dense(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.layout is torch.strided
+
+
+def _place(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _size(count: int) -> str:
+    """A number of bytes in the largest unit of which there is one."""
+    amount, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB"):
+        if amount < 1000:
+            break
+        amount, unit = amount / 1024, larger
+    return f"{amount:.1f} {unit}" if unit != "B" else f"{count} B"
