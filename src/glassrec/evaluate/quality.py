@@ -12,6 +12,7 @@ from torch import Tensor
 from glassrec.data.dataset import Dataset
 from glassrec.evaluate.clicks import clicks
 from glassrec.evaluate.ratings import ratings
+from glassrec.evaluate.retrieval import retrieval
 from glassrec.models.base import Recommender
 
 TELLING = (("recall@10", "ndcg@10"), ("hr@10", "ndcg@10"), ("rmse", "mae"), ("auroc", "accuracy"))
@@ -37,7 +38,7 @@ def quality(model: Recommender, dataset: Dataset, name: str) -> dict[str, float]
         elif target.kind == "rating":
             metrics = ratings(score, truth)
         else:
-            raise NotImplementedError  # retrieval
+            metrics = retrieval(model, dataset, name, column)
         found |= {dataset.schema.metric(target, m): value for m, value in metrics.items()}
     return found
 

@@ -250,9 +250,11 @@ class Product(Layer):
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
         """(B, U)."""
-        if len(self.units) < self.size:
-            left, right = left[:, self.units], right[:, self.units]
-        return left * right
+        return self.read(left) * self.read(right)
+
+    def read(self, vector: Tensor) -> Tensor:
+        """(B, U): the dimensions of a vector (B, E) that are multiplied."""
+        return vector[:, self.units] if len(self.units) < self.size else vector
 
     def _keep(self, kept: Tensor) -> None:
         """Nothing is computed but the product itself."""

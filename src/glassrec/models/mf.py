@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
-from glassrec.models.base import Inputs, Recommender
+from glassrec.models.base import Inputs, Retriever
 from glassrec.models.gmf import user_and_item
 from glassrec.models.layers import Product, Total
 
 
-class MF(Recommender):
+class MF(Retriever):
     """logit = b + b_user + b_item + p_user · q_item.
 
     A row of the joint table holds an id's factors, then its bias.
@@ -46,3 +47,15 @@ class MF(Recommender):
         user, item = inputs.fields.unbind(1)
         biases = user[:, -1:] + item[:, -1:]
         return self.output(self.product(user[:, :-1], item[:, :-1])) + biases
+
+    def query(self, inputs: Inputs) -> Tensor:
+        """(B, U + 2): the user's factors, and the places of both biases."""
+        user = inputs.fields[:, 0]
+        bias = user[:, -1:]
+        return torch.cat([self.product.read(user[:, :-1]), bias, torch.ones_like(bias)], 1)
+
+    def candidate(self, inputs: Inputs) -> Tensor:
+        """(B, U + 2), likewise of the item."""
+        item = inputs.fields[:, 1]
+        bias = item[:, -1:]
+        return torch.cat([self.product.read(item[:, :-1]), torch.ones_like(bias), bias], 1)

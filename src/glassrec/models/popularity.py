@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
-from glassrec.models.base import Inputs, Recommender
+from glassrec.models.base import Inputs, Retriever
 from glassrec.models.layers import means
 
 
-class Popularity(Recommender):
+class Popularity(Retriever):
     """logit = b_item: the same for every user, the item's log-odds in the training rows.
 
-    Trained against negatives drawn uniformly it ranks items by how often they were chosen; trained
-    on ratings or on labels it is the item's mean. It has no neurons.
+    Trained against negatives drawn uniformly, or as a retriever, it ranks items by how often they
+    were chosen; trained on ratings or on labels it is the item's mean. It has no neurons.
     """
 
     def __init__(self, data: Schema) -> None:
@@ -26,3 +27,11 @@ class Popularity(Recommender):
     def score(self, inputs: Inputs) -> Tensor:
         """The logits (B, K); tasks differ by one bias each."""
         return inputs.fields[:, 0] + self.bias
+
+    def query(self, inputs: Inputs) -> Tensor:
+        """(B, 1): one, whoever asks."""
+        return torch.ones_like(inputs.fields[:, 0])
+
+    def candidate(self, inputs: Inputs) -> Tensor:
+        """(B, 1): the item's number."""
+        return inputs.fields[:, 0]

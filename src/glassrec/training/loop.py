@@ -26,7 +26,6 @@ from torch.optim import Optimizer
 from glassrec.data.batch import Batch
 from glassrec.training.checkpoint import AtomicFile
 from glassrec.training.job import KEY, Job, Progress
-from glassrec.training.settings import Settings
 
 OnEpoch = Callable[[Mapping[str, float]], None]
 
@@ -51,7 +50,7 @@ def train(job: Job, on_epoch: OnEpoch) -> Progress:
     several = job.settings.devices > 1
     loop = Loop(job, None if several else on_epoch)
     with _plain_errors():
-        _lightning(job.settings).fit(loop, ckpt_path=job.path if told else None)
+        _lightning(job).fit(loop, ckpt_path=job.path if told else None)
     if not several:
         return loop.progress
     after = job.progress()
@@ -213,11 +212,14 @@ class Steps:
         return self.rows.chunks(self.size)
 
 
-def _lightning(settings: Settings) -> lightning.Trainer:
+def _lightning(job: Job) -> lightning.Trainer:
     """Lightning's trainer with all switched off that we do ourselves or never need."""
-    strategy = settings.strategy
-    if strategy == "auto" and settings.devices > 1:
-        strategy = "ddp_spawn"
+    settings = job.settings
+    strategy: str = settings.strategy
+    if settings.devices > 1:
+        strategy = "ddp_spawn" if strategy == "auto" else strategy
+        if 0 in job.objective.weights.values():  # what only such a task reads has no gradient
+            strategy += "_find_unused_parameters_true"
     return lightning.Trainer(
         max_epochs=settings.max_epochs,
         accelerator=settings.accelerator,

@@ -6,28 +6,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 from torch import Tensor
 from torch.nn import functional as F
 
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
-from glassrec.data.schema import Target
-from glassrec.models.base import Recommender
+from glassrec.data.schema import Kind, Target
+from glassrec.models.base import Recommender, Retriever
 from glassrec.spelling import one_of
+from glassrec.training.softmax import InBatchSoftmax
 
 
 @dataclass(frozen=True)
 class Objective:
     """The loss of a batch: the sum over tasks of weight times mean over rows.
 
-    A click has the binary cross-entropy of its logit, a rating the squared error of its estimate.
+    A click has the binary cross-entropy of its logit, a rating the squared error of its estimate,
+    a retrieval the cross-entropy of its item among the items of the batch.
 
     Args:
         weights: by the name of the task; 1 where nothing is named, and 0 leaves the task out.
+        temperature: what the dot products of retrieval are divided by in the loss.
     """
 
     weights: Mapping[str, Annotated[float, Ge(0)]] = field(default_factory=dict)
+    temperature: Annotated[float, Gt(0)] = 1.0
 
     def of(self, dataset: Dataset) -> Loss:
         """The loss on a dataset's tasks.
@@ -35,14 +39,19 @@ class Objective:
         Raises:
             ValueError: a weight is of no task, or all of them are zero.
         """
-        names = [target.name for target in dataset.schema.targets]
+        targets = dataset.schema.targets
+        names = [target.name for target in targets]
         for name in self.weights:
             if name not in names:
                 raise ValueError(f"objective.weights: no task {name!r}{one_of(name, names)}")
         weights = [float(self.weights.get(name, 1)) for name in names]
         if not any(weights):
             raise ValueError("objective.weights: all are zero, so there is nothing to learn")
-        return Loss(dataset.schema.targets, weights)
+        softmax = None
+        if any(target.kind == "retrieval" for target in targets):
+            assert dataset.catalogue is not None, "retrieval is of a user's items"
+            softmax = InBatchSoftmax(dataset.catalogue, dataset.schema, self.temperature)
+        return Loss(targets, weights, softmax)
 
 
 @dataclass(frozen=True)
@@ -51,23 +60,29 @@ class Loss:
 
     targets: tuple[Target, ...]
     weights: list[float]
+    softmax: InBatchSoftmax | None = None
 
     def __call__(self, model: Recommender, batch: Batch) -> Tensor:
-        """The loss, a number."""
-        logits = model(batch)
-        parts = [
-            weight * self._part(target, logits[:, task], batch.targets[:, task])
-            for task, (target, weight) in enumerate(zip(self.targets, self.weights, strict=True))
-            if weight
-        ]
-        total, *others = parts
-        for part in others:
-            total = total + part
-        return total
+        """The loss, a number; ValueError if retrieval is learnt and `model` is no retriever."""
+        inputs = model.embed(batch)
+        learnt = [task for task, weight in enumerate(self.weights) if weight]
+        judged = any(self.targets[task].kind != "retrieval" for task in learnt)
+        # Retrieval reads no logits, but all pairs of queries and candidates.
+        logits = model.score(inputs) if judged else batch.targets
+        parts = []
+        for task in learnt:
+            kind, truth = self.targets[task].kind, batch.targets[:, task]
+            if kind == "retrieval":
+                assert self.softmax is not None, "made where the data has such a task"
+                part = self.softmax(Retriever.of(model), inputs, batch, truth)
+            else:
+                part = _judgement(kind, logits[:, task], truth)
+            parts.append(self.weights[task] * part)
+        return sum(parts[1:], parts[0])
 
-    def _part(self, target: Target, logits: Tensor, truth: Tensor) -> Tensor:
-        if target.kind == "click":
-            return F.binary_cross_entropy_with_logits(logits, truth)
-        if target.kind == "rating":
-            return F.mse_loss(logits, truth)
-        raise NotImplementedError  # retrieval
+
+def _judgement(kind: Kind, logits: Tensor, truth: Tensor) -> Tensor:
+    """The mean over rows that are judged one by one; a number."""
+    if kind == "click":
+        return F.binary_cross_entropy_with_logits(logits, truth)
+    return F.mse_loss(logits, truth)

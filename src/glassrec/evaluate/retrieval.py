@@ -1,0 +1,212 @@
+"""How well a model finds the items of its users among all items that training knows.
+
+All of it is computed in float64 on whole tensors, users by the chunk; a tie between equal logits
+counts in expectation over random order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from glassrec.data.batch import Batch
+from glassrec.data.catalogue import Catalogue
+from glassrec.data.dataset import Dataset
+from glassrec.data.schema import UNSEEN, Schema
+from glassrec.models.base import Inputs, Recommender, Retriever
+
+PLACES = (10, 100)
+"""How many places of a list count."""
+
+CELLS = 2**22
+"""Pairs of user and item that are ranked at once: 32 MiB for a tensor of float64."""
+
+EARLIER: dict[str, tuple[str, ...]] = {"train": (), "val": ("train",), "test": ("train", "val")}
+"""The splits whose items are no longer to be found."""
+
+
+class Users(NamedTuple):
+    """The users of a split and what each of them is to be shown, of n items that training knows.
+
+    A pair is the number `user * n + item`, where user is below U and item below n; pairs are sorted
+    and distinct.
+    """
+
+    first: Tensor
+    """(U,) the user's first row in the split"""
+    wanted: Tensor
+    """(P,) pairs to be found"""
+    hidden: Tensor
+    """(H,) pairs of earlier splits, which are in no list"""
+    counts: Tensor
+    """(U,) how many there are to find, with those that training does not know"""
+
+
+def retrieval(
+    model: Recommender, dataset: Dataset, name: str, task: int, *, cells: int = CELLS
+) -> dict[str, float]:
+    """`recall@k`, `ndcg@k` and `hr@k` for each k of `PLACES`: means over the users of a split.
+
+    A user's list is all items that training knows but those that the user has in an earlier split:
+    in training, and when testing in validation, too. To be found is what the user has in this split
+    beside those. An item that training does not know is in no list and so is missed. The query is
+    that of the user's first row; a row of a user whom training does not know is a user of its own.
+
+    With h of a user's w items in the first k places, recall is h / w, HR whether h > 0, and NDCG
+    the sum of 1 / log2(place + 1) over them, divided by its value where they come first.
+
+    Args:
+        model: a retriever.
+        dataset: whose catalogue and earlier splits count.
+        name: the split.
+        task: the target; only its rows of 1 are to be found.
+        cells: pairs of user and item that are ranked at once; bounds the memory.
+
+    Raises:
+        ValueError: the model is no retriever, or there is nothing to find.
+    """
+    catalogue = dataset.catalogue
+    assert catalogue is not None, "retrieval is of a user's items"
+    retriever = Retriever.of(model)
+    batch = dataset.splits[name].batch
+    users = _users(dataset, catalogue, name, task)
+    if not users.counts.any():
+        raise ValueError(f"no user has an item in {name} that is not in an earlier split")
+    training = model.training
+    model.eval()
+    queries = _vectors(model, retriever.query, batch.take(users.first))
+    candidates = _vectors(model, retriever.candidate, _items(catalogue, batch))
+    model.train(training)
+    found = _ranked(queries, candidates, users, max(1, cells // len(catalogue)))
+    some = users.counts > 0
+    return {metric: value[some].mean().item() for metric, value in found.items()}
+
+
+def _users(dataset: Dataset, catalogue: Catalogue, name: str, task: int) -> Users:
+    """Who is in the split `name`, and what is to be found for them."""
+    batch = dataset.splits[name].batch
+    row = torch.arange(batch.rows)
+    who, items = _known(dataset, catalogue, batch)
+    keys, owner = who.where(who >= 0, -1 - row).unique(return_inverse=True)
+    first = torch.full_like(keys, batch.rows).scatter_reduce_(0, owner, row, "amin")
+    hidden = _hidden(dataset, catalogue, name, keys)
+    asked = batch.targets[:, task] == 1
+    wanted = (owner * len(catalogue) + items)[asked & (items >= 0)].unique()
+    wanted = wanted[~torch.isin(wanted, hidden)]
+    owners = torch.cat([wanted // len(catalogue), owner[asked & (items < 0)]])
+    return Users(first, wanted, hidden, owners.bincount(minlength=len(keys)))
+
+
+def _hidden(dataset: Dataset, catalogue: Catalogue, name: str, keys: Tensor) -> Tensor:
+    """The sorted pairs of earlier splits; `keys` (U,) sorted: the users' joint rows, or below 0."""
+    pairs = [_nameless(dataset, catalogue, len(keys))]
+    for earlier in EARLIER[name]:
+        who, items = _known(dataset, catalogue, dataset.splits[earlier].batch)
+        at = torch.searchsorted(keys, who).clamp_(max=len(keys) - 1)
+        there = (keys[at] == who) & (who >= 0) & (items >= 0)
+        pairs.append(at[there] * len(catalogue) + items[there])
+    return torch.cat(pairs).unique()
+
+
+def _nameless(dataset: Dataset, catalogue: Catalogue, users: int) -> Tensor:
+    """The pairs with the unseen id, which stands for many items where training has rare ones."""
+    unseen = catalogue.rows[:, 0] == _unseen(dataset.schema, dataset.schema.item)
+    return (torch.arange(users).unsqueeze(1) * len(catalogue) + unseen.nonzero().T).flatten()
+
+
+def _known(dataset: Dataset, catalogue: Catalogue, batch: Batch) -> tuple[Tensor, Tensor]:
+    """(N,) the users' joint rows and (N,) the items' numbers; −1 for unknown ones."""
+    users, items = batch.ids[:, catalogue.user], batch.ids[:, catalogue.columns[0]]
+    schema = dataset.schema
+    return (
+        users.where(users != _unseen(schema, schema.user), -1),
+        catalogue.numbers(items).where(items != _unseen(schema, schema.item), -1),
+    )
+
+
+def _unseen(schema: Schema, name: str | None) -> int:
+    """The joint row of a field's unseen id."""
+    assert name is not None, "a catalogue is of users and items"
+    return schema.offsets[schema.place(name)] + UNSEEN
+
+
+def _items(catalogue: Catalogue, batch: Batch) -> Batch:
+    """Rows of all n items; what is not of the item's side is that of the batch's first row."""
+    rows = batch.take(torch.zeros(len(catalogue), dtype=torch.long))
+    rows.ids[:, catalogue.columns] = catalogue.rows
+    return rows
+
+
+@torch.no_grad()
+def _vectors(
+    model: Recommender, side: Callable[[Inputs], Tensor], batch: Batch, chunk: int = 16384
+) -> Tensor:
+    """(N, V) float64: the queries or candidates of any number of rows."""
+    parts = [side(model.embed(part.to(model.device))) for part in batch.chunks(chunk)]
+    vectors = torch.cat(parts)
+    # Apple's GPUs know no float64.
+    return (vectors.cpu() if vectors.device.type == "mps" else vectors).double()
+
+
+def _ranked(queries: Tensor, candidates: Tensor, users: Users, chunk: int) -> dict[str, Tensor]:
+    """The metrics (U,) of each user, `chunk` of them at a time."""
+    items, device = len(candidates), queries.device
+    found = []
+    for start in range(0, len(queries), chunk):
+        scores = queries[start : start + chunk] @ candidates.T
+        first, last = start * items, start * items + scores.numel()
+        scores.view(-1)[_within(users.hidden, first, last).to(device)] = -torch.inf
+        wanted = torch.zeros_like(scores, dtype=torch.bool)
+        wanted.view(-1)[_within(users.wanted, first, last).to(device)] = True
+        found.append(measure(scores, wanted, users.counts[start : start + chunk].to(device)))
+    return {metric: torch.cat([each[metric] for each in found]) for metric in found[0]}
+
+
+def _within(pairs: Tensor, first: int, last: int) -> Tensor:
+    """Those of sorted `pairs` that lie in [first, last), from 0."""
+    start, stop = torch.searchsorted(pairs, torch.tensor([first, last])).tolist()
+    return pairs[start:stop] - first
+
+
+def measure(scores: Tensor, wanted: Tensor, counts: Tensor) -> dict[str, Tensor]:
+    """The metrics (U,) of lists, in expectation over random order among ties.
+
+    Args:
+        scores: (U, n) float64; −inf is in no list.
+        wanted: (U, n) whether an item is to be found; none of them is at −inf.
+        counts: (U,) how many there are, with those that no list has; where it is 0, so is nothing.
+    """
+    items = scores.shape[1]
+    ordered, order = scores.sort(1)
+    below = F.pad(wanted.gather(1, order).double().cumsum(1), (1, 0))  # in the lowest 0, 1, ... n
+    top = ordered.flip(1)[:, : max(PLACES)].contiguous()
+    low, high = (torch.searchsorted(ordered, top, right=right) for right in (False, True))
+    tied = below.gather(1, high) - below.gather(1, low)
+    chance = tied / (high - low)  # (U, K) that a place holds what is wanted
+    gain = 1 / torch.arange(2, top.shape[1] + 2, dtype=top.dtype, device=top.device).log2()
+    best = F.pad(gain.cumsum(0), (1, 0))
+    metrics = {}
+    for k in PLACES:
+        last = min(k, items) - 1
+        hits = chance[:, :k].sum(1)
+        metrics[f"recall@{k}"] = hits / counts
+        metrics[f"ndcg@{k}"] = (chance * gain)[:, :k].sum(1) / best[counts.clamp(max=last + 1)]
+        above = below[:, -1] - below.gather(1, high)[:, last]
+        group = (high - low)[:, last]
+        open_places = last + 1 - (items - high[:, last])
+        one = _any_of(group, tied[:, last], open_places)
+        metrics[f"hr@{k}"] = one.where(above == 0, 1)
+    return metrics
+
+
+def _any_of(group: Tensor, wanted: Tensor, drawn: Tensor) -> Tensor:
+    """The chance that `drawn` of a `group` hold any of those `wanted`: hypergeometric."""
+
+    def choices(size: Tensor) -> Tensor:  # log of size! / (size − drawn)!
+        return torch.lgamma(size + 1) - torch.lgamma(size - drawn + 1)
+
+    return 1 - (choices(group - wanted) - choices(group.double())).exp()

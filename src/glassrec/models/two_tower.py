@@ -1,0 +1,104 @@
+"""Two towers, several tasks: retrieval by a dot product, ratings and clicks by a joint head.
+
+The towers are those of neural retrieval (Yi et al., Sampling-Bias-Corrected Neural Modeling for
+Large Corpus Item Recommendations, RecSys 2019); the head lets one pair of towers learn from both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, MinLen
+from torch import Tensor, nn
+
+from glassrec.data.schema import Schema
+from glassrec.models.base import Inputs, Retriever
+from glassrec.models.layers import Affine, Output, Product, Total, Tower
+
+DEVIATION = 0.05
+"""Of the first embeddings. At PyTorch's 1 the dot products start so far apart that the softmax over
+items learns little else than to undo them."""
+
+
+class TwoTower(Retriever):
+    """A query tower over the user's side, a candidate tower over the item's, and what joins them.
+
+    A retrieval logit is `query · candidate`; clicks and ratings have a tower over both vectors. A
+    tower is hidden layers and an affine map to its vector. What the data does not ask for, the head
+    or the dot product, is not built.
+
+    Args:
+        data: the columns of the batches; all of its dense columns and fields are read. Those that
+            follow from the item are the candidate's, all others the query's.
+        embedding: the width of each field's vector, and of query and candidate.
+        towers: the sizes of the hidden layers of either tower.
+        head: the sizes of the hidden layers over both vectors.
+    """
+
+    _places: Tensor
+
+    def __init__(
+        self,
+        data: Schema,
+        embedding: Annotated[int, Ge(1)] = 32,
+        towers: Annotated[Sequence[Annotated[int, Ge(1)]], MinLen(1)] = (64,),
+        head: Annotated[Sequence[Annotated[int, Ge(1)]], MinLen(1)] = (64, 32),
+    ) -> None:
+        users = [name for name in data.field_names if name not in data.item_side]
+        if not data.item_side or not (users or data.dense):
+            raise ValueError(
+                f"TwoTower needs columns of the item's side and others, and the data has "
+                f"{len(data.item_side)} and {len(users) + len(data.dense)}; take another model "
+                "(dlrm) or other data"
+            )
+        reads = data.take(dense=data.dense, fields=[*users, *data.item_side])
+        super().__init__(data, reads, embedding)
+        self.users = len(users)
+        self.query_tower = Tower([len(data.dense) + len(users) * embedding], towers)
+        self.candidate_tower = Tower([len(data.item_side) * embedding], towers)
+        self.to_query = Affine([towers[-1]], embedding)
+        self.to_candidate = Affine([towers[-1]], embedding)
+        self.query_tower.last.feeds(self.to_query)
+        self.candidate_tower.last.feeds(self.to_candidate)
+        self.retrieved = [target for target in data.targets if target.kind == "retrieval"]
+        self.judged = [target for target in data.targets if target.kind != "retrieval"]
+        if self.judged:
+            self.head = Tower([embedding, embedding], head)
+            self.output = Output([head[-1]], self.judged)
+            self.head.last.feeds(self.output)
+        if self.retrieved:
+            self.product = Product(embedding)
+            self.total = Total(self.retrieved)
+            self.product.feeds(self.total)
+            self.total.bias.requires_grad_(False)  # a softmax over items does not notice it
+        # The head's columns come first; this is where each task's column is.
+        columns = [data.targets.index(target) for target in (*self.judged, *self.retrieved)]
+        self.register_buffer("_places", torch.tensor(columns).argsort(), persistent=False)
+        nn.init.normal_(self.table.weight, std=DEVIATION)
+
+    def score(self, inputs: Inputs) -> Tensor:
+        """The logits (B, K)."""
+        query, candidate = self._query(inputs), self._candidate(inputs)
+        logits = []
+        if self.judged:
+            logits.append(self.output(self.head(query, candidate)))
+        if self.retrieved:
+            logits.append(self.total(self.product(query, candidate)))
+        return torch.cat(logits, 1).index_select(1, self._places)
+
+    def query(self, inputs: Inputs) -> Tensor:
+        """(B, U), of the dimensions that are not pruned; the data has a retrieval task."""
+        return self.product.read(self._query(inputs))
+
+    def candidate(self, inputs: Inputs) -> Tensor:
+        """(B, U), likewise."""
+        return self.product.read(self._candidate(inputs))
+
+    def _query(self, inputs: Inputs) -> Tensor:
+        fields = inputs.fields[:, : self.users].flatten(1)
+        return self.to_query(self.query_tower(torch.cat([inputs.dense, fields], 1)))
+
+    def _candidate(self, inputs: Inputs) -> Tensor:
+        return self.to_candidate(self.candidate_tower(inputs.fields[:, self.users :].flatten(1)))

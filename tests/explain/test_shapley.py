@@ -1,0 +1,138 @@
+"""Exact Shapley values against their definition and against `shap`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations
+from math import factorial
+
+# Before shap is imported: to compile what runs once here takes half a minute.
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
+
+import numpy as np
+import pytest
+import shap
+import torch
+from torch import Tensor
+
+from glassrec.data.batch import Batch, join
+from glassrec.data.dataset import Dataset, Split
+from glassrec.data.schema import Schema, Target
+from glassrec.explain import shapley as module
+from glassrec.explain.gates import Gates, gates
+from glassrec.explain.shapley import Shapley
+from glassrec.explain.stage import Explain
+from glassrec.models.base import Inputs, Recommender
+from glassrec.models.two_tower import TwoTower
+
+TASKS = (Target("stars", "rating"), Target("find", "retrieval"))
+
+
+def _by_definition(
+    model: Recommender, view: Gates, inputs: Inputs, baseline: Inputs, task: int
+) -> Tensor:
+    """(B, P): each player's mean difference over the coalitions of the others."""
+    players = len(view.players)
+
+    def worth(coalition: set[int]) -> Tensor:
+        on = torch.zeros(inputs.rows, players).double()
+        on[:, sorted(coalition)] = 1
+        return model.score(view.apply(on, inputs, baseline))[:, task].detach()
+
+    total = torch.zeros(inputs.rows, players).double()
+    for player in range(players):
+        others = [other for other in range(players) if other != player]
+        for size in range(players):
+            weight = factorial(size) * factorial(players - size - 1) / factorial(players)
+            for members in combinations(others, size):
+                added = worth({*members, player}) - worth({*members})
+                total[:, player] += weight * added
+    return total
+
+
+@pytest.mark.parametrize("at_once", [4096, 24])
+@pytest.mark.parametrize("task", [0, 1])
+@pytest.mark.parametrize("name", ["gmf", "two_tower"])
+def test_values_are_those_of_the_definition(
+    build: Callable[..., Recommender],
+    batch: Batch,
+    name: str,
+    task: int,
+    at_once: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "AT_ONCE", at_once)
+    model = build(name).double()
+    rows = Inputs(*(part.detach().double() for part in model.embed(batch)))
+    inputs, base = (Inputs(*(part[at] for part in rows)) for at in (slice(0, 3), slice(3, 6)))
+    view = gates(model.schema, model.width, "fields", model.device)
+    found = Shapley().attribute(model, view, inputs, base, task)
+    expected = _by_definition(model, view, inputs, base, task)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+    difference = (model.score(inputs) - model.score(base))[:, task]
+    torch.testing.assert_close(found.sum(1), difference, rtol=0, atol=1e-9)
+
+
+def _by_shap(
+    model: Recommender, schema: Schema, rows: Batch, background: Batch, task: int
+) -> np.ndarray:
+    """(B, P) SHAP values over raw columns, those of a field together.
+
+    A cell of the matrix that `shap` masks says in which row the column's values stand.
+    """
+    pool = join([rows, background])
+    read = model.schema
+
+    def logits(cells: np.ndarray) -> np.ndarray:
+        at = torch.from_numpy(cells).long()
+        dense, ids = torch.empty(len(at), len(schema.dense)), torch.empty(len(at), 6).long()
+        for player, name in enumerate(read.dense):
+            column = schema.dense.index(name)
+            dense[:, column] = pool.dense[at[:, player], column]
+        for player, name in enumerate(read.field_names, start=len(read.dense)):
+            columns = list(schema.columns(name))
+            ids[:, columns] = pool.ids[at[:, player]][:, columns]
+        history = torch.zeros(len(at), schema.history_length, dtype=torch.long)
+        masked = Batch(dense, ids, history, torch.empty(len(at), 2))
+        return model.predict(masked)[:, task].double().numpy()
+
+    players = len(read.dense) + len(read.fields)
+    cells = np.repeat(np.arange(pool.rows, dtype=float)[:, None], players, 1)
+    masker = shap.maskers.Independent(cells[rows.rows :], max_samples=background.rows)
+    return shap.explainers.Exact(logits, masker)(cells[: rows.rows]).values
+
+
+@pytest.mark.parametrize("task", ["stars", "find"])
+def test_with_50_background_rows_it_agrees_with_shap_over_raw_columns(
+    schema: Schema, dataset: Dataset, task: str
+) -> None:
+    schema = replace(schema, targets=TASKS)
+    background, rows = dataset.train.batch.slice(0, 50), dataset.validation.batch.slice(0, 10)
+    data = replace(dataset, schema=schema, train=Split(background), validation=Split(rows))
+    torch.manual_seed(0)
+    model = TwoTower(schema, embedding=6, towers=(8,), head=(8,))
+    torch.nn.init.normal_(model.table.weight)
+    explain = Explain(task=task, method=Shapley(), baseline="background", background=50)
+    found = explain.attributions(model, data, seed=0)
+    expected = _by_shap(model, schema, rows, background, schema.task(task))
+    assert found.players == ("I1", "I2", "I3", "C1", "user", "item", "C2")
+    assert np.abs(expected).mean(0).min() > 0.01
+    np.testing.assert_allclose(found.values.numpy(), expected, rtol=0, atol=1e-5)
+    assert found.delta.abs().max() < 1e-5
+
+
+def test_too_many_players_are_refused_with_what_to_do(
+    build: Callable[..., Recommender], batch: Batch
+) -> None:
+    model = build("two_tower")
+    inputs = model.embed(batch)
+    view = gates(model.schema, model.width, "fields", model.device)
+    assert len(view.players) == 7
+    with pytest.raises(ValueError, match=r"7 players.*128 evaluations.*max_players \(6\)"):
+        Shapley(max_players=6).attribute(model, view, inputs, inputs, 0)
+    wide = gates(model.schema, model.width, "dimensions", model.device)
+    assert Shapley().evaluations(len(wide.players)) == 4096
+    with pytest.raises(ValueError, match=r"131 players"):
+        Shapley().attribute(model, wide, inputs, inputs, 0)
