@@ -128,11 +128,11 @@ class Story:
                 ["neurons.parquet", "attributions.safetensors"],
                 lambda: figures.neuron_importance(neurons, attributions),
             )
-        self._explain_pairs()
         first = ", ".join(attributions.importance().index[:3])
         missed = f"the parts miss {attributions.relative_delta:.2%} of the logit difference"
         silent = int((neurons["max_abs"] == 0).sum())
         _say("explain", f"{first} move the prediction most; {missed}")
+        self._explain_pairs()
         _say("explain", f"{silent:,} of {len(neurons):,} neurons have no conductance")
 
     def _explain_pairs(self) -> None:

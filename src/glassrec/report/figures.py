@@ -123,7 +123,8 @@ def before_and_after(
         certificate: what the cut changed.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9, 3.2 + 0.22 * len(plan.layers)), layout="constrained")
+        bars = max(len(plan.layers), 2 * len(shown))
+        figure = Figure(figsize=(9, 2.6 + 0.22 * bars), layout="constrained")
         quality, size = figure.subplots(1, 2, width_ratios=[2, 3])
         _quality_panel(quality, metrics, shown)
         _size_panel(size, plan)
@@ -158,14 +159,15 @@ def _quality_panel(axes: Axes, metrics: Mapping[str, float], shown: Sequence[str
         (-0.2, "test/", "as trained", LARGE),
         (0.2, "pruned/test/", "pruned", SMALL),
     ):
-        bars = axes.bar(
+        bars = axes.barh(
             places + offset, [metrics[prefix + m] for m in shown], 0.38, label=label, color=colour
         )
-        axes.bar_label(bars, fmt="%.4f", fontsize=7, padding=1)
-    axes.set_xticks(places, shown)
-    axes.set_ylabel("on the test split")
-    axes.margins(y=0.15)
-    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)
+        axes.bar_label(bars, fmt="%.4f", fontsize=7, padding=2)
+    axes.set_yticks(places, shown)
+    axes.invert_yaxis()
+    axes.set_xlabel("on the test split")
+    axes.margins(x=0.25)
+    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     axes.set_title("Quality")
 
 
