@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
-# The next item on MovieLens-100K, by history and without: run.sh FOLDER_OF_MOVIELENS_100K [SEED...]
+# The next item on MovieLens-100K, by history and without: run.sh FOLDER_OF_MOVIELENS_100K
 set -euo pipefail
-root=$(realpath "${1:?usage: run.sh FOLDER_OF_MOVIELENS_100K [SEED...]}")
-shift
-run() { # NAME SEED SETTING...
-  glassrec run experiment=lstm_movielens data.root="$root" run.dir="runs/lstm_movielens/$1-$2" seed="$2" "${@:3}"
+root=$(realpath "${1:?usage: run.sh FOLDER_OF_MOVIELENS_100K}")
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+run() { # NAME SETTING...
+  glassrec run experiment=lstm_movielens data.root="$root" 'seeds=[0,1,2]' \
+      run.dir="runs/lstm_movielens/$1" "${@:2}"
 }
-for seed in "${@:-0}"; do
-  run lstm "$seed"
-  run gru "$seed" model.cell=gru
-  run gmf "$seed" model=gmf model.factors=32 trainer.max_epochs=20 explain.players=fields
-  run mf "$seed" model=mf model.factors=32 trainer.max_epochs=20 explain.players=fields
-  run popularity "$seed" model=popularity trainer.max_epochs=20 explain.players=fields
-done
+run lstm
+run gru model.cell=gru
+run gmf model=gmf model.factors=32 trainer.max_epochs=20 explain.players=fields
+run mf model=mf model.factors=32 trainer.max_epochs=20 explain.players=fields
+run popularity model=popularity trainer.max_epochs=20 explain.players=fields
