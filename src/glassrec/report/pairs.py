@@ -51,7 +51,8 @@ def feature_pairs(pairs: pd.DataFrame, rows: int, about: Attributions) -> Pictur
         figure.suptitle(
             "Which features act together: what two of them move that neither moves alone\n"
             "f(x) − f(x without i) − f(x without j) + f(x without both)\n"
-            f"baseline: {about.facts['baseline']}; {rows:,} {about.facts['split']} rows, task {about.facts['task']}{more}",
+            f"baseline: {about.facts['baseline']}; {rows:,} {about.facts['split']} rows, "
+            f"task {about.facts['task']}{more}",
             x=0.01,
             ha="left",
             fontsize=11,
