@@ -89,10 +89,10 @@ _FIRST = f"the first word is one of {', '.join(STAGES)}"
 
 def _help() -> str:
     stages = "\n".join(f"  {name:<10} {story}" for name, story in STAGES.items())
-    listed = slots.choices(slots.find()).items()
-    return HELP.format(
-        stages=stages, slots="\n".join(f"  {slot:<12} {', '.join(names)}" for slot, names in listed)
-    )
+    choices = slots.choices(slots.find())
+    width = max(map(len, choices))
+    listed = "\n".join(f"  {slot:<{width}}  {', '.join(each)}" for slot, each in choices.items())
+    return HELP.format(stages=stages, slots=listed)
 
 
 def _options(stage: str, words: Sequence[str]) -> argparse.Namespace:
