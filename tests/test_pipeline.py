@@ -160,6 +160,20 @@ def test_other_players_leave_the_neurons_and_the_cut_alone(run: Path) -> None:
         assert after[name] == before[name]
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("explain.task=clck", "explain.task: no task 'clck'; did you mean 'click'?"),
+     ("explain/method=shapley", "exact Shapley values of 13 players need 8,192 evaluations")],
+)  # fmt: skip
+def test_what_cannot_be_explained_is_refused_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], word: str, said: str
+) -> None:
+    assert _run(tmp_path / "run", *SMALL, word) == 1
+    heard = capsys.readouterr()
+    assert said in heard.err
+    assert "epoch" not in heard.out
+
+
 def test_stages_one_by_one_end_like_one_run(finished: Path, tmp_path: Path) -> None:
     directory = tmp_path / "steps"
     assert _run(directory, *SMALL, stage="train") == 0

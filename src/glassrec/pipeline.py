@@ -215,6 +215,7 @@ class Story:
         """The outcome of training, or of the rest of a training that was killed."""
         self.run.describe(self.given["data"])
         settings, model = self.settings, self._new_model()
+        settings.explain.check(model, self.dataset)
         optimizers = settings.optimizer, settings.table_optimizer
         resumes = (self.run.dir / CHECKPOINT).is_file()
         told = needed(settings.trainer, model, self.dataset, *optimizers, resumes=resumes)

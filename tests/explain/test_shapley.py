@@ -116,7 +116,9 @@ def test_with_50_background_rows_it_agrees_with_shap_over_raw_columns(
     torch.nn.init.normal_(model.table.weight)
     explain = Explain(task=task, method=Shapley(), baseline="background", background=50)
     found = explain.attributions(model, data, seed=0)
-    expected = _by_shap(model, schema, rows, background, schema.task(task))
+    expected = _by_shap(
+        model, schema, rows, background, [t.name for t in schema.targets].index(task)
+    )
     assert found.players == ("I1", "I2", "I3", "C1", "user", "item", "C2")
     assert np.abs(expected).mean(0).min() > 0.01
     np.testing.assert_allclose(found.values.numpy(), expected, rtol=0, atol=1e-5)
@@ -127,12 +129,11 @@ def test_too_many_players_are_refused_with_what_to_do(
     build: Callable[..., Recommender], batch: Batch
 ) -> None:
     model = build("two_tower")
-    inputs = model.embed(batch)
     view = gates(model.schema, model.width, "fields", model.device)
     assert len(view.players) == 7
     with pytest.raises(ValueError, match=r"7 players.*128 evaluations.*max_players \(6\)"):
-        Shapley(max_players=6).attribute(model, view, inputs, inputs, 0)
+        Shapley(max_players=6).evaluations(len(view.players))
     wide = gates(model.schema, model.width, "dimensions", model.device)
-    assert Shapley().evaluations(len(wide.players)) == 4096
     with pytest.raises(ValueError, match=r"131 players"):
-        Shapley().attribute(model, wide, inputs, inputs, 0)
+        Shapley().evaluations(len(wide.players))
+    assert Shapley().evaluations(12) == 4096

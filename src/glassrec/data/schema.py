@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Literal
 
+from glassrec.spelling import one_of
+
 UNSEEN = 0
 """The id, in every field, of a value that the training rows do not hold."""
 
@@ -89,7 +91,7 @@ class Schema:
     def place(self, name: str) -> int:
         """Which of the fields is called `name`; ValueError if none is."""
         if name not in self.field_names:
-            raise ValueError(f"no field {name!r}; the data has {', '.join(self.field_names)}")
+            raise ValueError(f"the data has no field {name!r}{one_of(name, self.field_names)}")
         return self.field_names.index(name)
 
     def columns(self, name: str) -> range:
@@ -97,13 +99,6 @@ class Schema:
         place = self.place(name)
         start = sum(field.values for field in self.fields[:place])
         return range(start, start + self.fields[place].values)
-
-    def task(self, name: str) -> int:
-        """The column of the target `name`; ValueError if there is none."""
-        names = [target.name for target in self.targets]
-        if name not in names:
-            raise ValueError(f"no task {name!r}; the data has {', '.join(names)}")
-        return names.index(name)
 
     def metric(self, target: Target, name: str) -> str:
         """What a metric of a task is called: `task/name` where there are several tasks."""

@@ -23,7 +23,11 @@ class Method(ABC):
 
     @abstractmethod
     def evaluations(self, players: int) -> int:
-        """How many rows pass the model at once for each explained row."""
+        """How many rows pass the model at once for each explained row.
+
+        Raises:
+            ValueError: the method cannot explain so many players.
+        """
 
     @abstractmethod
     def attribute(
@@ -37,9 +41,6 @@ class Method(ABC):
             inputs: B embedded rows.
             baseline: B rows beside them.
             task: the column of the logits.
-
-        Raises:
-            ValueError: the method cannot explain so many players.
         """
 
 

@@ -40,20 +40,20 @@ class Shapley(Method):
         return "exact Shapley values"
 
     def evaluations(self, players: int) -> int:
-        """All coalitions, or as many as pass at once."""
-        return min(2 ** min(players, self.max_players), AT_ONCE)
-
-    def attribute(
-        self, model: Recommender, gates: Gates, inputs: Inputs, baseline: Inputs, task: int
-    ) -> Tensor:
-        """The mean over all orders of what a player adds to those before it; summed in float64."""
-        players = len(gates.players)
+        """All coalitions, or as many as pass at once; ValueError if they are too many."""
         if players > self.max_players:
             raise ValueError(
                 f"exact Shapley values of {players} players need {2**players:,} evaluations a row; "
                 f"raise explain.method.max_players ({self.max_players}), take fewer players "
                 "(explain.players), or explain/method=integrated_gradients"
             )
+        return min(2**players, AT_ONCE)
+
+    def attribute(
+        self, model: Recommender, gates: Gates, inputs: Inputs, baseline: Inputs, task: int
+    ) -> Tensor:
+        """The mean over all orders of what a player adds to those before it; summed in float64."""
+        players = len(gates.players)
         total = torch.zeros(inputs.rows, players, dtype=torch.float64)
         for coalitions, weights in _coalitions(players):
             on = coalitions.to(inputs.dense)

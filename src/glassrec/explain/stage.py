@@ -21,6 +21,7 @@ from glassrec.explain.methods import IntegratedGradients, Method
 from glassrec.explain.statistics import Spread
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.layers import Layer
+from glassrec.spelling import one_of
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ class Explain:
     rule: Literal["trapezoid", "captum"] = "trapezoid"
     chunk: Annotated[int, Ge(1)] = 16384
 
+    def check(self, model: Recommender, dataset: Dataset) -> None:
+        """ValueError, before hours of training, if there is nothing of what is to be explained."""
+        self._task(dataset)
+        self.method.evaluations(len(self._view(model).players))
+
     def attributions(self, model: Recommender, dataset: Dataset, seed: int) -> Attributions:
         """What each player contributed to the task's logit, for the chosen rows.
 
@@ -63,7 +69,7 @@ class Explain:
             ValueError: there is no such task or player, or the method cannot explain so many.
         """
         model.eval()
-        view = gates(model.schema, model.width, self.players, model.device)
+        view = self._view(model)
         bases = self._baselines(model, dataset, seed)
         rows = self._rows(dataset, seed)
         task = self._task(dataset)
@@ -152,8 +158,15 @@ class Explain:
             ]
             yield torch.stack(found).mean(0)
 
+    def _view(self, model: Recommender) -> Gates:
+        return gates(model.schema, model.width, self.players, model.device)
+
     def _task(self, dataset: Dataset) -> int:
-        return 0 if self.task is None else dataset.schema.task(self.task)
+        """The column of the logit that is explained."""
+        names = [target.name for target in dataset.schema.targets]
+        if self.task is not None and self.task not in names:
+            raise ValueError(f"explain.task: no task {self.task!r}{one_of(self.task, names)}")
+        return 0 if self.task is None else names.index(self.task)
 
     def _rows(self, dataset: Dataset, seed: int) -> Tensor:
         """The explained rows of the split, in order."""

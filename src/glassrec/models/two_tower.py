@@ -46,13 +46,7 @@ class TwoTower(Retriever):
         towers: Annotated[Sequence[Annotated[int, Ge(1)]], MinLen(1)] = (64,),
         head: Annotated[Sequence[Annotated[int, Ge(1)]], MinLen(1)] = (64, 32),
     ) -> None:
-        users = [name for name in data.field_names if name not in data.item_side]
-        if not data.item_side or not (users or data.dense):
-            raise ValueError(
-                f"TwoTower needs columns of the item's side and others, and the data has "
-                f"{len(data.item_side)} and {len(users) + len(data.dense)}; take another model "
-                "(dlrm) or other data"
-            )
+        users = _users_side(data)
         reads = data.take(dense=data.dense, fields=[*users, *data.item_side])
         super().__init__(data, reads, embedding)
         self.users = len(users)
@@ -102,3 +96,15 @@ class TwoTower(Retriever):
 
     def _candidate(self, inputs: Inputs) -> Tensor:
         return self.to_candidate(self.candidate_tower(inputs.fields[:, self.users :].flatten(1)))
+
+
+def _users_side(data: Schema) -> list[str]:
+    """The fields that do not follow from the item; ValueError if a side has no column."""
+    users = [name for name in data.field_names if name not in data.item_side]
+    if not data.item_side or not (users or data.dense):
+        raise ValueError(
+            f"TwoTower needs columns of the item's side and others, and the data has "
+            f"{len(data.item_side)} and {len(users) + len(data.dense)}; take another model "
+            "(dlrm) or other data"
+        )
+    return users
