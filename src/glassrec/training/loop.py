@@ -108,9 +108,11 @@ class Loop(lightning.LightningModule):
         """
         loss = self.loss(self.model, batch)
         self.losses[step] = loss.detach()
-        self._forget_gradients()
+        optimizers = self._optimizers()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         self.manual_backward(loss)
-        for optimizer in self._optimizers():
+        for optimizer in optimizers:
             optimizer.step()
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, step: int) -> None:
@@ -122,7 +124,8 @@ class Loop(lightning.LightningModule):
         """Judge, remember the best, save, and only then tell."""
         row = {"epoch": self.current_epoch + 1, "train/loss": self._mean_loss(), **self._validate()}
         self.progress.history.append(row)
-        self._forget_gradients()  # they are as large as the weights, and room is needed for those
+        for optimizer in self._optimizers():  # gradients are as large as the weights; make room
+            optimizer.zero_grad()
         if self.job.best_epoch(self.progress) == len(self.progress.history) - 1:
             self._remember_weights()
         self.trainer.should_stop = self.job.over(self.progress)
@@ -133,10 +136,6 @@ class Loop(lightning.LightningModule):
     def _optimizers(self) -> list[LightningOptimizer]:
         found = self.optimizers()
         return found if isinstance(found, list) else [found]
-
-    def _forget_gradients(self) -> None:
-        for optimizer in self._optimizers():
-            optimizer.zero_grad()
 
     def _remember_weights(self) -> None:
         """Write them over those of the best epoch before, so that there is one copy at any time."""
