@@ -143,6 +143,7 @@ def test_one_seed_can_be_opened_alone(many: Path) -> None:
     assert main(["prune", f"run.dir={many / 'seed_2'}", "prune.level=sample"]) == 0
     level = {k: json.loads((many / f"seed_{k}" / "plan.json").read_text())["level"] for k in (1, 2)}
     assert level == {1: "data", 2: "sample"}
+    assert not (many / "seeds.csv").exists()  # it told of the cut before
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,8 @@ def _execute(stage: str, checked: dict[str, Any], command: Sequence[str]) -> int
             if isinstance(stop.__context__, KeyboardInterrupt):  # what Lightning makes of Ctrl-C
                 raise KeyboardInterrupt from None
             raise
+        if run.made and run.dir.name == f"seed_{checked['seed']}":
+            (run.dir.parent / "seeds.csv").unlink(missing_ok=True)  # it told of what was before
     return 0
 
 

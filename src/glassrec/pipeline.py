@@ -211,11 +211,17 @@ class Story:
         )
 
     @cached_property
+    def explainer(self) -> Explain:
+        """How to explain: the first task that is learnt, where none is named."""
+        explain, targets = self.settings.explain, self.dataset.schema.targets
+        return replace(explain, task=explain.task or self.settings.objective.first(targets).name)
+
+    @cached_property
     def trained(self) -> Trained:
         """The outcome of training, or of the rest of a training that was killed."""
         self.run.describe(self.given["data"])
         settings, model = self.settings, self._new_model()
-        settings.explain.check(model, self.dataset)
+        self.explainer.check(model, self.dataset)
         optimizers = settings.optimizer, settings.table_optimizer
         resumes = (self.run.dir / CHECKPOINT).is_file()
         told = needed(settings.trainer, model, self.dataset, *optimizers, resumes=resumes)
@@ -254,7 +260,7 @@ class Story:
         return self._once(
             "attributions.safetensors",
             Attributions,
-            lambda: self.settings.explain.attributions(
+            lambda: self.explainer.attributions(
                 self.trained_model, self.dataset, self.settings.seed
             ),
             slot="explain",
@@ -268,9 +274,7 @@ class Story:
         return self._once(
             "neurons.parquet",
             Table,
-            lambda: self.settings.explain.neurons(
-                self.trained_model, self.dataset, self.settings.seed
-            ),
+            lambda: self.explainer.neurons(self.trained_model, self.dataset, self.settings.seed),
             slot="explain",
             inputs=["weights.safetensors"],
             doing="taking the conductance of every neuron",
@@ -282,9 +286,7 @@ class Story:
         return self._once(
             "pairs.parquet",
             Table,
-            lambda: self.settings.explain.pairs(
-                self.trained_model, self.dataset, self.settings.seed
-            ),
+            lambda: self.explainer.pairs(self.trained_model, self.dataset, self.settings.seed),
             slot="explain",
             inputs=["weights.safetensors"],
             doing="looking for features that act together",

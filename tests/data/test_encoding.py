@@ -96,3 +96,21 @@ def test_a_rating_has_its_mean_in_the_training_rows():
     parts = Parts(*(Part(frame.iloc[[row]], frame.iloc[[row], :1].to_numpy()) for row in (1, 0, 2)))
     data = assemble(parts, Columns(rating="stars", categorical=("city",)))
     assert data.schema.targets == (Target("stars", "rating", 5.0),)
+
+
+@pytest.mark.parametrize(
+    ("settings", "column"),
+    [({"dense": ("price",)}, "price"), ({"categorical": ("brand",)}, "brand")],
+)
+def test_a_query_must_not_tell_the_item(settings, column):
+    frame = pd.DataFrame(
+        {"who": [1, 1, 2, 2], "what": [7, 8, 8, 9], "price": [1.0, 2, 2, 3], "brand": list("xyyz")}
+    )
+    part = Part(frame, np.ones((4, 1)))
+    columns = Columns(retrieval=True, user="who", item="what", **settings)
+    with pytest.raises(ValueError, match=f"{column} follows from what"):
+        assemble(Parts(part, part, part), columns)
+    told = Columns(
+        retrieval=True, user="who", item="what", categorical=("brand",), item_side=("brand",)
+    )
+    assert assemble(Parts(part, part, part), told).schema.item_side == ("what", "brand")

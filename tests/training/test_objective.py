@@ -238,3 +238,9 @@ def test_two_processes_learn_one_of_two_tasks(dataset: Dataset, tmp_path: Path) 
     moved = {n for n, tensor in model.state_dict().items() if not torch.equal(tensor, before[n])}
     assert "table.weight" in moved
     assert not any(name.startswith(("head", "output")) for name in moved)
+
+
+def test_what_is_not_learnt_is_not_the_first_task() -> None:
+    targets = (Target("find", "retrieval"), Target("label"), Target("stars", "rating"))
+    assert Objective().first(targets).name == "find"
+    assert Objective({"find": 0.0, "label": 0.0}).first(targets).name == "stars"

@@ -145,7 +145,29 @@ def check_numbers(frame: pd.DataFrame, columns: Columns, origin: Origin) -> None
         wrong = np.isinf(values) if name in columns.missing_ok else ~np.isfinite(values)
         if wrong.any():
             row = int(wrong.argmax())
+            missing = f", or, if it is missing, list {name!r} under missing_ok"
             raise ValueError(
-                f"{origin.at(row)}: {name} is {values[row]}, not a finite number; mend the value, "
-                f"or, if it is missing, list {name!r} under missing_ok"
+                f"{origin.at(row)}: {name} is {values[row]}, not a finite number; mend the value"
+                f"{missing if name in columns.dense else ''}"
+            )
+
+
+def check_sides(frame: pd.DataFrame, columns: Columns) -> None:
+    """ValueError if a column beside the item's side follows from the item.
+
+    In retrieval it would be part of the query, and tell the item that is looked for.
+    """
+    known = (columns.user, *columns.item_fields)
+    if not frame[columns.item].duplicated().any():
+        return
+    for name in (name for name in (*columns.dense, *columns.fields) if name not in known):
+        by_item, by_user = (
+            frame.groupby(side, observed=True)[name].nunique(dropna=False).max()
+            for side in (columns.item, columns.user)
+        )
+        if by_item == 1 and by_user > 1:
+            raise ValueError(
+                f"{name} follows from {columns.item}, so a query that holds it tells what is "
+                "looked for; with a retrieval task make it categorical, under item_side, "
+                "or leave it out"
             )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from glassrec.data.batch import Batch
 from glassrec.data.catalogue import Catalogue
-from glassrec.data.columns import Columns, Part, Parts
+from glassrec.data.columns import Columns, Part, Parts, check_sides
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.history import check_past, step_names
 from glassrec.data.negatives import Negatives
@@ -174,11 +174,14 @@ def assemble(
         history: the steps that the rows have, see `with_history`.
 
     Raises:
-        ValueError: a training row's history would show what is held out.
+        ValueError: a training row's history would show what is held out, or a query what is looked
+            for.
     """
     if history:
         assert columns.user is not None, "a history is somebody's"
         check_past(parts, columns.user)
+    if columns.retrieval:
+        check_sides(parts.train.frame, columns)
     encoder = Encoder.fit(parts.train.frame, columns, min_count, history)
     train, validation, test = (encoder.encode(part) for part in parts)
     schema = encoder.schema

@@ -29,7 +29,8 @@ class Explain:
     """How to explain.
 
     Args:
-        task: the target whose logit is explained; the first one if None.
+        task: the target whose logit is explained; the first one if None, in a run the first that
+            is learnt.
         method: how the logit's difference from the baseline is divided among the players.
         players: what gets an attribution: each dense column, each field and each step of a history;
             the same with each embedding dimension; the dense columns alone; or the steps alone.
@@ -105,25 +106,35 @@ class Explain:
         return torch.stack(values).mean(0), logits, torch.stack(at_baseline).mean(0)
 
     def neurons(self, model: Recommender, dataset: Dataset, seed: int) -> Table:
-        """Statistics of the conductance of every unit of every layer, over the chosen rows."""
+        """Statistics of the conductance of every unit of every layer, over the chosen rows.
+
+        They are those of the explained task; but `max_abs`, which tells who is silent, is over all
+        tasks, as a unit that only another task reads does something.
+        """
         model.eval()
         spreads = {name: Spread() for name in model.layers}
         bases = self._baselines(model, dataset, seed)
-        task = self._task(dataset)
+        own = self._task(dataset)
+        tasks = [*(task for task in range(len(dataset.schema.targets)) if task != own), own]
         for inputs in self._embedded(model, dataset, self._rows(dataset, seed), self.steps + 1):
-            found = [
-                conductance(
-                    model, inputs, base, steps=self.steps, rule=self.rule, task=task
-                ).emissions
-                for base in bases
-            ]
+            found = [self._emissions(model, inputs, bases, task) for task in tasks]
             for name, spread in spreads.items():
-                spread.add(torch.stack([each[name] for each in found]).mean(0))
+                spread.add(torch.cat([each[name] for each in found]))
         frames = [
             pd.concat([_about(name, layer), spreads[name].frame()], axis=1)
             for name, layer in model.layers.items()
         ]
         return Table(pd.concat(frames, ignore_index=True) if frames else NO_NEURONS)
+
+    def _emissions(
+        self, model: Recommender, inputs: Inputs, bases: list[Inputs], task: int
+    ) -> dict[str, Tensor]:
+        """(C, B, U) for each layer: the conductance of its emissions, averaged over baselines."""
+        found = [
+            conductance(model, inputs, b, steps=self.steps, rule=self.rule, task=task).emissions
+            for b in bases
+        ]
+        return {name: torch.stack([each[name] for each in found]).mean(0) for name in found[0]}
 
     def pairs(self, model: Recommender, dataset: Dataset, seed: int) -> Table:
         """Statistics of the interaction of every two features, the strongest first.

@@ -115,6 +115,12 @@ def means(targets: Sequence[Target]) -> Tensor:
     return torch.tensor([target.mean for target in targets])
 
 
+def start(targets: Sequence[Target]) -> nn.Parameter:
+    """One bias (K,) a task. It is fixed where all is retrieval: a softmax does not notice it."""
+    learnt = any(target.kind != "retrieval" for target in targets)
+    return nn.Parameter(means(targets), requires_grad=learnt)
+
+
 class Output(Affine):
     """The affine map to the logits of K tasks, which starts at their means."""
 
@@ -128,7 +134,7 @@ class Total(nn.Module):
 
     def __init__(self, targets: Sequence[Target]) -> None:
         super().__init__()
-        self.bias = nn.Parameter(means(targets))
+        self.bias = start(targets)
 
     def forward(self, units: Tensor) -> Tensor:
         """(B, K)."""

@@ -66,7 +66,6 @@ class TwoTower(Retriever):
             self.product = Product(embedding)
             self.total = Total(self.retrieved)
             self.product.feeds(self.total)
-            self.total.bias.requires_grad_(False)  # a softmax over items does not notice it
         # The head's columns come first; this is where each task's column is.
         columns = [data.targets.index(target) for target in (*self.judged, *self.retrieved)]
         self.register_buffer("_places", torch.tensor(columns).argsort(), persistent=False)

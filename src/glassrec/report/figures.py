@@ -60,8 +60,9 @@ def _explained(about: Attributions, question: str, importance: pd.Series) -> str
     more = f"; the {left_out} least important are not shown" if left_out > 0 else ""
     return (
         f"{question}\n{facts['method']}; baseline: {facts['baseline']} "
-        f"(logit {about.baseline_logits[0]:.2f})\n{len(about.logits):,} {facts['split']} rows, "
-        f"task {facts['task']}; parts miss {about.relative_delta:.1%} of the logit difference{more}"
+        f"(mean logit {about.baseline_logits.mean():.2f})\n"
+        f"{len(about.logits):,} {facts['split']} rows, task {facts['task']}; "
+        f"parts miss {about.relative_delta:.1%} of the logit difference{more}"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -32,6 +32,10 @@ class Objective:
 
     weights: Mapping[str, Annotated[float, Ge(0)]] = field(default_factory=dict)
     temperature: Annotated[float, Gt(0)] = 1.0
+
+    def first(self, targets: Sequence[Target]) -> Target:
+        """The first task that is learnt; one of them is."""
+        return next(target for target in targets if self.weights.get(target.name, 1))
 
     def of(self, dataset: Dataset) -> Loss:
         """The loss on a dataset's tasks.

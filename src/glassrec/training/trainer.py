@@ -138,6 +138,5 @@ def _telling(dataset: Dataset, objective: Objective) -> str:
         "rating": "rmse",
         "retrieval": "recall@10",
     }
-    learnt = (t for t in dataset.schema.targets if objective.weights.get(t.name, 1))
-    target = next(learnt)
+    target = objective.first(dataset.schema.targets)
     return dataset.schema.metric(target, by_kind[target.kind])
