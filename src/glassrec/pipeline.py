@@ -257,40 +257,22 @@ class Story:
     @cached_property
     def attributions(self) -> Attributions:
         """What each input contributed to the logit."""
-        return self._once(
-            "attributions.safetensors",
-            Attributions,
-            lambda: self.explainer.attributions(
-                self.trained_model, self.dataset, self.settings.seed
-            ),
-            slot="explain",
-            inputs=["weights.safetensors"],
-            doing="attributing the predictions to the inputs",
+        doing = "attributing the predictions to the inputs"
+        return self._explained(
+            "attributions.safetensors", Attributions, Explain.attributions, doing
         )
 
     @cached_property
     def neurons(self) -> Table:
         """What each neuron of each layer contributed to the logit."""
-        return self._once(
-            "neurons.parquet",
-            Table,
-            lambda: self.explainer.neurons(self.trained_model, self.dataset, self.settings.seed),
-            slot="explain",
-            inputs=["weights.safetensors"],
-            doing="taking the conductance of every neuron",
-        )
+        doing = "taking the conductance of every neuron"
+        return self._explained("neurons.parquet", Table, Explain.neurons, doing)
 
     @cached_property
     def pairs(self) -> Table:
         """What every two features contributed to the logit together."""
-        return self._once(
-            "pairs.parquet",
-            Table,
-            lambda: self.explainer.pairs(self.trained_model, self.dataset, self.settings.seed),
-            slot="explain",
-            inputs=["weights.safetensors"],
-            doing="looking for features that act together",
-        )
+        doing = "looking for features that act together"
+        return self._explained("pairs.parquet", Table, Explain.pairs, doing)
 
     @cached_property
     def plan(self) -> PrunePlan:
@@ -362,6 +344,23 @@ class Story:
             found = quality(model, self.dataset, name)
             values |= {f"{name}/{metric}": value for metric, value in found.items()}
         return values
+
+    def _explained(
+        self,
+        name: str,
+        kind: type[A],
+        make: Callable[[Explain, Recommender, Dataset, int], A],
+        doing: str,
+    ) -> A:
+        """The artifact `name` of the trained model; loads the data only to make it."""
+        return self._once(
+            name,
+            kind,
+            lambda: make(self.explainer, self.trained_model, self.dataset, self.settings.seed),
+            slot="explain",
+            inputs=["weights.safetensors"],
+            doing=doing,
+        )
 
     def _once(
         self,

@@ -26,14 +26,6 @@ SPARSE_ADAM = partial(torch.optim.SparseAdam, lr=0.01)
 BOTH = pytest.mark.parametrize("table", [ROWWISE, SPARSE_ADAM], ids=["rowwise", "sparse_adam"])
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def same(left, right):
     assert left.keys() == right.keys()
     return all(torch.equal(left[name], right[name]) for name in left)

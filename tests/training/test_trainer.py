@@ -24,14 +24,6 @@ ADAM = partial(torch.optim.Adam, lr=0.01)
 LINE = r"epoch \d/\d  train/loss \d\.\d{4}  val/auroc \d\.\d{4}  \d+\.\d s"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def plain_loop(epochs, batch_size=64, seed=1, data=None):
     """The same training, written out in PyTorch: weights, and the mean loss of each epoch."""
     model, data, losses = toy.model(), data or toy.dataset(), []

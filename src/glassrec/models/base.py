@@ -83,9 +83,10 @@ class Recommender(nn.Module, ABC):
     @final
     def embed(self, batch: Batch) -> Inputs:
         """The vectors of a batch: dense (B, D), fields (B, F, E), history (B, T, E)."""
-        ids = batch.ids if self._as_it_comes else batch.ids[:, self._columns] - self._shift
+        there = batch.ids if self._as_it_comes else batch.ids[:, self._columns]
+        ids = there if self._as_it_comes else there - self._shift
         single = len(self._owner) == len(self.schema.fields)
-        fields = self.table(ids) if single else self._pooled(ids, batch.ids[:, self._columns] >= 0)
+        fields = self.table(ids) if single else self._pooled(ids, there >= 0)
         history = batch.history[:, : self.schema.history_length]
         real = history > 0
         steps = real.to(fields.dtype)

@@ -86,8 +86,8 @@ def neuron_importance(scores: pd.DataFrame, about: Attributions) -> Picture:
         figure.suptitle(
             "Which neurons carry the prediction: mean |conductance| of each unit, ranked\n"
             f"{about.facts['neurons']}; baseline: {about.facts['baseline']}; "
-            f"{len(about.logits):,} {about.facts['split']} rows\n"
-            "shaded: silent units, those without conductance on any of these rows",
+            f"{len(about.logits):,} {about.facts['split']} rows, task {about.facts['task']}\n"
+            "shaded: silent units, those without conductance on any of these rows for any task",
             x=0.01,
             ha="left",
             fontsize=11,
@@ -103,7 +103,9 @@ def _layer_panel(axes: Axes, layer: str, scores: pd.DataFrame) -> None:
     if alive < len(size):
         axes.axvspan(alive - 0.5, len(size) - 0.5, color=SILENT, alpha=0.25, lw=0)
     axes.set_xlim(-0.5, len(size) - 0.5)
-    best = ", ".join(ranked["name"].head(3)) if alive else "none"
+    axes.set_ylim(bottom=0)
+    moving = ranked["name"][size > 0].head(3)
+    best = ", ".join(name.removeprefix(layer) for name in moving) or "none"
     axes.set_title(f"{layer}: {len(size) - alive} of {len(size)} silent", fontsize=10)
     axes.set_xlabel(f"rank; first: {best}", fontsize=8)
     axes.tick_params(labelsize=8)
