@@ -131,6 +131,39 @@ class Attributions(Artifact):
 
 
 @dataclass(frozen=True)
+class Explanation(Artifact):
+    """What was explained and how, and how far the result can be trusted; titles are made of it."""
+
+    method: str
+    neurons: str
+    """the method of the neurons"""
+    baseline: str
+    selection: str
+    """which rows: `2,000 of 6,000 val rows at random`"""
+    task: str
+    rows: int
+    mean_logit: float
+    mean_baseline_logit: float
+    relative_delta: float
+    """mean |Σ parts − logit difference| over mean |logit difference|"""
+    complete: bool
+    """whether the method claims that its parts add up to the logit difference"""
+    agreement: float | None
+    """the mean rank correlation, over rows, of the parts of two seeds; None if nothing is drawn"""
+    rank_stability: float
+    """the mean rank correlation of the importance on disjoint random parts of the rows"""
+
+    def save(self, path: Path) -> None:
+        """Write JSON."""
+        _write_json(path, asdict(self))
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read JSON."""
+        return cls(**_read_json(path))
+
+
+@dataclass(frozen=True)
 class Table(Artifact):
     """A table; parquet, or CSV where the path says so.
 

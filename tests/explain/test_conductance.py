@@ -9,8 +9,9 @@ import torch
 from captum.attr import IntegratedGradients, LayerConductance
 
 from glassrec.data.batch import Batch
-from glassrec.explain.attribution import integrated_gradients
+from glassrec.explain import gradients
 from glassrec.explain.conductance import conductance
+from glassrec.explain.game import Game
 from glassrec.explain.gates import baseline, gates
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.gmf import GMF
@@ -75,8 +76,10 @@ def test_integrated_gradients_over_gates_equal_captums_over_embeddings(
     model.double()
     inputs, base = (Inputs(*(part.double() for part in x)) for x in row)
     view = gates(model.schema, model.width, "fields", model.device)
-    ours, delta = integrated_gradients(model, view, inputs, base, steps=20)
     spread = base.beside(inputs)
+    game = Game(model, view, inputs, spread)
+    ours = gradients.IntegratedGradients(20).attribute(game, 0)
+    delta = ours.sum(1) - game.difference
     theirs, their_delta = IntegratedGradients(_read_by(model)).attribute(
         _read(model, inputs), _read(model, spread), n_steps=20, return_convergence_delta=True,
         additional_forward_args=_unread(model, inputs),

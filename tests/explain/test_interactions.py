@@ -13,6 +13,7 @@ from torch import Tensor
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema
+from glassrec.explain.game import Game
 from glassrec.explain.gates import Granularity, baseline, gates
 from glassrec.explain.interactions import evaluations, interactions, names, pairs
 from glassrec.explain.stage import Explain
@@ -45,7 +46,7 @@ def test_interactions_equal_brute_force(
     inputs = _inputs(model.double(), batch._replace(dense=batch.dense.double()))
     base = baseline(model, "mean", inputs).beside(inputs)
     view = gates(model.schema, model.width, "fields", model.device)
-    found = interactions(model, view, inputs, base, chunk=chunk, task=task)
+    found = interactions(Game(model, view, inputs, base, task, chunk))
 
     def score(*players: int) -> Tensor:
         return model.score(_without(inputs, base, players)).detach()[:, task]
@@ -67,7 +68,8 @@ def test_no_more_rows_than_a_chunk_pass_the_model_at_once(
     view = gates(model.schema, model.width, "fields", model.device)
     sizes = []
     model.bottom.register_forward_hook(lambda *found: sizes.append(len(found[2])))
-    interactions(model, view, inputs, baseline(model, "zero", inputs).beside(inputs), chunk=50)
+    base = baseline(model, "zero", inputs).beside(inputs)
+    interactions(Game(model, view, inputs, base, chunk=50))
     assert max(sizes) <= 50
     assert sum(sizes) == batch.rows * evaluations(7) == batch.rows * (1 + 7 + 21)
 

@@ -21,6 +21,7 @@ from glassrec.data.batch import Batch, join
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Schema, Target
 from glassrec.explain import shapley as module
+from glassrec.explain.game import Game
 from glassrec.explain.gates import Gates, gates
 from glassrec.explain.shapley import Shapley
 from glassrec.explain.stage import Explain
@@ -68,7 +69,7 @@ def test_values_are_those_of_the_definition(
     rows = Inputs(*(part.detach().double() for part in model.embed(batch)))
     inputs, base = (Inputs(*(part[at] for part in rows)) for at in (slice(0, 3), slice(3, 6)))
     view = gates(model.schema, model.width, "fields", model.device)
-    found = Shapley().attribute(model, view, inputs, base, task)
+    found = Shapley().attribute(Game(model, view, inputs, base, task), 0)
     expected = _by_definition(model, view, inputs, base, task)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
     difference = (model.score(inputs) - model.score(base))[:, task]

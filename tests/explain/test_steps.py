@@ -13,7 +13,7 @@ from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
 from glassrec.explain.conductance import conductance
 from glassrec.explain.gates import baseline
-from glassrec.explain.methods import IntegratedGradients
+from glassrec.explain.gradients import IntegratedGradients
 from glassrec.explain.stage import Explain
 from glassrec.explain.statistics import Spread
 from glassrec.models.base import Inputs

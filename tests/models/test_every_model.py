@@ -17,8 +17,9 @@ from safetensors.torch import save_file
 
 from glassrec.data.batch import Batch
 from glassrec.data.schema import Schema
-from glassrec.explain.attribution import integrated_gradients
+from glassrec.explain.game import Game
 from glassrec.explain.gates import baseline, gates
+from glassrec.explain.gradients import IntegratedGradients
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.layers import Layer
 
@@ -105,7 +106,7 @@ def test_attributions_add_up_to_the_logit_difference(
     inputs = Inputs(*(part.detach().double() for part in model.embed(batch)))
     base = baseline(model, "mean", inputs).beside(inputs)
     view = gates(model.schema, model.width, "fields", model.device)
-    values, _ = integrated_gradients(model, view, inputs, base, steps=1000, task=task)
+    values = IntegratedGradients(1000).attribute(Game(model, view, inputs, base, task), 0)
     with torch.no_grad():
         difference = (model.score(inputs) - model.score(base))[:, task]
     assert difference.std() > 0

@@ -20,6 +20,7 @@ SEAMS = frozenset(
     {
         "glassrec.models.base.Recommender",
         "glassrec.data.dataset.Source",
+        "glassrec.explain.methods.Method",
         "glassrec.tracking.Tracker",
     }
 )
@@ -27,7 +28,7 @@ SEAMS = frozenset(
 
 RULE = (
     "a target is defined in glassrec or is an optimiser of torch.optim, "
-    "or it is your own class that inherits Recommender, Source or Tracker"
+    "or it is your own class that inherits Recommender, Source, Method or Tracker"
 )
 
 _HOPS = 32

@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import comb
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Interval
 from torch import Tensor
 
-from glassrec.explain.gates import Gates
+from glassrec.explain.game import Game
 from glassrec.explain.methods import Method
-from glassrec.models.base import Inputs, Recommender
 
 AT_ONCE = 4096
 """Coalitions of a row that pass the model together."""
@@ -31,6 +30,8 @@ class Shapley(Method):
     Args:
         max_players: how many are allowed; one more doubles the time.
     """
+
+    complete: ClassVar[bool] = True
 
     max_players: Annotated[int, Interval(ge=1, le=24)] = 12
 
@@ -49,19 +50,14 @@ class Shapley(Method):
             )
         return min(2**players, AT_ONCE)
 
-    def attribute(
-        self, model: Recommender, gates: Gates, inputs: Inputs, baseline: Inputs, task: int
-    ) -> Tensor:
+    def attribute(self, game: Game, seed: int) -> Tensor:
         """The mean over all orders of what a player adds to those before it; summed in float64."""
-        players = len(gates.players)
-        total = torch.zeros(inputs.rows, players, dtype=torch.float64)
-        for coalitions, weights in _coalitions(players):
-            on = coalitions.to(inputs.dense)
-            worth = _worth(model, gates, inputs, baseline, on)[:, :, task]
-            # Apple's GPUs know no float64.
-            worth = worth.cpu() if worth.device.type == "mps" else worth
-            total = total.to(worth.device) + worth.double() @ weights.to(worth.device)
-        return total.to(inputs.dense)
+        total: Tensor | float = 0.0
+        for coalitions, weights in _coalitions(game.players):
+            worth = game.logits(coalitions)
+            total = total + worth @ weights.to(worth)
+        assert isinstance(total, Tensor), "there is at least one coalition"
+        return total.to(game.inputs.dense)
 
 
 def _coalitions(players: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -78,16 +74,3 @@ def _coalitions(players: int) -> Iterator[tuple[Tensor, Tensor]]:
         codes = torch.arange(start, min(start + AT_ONCE, 2**players))
         members = (codes.unsqueeze(1) >> bits) & 1
         yield members, shares[members, members.sum(1, keepdim=True)]
-
-
-@torch.no_grad()
-def _worth(
-    model: Recommender, gates: Gates, inputs: Inputs, baseline: Inputs, on: Tensor
-) -> Tensor:
-    """(B, C, K): the logits of B rows where only the players of each of C coalitions are on."""
-    sets = len(on)
-    rows, base = (
-        Inputs(*(part.repeat_interleave(sets, 0) for part in each)) for each in (inputs, baseline)
-    )
-    switched = gates.apply(on.repeat(inputs.rows, 1), rows, base)
-    return model.score(switched).unflatten(0, (inputs.rows, sets))

@@ -15,9 +15,11 @@ from glassrec.artifacts import Attributions, Table
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
 from glassrec.explain.conductance import conductance
+from glassrec.explain.game import Game
 from glassrec.explain.gates import Gates, Granularity, baseline, gates
+from glassrec.explain.gradients import IntegratedGradients
 from glassrec.explain.interactions import evaluations, interactions, names
-from glassrec.explain.methods import IntegratedGradients, Method
+from glassrec.explain.methods import Method
 from glassrec.explain.statistics import Spread
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.layers import Layer
@@ -98,7 +100,8 @@ class Explain:
         values, at_baseline = [], []
         for base in bases:
             beside = base.beside(inputs)
-            values.append(self.method.attribute(model, view, inputs, beside, task))
+            game = Game(model, view, inputs, beside, task, self.chunk)
+            values.append(self.method.attribute(game, 0))
             with torch.no_grad():
                 at_baseline.append(model.score(view.apply(off, inputs, beside))[:, task])
         with torch.no_grad():
@@ -164,7 +167,7 @@ class Explain:
         chunk = max(1, self.chunk // max(1, model.schema.history_length))
         for inputs in self._embedded(model, dataset, rows, evaluations(len(view.players))):
             found = [
-                interactions(model, view, inputs, base.beside(inputs), chunk=chunk, task=task)
+                interactions(Game(model, view, inputs, base.beside(inputs), task, chunk))
                 for base in bases
             ]
             yield torch.stack(found).mean(0)
