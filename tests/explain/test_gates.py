@@ -68,3 +68,42 @@ def test_a_model_without_dense_columns_has_no_dense_players(
     model = build("gmf")
     with pytest.raises(ValueError, match=r"explain\.players=dense"):
         gates(model.schema, model.width, "dense", model.device)
+
+
+def test_groups_own_what_they_name_and_the_rest_stays_as_it_is(schema: Schema) -> None:
+    groups = {"who": ["user", "I2"], "low": ["item[0:2]", "C1[0]"], "past": ["history[-1]"]}
+    view = gates(schema, 3, "groups", torch.device("cpu"), groups)
+    assert view.players == ("who", "low", "past")
+    inputs, base = _inputs(2, 3), _inputs(1, 3)
+    off = view.apply(torch.zeros(2, 3), inputs, base.beside(inputs))
+    moved = Inputs(*(a != b for a, b in zip(off, inputs, strict=True)))
+    assert moved.dense[0].tolist() == [False, True, False]
+    assert moved.fields[0].int().tolist() == [[1, 0, 0], [1, 1, 1], [0, 0, 0], [1, 1, 0]]
+    assert moved.history[0].any(1).tolist() == [False, False, False, True]
+
+
+def test_in_a_mixture_the_first_kind_that_knows_a_number_owns_it(schema: Schema) -> None:
+    view = gates(schema, 2, ["groups", "fields"], torch.device("cpu"), {"who": ["user", "I1"]})
+    steps = [f"history[{step}]" for step in (-4, -3, -2, -1)]
+    assert view.players == ("who", "I2", "I3", "C1", "C2", "item", *steps)
+    mixed = gates(schema, 2, ["dense", "dimensions"], torch.device("cpu"))
+    assert mixed.players == gates(schema, 2, "dimensions", torch.device("cpu")).players
+    assert gates(schema, 2, ["steps", "dense"], torch.device("cpu")).players == (
+        "I1", "I2", "I3", *steps
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [
+        ({}, "no group is named"),
+        ({"who": ["usr"]}, r"explain\.groups\.who: no input 'usr'; did you mean 'user'"),
+        ({"who": ["user[0:9]"]}, r"no input 'user\[0:9\]'"),
+        ({"who": ["user[3:3]"]}, r"no input 'user\[3:3\]'"),
+    ],
+)
+def test_groups_of_what_there_is_not_are_refused(
+    schema: Schema, groups: dict[str, list[str]], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        gates(schema, 8, "groups", torch.device("cpu"), groups)

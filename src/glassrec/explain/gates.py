@@ -7,6 +7,8 @@ integrated gradients over the embeddings, summed over what each player owns.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,10 +17,12 @@ from torch import Tensor
 
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
+from glassrec.spelling import one_of
 
-Granularity = Literal["fields", "dimensions", "dense", "steps"]
+Granularity = Literal["fields", "dimensions", "dense", "steps", "groups"]
 """fields: each dense column, each whole field, each step of the history. dimensions: the same, but
-each embedding dimension. dense, steps: those alone, and all else stays as it is."""
+each embedding dimension. dense, steps: those alone, and all else stays as it is. groups: those that
+a user names, and all else stays as it is."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ class Gates:
         spread = torch.cat([gates, on], 1)[:, self.owner]
         sizes = [part[0].numel() for part in inputs]
         parts = zip(inputs, baseline, spread.split(sizes, 1), strict=True)
-        return Inputs(*(b + g.view_as(x) * (x - b) for x, b, g in parts))
+        # To the bit at both ends, where a sum of b and (x − b) would be rounded.
+        return Inputs(*(torch.lerp(b, x, g.view_as(x)) for x, b, g in parts))
 
     def sum_over_players(self, parts: Inputs) -> Tensor:
         """(B, P): what each player owns of values (B, ...) given for every input."""
@@ -49,34 +54,106 @@ class Gates:
         return total.index_add_(1, owner, flat)[:, :-1]
 
 
-def gates(schema: Schema, width: int, granularity: Granularity, device: torch.device) -> Gates:
+def gates(
+    schema: Schema,
+    width: int,
+    players: Granularity | Sequence[Granularity],
+    device: torch.device,
+    groups: Mapping[str, Sequence[str]] | None = None,
+) -> Gates:
     """The players of a model that reads `schema` with embeddings of `width` numbers.
 
+    Args:
+        schema: what the model reads.
+        width: E.
+        players: one kind, or several: a number belongs to the first kind that knows it.
+        device: of the model.
+        groups: by the name of a group, its parts: a column `price`, some dimensions `user[0:8]` or
+            `user[3]`, a step `history[-1]`, or all of a kind: `dense`, `fields`, `history`.
+
     Raises:
-        ValueError: the model reads nothing of that kind.
+        ValueError: the model reads nothing of that kind, or a group names what there is not.
     """
+    kinds: Sequence[Granularity] = [players] if isinstance(players, str) else players
+    numbers = _numbers(schema, width)
+    owner: dict[int, str] = {}
+    for kind in kinds:
+        claims = _grouped(groups or {}, numbers) if kind == "groups" else _each(kind, numbers)
+        for place, name in claims:
+            owner.setdefault(place, name)
+    if not owner:
+        words = ",".join(kinds)
+        raise ValueError(f"explain.players={words}: the model reads no such columns")
+    # In the order of the inputs, and not in that in which they were claimed.
+    names = list(dict.fromkeys(owner[place] for place in sorted(owner)))
+    # -1 is no player's; so are the marks of which steps there are, at the end.
+    owners = [names.index(owner[p]) if p in owner else -1 for p in range(len(numbers))]
+    owners += [-1] * schema.history_length
+    return Gates(tuple(names), torch.tensor(owners, device=device))
+
+
+@dataclass(frozen=True)
+class _Number:
+    """One of the flattened inputs: `dimension` k of a `column` of a `part`."""
+
+    part: Literal["dense", "fields", "history"]
+    column: str
+    dimension: int
+
+
+def _numbers(schema: Schema, width: int) -> list[_Number]:
+    """What each of the flattened inputs is, but for the marks of the steps."""
     steps = [f"history[{step}]" for step in range(-schema.history_length, 0)]
-    players: list[str] = []
-    owner: list[int] = []
-    for kind, names, size in (
-        ("dense", schema.dense, 1),
-        ("fields", schema.field_names, width),
-        ("steps", steps, width),
-    ):
-        own = [name for name in names for _ in range(size)]
-        if granularity == "dimensions" and kind != "dense":
-            own = [f"{name}[{k}]" for name in names for k in range(size)]
-        if granularity in ("dense", "steps") and granularity != kind:
-            owner += [-1] * len(own)
-            continue
-        distinct = dict.fromkeys(own)
-        place = {name: len(players) + at for at, name in enumerate(distinct)}
-        owner += [place[name] for name in own]
-        players += distinct
-    if not players:
-        raise ValueError(f"explain.players={granularity}: the model reads no such columns")
-    owner += [-1] * len(steps)  # which steps there are is no player's
-    return Gates(tuple(players), torch.tensor(owner, device=device))
+    return [
+        *(_Number("dense", name, 0) for name in schema.dense),
+        *(_Number("fields", name, k) for name in schema.field_names for k in range(width)),
+        *(_Number("history", name, k) for name in steps for k in range(width)),
+    ]
+
+
+def _each(kind: Granularity, numbers: Sequence[_Number]) -> Iterator[tuple[int, str]]:
+    """The place and the player of each number that a kind knows."""
+    only = {"dense": "dense", "steps": "history"}.get(kind)
+    for place, number in enumerate(numbers):
+        if only is None or number.part == only:
+            single = kind == "dimensions" and number.part != "dense"
+            yield place, f"{number.column}[{number.dimension}]" if single else number.column
+
+
+_RANGE = re.compile(r"(?P<column>.+)\[(?P<first>\d+)(?P<until>:\d+)?\]")
+
+
+def _grouped(
+    groups: Mapping[str, Sequence[str]], numbers: Sequence[_Number]
+) -> Iterator[tuple[int, str]]:
+    if not groups:
+        raise ValueError(
+            "explain.players=groups: no group is named; e.g. explain.groups={who: [age, user]}"
+        )
+    places: dict[str, list[int]] = {}
+    for place, number in enumerate(numbers):
+        for name in (number.part, number.column, f"{number.column}[{number.dimension}]"):
+            places.setdefault(name, []).append(place)
+    for group, parts in groups.items():
+        for part in parts:
+            found = places.get(part) or _slice(part, places)
+            if not found:
+                known = list(dict.fromkeys([*_PARTS, *(number.column for number in numbers)]))
+                raise ValueError(f"explain.groups.{group}: no input {part!r}{one_of(part, known)}")
+            yield from ((place, group) for place in found)
+
+
+_PARTS = ("dense", "fields", "history")
+
+
+def _slice(part: str, places: Mapping[str, list[int]]) -> list[int]:
+    """The places of `user[0:8]`, none if there is no such field or range."""
+    match = _RANGE.fullmatch(part)
+    if match is None or match["until"] is None:
+        return []
+    whole = places.get(match["column"], [])
+    first, until = int(match["first"]), int(match["until"][1:])
+    return whole[first:until] if first < until <= len(whole) else []
 
 
 Kind = Literal["zero", "mean", "unseen"]
