@@ -43,7 +43,7 @@ class Gates:
         sizes = [part[0].numel() for part in inputs]
         parts = zip(inputs, baseline, spread.split(sizes, 1), strict=True)
         # To the bit at both ends, where a sum of b and (x − b) would be rounded.
-        return Inputs(*(torch.lerp(b, x, g.view_as(x)) for x, b, g in parts))
+        return Inputs(*(torch.lerp(b, x, g.view_as(x).to(x.dtype)) for x, b, g in parts))
 
     def sum_over_players(self, parts: Inputs) -> Tensor:
         """(B, P): what each player owns of values (B, ...) given for every input."""
