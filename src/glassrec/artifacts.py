@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from math import nan
 from pathlib import Path
 from typing import Any, Self
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -80,7 +82,7 @@ class Candidates(Artifact):
 
 
 @dataclass(frozen=True)
-class Attributions(Artifact):
+class Attributions:
     """How much each of P players moved each of N logits away from the baseline's."""
 
     players: tuple[str, ...]
@@ -92,8 +94,23 @@ class Attributions(Artifact):
     """(N,)"""
     rows: Tensor
     """(N,) the explained rows of the split"""
-    facts: dict[str, str]
-    """method, that of the neurons, baseline, split and task"""
+    labels: Tensor
+    """(N,) the true values of the explained task"""
+
+    @classmethod
+    def join(cls, parts: Iterable[Attributions]) -> Self:
+        """All rows of several, which have the same players."""
+        first, *others = parts
+        tensors = (
+            torch.cat([getattr(part, name) for part in (first, *others)])
+            for name in ("values", "logits", "baseline_logits", "rows", "labels")
+        )
+        return cls(first.players, *tensors)
+
+    def take(self, places: Tensor) -> Attributions:
+        """Some of the rows, by their places."""
+        tensors = (self.values, self.logits, self.baseline_logits, self.rows, self.labels)
+        return Attributions(self.players, *(tensor[places] for tensor in tensors))
 
     @property
     def delta(self) -> Tensor:
@@ -111,23 +128,82 @@ class Attributions(Artifact):
         mean = pd.Series(self.values.abs().mean(0).tolist(), index=list(self.players))
         return mean.sort_values(ascending=False, kind="stable")
 
+
+_ABOUT = ("@row", "@label", "@logit", "@baseline_logit")
+"""The columns of an attribution file that are no player's; none of those is called so."""
+
+
+@dataclass(frozen=True)
+class AttributionFile(Artifact):
+    """Attributions of any number of rows in parquet: a column a player, beside `_ABOUT`.
+
+    It is written and read piece by piece, so that memory does not grow with the rows. One that is
+    not saved yet consists of a file a piece.
+    """
+
+    files: tuple[Path, ...]
+
+    @staticmethod
+    def write_piece(path: Path, piece: Attributions) -> None:
+        """Write the rows of one piece, as one row group."""
+        about = (piece.rows, piece.labels, piece.logits, piece.baseline_logits)
+        columns = [*about, *piece.values.unbind(1)]
+        arrays = [pa.array(column.numpy()) for column in columns]
+        table = pa.Table.from_arrays(arrays, [*_ABOUT, *piece.players])
+        pq.write_table(table, path, row_group_size=max(1, len(piece.rows)))
+
     def save(self, path: Path) -> None:
-        """Write tensors, and names and facts as metadata, in safetensors format."""
-        tensors = {
-            "values": self.values,
-            "logits": self.logits,
-            "baseline_logits": self.baseline_logits,
-            "rows": self.rows,
-        }
-        metadata = {"about": json.dumps({"players": self.players, "facts": self.facts})}
-        save_file({n: t.contiguous() for n, t in tensors.items()}, path, metadata)
+        """Write all pieces to one file."""
+        with pq.ParquetWriter(path, pq.read_schema(self.files[0])) as writer:
+            for table in self._tables():
+                writer.write_table(table)
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read the tensors to the CPU."""
-        tensors, metadata = _tensors(path)
-        about = json.loads(metadata["about"])
-        return cls(tuple(about["players"]), facts=about["facts"], **tensors)
+        """The file itself; ValueError if it is damaged."""
+        try:
+            pq.read_schema(path)
+        except pa.ArrowInvalid as error:
+            raise ValueError(
+                f"{path} is damaged ({error}); delete it to have it made again"
+            ) from None
+        return cls((path,))
+
+    @property
+    def players(self) -> tuple[str, ...]:
+        """Who has an attribution."""
+        return tuple(pq.read_schema(self.files[0]).names[len(_ABOUT) :])
+
+    @property
+    def rows(self) -> int:
+        """The number of rows N."""
+        return sum(pq.read_metadata(file).num_rows for file in self.files)
+
+    def pieces(self) -> Iterator[Attributions]:
+        """All rows, a few thousand at a time."""
+        for table in self._tables():
+            rows, labels, logits, baselines, *values = (
+                torch.from_numpy(column.to_numpy().copy()) for column in table.columns
+            )
+            yield Attributions(
+                self.players, torch.stack(values, 1), logits, baselines, rows, labels
+            )
+
+    def sample(self, count: int) -> Attributions:
+        """At most `count` rows, at even places."""
+        wanted = torch.linspace(0, self.rows - 1, min(count, self.rows)).round().long()
+        parts, start = [], 0
+        for piece in self.pieces():
+            inside = wanted[(wanted >= start) & (wanted < start + len(piece.rows))]
+            parts.append(piece.take(inside - start))
+            start += len(piece.rows)
+        return Attributions.join(parts)
+
+    def _tables(self) -> Iterator[pa.Table]:
+        for path in self.files:
+            with pq.ParquetFile(path) as file:
+                for group in range(file.num_row_groups):
+                    yield file.read_row_group(group)
 
 
 @dataclass(frozen=True)

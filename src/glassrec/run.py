@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -133,9 +134,7 @@ class Run:
         Raises:
             ValueError: the saved file is not the one that was written.
         """
-        path = self.dir / name
-        hashes = {name: self.sha256_of(name) for name in inputs}
-        key = key_of({"from": made_from, "inputs": hashes, "glassrec": __version__})
+        path, key = self.dir / name, self._key(made_from, inputs)
         known = self._record().get(name)
         if known is not None and known["key"] == key and path.is_file():
             _refuse_changed(path, known["sha256"])
@@ -151,7 +150,29 @@ class Run:
         entry = {"key": key, "sha256": found, "inputs": list(inputs)}
         self._write_record(self._record() | {name: entry})
         self.made.append(name)
+        shutil.rmtree(self._parts(name), ignore_errors=True)
         return artifact
+
+    def parts(self, name: str, made_from: Mapping[str, Any], inputs: Sequence[str]) -> Path:
+        """A folder for the parts of an artifact that takes long, gone once the artifact is made.
+
+        It holds what a killed process left of the same artifact, and nothing of another.
+        """
+        folder, key = self._parts(name), self._key(made_from, inputs)
+        mark = folder / "key"
+        if not mark.is_file() or mark.read_text(encoding="utf-8") != key:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            with replacing(mark) as temporary:
+                temporary.write_text(key, encoding="utf-8")
+        return folder
+
+    def _parts(self, name: str) -> Path:
+        return self.dir / f".{name}.parts"
+
+    def _key(self, made_from: Mapping[str, Any], inputs: Sequence[str]) -> str:
+        hashes = {name: self.sha256_of(name) for name in inputs}
+        return key_of({"from": made_from, "inputs": hashes, "glassrec": __version__})
 
     def sha256_of(self, name: str) -> str:
         """The recorded hash of an artifact that is there."""

@@ -1,0 +1,77 @@
+"""Prune: what is cut, the smaller model, and what the cut changed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import ClassVar
+
+from glassrec.artifacts import Certificate, PrunePlan, Weights
+from glassrec.models.base import Recommender
+from glassrec.stages.explain import Explaining
+from glassrec.stages.stage import Stage
+
+
+class Pruning(Stage):
+    """The cut and its certificate."""
+
+    name: ClassVar[str] = "prune"
+    slot: ClassVar[str | None] = "prune"
+
+    def __init__(self, explained: Explaining) -> None:
+        super().__init__(explained.settings, explained.log, explained.given)
+        self.trained, self.explained = explained.trained, explained
+
+    def tell(self) -> None:
+        """Cut the neurons that do nothing, and certify what that changed."""
+        plan, certificate = self.plan, self.certificate
+        rows = sum(certificate.rows.values())
+        cuts = plan.layers.values()
+        proposed, stay = sum(cut.proposed for cut in cuts), sum(cut.refuted for cut in cuts)
+        self.say(f"{proposed:,} silent neurons were proposed; {stay:,} are needed elsewhere and stay")
+        self.say(f"{plan.dropped:,} of {plan.units:,} neurons are gone (level {plan.level})")
+        largest = certificate.max_abs_logit_difference
+        self.say(f"largest difference of a logit on all {rows:,} rows: {largest:.1e}")
+
+    @cached_property
+    def plan(self) -> PrunePlan:
+        """Which neurons go."""
+        scores, trained = self.explained.neurons, self.trained
+        return self.once(
+            "plan.json",
+            PrunePlan,
+            lambda: self.settings.prune.plan(trained.model, scores, trained.dataset),
+            inputs=["weights.safetensors", "neurons.parquet"],
+            doing="watching every neuron on all rows",
+        )
+
+    @cached_property
+    def weights(self) -> Weights:
+        """The weights of the smaller model."""
+        return self.once(
+            "pruned.safetensors",
+            Weights,
+            lambda: self.settings.prune.cut(self.trained.model, self.plan),
+            inputs=["weights.safetensors", "plan.json"],
+            slotted=False,
+        )
+
+    @cached_property
+    def certificate(self) -> Certificate:
+        """What the cut changed."""
+        plan, pruned, trained = self.plan, self.weights, self.trained
+        return self.once(
+            "certificate.json",
+            Certificate,
+            lambda: self.settings.prune.certify(
+                trained.model, pruned, plan, trained.dataset,
+                self.run.sha256_of("weights.safetensors"),
+            ),
+            inputs=["weights.safetensors", "plan.json", "pruned.safetensors"],
+            doing="comparing both models on all rows",
+            slotted=False,
+        )  # fmt: skip
+
+    @cached_property
+    def model(self) -> Recommender:
+        """The smaller model, on the trainer's device."""
+        return self.trained.loaded(self.weights, "pruned.safetensors")

@@ -1,0 +1,112 @@
+"""Train: the data, and the model at its best epoch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import ClassVar
+
+import torch
+
+from glassrec.artifacts import Candidates, Table, Weights
+from glassrec.data.dataset import Dataset, Split
+from glassrec.evaluate.quality import quality
+from glassrec.explain.stage import Explain
+from glassrec.models.base import Recommender
+from glassrec.run import experiment, key_of
+from glassrec.stages.stage import Stage
+from glassrec.training.memory import needed
+from glassrec.training.trainer import CHECKPOINT, Trained
+
+
+class Training(Stage):
+    """The trained model, and the data that it was trained on."""
+
+    name: ClassVar[str] = "train"
+
+    def tell(self) -> None:
+        """Train, or go on where a killed run stopped; keep the best epoch."""
+        epochs, size = len(self.history.frame), self.weights.bytes / 2**20
+        (self.run.dir / CHECKPOINT).unlink(missing_ok=True)
+        self.say(f"{epochs} epochs, {size:.1f} MiB of weights; the best on validation are kept")
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The data, with the evaluation candidates that were stored when it was first loaded."""
+        print("loading the data ...", flush=True)
+        dataset = self.settings.data.load(self.settings.seed)
+        if not dataset.ranked:
+            return dataset
+        lists = self.once("candidates.safetensors", Candidates, lambda: _candidates(dataset))
+        return replace(
+            dataset,
+            validation=_with_candidates(dataset.validation, lists, "val"),
+            test=_with_candidates(dataset.test, lists, "test"),
+        )
+
+    @cached_property
+    def explain(self) -> Explain:
+        """How to explain: the first task that is learnt, where none is named."""
+        explain, targets = self.settings.explain, self.dataset.schema.targets
+        return replace(explain, task=explain.task or self.settings.objective.first(targets).name)
+
+    @cached_property
+    def trained(self) -> Trained:
+        """The outcome of training, or of the rest of a training that was killed."""
+        self.run.describe(self.given["data"])
+        settings, model = self.settings, self._new_model()
+        self.explain.of(model, self.dataset, settings.seed).check()
+        optimizers = settings.optimizer, settings.table_optimizer
+        resumes = (self.run.dir / CHECKPOINT).is_file()
+        told = needed(settings.trainer, model, self.dataset, *optimizers, resumes=resumes)
+        print(f"memory    {told}", flush=True)
+        return settings.trainer.fit(
+            model,
+            self.dataset,
+            settings.optimizer,
+            table_optimizer=settings.table_optimizer,
+            seed=settings.seed,
+            directory=self.run.dir,
+            origin=key_of({"experiment": experiment(self.run.config), "given": self.given}),
+            objective=settings.objective,
+            validate=partial(quality, name="val"),
+            on_epoch=self.log.epoch,
+        )
+
+    @cached_property
+    def history(self) -> Table:
+        """One row an epoch."""
+        return self.once("history.csv", Table, lambda: Table(self.trained.history))
+
+    @cached_property
+    def weights(self) -> Weights:
+        """The weights of the epoch that was best on the validation split."""
+        return self.once("weights.safetensors", Weights, lambda: Weights(self.trained.weights))
+
+    @cached_property
+    def model(self) -> Recommender:
+        """The model as trained, on the trainer's device."""
+        return self.loaded(self.weights, "weights.safetensors")
+
+    def loaded(self, weights: Weights, name: str) -> Recommender:
+        """The model with other weights, those of a pruned one too."""
+        model = self._new_model()
+        model.load(weights.tensors, str(self.run.dir / name))
+        return model.to(self.settings.trainer.device).eval()
+
+    def _new_model(self) -> Recommender:
+        """The model with its first weights; they depend on the seed alone."""
+        torch.manual_seed(self.settings.seed)
+        return self.settings.model(self.dataset.schema)
+
+
+def _candidates(dataset: Dataset) -> Candidates:
+    lists = {n: s for n, s in dataset.splits.items() if s.query is not None}
+    return Candidates(
+        {name: split.batch.ids for name, split in lists.items()},
+        {name: split.query for name, split in lists.items() if split.query is not None},
+    )
+
+
+def _with_candidates(split: Split, lists: Candidates, name: str) -> Split:
+    return Split(split.batch._replace(ids=lists.ids[name]), lists.query[name])
