@@ -1,0 +1,71 @@
+"""DeepLIFT with a rule for products, so that its parts add up on models that multiply features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from glassrec.explain.game import Game
+from glassrec.explain.gates import Gates
+from glassrec.explain.methods import Method
+from glassrec.explain.multipliers import multipliers
+from glassrec.models.base import Inputs, Recommender
+
+
+@dataclass(frozen=True)
+class DeepLift(Method):
+    """DeepLIFT's rescale rule (Shrikumar et al., ICML 2017), and the midpoint rule for products."""
+
+    complete: ClassVar[bool] = True
+
+    @property
+    def name(self) -> str:
+        """With its rules."""
+        return "DeepLIFT, rescale and midpoint rules"
+
+    def evaluations(self, players: int) -> int:
+        """The row and its baseline."""
+        return 2
+
+    def check(self, model: Recommender, gates: Gates, baselines: int) -> None:
+        """Lets a row of zeros pass, which finds functions that have no rule."""
+        super().check(model, gates, baselines)
+        schema, training = model.schema, model.training
+        zeros = Inputs(
+            torch.zeros(1, len(schema.dense), device=model.device),
+            torch.zeros(1, len(schema.fields), model.width, device=model.device),
+            torch.zeros(1, schema.history_length, model.width, device=model.device),
+            torch.ones(1, schema.history_length, device=model.device),
+        )
+        self.attribute(Game(model.eval(), gates, zeros, zeros), 0)
+        model.train(training)
+
+    def attribute(self, game: Game, seed: int) -> Tensor:
+        """Multipliers times differences; ValueError if the model calls what has no rule."""
+        rows, off = game.inputs, game.off
+
+        def score(parts: tuple[Tensor, ...]) -> Tensor:
+            # Which steps there are is not explained.
+            return game.model.score(Inputs(*parts, rows.steps))[:, game.task]
+
+        found = multipliers(game.model, score, rows[:3], off[:3])
+        parts = [m * (x - b) for m, x, b in zip(found, rows, off, strict=False)]
+        return game.gates.sum_over_players(Inputs(*parts, torch.zeros_like(rows.steps)))
+
+
+@dataclass(frozen=True)
+class DeepLiftShap(DeepLift):
+    """DeepLift averaged over training rows, which approximates their SHAP values.
+
+    As in Lundberg and Lee (NeurIPS 2017). The average is that of `explain.baseline=background`.
+    """
+
+    averaged: ClassVar[bool] = True
+
+    @property
+    def name(self) -> str:
+        """With its rules."""
+        return "DeepLIFT SHAP, rescale and midpoint rules"
