@@ -40,20 +40,23 @@ class DeepLift(Method):
             torch.zeros(1, schema.history_length, model.width, device=model.device),
             torch.ones(1, schema.history_length, device=model.device),
         )
-        self.attribute(Game(model.eval(), gates, zeros, zeros), 0)
-        model.train(training)
+        try:
+            self.attribute(Game(model.eval(), gates, zeros, zeros), 0)
+        finally:
+            model.train(training)
 
     def attribute(self, game: Game, seed: int) -> Tensor:
         """Multipliers times differences; ValueError if the model calls what has no rule."""
-        rows, off = game.inputs, game.off
+        *rows, steps = game.inputs
+        *off, _ = game.off
 
-        def score(parts: tuple[Tensor, ...]) -> Tensor:
-            # Which steps there are is not explained.
-            return game.model.score(Inputs(*parts, rows.steps))[:, game.task]
+        def score(dense: Tensor, fields: Tensor, history: Tensor) -> Tensor:
+            return game.model.score(Inputs(dense, fields, history, steps))[:, game.task]
 
-        found = multipliers(game.model, score, rows[:3], off[:3])
-        parts = [m * (x - b) for m, x, b in zip(found, rows, off, strict=False)]
-        return game.gates.sum_over_players(Inputs(*parts, torch.zeros_like(rows.steps)))
+        # Which steps there are counts for nothing: it is no player's.
+        found = *multipliers(game.model, score, rows, off), torch.zeros_like(steps)
+        parts = (m * (x - b) for m, x, b in zip(found, game.inputs, game.off, strict=True))
+        return game.gates.sum_over_players(Inputs(*parts))
 
 
 @dataclass(frozen=True)

@@ -30,39 +30,45 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
 PRODUCTS = frozenset(
-    """
-    addbmm addcmul addmm addmv addr baddbmm bilinear bmm dot einsum ger inner kron lerp linear
-    matmul mm mul multiply mv outer tensordot vdot
-    """.split()
-)
+    [
+        "addbmm", "addcmul", "addmm", "addmv", "addr", "baddbmm", "bilinear", "bmm", "dot",
+        "einsum", "ger", "inner", "kron", "lerp", "linear", "matmul", "mm", "mul",
+        "multiply", "mv", "outer", "tensordot", "vdot",
+    ]
+)  # fmt: skip
 """Linear in each factor, so that the gradient of one factor is linear in the others."""
 
 QUOTIENTS = frozenset(["div", "divide", "true_divide"])
 """a / b is the product of a and 1 / b."""
 
 ELEMENTWISE = frozenset(
-    """
-    abs absolute acos acosh arccos arccosh arcsin arcsinh arctan arctanh asin asinh atan atanh ceil
-    celu clamp clamp_max clamp_min clip cos cosh elu erf erfc exp exp2 expm1 float_power floor frac
-    gelu hardshrink hardsigmoid hardswish hardtanh leaky_relu log log10 log1p log2 log_sigmoid
-    logit logsigmoid mish pow prelu rdiv reciprocal relu relu6 round rpow rrelu rsqrt selu sigmoid
-    sign silu sin sinc sinh softplus softshrink softsign special_erf special_erfc special_exp2
-    special_expit special_expm1 special_log1p special_logit sqrt square tan tanh tanhshrink
-    threshold trunc
-    """.split()
-)
+    [
+        "abs", "absolute", "acos", "acosh", "arccos", "arccosh", "arcsin", "arcsinh",
+        "arctan", "arctanh", "asin", "asinh", "atan", "atanh", "ceil", "celu", "clamp",
+        "clamp_max", "clamp_min", "clip", "cos", "cosh", "elu", "erf", "erfc", "exp",
+        "exp2", "expit", "expm1", "float_power", "floor", "frac", "gelu", "hardshrink",
+        "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "log", "log10", "log1p",
+        "log2", "log_sigmoid", "logit", "logsigmoid", "mish", "pow", "prelu", "rdiv",
+        "reciprocal", "relu", "relu6", "round", "rpow", "rrelu", "rsqrt", "selu", "sigmoid",
+        "sign", "silu", "sin", "sinc", "sinh", "softplus", "softshrink", "softsign", "sqrt",
+        "square", "tan", "tanh", "tanhshrink", "threshold", "trunc",
+    ]
+)  # fmt: skip
 """Nonlinear in each number for itself."""
 
 REFUSED = frozenset(
-    """
-    adaptive_max_pool1d adaptive_max_pool2d amax amin aminmax atan2 cdist cosine_similarity cummax
-    cummin cumprod glu gru gru_cell group_norm gumbel_softmax hypot instance_norm kthvalue
-    layer_norm linalg_norm linalg_vector_norm log_softmax logaddexp logcumsumexp logsumexp lstm
-    lstm_cell max max_pool1d max_pool2d maximum median min minimum multi_head_attention_forward
-    norm normalize pairwise_distance prod rms_norm rnn_relu rnn_relu_cell rnn_tanh rnn_tanh_cell
-    scaled_dot_product_attention softmax softmin sort std std_mean topk var var_mean
-    """.split()
-)
+    [
+        "adaptive_max_pool1d", "adaptive_max_pool2d", "amax", "amin", "aminmax", "atan2",
+        "cdist", "cosine_similarity", "cummax", "cummin", "cumprod", "glu", "group_norm",
+        "gru", "gru_cell", "gumbel_softmax", "hypot", "instance_norm", "kthvalue",
+        "layer_norm", "linalg_norm", "linalg_vector_norm", "log_softmax", "logaddexp",
+        "logcumsumexp", "logsumexp", "lstm", "lstm_cell", "max", "max_pool1d", "max_pool2d",
+        "maximum", "median", "min", "minimum", "multi_head_attention_forward", "norm",
+        "normalize", "pairwise_distance", "prod", "rms_norm", "rnn_relu", "rnn_relu_cell",
+        "rnn_tanh", "rnn_tanh_cell", "scaled_dot_product_attention", "softmax", "softmin",
+        "sort", "std", "std_mean", "topk", "var", "var_mean",
+    ]
+)  # fmt: skip
 """Nonlinear in several numbers at once; there is no rule for them."""
 
 RULED = PRODUCTS | QUOTIENTS | ELEMENTWISE | REFUSED
@@ -71,7 +77,7 @@ RULED = PRODUCTS | QUOTIENTS | ELEMENTWISE | REFUSED
 
 def multipliers(
     model: nn.Module,
-    score: Callable[[Sequence[Tensor]], Tensor],
+    score: Callable[..., Tensor],
     rows: Sequence[Tensor],
     baselines: Sequence[Tensor],
 ) -> tuple[Tensor, ...]:
@@ -82,9 +88,9 @@ def multipliers(
 
     Args:
         model: whose parameters `score` uses; they are left as they are.
-        score: gives B outputs of B rows; an output depends on its own row.
-        rows: tensors of B rows.
-        baselines: the same for the rows that they are compared with.
+        score: takes tensors of B rows and gives B outputs, each of its own row.
+        rows: what it takes.
+        baselines: the same for what each row is compared with.
 
     Returns:
         tensors of the shapes of `rows`.
@@ -96,9 +102,9 @@ def multipliers(
     at, before = ([x.detach().requires_grad_() for x in each] for each in (rows, baselines))
     with _frozen(model):
         with _Baselines() as seen:
-            score(before)
+            score(*before)
         with _Rows(seen.calls) as walk:
-            output = score(at)
+            output = score(*at)
         walk.close()
         return torch.autograd.grad(output.sum(), at, materialize_grads=True)
 
@@ -129,8 +135,8 @@ class _Call:
 
     @property
     def name(self) -> str:
-        """The same for a function, a method and an operator: `relu` for `relu_`, `F.relu`."""
-        return self.func.__name__.strip("_")
+        """The same in all spellings: `mul` for `torch.mul`, `mul_` and `*`."""
+        return self.func.__name__.strip("_").removeprefix("special_")
 
     @property
     def moving(self) -> list[Tensor]:
@@ -171,7 +177,8 @@ class _Walk(TorchFunctionMode, ABC):
         if call.name in PRODUCTS:
             return self.product(call) if len(moving) > 1 else call()
         if call.name in QUOTIENTS and not call.kwargs.get("rounding_mode"):
-            return self._quotient(call, call.args[0], (*call.args, *call.kwargs.values())[1])
+            dividend, divisor, *_ = *call.args, *call.kwargs.values()
+            return self._quotient(call, dividend, divisor)
         if call.name in ELEMENTWISE and len(moving) == 1:
             return self.elementwise(call, moving[0])
         several = f" of {len(moving)} tensors that depend on the inputs" if len(moving) > 1 else ""
@@ -218,7 +225,12 @@ class _Baselines(_Walk):
         """The value; its factors are noted."""
         factors: list[Tensor] = []
         self.calls.append(_Seen(call.name, factors))
-        with saved_tensors_hooks(lambda kept: factors.append(kept.clone()), lambda _: None):
+
+        def note(kept: Tensor) -> Tensor:
+            factors.append(kept.clone())
+            return factors[-1]
+
+        with saved_tensors_hooks(note, lambda kept: kept):
             return call()
 
     def elementwise(self, call: _Call, x: Tensor) -> Tensor:
@@ -246,12 +258,9 @@ class _Rows(_Walk):
 
     def elementwise(self, call: _Call, x: Tensor) -> Tensor:
         """The value; its gradient is the slope between both ends."""
-        with torch.no_grad():
-            value = call.of(x, x)
-            before = _like(x, *self._before(call)).expand_as(value)
-            slope = _slope(call, x, before, value)
-        result = _Sloped.apply(x.expand_as(value), value, slope)
-        return x.copy_(result) if call.in_place else result
+        before = _like(x, *self._before(call))
+        value = _Sloped.apply(x, lambda: _value_and_slope(call, x, before))
+        return x.copy_(value) if call.in_place else value
 
     def close(self) -> None:
         """ValueError if the baselines made more calls than the rows."""
@@ -280,32 +289,37 @@ def _another_path(before: str, at: str) -> ValueError:
     )
 
 
-def _slope(call: _Call, x: Tensor, before: Tensor, value: Tensor) -> Tensor:
-    """The slope between both ends, or the derivative halfway where rounding leaves no more of it.
+def _value_and_slope(call: _Call, x: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+    """What the call makes of `x`, and the slope to there from what it makes of `before`.
 
-    A difference of two near values is mostly rounding. The derivative is as good there: it explains
-    the difference as far as floating point can tell. At a kink it does not, however near both are.
+    A difference of two near values is mostly rounding. The derivative halfway is better there, and
+    is taken where it explains the difference as far as floating point can tell: never at a kink.
     """
+    value = call.of(x, x)
+    at, before = x.detach().expand_as(value), before.expand_as(value)
     with torch.enable_grad():
-        halfway = ((x.detach() + before) / 2).requires_grad_()
+        halfway = ((at + before) / 2).requires_grad_()
         (slope,) = torch.autograd.grad(call.of(x, halfway).sum(), halfway)
     start = call.of(x, before)
-    run, rise = x - before, value - start
+    run, rise = at - before, value - start
     rounding = 2 * torch.finfo(value.dtype).eps * (value.abs() + start.abs())
-    return slope.where((rise - slope * run).abs() <= rounding, rise / run)
+    return value, slope.where((rise - slope * run).abs() <= rounding, rise / run)
 
 
 class _Sloped(torch.autograd.Function):
-    """A given value, with a given slope as its derivative."""
+    """A value of `x` that has a given slope as its derivative."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, value: Tensor, slope: Tensor) -> Tensor:
-        """The value."""
+    def forward(ctx: Any, x: Tensor, find: Callable[[], tuple[Tensor, Tensor]]) -> Tensor:
+        """The value that is found."""
+        value, slope = find()
         ctx.save_for_backward(slope)
+        ctx.shape = x.shape
         return value
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         """The gradient by `x`."""
-        return gradient * ctx.saved_tensors[0], None, None
+        (slope,) = ctx.saved_tensors
+        return (gradient * slope).sum_to_size(ctx.shape), None
