@@ -33,15 +33,15 @@ class DeepLift(Method):
     def check(self, model: Recommender, gates: Gates, baselines: int) -> None:
         """Lets a row of zeros pass, which finds functions that have no rule."""
         super().check(model, gates, baselines)
-        schema, training = model.schema, model.training
-        zeros = Inputs(
-            torch.zeros(1, len(schema.dense), device=model.device),
-            torch.zeros(1, len(schema.fields), model.width, device=model.device),
-            torch.zeros(1, schema.history_length, model.width, device=model.device),
-            torch.ones(1, schema.history_length, device=model.device),
+        schema, training, zeros = model.schema, model.training, model.table.weight.new_zeros
+        row = Inputs(
+            zeros(1, len(schema.dense)),
+            zeros(1, len(schema.fields), model.width),
+            zeros(1, schema.history_length, model.width),
+            zeros(1, schema.history_length) + 1,
         )
         try:
-            self.attribute(Game(model.eval(), gates, zeros, zeros), 0)
+            self.attribute(Game(model.eval(), gates, row, row), 0)
         finally:
             model.train(training)
 
