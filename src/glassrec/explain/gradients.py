@@ -41,3 +41,63 @@ class IntegratedGradients(Method):
         on = torch.from_numpy((1 + nodes) / 2).unsqueeze(1).expand(-1, game.players)
         gradients = game.gradients(on)
         return torch.einsum("bcp,c->bp", gradients, torch.from_numpy(weights / 2).to(gradients))
+
+
+@dataclass(frozen=True)
+class InputXGradient(Method):
+    """The gradient at the row, times the row's difference from its baseline.
+
+    As in Shrikumar et al. (arXiv:1605.01713), whose baseline is zero.
+    """
+
+    @property
+    def name(self) -> str:
+        """It has no settings."""
+        return "input × gradient"
+
+    def evaluations(self, players: int) -> int:
+        """The row."""
+        return 1
+
+    def attribute(self, game: Game, seed: int) -> Tensor:
+        """The gradient over gates that are all on."""
+        return game.gradients(torch.ones(1, game.players)).squeeze(1)
+
+
+@dataclass(frozen=True)
+class GradientShap(Method):
+    """Expected gradients (Erion et al., 2021), known as GradientSHAP (Lundberg and Lee, 2017).
+
+    Gradients at random points between the row and random training rows, which are those of
+    `explain.baseline=background`. The more of both, the nearer it comes to integrated gradients
+    averaged over all training rows.
+
+    Args:
+        samples: points on the way from each training row.
+    """
+
+    sampled: ClassVar[bool] = True
+    averaged: ClassVar[bool] = True
+
+    samples: Annotated[int, Ge(1)] = 4
+
+    @property
+    def name(self) -> str:
+        """With its points."""
+        return f"GradientSHAP, {self.samples} points a training row"
+
+    def evaluations(self, players: int) -> int:
+        """One a point."""
+        return self.samples
+
+    def attribute(self, game: Game, seed: int) -> Tensor:
+        """Gradients over gates, averaged over the points.
+
+        All rows share one draw, and each turns it by its own number times the golden ratio, as
+        Cranley and Patterson (1976) do: uniform for each row, whatever rows are beside it.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        draw = torch.rand(self.samples, generator=generator, dtype=torch.float64)
+        turn = game.index.cpu().double() * ((5**0.5 - 1) / 2)
+        points = (draw + turn.unsqueeze(1)) % 1
+        return game.gradients(points.unsqueeze(2).expand(-1, -1, game.players)).mean(1)

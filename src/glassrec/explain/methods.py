@@ -8,6 +8,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from glassrec.explain.game import Game
+from glassrec.explain.gates import Gates
+from glassrec.models.base import Recommender
 
 
 class Method(ABC):
@@ -18,6 +20,8 @@ class Method(ABC):
     error."""
     sampled: ClassVar[bool] = False
     """Whether another seed gives other values."""
+    averaged: ClassVar[bool] = False
+    """Whether it is by definition an average over several baselines, so that one is refused."""
 
     @property
     @abstractmethod
@@ -31,6 +35,21 @@ class Method(ABC):
         Raises:
             ValueError: the method cannot explain so many players.
         """
+
+    def check(self, model: Recommender, gates: Gates, baselines: int) -> None:
+        """ValueError, before anything runs, if the method cannot explain the model, and why.
+
+        Args:
+            model: it need not be trained.
+            gates: the players.
+            baselines: over how many of them results will be averaged.
+        """
+        self.evaluations(len(gates.players))
+        if self.averaged and baselines < 2:
+            raise ValueError(
+                f"{self.name} is an average over training rows, and there is {baselines} baseline; "
+                "set explain.baseline=background"
+            )
 
     @abstractmethod
     def attribute(self, game: Game, seed: int) -> Tensor:

@@ -213,10 +213,11 @@ class Hidden(Layer):
     def __init__(self, parts: Sequence[int], size: int) -> None:
         super().__init__(size)
         self.affine = Affine(parts, size)
+        self.relu = nn.ReLU()
 
     def forward(self, *parts: Tensor) -> Tensor:
         """(B, U), none below zero."""
-        return torch.relu(self.affine(*parts))
+        return cast(Tensor, self.relu(self.affine(*parts)))
 
     def _keep(self, kept: Tensor) -> None:
         self.affine.keep_outputs(kept)
