@@ -62,6 +62,15 @@ def test_weights_are_those_of_captum(
     np.testing.assert_allclose(found.numpy(), expected, rtol=2e-5)
 
 
+def test_rows_without_a_direction_are_at_a_right_angle(play: Callable[..., Game]) -> None:
+    game = play("neumf", "dimensions")
+    game = replace(game, baseline=Inputs(*(torch.zeros_like(part) for part in game.inputs)))
+    on = torch.stack([torch.zeros(80), torch.ones(80)]).double()
+    found = Lime(kernel="cosine", width=1.0)._weights(game, on)
+    expected = torch.tensor([np.exp(-0.5), 1.0]).expand(3, 2)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize("ridge", [0.0, 2.0])
 @pytest.mark.parametrize(("kernel", "width"), KERNELS)
 @pytest.mark.parametrize(("name", "players"), [("dlrm", "fields"), ("neumf", "dimensions")])
@@ -121,7 +130,7 @@ def test_values_depend_on_no_other_row_and_no_chunk(play: Callable[..., Game]) -
 
 
 def test_a_linear_model_gets_its_own_slopes(play: Callable[..., Game]) -> None:
-    """MF without the user moving is linear in the item's embedding, and the fit then exact."""
+    """While the item stands still, GMF is linear in the user's embedding."""
     game = play("gmf", "dimensions")
     still = game.inputs.fields.clone()
     still[:, 1] = game.baseline.fields[:, 1]

@@ -48,29 +48,28 @@ class KernelShap(Method):
         return "KernelSHAP" if self.samples is None else f"KernelSHAP, {self.samples} coalitions"
 
     def draws(self, players: int) -> bool:
-        """Not if the samples are spent on whole sizes, as where all coalitions are taken."""
+        """Not if whole sizes use the samples up, as where all coalitions are taken."""
         return _plan(players, self._pairs(players))[1] > 0
 
     def evaluations(self, players: int) -> int:
         """One a coalition, none and all among them; ValueError if they are too few."""
-        pairs = self._pairs(players)
-        if pairs < players:
-            raise ValueError(
-                f"KernelSHAP with {2 * pairs} coalitions cannot tell {players} players apart; set "
-                f"explain.method.samples to {2 * players} at least, or better to many more"
-            )
-        return 2 + min(2 * pairs, 2**players - 2)
+        return 2 + min(2 * self._pairs(players), 2**players - 2)
 
     def attribute(self, game: Game, seed: int) -> Tensor:
         """The solution of the least squares fit; its parts add up but for rounding errors."""
-        assert self.evaluations(game.players), "too few samples are refused"
         return weigh(game, [_fit(game.players, self._pairs(game.players), seed)])
 
     def _pairs(self, players: int) -> int:
         """How many coalitions there may be, each with its complement; not counting none and all."""
         if players <= ENUMERATED:
             return 2 ** (ENUMERATED - 1)
-        return players + 1024 if self.samples is None else self.samples // 2
+        pairs = players + 1024 if self.samples is None else self.samples // 2
+        if pairs < players:
+            raise ValueError(
+                f"KernelSHAP with {2 * pairs} coalitions cannot tell {players} players apart; set "
+                f"explain.method.samples to {2 * players} at least, or better to many more"
+            )
+        return pairs
 
 
 @lru_cache(maxsize=2)

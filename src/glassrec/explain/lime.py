@@ -48,9 +48,10 @@ class Lime(Method):
     @property
     def name(self) -> str:
         """With its samples and its kernel."""
-        samples = "" if self.samples is None else f", {self.samples} samples"
-        kernel = "no" if self.kernel == "none" else f"{self.kernel} ({self.width:g})"
-        return f"LIME{samples}, {kernel} kernel"
+        samples = "LIME" if self.samples is None else f"LIME, {self.samples} samples"
+        if self.kernel == "none":
+            return f"{samples}, no kernel"
+        return f"{samples}, {self.kernel} kernel of width {self.width:g}"
 
     def evaluations(self, players: int) -> int:
         """One a perturbation; ValueError if they do not determine the fit."""
@@ -144,10 +145,12 @@ def _cosine(game: Game, on: Tensor) -> Tensor:
     row, base = (Inputs(*map(double, each)) for each in (game.inputs, game.baseline))
     of_row, rest = _products(game, row, row)
     of_both, of_base = _products(game, row, base)[0], _products(game, base, base)[0]
-    size, off = of_row.sum(1) + rest, (1 - on).T
+    off = (1 - on).T
     kept = of_row @ on.T + rest.unsqueeze(1)
-    lengths = size.sqrt().clamp_min(1e-8).unsqueeze(1), (kept + of_base @ off).sqrt()
-    return 1 - (kept + of_both @ off) / (lengths[0] * lengths[1].clamp_min(1e-8))
+    squares = (of_row.sum(1) + rest).unsqueeze(1), kept + of_base @ off
+    # No vector is shorter than 1e-8: as in Captum, a right angle lies between it and a row.
+    first, second = (square.clamp_min(1e-16).sqrt() for square in squares)
+    return 1 - (kept + of_both @ off) / (first * second)
 
 
 def _products(game: Game, left: Inputs, right: Inputs) -> tuple[Tensor, Tensor]:

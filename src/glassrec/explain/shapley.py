@@ -64,7 +64,7 @@ class Shapley(Method):
             raise ValueError(
                 f"exact Shapley values of {players} players need {2**players:,} evaluations a row; "
                 f"raise explain.method.max_players ({self.max_players}), take fewer players "
-                "(explain.players), or explain/method=integrated_gradients"
+                "(explain.players), or explain/method=kernel_shap"
             )
         return min(2**players, AT_ONCE)
 
