@@ -175,3 +175,15 @@ def test_too_few_samples_are_refused_with_what_to_do() -> None:
         KernelShap(samples=101).evaluations(80)
     assert KernelShap(samples=161).evaluations(80) == 162
     assert KernelShap().evaluations(80) == 2 + 2 * 80 + 2048
+
+
+@pytest.mark.parametrize(("players", "samples"), [(80, 10_000), (20, 3000), (20, 40_000)])
+def test_no_size_is_taken_whole_at_the_cost_of_those_that_count_more(
+    players: int, samples: int
+) -> None:
+    members, kernel = module._coalitions(players, samples // 2, 0)
+    sizes = members.sum(1).long()
+    sizes = sizes.minimum(players - sizes)
+    drawn = kernel[sizes == players // 2]
+    assert len(drawn.unique()) == 1
+    assert (kernel[sizes > 1] >= drawn[0]).all()

@@ -26,10 +26,10 @@ class KernelShap(Method):
 
     It fits Σ over members of φ to the worth of coalitions, weighted by the Shapley kernel, with the
     sum of all φ held at the difference. Each coalition comes with its complement (Covert and Lee,
-    AISTATS 2021). The smallest coalitions and their complements, which weigh most, are taken all,
-    size by size as far as the samples go; those left are drawn from the other sizes. Rows share the
-    coalitions: then the fit depends on no row, and is a matrix that is made once. What the draw
-    errs is common to all rows too; another seed shows it.
+    AISTATS 2021). The smallest ones and their complements, which weigh most, are taken all, size by
+    size while there are samples for it; the others are drawn. Rows share the coalitions: then the
+    fit depends on no row, and is a matrix that is made once. What the draw errs is common to all
+    rows too; another seed shows it.
 
     Args:
         samples: how many coalitions, at least two a player; 2,048 and two a player if None, as in
@@ -101,9 +101,7 @@ def _coalitions(players: int, pairs: int, seed: int) -> tuple[Tensor, Tensor]:
     those that are drawn share the masses of all sizes that are left.
     """
     whole, left = _plan(players, pairs)
-    sizes = torch.arange(1, players // 2 + 1)
-    masses = (players - 1) / (sizes * (players - sizes)).double()
-    masses[2 * sizes == players] /= 2  # half of these are the complements
+    masses = torch.tensor(_masses(players), dtype=torch.float64)
     members = [_every(players, size) for size in range(1, whole + 1)]
     kernel = [masses[at].expand(len(each)) / len(each) for at, each in enumerate(members)]
     if left:
@@ -113,12 +111,28 @@ def _coalitions(players: int, pairs: int, seed: int) -> tuple[Tensor, Tensor]:
     return torch.cat([taken, 1 - taken]), torch.cat([masses[:0], *kernel]).repeat(2)
 
 
+def _masses(players: int) -> list[float]:
+    """The kernel's mass of each size up to half the players, in pairs with its complement."""
+    sizes = range(1, players // 2 + 1)
+    # Of the coalitions of half the players, half are the others' complements.
+    return [
+        (players - 1) / (size * (players - size)) / (2 if 2 * size == players else 1)
+        for size in sizes
+    ]
+
+
 def _plan(players: int, pairs: int) -> tuple[int, int]:
-    """Up to which size all coalitions are taken, and how many pairs are then left to be drawn."""
-    for size in range(1, players // 2 + 1):
-        if _count(players, size) > pairs:
+    """Up to which size all coalitions are taken, and how many pairs are then left to be drawn.
+
+    As in `shap`, a size is taken whole if no fewer of it than there are would be drawn; and single
+    players always, so that the fit is determined.
+    """
+    masses = _masses(players)
+    for size, mass in enumerate(masses, start=1):
+        count = _count(players, size)
+        if size > 1 and count > pairs * (mass / sum(masses[size - 1 :])):
             return size - 1, pairs
-        pairs -= _count(players, size)
+        pairs -= count
     return players // 2, 0
 
 
