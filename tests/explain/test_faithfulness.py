@@ -95,6 +95,19 @@ def test_only_parts_that_know_the_model_beat_a_random_order(
         assert right[f"{kind}_random"] == chance[f"{kind}_random"]
 
 
+def test_a_random_order_favours_neither_end_of_a_linear_model(
+    linear: Callable[..., Sample],
+) -> None:
+    sample = linear(WEIGHTS)
+    frame, areas = curves(sample, torch.zeros(30, 7), steps=20, seed=0)
+    change = (sample.inputs.dense - sample.others.dense) @ WEIGHTS.double()
+    expected = (change.mean() / 2 / change.abs().mean()).item()
+    assert areas["deletion_random"] == pytest.approx(expected)
+    assert areas["insertion_random"] == pytest.approx(expected)
+    curve = frame.query("kind == 'deletion' and order == 'random'")["mean_logit"].to_numpy()
+    np.testing.assert_allclose(curve + curve[::-1], curve[0] + curve[-1])
+
+
 def test_a_model_that_nothing_moves_has_no_area(linear: Callable[..., Sample]) -> None:
     sample = linear(torch.zeros(3))
     areas = curves(sample, torch.rand(30, 3), steps=20, seed=0).areas

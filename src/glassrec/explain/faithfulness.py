@@ -44,16 +44,17 @@ def curves(sample: Sample, parts: Tensor, steps: int, seed: int) -> Curves:
         sample: B rows.
         parts: (B, P).
         steps: shares at which the logit is taken, beside 0; fewer players take one step each.
-        seed: of the random order, one for each row.
+        seed: of the random orders: one for each row, and its reverse, so that luck evens out.
     """
     game = sample.beside_others()
     counts = torch.linspace(0, game.players, min(steps, game.players) + 1).round()
     random = torch.rand(parts.shape, generator=torch.Generator().manual_seed(seed))
     scale = game.difference.abs().mean().item()
     frames, areas = [], {}
-    for order, ranked in (("method", parts), ("random", random.to(parts.device))):
-        shares = counts.double() / game.players
-        means = game.logits(_nested(ranked, counts)).mean(0).cpu().view(2, -1)
+    shares = counts.double() / game.players
+    for order, rankings in (("method", [parts]), ("random", [random, -random])):
+        found = [game.logits(_nested(ranked.to(parts), counts)).mean(0) for ranked in rankings]
+        means = torch.stack(found).mean(0).cpu().view(2, -1)
         ends = "" if order == "method" else "_random"
         for kind, sign, mean in zip(("deletion", "insertion"), (-1, 1), means, strict=True):
             columns = {"share": shares.numpy(), "mean_logit": mean.numpy()}
@@ -112,13 +113,10 @@ def removals(sample: Sample) -> pd.DataFrame:
         rows with a logit above 0: predicted clicks), mean_logit_before, mean_logit_after.
     """
     games = {"baseline": sample.game, "data row": sample.beside_others()}
-    frames = [_removed(game).assign(replacement=name) for name, game in games.items()]
-    frame = pd.concat(frames, ignore_index=True)
-    frame.insert(1, "replacement", frame.pop("replacement"))
-    return frame
+    return pd.concat([_removed(*each) for each in games.items()], ignore_index=True)
 
 
-def _removed(game: Game) -> pd.DataFrame:
+def _removed(replacement: str, game: Game) -> pd.DataFrame:
     """One row a kind of inputs, as in `removals`."""
     sizes = {name: part[0].numel() for name, part in game.inputs._asdict().items()}
     kinds = tuple(name for name, size in sizes.items() if size and name != "steps")
@@ -131,6 +129,7 @@ def _removed(game: Game) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "removed": kinds,
+            "replacement": replacement,
             "positive_before": positive[0],
             "positive_after": positive[1:],
             "mean_logit_before": mean[0],
