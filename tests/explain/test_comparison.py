@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from glassrec.data.batch import Batch
+from glassrec.explain import comparison
 from glassrec.explain.comparison import MEASURES, Comparison, Faithfulness, compare
 from glassrec.explain.faithfulness import curves, infidelity, subsets
 from glassrec.explain.game import Game
@@ -89,6 +90,15 @@ def test_measures_are_those_of_the_functions(linear: Callable[..., Sample]) -> N
         "randomisation": randomisation(Shapley(), sample, SETTINGS.models, 3),
     }
     assert table[[*expected]].to_dict() == pytest.approx(expected)
+
+
+def test_seconds_are_for_a_thousand_rows(
+    linear: Callable[..., Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([10.0, 10.5])
+    monkeypatch.setattr(comparison, "perf_counter", lambda: next(clock))
+    table = compare({"ig": IntegratedGradients(2)}, linear(WEIGHTS, rows=20), SETTINGS, 0).methods
+    assert table["seconds"][0] == 25
 
 
 def test_delta_is_what_the_parts_miss(linear: Callable[..., Sample]) -> None:
