@@ -1,0 +1,80 @@
+"""A model whose every attribution is known by formula, and methods that are right or wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from glassrec.data.schema import Schema
+from glassrec.explain.game import Game
+from glassrec.explain.gates import Gates
+from glassrec.explain.methods import Method
+from glassrec.explain.sample import Sample
+from glassrec.models.base import Inputs, Recommender
+
+
+class Linear(Recommender):
+    """w · x + b of the dense columns, in float64."""
+
+    def __init__(self, weights: Tensor) -> None:
+        columns = Schema(tuple(f"I{place}" for place in range(len(weights))))
+        super().__init__(columns, columns, 1)
+        self.output = nn.Linear(len(weights), 1).double()
+        self.output.weight.data[0] = weights
+
+    def score(self, inputs: Inputs) -> Tensor:
+        return self.output(inputs.dense)
+
+
+@dataclass(frozen=True)
+class Arbitrary(Method):
+    """Normal numbers, whatever the model: right by chance only."""
+
+    sampled: ClassVar[bool] = True
+
+    name = "arbitrary"
+
+    def evaluations(self, players: int) -> int:
+        return 1
+
+    def attribute(self, game: Game, seed: int) -> Tensor:
+        found = [torch.Generator().manual_seed(seed * 10_000 + i) for i in game.index.tolist()]
+        return torch.stack([torch.randn(game.players, generator=each) for each in found]).double()
+
+
+def rows_of(dense: Tensor) -> Inputs:
+    count = len(dense)
+    return Inputs(
+        dense, dense.new_empty(count, 0, 1), dense.new_empty(count, 0, 1), dense.new_empty(count, 0)
+    )
+
+
+@pytest.fixture
+def arbitrary() -> Arbitrary:
+    return Arbitrary()
+
+
+@pytest.fixture
+def linear() -> Callable[..., Sample]:
+    """Makes a sample of a linear model with these weights; each row has its own baseline."""
+
+    def make(weights: Tensor, rows: int = 30, background: int = 1, chunk: int = 10_000) -> Sample:
+        generator = torch.Generator().manual_seed(5)
+
+        def normal(count: int) -> Tensor:
+            return torch.randn(count, players, generator=generator, dtype=torch.double)
+
+        players = len(weights)
+        view = Gates(tuple(f"I{place}" for place in range(players)), torch.arange(players))
+        inputs = normal(rows).repeat_interleave(background, 0)
+        base = normal(rows * background)
+        model = Linear(weights.double()).eval()
+        game = Game(model, view, rows_of(inputs), rows_of(base), chunk=chunk)
+        return Sample(game, rows_of(normal(rows)))
+
+    return make
