@@ -8,6 +8,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from glassrec.explain.game import Game
+from glassrec.explain.gates import Gates
+from glassrec.models.base import Recommender
 
 
 class Method(ABC):
@@ -31,6 +33,16 @@ class Method(ABC):
         Raises:
             ValueError: the method cannot explain so many players.
         """
+
+    def check(self, model: Recommender, gates: Gates, baselines: int) -> None:
+        """ValueError, before anything runs, if the method cannot explain the model, and why.
+
+        Args:
+            model: it need not be trained.
+            gates: the players.
+            baselines: over how many of them results will be averaged.
+        """
+        self.evaluations(len(gates.players))
 
     @abstractmethod
     def attribute(self, game: Game, seed: int) -> Tensor:
