@@ -19,7 +19,9 @@ from torch import Tensor
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import ABSENT, Field, Schema, Target
-from glassrec.models.base import Recommender
+from glassrec.explain.game import Game
+from glassrec.explain.gates import Granularity, gates
+from glassrec.models.base import Inputs, Recommender
 from glassrec.models.layers import Affine
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -85,6 +87,22 @@ def build(schema: Schema) -> Callable[..., Recommender]:
                 if isinstance(module, Affine):
                     module.bias.normal_()
         return model.eval()
+
+    return make
+
+
+@pytest.fixture
+def play(build: Callable[..., Recommender], schema: Schema) -> Callable[..., Game]:
+    """Makes a game of a model by name, in float64, of rows that stand beside others."""
+
+    def make(name: str, players: Granularity = "fields", rows: int = 3, **settings: object) -> Game:
+        model = build(name, **settings).double()
+        embedded = [part.detach().double() for part in model.embed(draw(schema, 2 * rows))]
+        inputs, others = (
+            Inputs(*parts) for parts in zip(*(p.chunk(2) for p in embedded), strict=True)
+        )
+        view = gates(model.schema, model.width, players, model.device)
+        return Game(model, view, inputs, others.beside(inputs))
 
     return make
 

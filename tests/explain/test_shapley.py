@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, permutations
 from math import factorial
 
 # Before shap is imported: to compile what runs once here takes half a minute.
@@ -23,7 +23,7 @@ from glassrec.data.schema import Schema, Target
 from glassrec.explain import shapley as module
 from glassrec.explain.game import Game
 from glassrec.explain.gates import Gates, gates
-from glassrec.explain.shapley import Shapley
+from glassrec.explain.shapley import Shapley, ShapleySampling
 from glassrec.explain.stage import Explain
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.two_tower import TwoTower
@@ -138,3 +138,66 @@ def test_too_many_players_are_refused_with_what_to_do(
     with pytest.raises(ValueError, match=r"131 players"):
         Shapley().evaluations(len(wide.players))
     assert Shapley().evaluations(12) == 4096
+
+
+@pytest.mark.parametrize("at_once", [4096, 20])
+def test_sampling_with_all_orders_is_exact(
+    play: Callable[..., Game], at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "AT_ONCE", at_once)
+    game = play("gmf", "dimensions", factors=2)
+    assert game.players == 4
+    every = torch.tensor(list(permutations(range(4))))
+    monkeypatch.setattr(module, "_orders", lambda *_: every)
+    found, expected = ShapleySampling().attribute(game, 0), Shapley().attribute(game, 0)
+    assert expected.abs().mean() > 0.1
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+
+
+def test_sampling_one_order_and_its_reverse_averages_what_each_player_adds(
+    play: Callable[..., Game],
+) -> None:
+    game = play("dlrm")
+    places = module._orders(1, game.players, 5)[0]
+    total = torch.zeros(game.rows, game.players, dtype=torch.float64)
+    for order in (places.argsort(), places.argsort().flip(0)):
+        on = torch.ones(game.players + 1, game.players).double()
+        for size in range(game.players + 1):
+            on[size, order[size:]] = 0
+        total[:, order] += game.logits(on).diff(dim=1) / 2
+    found = ShapleySampling(permutations=1).attribute(game, 5)
+    torch.testing.assert_close(found, total, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("permutations", [1, 30])
+def test_sampled_values_add_up_and_depend_on_no_other_row_and_no_chunk(
+    play: Callable[..., Game], permutations: int
+) -> None:
+    game = play("neumf", "dimensions", rows=4)
+    method = ShapleySampling(permutations)
+    found = method.attribute(game, 3)
+    torch.testing.assert_close(found.sum(1), game.difference, rtol=0, atol=1e-9)
+    small = replace(game, chunk=11)
+    torch.testing.assert_close(method.attribute(small, 3), found, rtol=0, atol=1e-9)
+    alone = torch.cat([method.attribute(part, 3) for part in small.parts(100)])
+    torch.testing.assert_close(alone, found, rtol=0, atol=1e-9)
+    assert not torch.allclose(found, method.attribute(game, 4))
+
+
+def test_more_orders_come_nearer_to_the_exact_values(play: Callable[..., Game]) -> None:
+    game = play("dlrm", rows=8)
+    exact = Shapley().attribute(game, 0)
+    few, many = (
+        torch.stack([ShapleySampling(count).attribute(game, seed) - exact for seed in range(4)])
+        for count in (2, 128)
+    )
+    # The error falls with the root of the number of orders: 8 times here.
+    assert 4 < few.square().mean().sqrt() / many.square().mean().sqrt() < 16
+    assert many.abs().mean() < 0.05 * exact.abs().mean()
+
+
+def test_a_single_player_gets_the_whole_difference(play: Callable[..., Game]) -> None:
+    game = play("gmf", "dimensions", factors=1)
+    one = replace(game, gates=Gates(("both",), torch.zeros_like(game.gates.owner)))
+    found = ShapleySampling(3).attribute(one, 0)
+    torch.testing.assert_close(found[:, 0], game.difference, rtol=0, atol=1e-9)

@@ -7,7 +7,7 @@ needs to know of models, of embeddings or of memory.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -59,6 +59,12 @@ class Game:
         """The number of players P."""
         return len(self.gates.players)
 
+    @property
+    def exact(self) -> torch.device:
+        """Where its float64 numbers are: where the rows are, or where `double` puts them."""
+        device = self.inputs.dense.device
+        return torch.device("cpu") if device.type == "mps" else device
+
     @cached_property
     def off(self) -> Inputs:
         """The rows with every player at its baseline; what no player owns stays as it is."""
@@ -70,37 +76,59 @@ class Game:
         on, off = self.logits(torch.stack([self._full(1), self._full(0)], 1)).unbind(1)
         return on - off
 
+    def parts(self, settings: int) -> Iterator[Game]:
+        """The same game, so few rows at a time that their logits at `settings` take little memory.
+
+        A logit is one number where the row that passed the model held dozens.
+        """
+        at_once = max(1, 16 * self.chunk // settings)
+        for first in range(0, self.rows, at_once):
+            rows = slice(first, first + at_once)
+            inputs, baseline = (
+                Inputs(*(part[rows] for part in each)) for each in (self.inputs, self.baseline)
+            )
+            yield replace(self, inputs=inputs, baseline=baseline, index=self.index[rows])
+
     @torch.no_grad()
     def logits(self, gates: Tensor) -> Tensor:
         """The logits (B, C), float64, of C settings: (C, P) for all rows, or (B, C, P)."""
-        settings = gates.shape[-2]
-        found = [
-            self.model.score(self.gates.apply(on, inputs, baseline))[:, self.task]
-            for on, inputs, baseline in self._settings(gates)
-        ]
-        return double(torch.cat(found)).view(self.rows, settings)
+        found = [self._score(on, *rows).flatten() for on, rows in self._tiles(gates)]
+        return double(torch.cat(found)).view(self.rows, gates.shape[-2])
 
     def gradients(self, gates: Tensor) -> Tensor:
         """The logit's gradients (B, C, P) by the gates, at C settings: (C, P), or (B, C, P)."""
         found: list[Tensor] = []
-        for on, inputs, baseline in self._settings(gates):
-            on.requires_grad_()
-            logits = self.model.score(self.gates.apply(on, inputs, baseline))[:, self.task]
+        for on, rows in self._tiles(gates):
+            own = on.repeat(rows[0].rows // len(on), 1, 1).requires_grad_()
+            total = self._score(own, *rows).sum()
             # A player that the model does not read has no gradient: it moves nothing.
-            found += torch.autograd.grad(logits.sum(), on, materialize_grads=True)
+            (gradient,) = torch.autograd.grad(total, own, materialize_grads=True)
+            found.append(gradient.flatten(0, 1))
         return torch.cat(found).view(self.rows, gates.shape[-2], self.players)
 
-    def _settings(self, gates: Tensor) -> Iterator[tuple[Tensor, Inputs, Inputs]]:
-        """All settings of all rows, row by row, at most `chunk` at a time."""
-        settings, device = gates.shape[-2], self.inputs.dense.device
+    def _tiles(self, gates: Tensor) -> Iterator[tuple[Tensor, tuple[Inputs, Inputs]]]:
+        """All settings of all rows, row by row, at most `chunk` at a time.
+
+        Yields:
+            gates (R, C, P), or (1, C, P) where they are those of all rows; and R rows and their
+            baselines, (R, 1, ...). To broadcast the two is twice as fast as to repeat them.
+        """
         gates = gates.to(self.inputs.dense)
-        for part in torch.arange(self.rows * settings, device=device).split(self.chunk):
-            row, setting = part // settings, part % settings
-            on = gates[setting] if gates.ndim == 2 else gates[row, setting]
+        at_once = max(1, self.chunk // gates.shape[-2])
+        for first in range(0, self.rows, at_once):
+            rows = slice(first, first + at_once)
             inputs, baseline = (
-                Inputs(*(each[row] for each in rows)) for rows in (self.inputs, self.baseline)
+                Inputs(*(part[rows].unsqueeze(1) for part in each))
+                for each in (self.inputs, self.baseline)
             )
-            yield on, inputs, baseline
+            own = gates[rows] if gates.ndim == 3 else gates.unsqueeze(0)
+            for on in own.split(self.chunk, 1):
+                yield on, (inputs, baseline)
+
+    def _score(self, gates: Tensor, inputs: Inputs, baseline: Inputs) -> Tensor:
+        """The logits of a tile."""
+        mixed = self.gates.apply(gates, inputs, baseline)
+        return self.model.score(Inputs(*(part.flatten(0, 1) for part in mixed)))[:, self.task]
 
     def _full(self, value: float) -> Tensor:
         return self.inputs.dense.new_full((self.rows, self.players), value)

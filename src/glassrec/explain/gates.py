@@ -32,20 +32,30 @@ class Gates:
     owner: Tensor
 
     def apply(self, gates: Tensor, inputs: Inputs, baseline: Inputs) -> Inputs:
-        """The inputs (B rows) with the gates (B, P) set; `baseline` has B rows."""
-        on = gates.new_ones(gates.shape[0], 1)
-        # −1 picks the last column, which is always on.
-        spread = torch.cat([gates, on], 1)[:, self.owner]
-        sizes = [part[0].numel() for part in inputs]
-        parts = zip(inputs, baseline, spread.split(sizes, 1), strict=True)
-        return Inputs(*(b + g.view_as(x) * (x - b) for x, b, g in parts))
+        """The inputs with the gates set, exactly the one or the other where a gate is 1 or 0.
+
+        Args:
+            gates: (..., P).
+            inputs: rows with the same leading dimensions, or some that broadcast with them.
+            baseline: as the inputs.
+        """
+        on = gates.new_ones(*gates.shape[:-1], 1)
+        # -1 stands for the last column, which is always on.
+        owner = self.owner.where(self.owner >= 0, len(self.players))
+        spread = torch.cat([gates, on], -1).index_select(-1, owner)
+        shapes = [part.shape[gates.ndim - 1 :] for part in inputs]
+        columns = spread.split([shape.numel() for shape in shapes], -1)
+        parts = zip(inputs, baseline, columns, shapes, strict=True)
+        return Inputs(
+            *(torch.lerp(b, x, g.unflatten(-1, size).to(x.dtype)) for x, b, g, size in parts)
+        )
 
     def sum_over_players(self, parts: Inputs) -> Tensor:
         """(B, P): what each player owns of values (B, ...) given for every input."""
         flat = torch.cat([part.flatten(1) for part in parts], 1)
         total = flat.new_zeros(flat.shape[0], len(self.players) + 1)
         # −1 is no valid index here: what nobody owns is summed into a column and dropped.
-        owner = self.owner.where(self.owner >= 0, len(self.players))
+        owner = self.owner.where(self.owner >= 0, len(self.players)).to(flat.device)
         return total.index_add_(1, owner, flat)[:, :-1]
 
 

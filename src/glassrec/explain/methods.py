@@ -19,7 +19,11 @@ class Method(ABC):
     """Whether the parts claim to add up to the logit's difference, so that what they miss is an
     error."""
     sampled: ClassVar[bool] = False
-    """Whether another seed gives other values."""
+    """Whether another seed gives other values, if the players are many; see `draws`."""
+
+    def draws(self, players: int) -> bool:
+        """Whether another seed gives other values with so many players."""
+        return self.sampled
 
     @property
     @abstractmethod

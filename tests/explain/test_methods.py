@@ -1,0 +1,57 @@
+"""What holds for every method of `configs/explain/method`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from glassrec.explain.game import Game
+from glassrec.explain.methods import Method
+from glassrec.models.base import Inputs
+
+METHODS = Path(__file__).parents[2] / "configs" / "explain" / "method"
+
+
+@pytest.fixture(params=sorted(METHODS.glob("*.yaml")), ids=lambda path: path.stem)
+def method(request: pytest.FixtureRequest) -> Method:
+    return instantiate(OmegaConf.load(request.param))
+
+
+@pytest.fixture
+def game(play: Callable[..., Game]) -> Game:
+    """Five rows with the seven players of a DLRM."""
+    return play("dlrm", rows=5)
+
+
+def test_values_depend_on_no_other_row_and_no_chunk(method: Method, game: Game) -> None:
+    found = method.attribute(game, 1)
+    assert found.shape == (5, 7)
+    assert found.dtype == game.inputs.dense.dtype
+    alone = [method.attribute(part, 1) for part in replace(game, chunk=3).parts(24)]
+    assert len(alone) == 3
+    torch.testing.assert_close(torch.cat(alone), found, rtol=0, atol=1e-9)
+
+
+def test_another_seed_gives_other_values_where_it_is_said(method: Method, game: Game) -> None:
+    first, same, other = (method.attribute(game, seed) for seed in (1, 1, 2))
+    assert torch.equal(first, same)
+    assert method.draws(game.players) is not torch.equal(first, other)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gives_what_the_cpu_gives(method: Method, game: Game) -> None:
+    here = method.attribute(game, 0)
+    inputs, baseline = (
+        Inputs(*(part.cuda() for part in each)) for each in (game.inputs, game.baseline)
+    )
+    view = replace(game.gates, owner=game.gates.owner.cuda())
+    there = method.attribute(Game(game.model.cuda(), view, inputs, baseline), 0)
+    assert there.is_cuda
+    torch.testing.assert_close(there.cpu(), here)
