@@ -7,14 +7,15 @@ all layers at once, where a call a layer would repeat both.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from glassrec.explain.path import feel, gauss_legendre, path, portions, trapezoid
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.layers import activations
 
 Rule = Literal["trapezoid", "captum"]
 """How the path is integrated.
@@ -26,8 +27,8 @@ captum: the nodes and the left-end rule of `captum.attr.LayerConductance`, equal
 
 
 @dataclass(frozen=True)
-class Conductance:
-    """The path integral for B rows.
+class Flow:
+    """What flows through units, for B rows.
 
     A recurrent unit emits at every step of a history, and each emission is a node of its own: what
     flows through that of one step flows again through those of the steps behind it. Like the flows
@@ -37,8 +38,6 @@ class Conductance:
     emissions: dict[str, Tensor]
     """(C, B, U) for each layer: what flows through each of its C emissions; C is 1 but for
     recurrent layers"""
-    inputs: Inputs
-    """integrated gradients of the inputs, over the same nodes"""
 
     @property
     def layers(self) -> dict[str, Tensor]:
@@ -58,7 +57,8 @@ def conductance(
     steps: int,
     rule: Rule = "trapezoid",
     task: int = 0,
-) -> Conductance:
+    modules: Mapping[str, nn.Module] | None = None,
+) -> Flow:
     """The conductance of every unit of every layer, in one forward and one backward.
 
     Args:
@@ -68,58 +68,30 @@ def conductance(
         steps: path steps; steps + 1 nodes are evaluated, so B · (steps + 1) rows pass the model.
         rule: the nodes and weights.
         task: the column of the logits.
+        modules: what emits (B, U); the model's layers if None.
 
     Returns:
         detached values for each row.
     """
-    nodes, weights = _nodes(steps, rule)
-    baseline = baseline.beside(inputs)
-    path = Inputs(
-        *(
-            torch.cat([b + node * (x - b) for node in nodes]).requires_grad_()
-            for x, b in zip(inputs, baseline, strict=True)
-        )
-    )
-    with activations(model.layers) as emitted:
-        logits = model.score(path)[:, task]
-    emissions = [each for calls in emitted.values() for each in calls]
-    # Unused inputs (a model without history, say) have no gradient: they move nothing.
-    gradients = torch.autograd.grad(logits.sum(), [*emissions, *path], materialize_grads=True)
-    with torch.no_grad():
-        of_emissions = iter(gradients)
-        values = {
-            name: torch.stack(
-                [_integrate(e.detach(), next(of_emissions), len(nodes), rule) for e in calls]
-            )
-            for name, calls in emitted.items()
-        }
-        along = zip(inputs, baseline, gradients[len(emissions) :], strict=True)
-        parts = Inputs(*(_average(gradient, weights) * (x - b) for x, b, gradient in along))
-    return Conductance(values, parts)
-
-
-def _nodes(steps: int, rule: Rule) -> tuple[list[float], list[float]]:
-    """The nodes on [0, 1] and their weights, which add up to 1."""
-    if rule == "captum":
-        # Here, as Captum takes a second to import and the default needs nothing of it.
-        from captum.attr._utils.approximation_methods import approximation_parameters
-
-        weights_of, nodes_of = approximation_parameters("gausslegendre")
-        return nodes_of(steps + 1), weights_of(steps + 1)
-    nodes = torch.linspace(0, 1, steps + 1, dtype=torch.float64).tolist()
-    return nodes, [0.5 / steps, *[1 / steps] * (steps - 1), 0.5 / steps]
+    modules = model.layers if modules is None else modules
+    nodes = gauss_legendre(steps + 1).nodes if rule == "captum" else trapezoid(steps).nodes
+    # The last bits of a matrix product depend on how many rows it has: as many as in Captum's.
+    whole = [(inputs, baseline.beside(inputs))]
+    parts = whole if rule == "captum" else portions(inputs, baseline, len(nodes))
+    found: dict[str, list[Tensor]] = {name: [] for name in modules}
+    for rows, beside in parts:
+        felt = feel(model, modules, path(rows, beside, nodes), task)
+        for name, values in found.items():
+            each = zip(felt.emitted[name], felt.gradients[name], strict=True)
+            values.append(torch.stack([_integrate(e, g, len(nodes), rule) for e, g in each]))
+    return Flow({name: torch.cat(values, 1) for name, values in found.items()})
 
 
 def _integrate(emitted: Tensor, gradient: Tensor, nodes: int, rule: Rule) -> Tensor:
     """Σ over steps of gradient · change of activation: (nodes · B, U) to (B, U)."""
     rows = emitted.shape[0] // nodes
     change = emitted[rows:] - emitted[:-rows]
-    left = gradient[:-rows]
-    weight = left if rule == "captum" else (left + gradient[rows:]) / 2
-    return (weight * change).reshape(nodes - 1, rows, -1).sum(0)
-
-
-def _average(gradient: Tensor, weights: list[float]) -> Tensor:
-    """The weighted sum over nodes: (nodes · B, ...) to (B, ...)."""
-    by_node = gradient.unflatten(0, (len(weights), gradient.shape[0] // len(weights)))
-    return torch.tensordot(gradient.new_tensor(weights), by_node, 1)
+    if rule == "captum":
+        return change.mul_(gradient[:-rows]).view(nodes - 1, rows, -1).sum(0)
+    both = gradient[:-rows] + gradient[rows:]  # twice their mean
+    return change.mul_(both).view(nodes - 1, rows, -1).sum(0).div_(2)

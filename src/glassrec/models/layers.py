@@ -330,12 +330,16 @@ class DotInteraction(Layer):
 
 
 @contextmanager
-def activations(layers: Mapping[str, Layer]) -> Iterator[dict[str, list[Tensor]]]:
-    """What each layer emits while the context is open, by name: (B, U), once a call of its tap."""
-    emitted: dict[str, list[Tensor]] = {name: [] for name in layers}
+def activations(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, list[Tensor]]]:
+    """What modules emit while the context is open, by name: (B, U), once a call.
+
+    What a layer emits is heard at its tap.
+    """
+    emitted: dict[str, list[Tensor]] = {name: [] for name in modules}
+    taps = {name: m.tap if isinstance(m, Layer) else m for name, m in modules.items()}
     handles = [
-        layer.tap.register_forward_hook(lambda _, __, out, name=name: emitted[name].append(out))
-        for name, layer in layers.items()
+        tap.register_forward_hook(lambda _, __, out, name=name: emitted[name].append(out))
+        for name, tap in taps.items()
     ]
     try:
         yield emitted
