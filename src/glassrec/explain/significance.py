@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from glassrec.data.schema import Kind
 from glassrec.explain.exchange import Exchange
-from glassrec.explain.game import Game, double
+from glassrec.explain.game import double
 
 Null = Literal["labels", "features", "none"]
 """Against what a player's effect is tested: `permuted_labels`, `permuted_features`, or nothing."""
@@ -62,23 +62,23 @@ def permuted_labels(values: Tensor, labels: Tensor, draws: int, seed: int) -> pd
 
 
 def permuted_features(
-    game: Game, labels: Tensor, kind: Kind, draws: int, seed: int
+    exchange: Exchange, labels: Tensor, kind: Kind, draws: int, seed: int
 ) -> pd.DataFrame:
     """Whether the model predicts worse without a player's own value.
 
-    Rows are paired at random, and the two of a pair exchange the player's value; the statistic is
-    the mean increase of the loss (cross-entropy of a click, squared error of a rating). The null
-    hypothesis is that the player is independent of the label and of all other players. Then a pair
-    is as likely as the pair exchanged, so that the sign of its increase is a fair coin, and pairs
-    are independent: flipping signs gives the null's exact distribution, whatever the model is. A
-    player that is correlated with others can fail it though the label does not need it.
+    The statistic is the mean increase of the loss (cross-entropy of a click, squared error of a
+    rating) where two rows have exchanged the player's value. The null hypothesis is that the player
+    is independent of the label and of all other players. Then a pair of rows is as likely as the
+    pair exchanged, so that the sign of its increase is a fair coin, and pairs are independent:
+    flipping signs gives the exact distribution under the null, whatever the model is. A player that
+    is correlated with others can be found though the label does not need it.
 
     Args:
-        game: the rows and players; its baseline is not used.
+        exchange: pairs of B rows, and the logits with each player exchanged.
         labels: (B,) the truth of the rows.
         kind: of the task.
         draws: how many times all signs are drawn.
-        seed: of pairs and signs.
+        seed: of the signs.
 
     Returns:
         One row a player: p_value, one-sided, and its q_value.
@@ -90,7 +90,6 @@ def permuted_features(
         raise ValueError(
             "a retrieval has no loss of a single row; take significance=labels or none"
         )
-    exchange = Exchange.of(game, seed)
     truth = double(labels.to(exchange.rows.device))[exchange.rows]
     as_is = _loss(exchange.logits, truth, kind).unsqueeze(2)
     exchanged = _loss(exchange.exchanged, truth.unsqueeze(2), kind)
