@@ -15,7 +15,6 @@ from glassrec.explain.conductance import conductance
 from glassrec.explain.gates import baseline
 from glassrec.explain.gradients import IntegratedGradients
 from glassrec.explain.stage import Explain
-from glassrec.explain.statistics import Spread
 from glassrec.models.base import Inputs
 from glassrec.models.lstm import LSTM
 
@@ -143,16 +142,6 @@ def test_a_unit_that_acts_through_others_alone_is_not_silent(
     assert of_layer.loc[2, "max_abs"] > 0
     assert of_layer.loc[3, "max_abs"] == 0
     assert (of_layer.loc[[0, 1], "mean_abs"] > 0).all()
-
-
-def test_statistics_are_of_the_last_emission_but_the_largest_is_of_all() -> None:
-    spread = Spread()
-    spread.add(torch.tensor([[[9.0, 0], [0, 0]], [[1, 0], [-3, 0]]]))
-    frame = spread.frame()
-    assert frame["mean_abs"].tolist() == [2, 0]
-    assert frame["mean"].tolist() == [-1, 0]
-    assert frame["max_abs"].tolist() == [9, 0]
-    assert frame["zero_share"].tolist() == [0, 1]
 
 
 @CELLS

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 
-import pandas as pd
 import pytest
 import torch
 
@@ -293,24 +292,3 @@ def test_a_plan_of_another_model_is_refused(
         cut(build("gmf"), found)
     with pytest.raises(ValueError, match=r"the plan drops unit 0 of tower.1, which has none such"):
         cut(cut(model, found), found)
-
-
-def test_statistics_of_conductance_against_pandas(
-    build: Callable[..., Recommender], dataset: Dataset
-) -> None:
-    from glassrec.explain.statistics import Spread
-
-    values = torch.tensor([[1.0, 0, -2], [-1, 0, 4], [3, 0, 0]])
-    spread = Spread()
-    spread.add(values[None, :1])
-    spread.add(values[None, 1:])
-    expected = pd.DataFrame(
-        {
-            "mean_abs": [5 / 3, 0, 2],
-            "max_abs": [3.0, 0, 4],
-            "mean": [1.0, 0, 2 / 3],
-            "cancellation": [1 - 3 / 5, 0, 1 - 2 / 6],
-            "zero_share": [0, 1, 1 / 3],
-        }
-    )
-    pd.testing.assert_frame_equal(spread.frame(), expected)

@@ -1,0 +1,164 @@
+"""Which rows of a split are explained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Ge, Gt, Le
+from torch import Tensor
+
+from glassrec.data.batch import Batch
+from glassrec.data.dataset import Dataset
+from glassrec.data.schema import Schema
+from glassrec.models.base import Recommender
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Rows of a split that pass all filters, or some of them at random.
+
+    A row's score is the predicted probability of a click, the estimate of a rating, and the logit
+    of a retrieval.
+
+    Args:
+        split: where the rows come from. Pruning proposes from them, so not from test.
+        rows: how many, drawn at random by the run's seed; all if there are fewer, or if None.
+        above: only rows with a higher score.
+        below: only rows with a lower score.
+        top: only this share of the rows that pass all other filters, those with the highest scores.
+        label: only rows whose true value is this.
+        user: only rows of this user, by the id that the model knows: users are numbered from 1 in
+            the order of their names in the training rows, and 0 is everybody else.
+    """
+
+    split: Literal["train", "val", "test"] = "val"
+    rows: Annotated[int, Ge(1)] | None = 2000
+    above: float | None = None
+    below: float | None = None
+    top: Annotated[float, Gt(0), Le(1)] | None = None
+    label: float | None = None
+    user: Annotated[int, Ge(0)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.above is not None and self.below is not None and self.above >= self.below:
+            raise ValueError(
+                f"no score lies above {self.above:g} and below {self.below:g}; set the two apart"
+            )
+
+    def pick(self, model: Recommender, dataset: Dataset, task: int, seed: int) -> Tensor:
+        """The numbers of the chosen rows of the split, ascending."""
+        return self.draw(self.matching(model, dataset, task), seed)
+
+    def draw(self, matching: Tensor, seed: int) -> Tensor:
+        """As many of the matching rows as are wanted, at random, ascending."""
+        wanted = len(matching) if self.rows is None else self.rows
+        return matching[draw(len(matching), wanted, seed)]
+
+    def matching(self, model: Recommender, dataset: Dataset, task: int) -> Tensor:
+        """The numbers (M,) of all rows of the split that pass the filters, ascending.
+
+        The model predicts only where a filter asks for scores.
+
+        Raises:
+            ValueError: no row passes, with what there is; or the data has no such user.
+        """
+        batch = dataset.splits[self.split].batch
+        rows = self._of_user(self._labelled(batch, task), batch, dataset.schema)
+        if self.above is None and self.below is None and self.top is None:
+            return rows
+        scores = _scores(model, batch.take(rows), task)
+        rows, scores = self._scored(rows, scores, "above", self.above)
+        rows, scores = self._scored(rows, scores, "below", self.below)
+        best = scores.argsort(descending=True, stable=True)[: ceil(len(rows) * (self.top or 1))]
+        return rows[best.sort().values]
+
+    def describe(self, available: int) -> str:
+        """For titles: `2,000 of 6,000 val rows at random, scored above 0.999`.
+
+        Args:
+            available: how many rows pass the filters; the first number is how many are chosen.
+        """
+        whole = self.rows is None or available <= self.rows
+        some = f"all {available:,}" if whole else f"{self.rows:,} of {available:,}"
+        rows = f"{some} {self.split} rows{'' if whole else ' at random'}"
+        return ", ".join([rows, *self._filters()])
+
+    def __str__(self) -> str:
+        """What is asked for, without what there is."""
+        some = "all" if self.rows is None else f"up to {self.rows:,}"
+        return ", ".join([f"{some} {self.split} rows", *self._filters()])
+
+    def _filters(self) -> Iterator[str]:
+        words = {
+            "label": self.label,
+            "user": self.user,
+            "scored above": self.above,
+            "scored below": self.below,
+        }
+        yield from (f"{name} {value:g}" for name, value in words.items() if value is not None)
+        if self.top is not None:
+            yield f"the {100 * self.top:g} % with the highest scores"
+
+    def _labelled(self, batch: Batch, task: int) -> Tensor:
+        """The rows with the label."""
+        if self.label is None:
+            return torch.arange(batch.rows)
+        truth = batch.targets[:, task]
+        rows = (truth == torch.tensor(self.label, dtype=truth.dtype)).nonzero()[:, 0]
+        if not len(rows):
+            some = ", ".join(f"{value:g}" for value in truth.unique()[:10].tolist())
+            raise ValueError(
+                f"label {self.label:g}: none of {batch.rows:,} {self.split} rows has it; "
+                f"there are the labels {some}"
+            )
+        return rows
+
+    def _of_user(self, rows: Tensor, batch: Batch, schema: Schema) -> Tensor:
+        """Those of the user."""
+        if self.user is None:
+            return rows
+        if schema.user is None:
+            raise ValueError(f"user {self.user}: the data names no column of users")
+        place, column = schema.place(schema.user), schema.columns(schema.user)[0]
+        last = schema.fields[place].size - 1
+        if self.user > last:
+            raise ValueError(f"user {self.user}: the model knows the users 0 to {last:,}")
+        found = rows[batch.ids[rows, column] == schema.offsets[place] + self.user]
+        if not len(found):
+            raise ValueError(
+                f"user {self.user}: in none of {len(rows):,} {self.split} rows; "
+                f"the model knows the users 0 to {last:,}"
+            )
+        return found
+
+    def _scored(
+        self, rows: Tensor, scores: Tensor, side: Literal["above", "below"], bound: float | None
+    ) -> tuple[Tensor, Tensor]:
+        """Those scored above or below the bound, and their scores."""
+        if bound is None:
+            return rows, scores
+        kept = scores > bound if side == "above" else scores < bound
+        if not kept.any():
+            raise ValueError(
+                f"{side} {bound:g}: none of {len(rows):,} {self.split} rows is scored so; "
+                f"the scores lie between {scores.min():.6g} and {scores.max():.6g}"
+            )
+        return rows[kept], scores[kept]
+
+
+def draw(available: int, wanted: int, seed: int) -> Tensor:
+    """`wanted` of `available` rows at random, ascending; all of them if there are fewer."""
+    if available <= wanted:
+        return torch.arange(available)
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randperm(available, generator=generator)[:wanted].sort().values
+
+
+def _scores(model: Recommender, batch: Batch, task: int) -> Tensor:
+    """(N,) float64 on the CPU: what a filter compares."""
+    logits = model.predict(batch)[:, task].double()
+    return logits.sigmoid() if model.schema.targets[task].kind == "click" else logits
