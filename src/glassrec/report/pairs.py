@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from math import floor, log10
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,8 +11,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from glassrec.artifacts import Attributions, Picture
-from glassrec.report.figures import INK, LARGE, SMALL, STYLE, picture
+from glassrec.artifacts import Explanation
+from glassrec.report.style import INK, LARGE, SMALL, drawn, heading, short, without_method
 
 SHOWN = 30
 """Features whose names a reader can still tell apart."""
@@ -28,36 +27,35 @@ PANELS = {
 """For each column that is drawn: title, colour, and the colour of the largest value."""
 
 
-def feature_pairs(pairs: pd.DataFrame, rows: int, about: Attributions) -> Picture:
+@drawn
+def feature_pairs(pairs: pd.DataFrame, rows: int, about: Explanation) -> Figure:
     """The interaction of every two features, and beside it the model's own view of them.
 
     Args:
         pairs: first, second and mean_abs of each pair, and weight_norm where the model has one.
-        rows: how many rows were explained.
-        about: the attributions of the same split from the same baseline.
+        rows: on how many of the explained rows.
+        about: what was explained; its method is of no matter here.
     """
     strength = _strength(pairs)
     shown = list(strength.index[:SHOWN])
     columns = [column for column in PANELS if column in pairs]
-    cells = (0.48 if len(shown) <= WRITTEN else 0.28) * len(shown)
+    cells = (0.48 if len(shown) <= WRITTEN else 0.22) * len(shown)
     side = max(1.8 + cells, 6.5 / len(columns))
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(side * len(columns), side + 1), layout="constrained")
-        panels = figure.subplots(1, len(columns), squeeze=False).flatten()
-        for axes, column in zip(panels, columns, strict=True):
-            _triangle(axes, _square(pairs, column, shown), *PANELS[column])
-        left_out = len(strength) - len(shown)
-        more = f"; the {left_out} that interact least are not shown" if left_out else ""
-        figure.suptitle(
-            "Which features act together: what two of them move that neither moves alone\n"
-            "f(x) − f(x without i) − f(x without j) + f(x without both)\n"
-            f"baseline: {about.facts['baseline']}; {rows:,} {about.facts['split']} rows, "
-            f"task {about.facts['task']}{more}",
-            x=0.01,
-            ha="left",
-            fontsize=11,
-        )
-        return picture(figure)
+    figure = Figure(figsize=(side * len(columns), side), layout="constrained")
+    panels = figure.subplots(1, len(columns), squeeze=False).flatten()
+    for axes, column in zip(panels, columns, strict=True):
+        _triangle(axes, _square(pairs, column, shown), *PANELS[column])
+    left_out = len(strength) - len(shown)
+    more = f"; the {left_out:,} that interact least are not shown" if left_out else ""
+    heading(
+        figure,
+        "Which features act together?",
+        "what two of them move that neither moves alone: "
+        "f(x) − f(x without i) − f(x without j) + f(x without both)",
+        *without_method(about),
+        f"measured on {rows:,} of these rows{more}",
+    )
+    return figure
 
 
 def _strength(pairs: pd.DataFrame) -> pd.Series:
@@ -83,8 +81,8 @@ def _triangle(axes: Axes, values: pd.DataFrame, title: str, colour: str, darkest
     largest = np.nanmax(cells) or 1.0
     colours = LinearSegmentedColormap.from_list("", ["#f1f4f6", colour, darkest])
     image = axes.imshow(cells, aspect="auto", cmap=colours, vmin=0, vmax=largest)
-    axes.set_xticks(range(len(cells)), values.columns, rotation=90)
-    axes.set_yticks(range(len(cells)), values.index)
+    axes.set_xticks(range(len(cells)), map(short, values.columns), rotation=90)
+    axes.set_yticks(range(len(cells)), map(short, values.index))
     axes.tick_params(length=0, labelsize=9)
     axes.spines[:].set_visible(False)
     axes.set_title(title, fontsize=10)
