@@ -51,7 +51,7 @@ def interaction_neurons(scores: pd.DataFrame, about: Explanation) -> Figure:
     named(figure, panels["bars"])
     heading(
         figure,
-        f"What does each unit of {scores['layer'].iloc[0]} carry?",
+        f"How much does each unit of {scores['layer'].iloc[0]} carry?",
         *subtitle(about, neurons=True),
         f"{counted(scores)}; {DEFINED}",
     )

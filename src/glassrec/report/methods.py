@@ -29,11 +29,12 @@ from glassrec.report.style import (
 
 
 @drawn
-def methods_agreement(correlations: pd.DataFrame, about: Explanation) -> Figure:
+def methods_agreement(correlations: pd.DataFrame, rows: int, about: Explanation) -> Figure:
     """How alike any two methods rank the players.
 
     Args:
         correlations: first, second and correlation, each two methods once or both ways round.
+        rows: how many of the explained rows were taken.
         about: what was explained; its method is of no matter here.
     """
     names = list(dict.fromkeys([*correlations["first"], *correlations["second"]]))
@@ -64,7 +65,7 @@ def methods_agreement(correlations: pd.DataFrame, about: Explanation) -> Figure:
         aspect=30,
     )
     bar.outline.set_visible(False)
-    heading(figure, "Do the methods agree?", *without_method(about))
+    heading(figure, "Do the methods agree?", *without_method(about, rows))
     return figure
 
 
@@ -110,12 +111,13 @@ COLUMNS = (
 
 
 @drawn
-def methods_table(table: pd.DataFrame, about: Explanation) -> Figure:
+def methods_table(table: pd.DataFrame, rows: int, about: Explanation) -> Figure:
     """What each method is worth: numbers, shaded by their order in each column.
 
     Args:
         table: one row a method: name, problem (why it cannot explain this model; empty if it can),
             deletion, insertion, deletion_random, insertion_random, and any others of `COLUMNS`.
+        rows: how many of the explained rows were taken.
         about: what was explained; its method is of no matter here.
     """
     shown = columns(table)
@@ -145,7 +147,7 @@ def methods_table(table: pd.DataFrame, about: Explanation) -> Figure:
     heading(
         figure,
         "Which method can be trusted, and what does it cost?",
-        *without_method(about),
+        *without_method(about, rows),
         "the darker, the better among the methods of the column; grey: does not apply",
     )
     return figure
@@ -158,12 +160,13 @@ def _better_than(column: Column) -> np.ndarray:
 
 
 @drawn
-def faithfulness_curves(curves: pd.DataFrame, about: Explanation) -> Figure:
+def faithfulness_curves(curves: pd.DataFrame, rows: int, about: Explanation) -> Figure:
     """How the logit moves as inputs are replaced, or put back, in each method's order.
 
     Args:
         curves: method, kind (deletion or insertion), order (method or random), share (of the
             players that were replaced or put back) and mean_logit.
+        rows: how many of the explained rows were taken.
         about: what was explained; its method is of no matter here.
     """
     figure = Figure(figsize=(10, 4.2), layout="constrained")
@@ -177,7 +180,7 @@ def faithfulness_curves(curves: pd.DataFrame, about: Explanation) -> Figure:
     heading(
         figure,
         "Does the prediction follow the inputs that a method calls important?",
-        *without_method(about),
+        *without_method(about, rows),
         "inputs go from the one that raises a row's logit most to the one that lowers it most; "
         "one that is gone has the value of another data row",
     )

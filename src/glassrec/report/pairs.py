@@ -21,10 +21,16 @@ WRITTEN = 12
 """Features up to which each cell has room for its number."""
 
 PANELS = {
-    "mean_abs": ("In what the model says\nmean |interaction| of the logit", LARGE, "#163a54"),
-    "weight_norm": ("In its weights alone\nnorm of the pair's kernel blocks", SMALL, "#8f4d14"),
+    "mean_abs": ("In what the model says\nmean |interaction| of the logit", LARGE, "#163a54", 0.45),
+    "weight_norm": (
+        "In its weights alone\nnorm of the pair's kernel blocks",
+        SMALL,
+        "#8f4d14",
+        0.7,
+    ),
 }
-"""For each column that is drawn: title, colour, and the colour of the largest value."""
+"""For each column that is drawn: title, colour, the colour of the largest value, and the share of
+that from which on letters are white."""
 
 
 @drawn
@@ -46,14 +52,13 @@ def feature_pairs(pairs: pd.DataFrame, rows: int, about: Explanation) -> Figure:
     for axes, column in zip(panels, columns, strict=True):
         _triangle(axes, _square(pairs, column, shown), *PANELS[column])
     left_out = len(strength) - len(shown)
-    more = f"; the {left_out:,} that interact least are not shown" if left_out else ""
     heading(
         figure,
         "Which features act together?",
         "what two of them move that neither moves alone: "
         "f(x) − f(x without i) − f(x without j) + f(x without both)",
-        *without_method(about),
-        f"measured on {rows:,} of these rows{more}",
+        *without_method(about, rows),
+        *([f"the {left_out:,} that interact least are not shown"] if left_out else []),
     )
     return figure
 
@@ -75,7 +80,9 @@ def _square(pairs: pd.DataFrame, column: str, names: list[str]) -> pd.DataFrame:
     return below.iloc[1:, :-1]
 
 
-def _triangle(axes: Axes, values: pd.DataFrame, title: str, colour: str, darkest: str) -> None:
+def _triangle(
+    axes: Axes, values: pd.DataFrame, title: str, colour: str, darkest: str, dark: float
+) -> None:
     """One heat map; its scale stands in the empty corner."""
     cells = values.to_numpy(float)
     largest = np.nanmax(cells) or 1.0
@@ -93,14 +100,14 @@ def _triangle(axes: Axes, values: pd.DataFrame, title: str, colour: str, darkest
         length=0, labelsize=8, left=True, labelleft=True, right=False, labelright=False
     )
     if len(cells) < WRITTEN:
-        _write(axes, cells, largest)
+        _write(axes, cells, largest, dark)
 
 
-def _write(axes: Axes, cells: np.ndarray, largest: float) -> None:
+def _write(axes: Axes, cells: np.ndarray, largest: float, dark: float) -> None:
     """The number of each cell, to two digits of the largest."""
     decimals = max(0, 1 - floor(log10(largest)))
     for row, column in np.argwhere(~np.isnan(cells)):
         value = cells[row, column]
-        ink = "white" if value > 0.45 * largest else INK
+        ink = "white" if value > dark * largest else INK
         text = f"{value:.{decimals}f}"
         axes.text(column, row, text, ha="center", va="center", fontsize=8, color=ink)

@@ -17,6 +17,7 @@ from glassrec.report.style import (
     LARGE,
     REST,
     SMALL,
+    digits,
     drawn,
     heading,
     minus,
@@ -61,6 +62,7 @@ def single_rows(sample: Attributions, about: Explanation) -> Figure:
     names = [sample.players[player] for player in order[:NAMED].tolist()]
     figure = Figure(figsize=(9, 1.6 + 0.55 * len(chosen)), layout="constrained")
     axes = figure.subplots()
+    axes.use_sticky_edges = False  # room beside the longest bars
     parts = sample.values[chosen].double().numpy()
     start = sample.baseline_logits[chosen].double().numpy()
     logits = sample.logits[chosen].double().numpy()
@@ -74,7 +76,6 @@ def single_rows(sample: Attributions, about: Explanation) -> Figure:
         ],
     )
     axes.set_ylim(len(chosen) - 0.4, -0.6)
-    axes.use_sticky_edges = False  # room beside the longest bars
     axes.set_xlabel("logit")
     patches = [Patch(color=c, label=short(n)) for c, n in zip(APART, names, strict=False)]
     left = len(sample.players) - len(names)
@@ -86,9 +87,9 @@ def single_rows(sample: Attributions, about: Explanation) -> Figure:
         figure,
         "What made single predictions what they are?",
         *subtitle(about),
-        f"{len(chosen)} of these rows, at even places of the order of their logits; upper bar: "
-        "what lowers the logit, leftwards from the baseline; lower bar: what raises it, from there back "
-        "to the row's logit",
+        f"{len(chosen)} of these rows, at even places of the order of their logits",
+        "upper bar: what lowers the logit, leftwards from the baseline; lower bar: what raises it, "
+        "from there back to the row's logit",
     )
     return figure
 
@@ -144,7 +145,7 @@ def spread(sample: Attributions, about: Explanation) -> Figure:
     shuffled = np.random.default_rng(0).permutation(len(rows))
     order = sample.values.abs().mean(0).nan_to_num().argsort(descending=True, stable=True)[:SPREAD]
     values = sample.values[rows][:, order].double().numpy()[shuffled]
-    figure = Figure(figsize=(8, 1.2 + 0.4 * len(order)), layout="constrained")
+    figure = Figure(figsize=(8, max(2.4, 1.2 + 0.4 * len(order))), layout="constrained")
     axes = figure.subplots()
     dots = axes.scatter(
         values.ravel(),
@@ -162,8 +163,8 @@ def spread(sample: Attributions, about: Explanation) -> Figure:
     axes.set_xlabel("attribution to the logit")
     bar = figure.colorbar(dots, ax=axes, ticks=[0, 0.5, 1], pad=0.01, aspect=40)
     levels = np.quantile(sample.logits[rows].numpy(), [0, 0.5, 1])
-    bar.ax.set_yticklabels([minus(f"{level:.2f}") for level in levels])
-    bar.set_label("the row's logit: lowest, median, highest")
+    bar.ax.set_yticklabels([digits(level) for level in levels])
+    bar.set_label("the row's logit\n(lowest, median, highest)")
     bar.outline.set_visible(False)
     left = len(sample.players) - len(order)
     heading(

@@ -27,41 +27,41 @@ SHOWN = 25
 
 
 @drawn
-def selections(comparison: pd.DataFrame, first: Explanation, second: Explanation) -> Figure:
+def selections(comparison: pd.DataFrame, about: Explanation, against: Explanation) -> Figure:
     """How the same explanation differs between two selections of rows.
 
     Args:
-        comparison: one row a player: player; mean_abs, mean and rank, each with the ending _first
-            and _second; and difference (of mean_abs, second less first) with difference_low and
-            difference_high.
-        first: what was explained in the one selection.
-        second: what was explained in the other.
+        comparison: one row a player: player; mean_abs, mean and rank, the same for the other
+            selection with the ending _against; and the difference of mean_abs with its interval,
+            difference_low and difference_high.
+        about: what was explained and how.
+        against: the same of the other selection.
     """
-    largest = comparison[["mean_abs_first", "mean_abs_second"]].max(axis=1)
+    largest = comparison[["mean_abs", "mean_abs_against"]].max(axis=1)
     shown = comparison.loc[largest.sort_values(ascending=False, kind="stable").index[:SHOWN]]
     figure = Figure(figsize=(12, 1.6 + 0.24 * len(shown)), layout="constrained")
     size, signed, difference = figure.subplots(1, 3, sharey=True, width_ratios=[3, 3, 2])
-    _dumbbells(size, shown["mean_abs_first"], shown["mean_abs_second"])
+    _dumbbells(size, shown["mean_abs"], shown["mean_abs_against"])
     size.set_xlabel("mean |attribution|")
-    _dumbbells(signed, shown["mean_first"], shown["mean_second"])
+    _dumbbells(signed, shown["mean"], shown["mean_against"])
     signed.axvline(0, color=INK, lw=0.8)
     signed.set_xlabel("signed mean")
     _differences(difference, shown)
     size.set_yticks(
         range(len(shown)),
-        map(_with_ranks, shown["player"], shown["rank_first"], shown["rank_second"]),
+        map(_with_ranks, shown["player"], shown["rank"], shown["rank_against"]),
     )
     size.set_ylim(len(shown) - 0.4, -0.6)
-    names = [f"{about.selection} (N = {about.rows:,})" for about in (first, second)]
+    names = [f"{each.selection} (N = {each.rows:,})" for each in (about, against)]
     figure.legend(size.collections[1:], names, loc="outside lower left", ncols=1)
     left = len(comparison) - len(shown)
     heading(
         figure,
         "Are other rows explained by other inputs?",
-        subtitle(first)[0],
+        subtitle(about)[0],
         *(
-            f"{colour}: " + "; ".join(subtitle(about)[1:])
-            for colour, about in (("blue", first), ("orange", second))
+            f"{colour}: " + "; ".join(subtitle(each)[1:])
+            for colour, each in (("blue", about), ("orange", against))
         ),
         "beside each name its ranks in the two"
         + (f"; {left:,} less important inputs are not shown" if left else ""),
@@ -82,7 +82,7 @@ def _differences(axes: Axes, shown: pd.DataFrame) -> None:
     places = np.arange(len(shown))
     middle = shown["difference"].to_numpy(float)
     low, high = (shown[f"difference_{end}"].to_numpy(float) for end in ("low", "high"))
-    colours = np.select([low > 0, high < 0], [SMALL, LARGE], REST)
+    colours = np.select([low > 0, high < 0], [LARGE, SMALL], REST)
     axes.barh(places, middle, 0.7, color=colours)
     interval = np.clip([middle - low, high - middle], 0, None)
     axes.errorbar(middle, places, xerr=interval, fmt="none", ecolor=INK, elinewidth=1.2)
@@ -97,13 +97,14 @@ def _with_ranks(name: str, first: float, second: float) -> str:
 
 
 @drawn
-def removals(shares: pd.DataFrame, about: Explanation) -> Figure:
+def removals(shares: pd.DataFrame, rows: int, about: Explanation) -> Figure:
     """The share of rows still predicted positive when all inputs of a kind are gone.
 
     Args:
         shares: removed (dense, fields or history), replacement (baseline or data row),
             positive_before, positive_after, mean_logit_before and mean_logit_after.
-        about: the rows that were explained; its method is of no matter here.
+        rows: how many of the explained rows were taken.
+        about: what was explained; its method is of no matter here.
     """
     figure = Figure(figsize=(9, 1.2 + 0.34 * len(shares)), layout="constrained")
     positive, logit = figure.subplots(1, 2, sharey=True)
@@ -121,7 +122,7 @@ def removals(shares: pd.DataFrame, about: Explanation) -> Figure:
     heading(
         figure,
         "What is left of the predictions without a whole kind of inputs?",
-        *without_method(about),
+        *without_method(about, rows),
     )
     return figure
 

@@ -109,14 +109,24 @@ def subtitle(about: Explanation, *, neurons: bool = False) -> tuple[str, ...]:
         about: the explanation.
         neurons: whether the picture is of neurons, whose method is another.
     """
-    baseline, rows = without_method(about)
+    baseline, rows = _where(about)
     if neurons:
         return f"{about.neurons}; {baseline}", rows
     return f"{about.method}; {baseline}", rows, "; ".join(_trust(about))
 
 
-def without_method(about: Explanation) -> tuple[str, str]:
-    """The baseline and the rows, for pictures of several methods or of none."""
+def without_method(about: Explanation, rows: int) -> tuple[str, ...]:
+    """The baseline and the rows, for pictures of several methods or of none.
+
+    Args:
+        about: the explanation.
+        rows: how many of its rows the picture is of.
+    """
+    return *_where(about), f"measured on {rows:,} of these rows"
+
+
+def _where(about: Explanation) -> tuple[str, str]:
+    """The baseline, and the rows."""
     at_baseline, mean = minus(f"{about.mean_baseline_logit:.2f}"), minus(f"{about.mean_logit:.2f}")
     return (
         f"baseline: {about.baseline} (its mean logit: {at_baseline})",
@@ -136,7 +146,7 @@ def _trust(about: Explanation) -> list[str]:
         trust.append(f"rank correlation of two seeds: {agreement}")
     if not isnan(about.rank_stability):
         stability = minus(f"{about.rank_stability:.2f}")
-        trust.append(f"rank correlation between parts of the rows: {stability}")
+        trust.append(f"rank correlation between subsets of the rows: {stability}")
     return trust
 
 
