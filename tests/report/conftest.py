@@ -16,8 +16,6 @@ from matplotlib.text import Text
 from glassrec.artifacts import Attributions, Explanation, Picture
 from glassrec.report import style
 
-Statistics = Callable[[str, Sequence[str], np.ndarray], pd.DataFrame]
-
 
 @pytest.fixture
 def about() -> Explanation:
@@ -54,7 +52,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 
 
 def _is_readable(figure: Figure) -> None:
-    """Text is large enough and in the picture, labels do not overlap, panels keep off the heading."""
+    """Text is large enough and in the picture; labels, panels and heading do not overlap."""
     page = figure.bbox.padded(2)
     heading = min(text.get_window_extent().y0 for text in figure.texts)
     for axes in filter(lambda axes: axes.get_visible(), figure.axes):
@@ -127,19 +125,23 @@ def _values(rows: int, players: int) -> np.ndarray:
     return generator.normal(0.1, 1, (rows, players)) * scale
 
 
+CRITEO = [*(f"I{i}" for i in range(1, 14)), *(f"C{i}" for i in range(1, 27))]
+MANY = [f"{side}[{k}]" for side in ("user", "item") for k in range(200)]
+ODD = ["a very long name of a column that nobody wanted to type " * 2, "$x$", "_hidden", "a_$b", ""]
+
 CASES: dict[str, tuple[list[str], np.ndarray]] = {
-    "criteo": ([*(f"I{i}" for i in range(1, 14)), *(f"C{i}" for i in range(1, 27))], _values(50, 39)),
+    "criteo": (CRITEO, _values(50, 39)),
     "two players": (["user", "item"], _values(50, 2)),
     "one player": (["only"], _values(50, 1)),
-    "many players": ([f"{side}[{k}]" for side in ("user", "item") for k in range(200)], _values(30, 400)),
-    "odd names": (["a very long name of a column that nobody wanted to type " * 2, "$x$", "_hidden", "a_$b", ""], _values(30, 5)),
+    "many players": (MANY, _values(30, 400)),
+    "odd names": (ODD, _values(30, 5)),
     "one row": (["a", "b", "c"], _values(1, 3)),
     "zeros": (["a", "b", "c"], np.zeros((20, 3))),
     "unknown": (["a", "b", "c"], np.where(np.arange(3) == 1, np.nan, _values(20, 3))),
     "all unknown": (["a", "b"], np.full((20, 2), np.nan)),
     "negative": (["a", "b", "c"], -np.abs(_values(20, 3))),
     "huge and tiny": (["a", "b"], _values(20, 2) * [1e9, 1e-9]),
-}  # fmt: skip
+}
 """Names of players or units, and values (rows, players)."""
 
 

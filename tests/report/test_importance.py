@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 
 from glassrec.report.importance import feature_importance
 from glassrec.report.style import LARGE, PALE
@@ -42,8 +43,6 @@ def test_bars_intervals_and_marks_are_those_of_the_table(drawn, about) -> None:
 
 
 def test_what_is_no_more_than_chance_is_pale(drawn, about) -> None:
-    from matplotlib.colors import to_hex
-
     feature_importance(IMPORTANCE.assign(q_value=[np.nan, 0.049, 0.05]), about)
     (axes,) = drawn[0].axes
     colours = {bar.get_width(): to_hex(bar.get_facecolor()) for bar in axes.patches}

@@ -36,8 +36,8 @@ def test_neurons_have_a_method_of_their_own_and_many_methods_none(about) -> None
 
 @pytest.mark.parametrize(
     ("name", "shown"),
-    [("C14", "C14"), ("x" * 26, "x" * 26), ("begin" + "x" * 30 + "end", "beginxxxxxxxx…xxxxxxxxxend")],
-)  # fmt: skip
+    [("C14", "C14"), ("x" * 26, "x" * 26), (f"begin{'x' * 30}end", "beginxxxxxxxx…xxxxxxxxxend")],
+)
 def test_a_long_name_loses_its_middle(name: str, shown: str) -> None:
     assert short(name) == shown
     assert len(shown) <= 26

@@ -60,7 +60,7 @@ def methods_agreement(correlations: pd.DataFrame, rows: int, about: Explanation)
     bar = figure.colorbar(
         image,
         ax=axes,
-        label="rank correlation of a row's parts, mean over rows",
+        label="rank correlation of a row's\nparts, mean over rows",
         pad=0.02,
         aspect=30,
     )
@@ -83,16 +83,13 @@ class Column(NamedTuple):
 
 
 def columns(table: pd.DataFrame) -> list[Column]:
-    """What the picture of methods shows, as far as the table has it."""
+    """What the picture of methods shows: what the table has and at least one method knows."""
     found = table.assign(
         deletion_gap=table["deletion"] - table["deletion_random"],
         insertion_gap=table["insertion"] - table["insertion_random"],
     )
-    return [
-        Column(found[name], text, lower)
-        for name, text, lower in COLUMNS
-        if name in found and found[name].notna().any()
-    ]
+    held = [Column(found[name], text, lower) for name, text, lower in COLUMNS if name in found]
+    return [column for column in held if column.values.notna().any()] or held
 
 
 COLUMNS = (

@@ -43,12 +43,11 @@ def neuron_importance(scores: pd.DataFrame, about: Explanation) -> Figure:
         _layer_panel(axes, layer, ranked(scores[scores["layer"] == layer]))
     for axes in panels[len(layers) :]:
         axes.set_visible(False)
-    figure.supylabel("mean |conductance|, band: its 95 % interval", fontsize=9)
     heading(
         figure,
         "Which neurons carry the prediction?",
         *subtitle(about, neurons=True),
-        f"each unit stands at its rank; red: silent units; {DEFINED}",
+        f"each unit stands at its rank; band: the 95 % interval; red: silent units; {DEFINED}",
     )
     return figure
 
@@ -77,6 +76,7 @@ def _layer_panel(axes: Axes, layer: str, scores: pd.DataFrame) -> None:
     moving = scores["name"][size > 0].head(3)
     best = ", ".join(short(name.removeprefix(layer), 14) for name in moving) or "none"
     axes.set_title(f"{layer}\n{counted(scores)}", fontsize=9)
+    axes.set_ylabel("mean |conductance|", fontsize=8)
     axes.set_xlabel(f"rank; strongest: {best}", fontsize=8)
 
 
