@@ -5,24 +5,30 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from glassrec.artifacts import Attributions, Picture
-from glassrec.report.figures import INK, LARGE, SMALL, STYLE, picture
+from glassrec.artifacts import Attributions, Explanation
+from glassrec.report.style import (
+    DARK_BELOW,
+    DOWN_AND_UP,
+    FAINT,
+    INK,
+    LARGE,
+    drawn,
+    heading,
+    minus,
+    subtitle,
+)
 
 EXAMPLES = 9
 """Single rows that are shown, from the most raised by its history to the most lowered."""
 
 READABLE = 12
 """Steps up to which every cell has its number and every step its name."""
-
-DOWN_AND_UP = LinearSegmentedColormap.from_list("down and up", [LARGE, "#ffffff", SMALL])
 
 _STEP = re.compile(r"history\[-(\d+)\](\[\d+\])?")
 
@@ -49,28 +55,28 @@ def explains_steps(about: Attributions) -> bool:
     return any(_STEP.fullmatch(name) for name in about.players)
 
 
-def time_steps(about: Attributions, history: Tensor) -> Picture:
+@drawn
+def time_steps(sample: Attributions, history: Tensor, about: Explanation) -> Figure:
     """The mean |attribution| of each step with its standard error, and some single rows.
 
     Args:
-        about: attributions to steps, and perhaps to other players.
-        history: (N, T) the histories of the explained rows, 0 = padding.
+        sample: attributions of some of the explained rows to steps, and perhaps to other players.
+        history: (N, T) the histories of those rows, 0 = padding.
+        about: what was explained and how.
     """
-    steps = _steps(about, history)
+    steps = _steps(sample, history)
     width = min(13.0, 7.5 + 0.35 * len(steps.ago))
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width, 5.4), layout="constrained")
-        mean, examples = figure.subplots(1, 2, width_ratios=[2, 3])
-        _mean_panel(mean, steps)
-        _examples_panel(figure, examples, steps, about.logits)
-        facts = about.facts
-        figure.suptitle(
-            f"Which past interactions move the prediction\n{facts['method']}; baseline: "
-            f"{facts['baseline']}\n{len(about.logits):,} {facts['split']} rows; parts miss "
-            f"{about.relative_delta:.1%} of the logit difference",
-            x=0.01, ha="left", fontsize=11,
-        )  # fmt: skip
-        return picture(figure)
+    figure = Figure(figsize=(width, 4.6), layout="constrained")
+    mean, examples = figure.subplots(1, 2, width_ratios=[2, 3])
+    _mean_panel(mean, steps)
+    _examples_panel(figure, examples, steps, sample.logits)
+    heading(
+        figure,
+        "Which past interactions move the prediction?",
+        *subtitle(about),
+        f"the picture is of {len(sample.logits):,} of these rows",
+    )
+    return figure
 
 
 def _steps(about: Attributions, history: Tensor) -> Steps:
@@ -108,36 +114,29 @@ def _examples_panel(figure: Figure, axes: Axes, steps: Steps, logits: Tensor) ->
     chosen = totals.argsort(descending=True)[torch.from_numpy(places)]
     shown = np.ma.masked_array(steps.values[chosen].numpy(), ~steps.real[chosen].numpy())
     largest = float(abs(shown).max() or 1)
-    axes.set_facecolor("#e9edf0")
+    axes.set_facecolor(FAINT)
     image = axes.imshow(shown, DOWN_AND_UP, vmin=-largest, vmax=largest, aspect="auto")
     axes.set_yticks(
         range(len(chosen)),
-        [
-            _number(f"history {totals[row]:+.2f}, logit {logits[row]:.2f}")
-            for row in chosen.tolist()
-        ],
+        [minus(f"history {totals[row]:+.2f}, logit {logits[row]:.2f}") for row in chosen.tolist()],
         fontsize=8,
     )
     _name_steps(axes, steps)
     if len(steps.ago) <= READABLE:
         for (row, step), value in np.ndenumerate(shown.filled(np.nan)):
-            text = "" if np.isnan(value) else _number(f"{value:+.2f}")
-            colour = "white" if abs(value) > 0.6 * largest else INK
-            axes.text(step, row, text, ha="center", va="center", fontsize=7.5, color=colour)
+            text = "" if np.isnan(value) else minus(f"{value:+z.2f}")
+            colour = "white" if value < DARK_BELOW * largest else INK
+            axes.text(step, row, text, ha="center", va="center", fontsize=8, color=colour)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_title("In single rows, from most raised to most lowered")
     axes.set_xlabel("step of the history; grey: the user had none yet")
-    figure.colorbar(image, ax=axes, label="attribution to the logit", pad=0.01, aspect=30)
+    bar = figure.colorbar(image, ax=axes, label="attribution to the logit", pad=0.01, aspect=30)
+    bar.outline.set_visible(False)
 
 
 def _name_steps(axes: Axes, steps: Steps) -> None:
     axes.set_xticks(range(len(steps.ago)), steps.names, rotation=45, ha="right", fontsize=8)
-
-
-def _number(text: str) -> str:
-    """With a minus sign as long as the plus."""
-    return text.replace("-", "−")
 
 
 def _ordinal(ago: int) -> str:

@@ -1,0 +1,101 @@
+"""The picture of which inputs move the prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from glassrec.artifacts import Explanation
+from glassrec.report.style import INK, LARGE, PALE, SMALL, drawn, heading, short, subtitle
+
+SHOWN = 40
+"""Bars that a reader can still tell apart."""
+
+GREY = "#7b8a96"
+"""Names of what is no more than chance."""
+
+CHANCE = 0.05
+"""The share of false discoveries that is put up with."""
+
+
+@drawn
+def feature_importance(importance: pd.DataFrame, about: Explanation) -> Figure:
+    """The mean |attribution| of each player with its interval, the largest first.
+
+    Args:
+        importance: one row a player: player, mean_abs, mean_abs_low, mean_abs_high, mean and, where
+            chance was tested, q_value.
+        about: what was explained and how.
+    """
+    shown = ranked(importance).head(SHOWN)
+    figure = Figure(figsize=(7.5, 1.0 + 0.22 * len(shown)), layout="constrained")
+    axes = figure.subplots()
+    bars(axes, shown["player"], shown)
+    axes.set_xlabel("attribution to the logit")
+    named(figure, axes)
+    left_out = len(importance) - len(shown)
+    more = (f"the {left_out:,} least important of {len(importance):,} are not shown",)
+    heading(
+        figure, "Which inputs move the prediction?", *subtitle(about), *(more if left_out else ())
+    )
+    return figure
+
+
+def ranked(statistics: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table of statistics, those of the largest effects first."""
+    return statistics.sort_values("mean_abs", ascending=False, kind="stable")
+
+
+def bars(axes: Axes, names: Iterable[str], statistics: pd.DataFrame) -> None:
+    """A bar of mean_abs a name, from the top down, with its interval, and a mark at mean."""
+    size = statistics["mean_abs"].to_numpy(float)
+    places = np.arange(len(size))
+    found = _beyond_chance(statistics)
+    axes.barh(
+        places[found],
+        size[found],
+        0.7,
+        color=LARGE,
+        label="mean |·| over rows, so that signs do not cancel",
+    )
+    if not found.all():
+        label = f"pale, name in grey: no more than chance (q ≥ {CHANCE})"
+        axes.barh(places[~found], size[~found], 0.7, color=PALE, label=label)
+    interval = [size - statistics["mean_abs_low"], statistics["mean_abs_high"] - size]
+    axes.errorbar(
+        size, places, xerr=np.clip(interval, 0, None), fmt="none", ecolor=INK, elinewidth=1.2,
+        label="its 95 % interval (bootstrap)",
+    )  # fmt: skip
+    axes.plot(
+        statistics["mean"], places, "D", color=SMALL, mec=INK, mew=0.5, ms=4.5,
+        label="signed mean",
+    )  # fmt: skip
+    axes.axvline(0, color=INK, lw=0.8)
+    axes.set_yticks(places, [short(name) for name in names])
+    for place in np.flatnonzero(~found):
+        axes.get_yticklabels()[place].set_color(GREY)
+    axes.set_ylim(len(size) - 0.4, -0.6)
+
+
+def named(figure: Figure, axes: Axes) -> None:
+    """Below the figure, what the bars and marks of `bars` are."""
+    handles, labels = axes.get_legend_handles_labels()
+    bars_first = sorted(range(len(labels)), key=lambda at: isinstance(handles[at], Line2D))
+    figure.legend(
+        [handles[at] for at in bars_first],
+        [labels[at] for at in bars_first],
+        loc="outside lower left",
+        ncols=2,
+    )
+
+
+def _beyond_chance(statistics: pd.DataFrame) -> np.ndarray:
+    """Which rows are told from chance; all where none was tested."""
+    if "q_value" not in statistics or statistics["q_value"].isna().all():
+        return np.ones(len(statistics), dtype=bool)
+    return (statistics["q_value"] < CHANCE).to_numpy()

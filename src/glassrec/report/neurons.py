@@ -1,0 +1,133 @@
+"""The pictures of neurons: which carry the prediction, and what they do over rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from glassrec.artifacts import Explanation
+from glassrec.report.importance import ranked
+from glassrec.report.rows import evenly
+from glassrec.report.style import APART, INK, LARGE, REST, SILENT, drawn, heading, short, subtitle
+
+ROWS = 150
+"""Rows beside each other; of more, single ones cannot be seen."""
+
+DEFINED = (
+    "silent: no effect on any of these rows, for any task; never positive: negative on some rows "
+    "and zero on the others; always negative: on every row"
+)
+"""What the words of the panels' titles mean."""
+
+
+@drawn
+def neuron_importance(scores: pd.DataFrame, about: Explanation) -> Figure:
+    """The mean |conductance| of every unit, ranked, one panel a layer.
+
+    Args:
+        scores: one row a unit: layer, name, mean_abs, mean_abs_low, mean_abs_high, max_abs,
+            positive_share and negative_share.
+        about: what was explained and how.
+    """
+    layers = list(dict.fromkeys(scores["layer"]))
+    columns = min(2, len(layers))
+    rows = -(-len(layers) // columns)
+    figure = Figure(figsize=(max(6.5, 4.6 * columns), 2.5 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes, layer in zip(panels, layers, strict=False):
+        _layer_panel(axes, layer, ranked(scores[scores["layer"] == layer]))
+    for axes in panels[len(layers) :]:
+        axes.set_visible(False)
+    heading(
+        figure,
+        "Which neurons carry the prediction?",
+        *subtitle(about, neurons=True),
+        f"each unit stands at its rank; band: the 95 % interval; red: silent units; {DEFINED}",
+    )
+    return figure
+
+
+def counted(scores: pd.DataFrame) -> str:
+    """How many units are silent and how many never positive, in words."""
+    silent = (scores["max_abs"] == 0).sum()
+    never = ((scores["positive_share"] == 0) & (scores["negative_share"] > 0)).sum()
+    always = (scores["negative_share"] == 1).sum()
+    return (
+        f"{len(scores)} units: {silent} silent, {never} never positive ({always} always negative)"
+    )
+
+
+def _layer_panel(axes: Axes, layer: str, scores: pd.DataFrame) -> None:
+    size = scores["mean_abs"].to_numpy(float)
+    alive = int((scores["max_abs"] > 0).sum())
+    edges = np.arange(len(size) + 1) + 0.5
+    axes.stairs(size, edges, fill=True, color=LARGE)
+    low, high = scores["mean_abs_low"], scores["mean_abs_high"]
+    axes.stairs(high, edges, baseline=low, fill=True, color=INK, alpha=0.3)
+    if alive < len(size):
+        axes.axvspan(alive + 0.5, len(size) + 0.5, color=SILENT, alpha=0.25, lw=0)
+    axes.set_xlim(0.5, len(size) + 0.5)
+    axes.set_ylim(bottom=0)
+    moving = scores["name"][size > 0].head(3)
+    best = ", ".join(short(name.removeprefix(layer), 14) for name in moving) or "none"
+    axes.set_title(f"{layer}\n{counted(scores)}", fontsize=9)
+    axes.set_ylabel("mean |conductance|", fontsize=8)
+    axes.set_xlabel(f"rank; strongest: {best}", fontsize=8)
+
+
+@drawn
+def neurons_over_rows(
+    values: Tensor, logits: Tensor, names: Sequence[str], about: Explanation
+) -> Figure:
+    """The conductance of the strongest units of a layer, stacked in each row.
+
+    Args:
+        values: (N, U) the conductance of each unit in each row.
+        logits: (N,) the logits of the rows.
+        names: of the U units.
+        about: what was explained and how.
+    """
+    rows = evenly(logits, ROWS)
+    order = values.abs().mean(0).nan_to_num().argsort(descending=True, stable=True)
+    parts = values[rows][:, order].double().numpy()
+    labels = [short(names[unit]) for unit in order[: len(APART)].tolist()]
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    stack, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+    _stack(stack, parts, labels)
+    edges = np.arange(len(rows) + 1) - 0.5
+    below.stairs(logits[rows].double().numpy(), edges, baseline=None, color=INK)
+    below.set_ylabel("logit")
+    below.set_xlabel("rows, by their logits")
+    below.set_xticks([])
+    below.set_xlim(edges[0], edges[-1])
+    figure.legend(*stack.get_legend_handles_labels(), loc="outside lower left", ncols=6)
+    heading(
+        figure,
+        "Do the same neurons carry every prediction?",
+        *subtitle(about, neurons=True),
+        f"{len(rows)} of these rows; what raises the logit is stacked up from zero, what lowers "
+        "it down",
+    )
+    return figure
+
+
+def _stack(axes: Axes, parts: np.ndarray, labels: Sequence[str]) -> None:
+    """Parts (R, U), the strongest units first, upwards from zero and downwards by their signs."""
+    edges = np.arange(len(parts) + 1) - 0.5
+    others = parts.shape[1] - len(labels)
+    colours = [*APART[: len(labels)], *[REST][:others]]
+    texts = [*labels, f"the other {others:,}, pooled by sign"]
+    for signed in (parts.clip(min=0), parts.clip(max=0)):
+        pooled = np.column_stack([signed[:, : len(labels)], signed[:, len(labels) :].sum(1)])
+        tops = pooled.cumsum(1)
+        for top, part, colour, text in zip(tops.T, pooled.T, colours, texts, strict=False):
+            axes.stairs(top, edges, baseline=top - part, fill=True, color=colour, label=text)
+        texts = [""] * len(texts)  # named once
+    axes.stairs(parts.sum(1), edges, baseline=None, color=INK, lw=1.2, label="sum of all units")
+    axes.axhline(0, color=INK, lw=0.8)
+    axes.set_ylabel("conductance")

@@ -1,0 +1,166 @@
+"""What all pictures share: colours, headings, names, and how a figure becomes bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from functools import wraps
+from math import isnan
+from textwrap import wrap
+from typing import Any, ParamSpec
+
+import matplotlib as mpl
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from glassrec.artifacts import Explanation, Picture
+
+INK, LARGE, SMALL, SILENT = "#22303c", "#2f6f9f", "#e08e45", "#c3423f"
+"""Text; the model as trained; the model after the cut; units that do nothing."""
+
+PALE, REST, FAINT = "#b3cbdc", "#c3cad0", "#e9edf0"
+"""What could be chance; what has no colour of its own; cells without a value."""
+
+APART = (
+    "#332288", "#ddaa33", "#117733", "#cc6677", "#88ccee",
+    "#882255", "#44aa99", "#999933", "#aa4499",
+)  # fmt: skip
+"""Colours for many things at once that the colour-blind tell apart (after Paul Tol's `muted`)."""
+
+UP = LinearSegmentedColormap.from_list("up", ["#f1f4f6", LARGE, "#163a54"])
+DOWN_AND_UP = LinearSegmentedColormap.from_list("down and up", [LARGE, "#ffffff", SMALL])
+DARK_BELOW = -0.6
+"""The share of the largest from which on `DOWN_AND_UP` wants white letters; orange never does."""
+
+STYLE: dict[Any, Any] = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.edgecolor": "#8794a0",
+    "hatch.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "xtick.color": INK,
+    "xtick.labelsize": 8.5,
+    "ytick.color": INK,
+    "ytick.labelsize": 8.5,
+    # A dollar sign in a column's name is a dollar sign.
+    "text.parse_math": False,
+}
+
+QUESTION, FACTS = 12, 9
+"""The sizes of a heading's letters in points."""
+
+P = ParamSpec("P")
+
+
+def drawn(draw: Callable[P, Figure]) -> Callable[P, Picture]:
+    """Make of a function that draws a figure one that returns its picture, in the shared style."""
+
+    @wraps(draw)
+    def in_style(*args: P.args, **kwargs: P.kwargs) -> Picture:
+        with mpl.rc_context(STYLE):
+            return picture(draw(*args, **kwargs))
+
+    return in_style
+
+
+def picture(figure: Figure) -> Picture:
+    """The figure as PNG; equal figures give equal bytes."""
+    buffer = io.BytesIO()
+    # Without its version note, the same picture has the same bytes.
+    figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
+    return Picture(buffer.getvalue())
+
+
+def heading(figure: Figure, question: str, *facts: str) -> None:
+    """Write the question and what its answer rests on into room added above the panels."""
+    width, height = figure.get_size_inches()
+    asked = _wrapped(question, width, 1.1 * QUESTION)
+    told = [part for fact in facts for part in _wrapped(fact, width, FACTS)]
+    points = 1.25 * (QUESTION * len(asked) + FACTS * len(told))
+    total = height + (points + 12) / 72
+    figure.set_size_inches(width, total)
+    layout = figure.get_layout_engine()
+    assert layout is not None, "headings are for figures with a constrained layout"
+    layout.set(rect=(0, 0, 1, height / total), w_pad=0.08, h_pad=0.06)  # type: ignore[call-arg]
+    for lines, top, size, weight in (
+        (asked, 6, QUESTION, "bold"),
+        (told, 9 + 1.25 * QUESTION * len(asked), FACTS, "normal"),
+    ):
+        y = 1 - top / 72 / total
+        figure.text(0.1 / width, y, "\n".join(lines), size=size, weight=weight, va="top")
+
+
+def _wrapped(text: str, inches: float, points: float) -> list[str]:
+    """Lines that fit into the width; a letter is about half as wide as it is high."""
+    return wrap(text, int((inches - 0.2) * 72 / (0.53 * points)), break_on_hyphens=False)
+
+
+def subtitle(about: Explanation, *, neurons: bool = False) -> tuple[str, ...]:
+    """What a heading says of an explanation: method, baseline, rows, and how far to trust it.
+
+    Args:
+        about: the explanation.
+        neurons: whether the picture is of neurons, whose method is another.
+    """
+    baseline, rows = _where(about)
+    if neurons:
+        return f"{about.neurons}; {baseline}", rows
+    return f"{about.method}; {baseline}", rows, "; ".join(_trust(about))
+
+
+def without_method(about: Explanation, rows: int) -> tuple[str, ...]:
+    """The baseline and the rows, for pictures of several methods or of none.
+
+    Args:
+        about: the explanation.
+        rows: how many of its rows the picture is of.
+    """
+    return *_where(about), f"measured on {rows:,} of these rows"
+
+
+def _where(about: Explanation) -> tuple[str, str]:
+    """The baseline, and the rows."""
+    at_baseline, mean = minus(f"{about.mean_baseline_logit:.2f}"), minus(f"{about.mean_logit:.2f}")
+    return (
+        f"baseline: {about.baseline} (its mean logit: {at_baseline})",
+        f"{about.selection} (N = {about.rows:,}; mean logit: {mean}), task {about.task}",
+    )
+
+
+def _trust(about: Explanation) -> list[str]:
+    """How far the parts add up, and what would be the same another time."""
+    trust = [
+        f"the parts miss {about.relative_delta:.1%} of the logit difference"
+        if about.complete
+        else "the parts of this method need not add up to the logit difference"
+    ]
+    if about.agreement is not None:
+        agreement = minus(f"{about.agreement:.2f}")
+        trust.append(f"rank correlation of two seeds: {agreement}")
+    if not isnan(about.rank_stability):
+        stability = minus(f"{about.rank_stability:.2f}")
+        trust.append(f"rank correlation between subsets of the rows: {stability}")
+    return trust
+
+
+def minus(number: str) -> str:
+    """A number with a minus sign as long as the plus."""
+    return number.replace("-", "−")
+
+
+def digits(value: float) -> str:
+    """A number of any size in few letters; a dash if it is none."""
+    return "–" if isnan(value) else minus(f"{value:.3g}")
+
+
+def short(name: str, letters: int = 26) -> str:
+    """A name that fits beside a panel; a long one loses its middle."""
+    kept = letters - 1
+    return name if len(name) <= letters else f"{name[: kept - kept // 2]}…{name[-(kept // 2) :]}"
