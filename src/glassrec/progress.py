@@ -35,7 +35,9 @@ def told(parts: Iterable[tuple[int, T]], total: int, done: int = 0) -> Iterator[
             continue
         last, shown = now, True
         pace = (done - first) / (now - began)
-        line = f"{done:,} of {total:,} rows, {pace:,.0f} rows/s, {clock((total - done) / pace)} left"
+        line = (
+            f"{done:,} of {total:,} rows, {pace:,.0f} rows/s, {clock((total - done) / pace)} left"
+        )
         print(f"\r\x1b[K{line}" if terminal else line, end="" if terminal else "\n",
               file=sys.stderr, flush=True)  # fmt: skip
     if terminal and shown:

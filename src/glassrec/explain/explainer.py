@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import pandas as pd
 import torch
 from torch import Tensor
 
-from glassrec.artifacts import Attributions, Table
-from glassrec.data.dataset import Dataset
+from glassrec.artifacts import Attributions
+from glassrec.data.dataset import Dataset, Split
+from glassrec.data.schema import Target
 from glassrec.explain.game import Game
 from glassrec.explain.gates import Gates, Granularity, baseline, gates
-from glassrec.explain.interactions import evaluations, interactions, names
 from glassrec.explain.memory import rows_at_once
 from glassrec.explain.methods import Method
-from glassrec.explain.statistics import Spread
+from glassrec.explain.sample import Sample
+from glassrec.explain.selection import draw
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.layers import Layer
 from glassrec.spelling import one_of
 
 if TYPE_CHECKING:
@@ -33,31 +32,45 @@ KNOWN = 4096
 
 
 class Explainer:
-    """Answers about one task of one model on some rows of one dataset.
+    """Answers about one task of one model on some rows of one dataset; see `Explain.of`."""
 
-    Args:
-        settings: how to explain.
-        model: any recommender; it is put into evaluation mode.
-        dataset: where rows and baselines come from.
-        seed: of every random draw.
-
-    Raises:
-        ValueError: there is no such task or player.
-    """
-
-    def __init__(self, settings: Explain, model: Recommender, dataset: Dataset, seed: int) -> None:
+    def __init__(
+        self,
+        settings: Explain,
+        model: Recommender,
+        dataset: Dataset,
+        seed: int,
+        own_baseline: Inputs | None = None,
+    ) -> None:
         self.settings, self.model, self.dataset, self.seed = settings, model.eval(), dataset, seed
         self.task = self._task(settings.task)
-        self.view = self._gates(settings.players)
+        self.view = self.gates(settings.players)
+        if own_baseline is not None:
+            with torch.no_grad():
+                row = model.embed(dataset.train.batch.slice(0, 1).to(model.device))
+            for one in range(own_baseline.rows):
+                Inputs(*(part[one : one + 1] for part in own_baseline)).beside(row)
+            self.bases = own_baseline
 
     def check(self) -> None:
-        """ValueError, before hours of training, if the method cannot explain this model."""
-        self.settings.method.check(self.model, self.view, self.settings.baselines)
+        """ValueError, before hours of training, if a method cannot explain this model."""
+        settings = self.settings
+        settings.method.check(self.model, self.view, settings.baselines)
+        if settings.significance == "features" and self.target.kind == "retrieval":
+            raise ValueError(
+                "explain.significance=features: a retrieval has no loss of a single row; take "
+                "labels or none"
+            )
+
+    @cached_property
+    def matching(self) -> Tensor:
+        """The rows of the split that pass the filters of the selection."""
+        return self.settings.select.matching(self.model, self.dataset, self.task)
 
     @cached_property
     def rows(self) -> Tensor:
         """(N,): the explained rows of the split, in order."""
-        return self.settings.select.pick(self.model, self.dataset, self.task, self.seed)
+        return self.settings.select.draw(self.matching, self.seed)
 
     @cached_property
     def bases(self) -> Inputs:
@@ -66,16 +79,25 @@ class Explainer:
         wanted = settings.baselines if settings.kind == "background" else KNOWN
         drawn = batch.take(draw(batch.rows, wanted, self.seed)).to(self.model.device)
         with torch.no_grad():
-            rows = self.model.embed(drawn)
-        return rows if settings.kind == "background" else baseline(self.model, settings.kind, rows)
+            return baseline(self.model, settings.kind, self.model.embed(drawn))
 
     @cached_property
     def at_once(self) -> int:
-        """How many rows pass the model at once, the nodes of a path counted."""
+        """How many rows pass the model at once, the settings of each counted."""
         return rows_at_once(self.model, self.bases, self.settings.memory * 2**20)
 
+    @property
+    def target(self) -> Target:
+        """The explained task."""
+        return self.dataset.schema.targets[self.task]
+
+    @property
+    def split(self) -> Split:
+        """Where the explained rows come from."""
+        return self.dataset.splits[self.settings.select.split]
+
     def attributions(self, done: int = 0) -> Iterator[Attributions]:
-        """What each player contributed to the logit of each row, `PIECE` rows at a time.
+        """What each player contributed to the logit of each row, some thousand rows at a time.
 
         Args:
             done: how many rows, from the first one, are not wanted any more.
@@ -89,27 +111,23 @@ class Explainer:
             self._refuse_incomplete(piece)
             yield piece
 
-    def explained(
-        self, method: Method, rows: Tensor, start: int = 0, seed: int | None = None
-    ) -> Attributions:
+    def explained(self, method: Method, rows: Tensor, start: int = 0) -> Attributions:
         """The attributions of some rows of the split, by any method.
 
         Args:
             method: how the logit's difference from the baseline is divided among the players.
             rows: (B,) rows of the split.
             start: the number of the first of them among all that are explained.
-            seed: of what a sampled method draws; that of the run if None.
         """
         values, logits, differences = [], [], []
-        draws = self.seed if seed is None else seed
         for game in self.games(rows, method.evaluations(len(self.view.players)), start):
-            values.append(self._mean(method.attribute(game, draws)))
-            logits.append(self._mean(game.logits(torch.ones(1, game.players))[:, 0]))
-            differences.append(self._mean(game.difference))
+            values.append(self.averaged(method.attribute(game, self.seed)))
+            logits.append(self.averaged(game.logits(torch.ones(1, game.players))[:, 0]))
+            differences.append(self.averaged(game.difference))
         found, logit, difference = (
-            torch.cat(part).float().cpu() for part in (values, logits, differences)
+            torch.cat(part).detach().float().cpu() for part in (values, logits, differences)
         )
-        labels = self._split.batch.targets[rows, self.task]
+        labels = self.split.batch.targets[rows, self.task]
         return Attributions(self.view.players, found, logit, logit - difference, rows, labels)
 
     def games(
@@ -123,74 +141,54 @@ class Explainer:
             start: the number of the first of them among all that are explained.
             view: the players; those of the settings if None.
         """
-        many = self.bases.rows
-        each = max(1, self.at_once // (evaluations * many))
-        for batch in self._split.batch.take(rows).chunks(each):
-            with torch.no_grad():
-                inputs = self.model.embed(batch.to(self.model.device))
-            pairs = Inputs(*(part.repeat_interleave(many, 0) for part in inputs))
-            bases = Inputs(*(p.repeat(inputs.rows, *[1] * (p.ndim - 1)) for p in self.bases))
-            index = torch.arange(start * many, (start + inputs.rows) * many)
-            yield Game(
-                self.model, view or self.view, pairs, bases.beside(pairs), self.task, self.at_once,
-                index,
-            )  # fmt: skip
-            start += inputs.rows
+        at_once = max(1, self.at_once // (evaluations * self.bases.rows))
+        for some in rows.split(at_once):
+            yield self._game(some, start, view or self.view)
+            start += len(some)
 
-    def neurons(self) -> Iterator[tuple[int, dict[str, Tensor]]]:
-        """What flows through each unit of each layer: (C, B, U) by layer, and the number B of rows.
+    def sample(self, count: int) -> Sample:
+        """Some of the rows, each beside its baselines and beside another row of the split."""
+        rows = self.few(count)
+        generator = torch.Generator().manual_seed(self.seed)
+        others = torch.randint(self.split.batch.rows, (len(rows),), generator=generator)
+        return Sample(self._game(rows, 0, self.view), self._embedded(others))
 
-        C holds each emission a row, of each task: that of the explained task's last one comes last.
-        So the maximum over C tells who is silent for all, as a unit that only another task reads
-        does something.
-        """
-        method, many = self.settings.neurons, self.bases.rows
-        others = [t for t in range(len(self.dataset.schema.targets)) if t != self.task]
-        for game in self.games(self.rows, method.evaluations):
-            found = [
-                method.values(self.model, game.inputs, game.baseline, task)
-                for task in (*others, self.task)
-            ]
-            yield game.rows // many, {
-                name: self._mean(torch.cat([each[name] for each in found]), 1) for name in found[0]
-            }
+    def few(self, count: int) -> Tensor:
+        """At most `count` of the explained rows, at random, in order."""
+        return self.rows[draw(len(self.rows), count, self.seed)]
 
-    def neuron_table(self, spreads: dict[str, Spread]) -> Table:
-        """One row a unit: which it is, and statistics of what flows through it."""
-        frames = [
-            pd.concat([_about(name, layer), spreads[name].frame()], axis=1)
-            for name, layer in self.model.layers.items()
-        ]
-        return Table(pd.concat(frames, ignore_index=True) if frames else NO_NEURONS)
-
-    def pairs(self) -> Table:
-        """Statistics of the interaction of every two features, the strongest first.
-
-        A player is a whole feature, though the settings ask for its dimensions.
-        """
-        whole: dict[Granularity, Granularity] = {"dimensions": "fields"}
-        view = self._gates([whole.get(kind, kind) for kind in self.settings.kinds])
-        rows = self.rows[draw(len(self.rows), self.settings.pair_rows, self.seed)]
-        if not len(rows) or len(view.players) < 2:
-            return Table(NO_PAIRS)
-        spread = Spread()
-        for game in self.games(rows, evaluations(len(view.players)), view=view):
-            spread.add(self._mean(interactions(game)).unsqueeze(0))
-        frame = pd.concat([names(view.players, _weights(self.model)), spread.frame()], axis=1)
-        by_size = frame.sort_values("mean_abs", ascending=False, kind="stable", ignore_index=True)
-        return Table(by_size)
-
-    def _mean(self, values: Tensor, axis: int = 0) -> Tensor:
-        """The mean over the baselines of values of B · M rows."""
+    def averaged(self, values: Tensor, axis: int = 0) -> Tensor:
+        """The mean over the baselines of values whose `axis` is the B · M rows of a game."""
         return values.unflatten(axis, (-1, self.bases.rows)).mean(axis + 1)
 
-    @property
-    def _split(self):
-        return self.dataset.splits[self.settings.select.split]
-
-    def _gates(self, players) -> Gates:
+    def gates(self, players: Granularity | Sequence[Granularity]) -> Gates:
+        """Players of the explained model."""
         schema, width = self.model.schema, self.model.width
         return gates(schema, width, players, self.model.device, self.settings.groups)
+
+    def _game(self, rows: Tensor, start: int, view: Gates) -> Game:
+        inputs, many = self._embedded(rows), self.bases.rows
+        pairs = Inputs(*(part.repeat_interleave(many, 0) for part in inputs))
+        bases = Inputs(*(p.repeat(len(rows), *[1] * (p.ndim - 1)) for p in self.bases))
+        index = torch.arange(start * many, (start + len(rows)) * many)
+        return Game(self.model, view, pairs, bases.beside(pairs), self.task, self.at_once, index)
+
+    @torch.no_grad()
+    def _embedded(self, rows: Tensor) -> Inputs:
+        return self.model.embed(self.split.batch.take(rows).to(self.model.device))
+
+    def _refuse_incomplete(self, piece: Attributions) -> None:
+        method, most = self.settings.method, self.settings.tolerance
+        # Where nothing moves the logit, what is missed is rounding.
+        rounding = 1e-5 * piece.logits.abs().mean()
+        if not method.complete or piece.delta.abs().mean() <= rounding:
+            return
+        if piece.relative_delta > most:
+            raise ValueError(
+                f"the parts of {method.name} miss {piece.relative_delta:.1%} of the logit "
+                f"difference, more than explain.tolerance ({most:.1%}); take more steps or another "
+                "method (explain/method=deeplift has rules for products), or raise the tolerance"
+            )
 
     def _task(self, name: str | None) -> int:
         """The column of the logit that is explained."""

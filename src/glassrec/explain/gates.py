@@ -165,19 +165,21 @@ def _slice(part: str, places: Mapping[str, list[int]]) -> list[int]:
     return whole[first:until] if first < until <= len(whole) else []
 
 
-Kind = Literal["zero", "mean", "unseen"]
+Kind = Literal["zero", "mean", "unseen", "background"]
 
 
 @torch.no_grad()
 def baseline(model: Recommender, kind: Kind, background: Inputs) -> Inputs:
-    """One row of inputs that stands for "nothing known".
+    """Rows of inputs that stand for "nothing known": one, or the background.
 
     Args:
         model: whose inputs they are.
-        kind: all zeros; the mean of the `background` rows, and of all of their steps; or each
-            field's unseen id, with dense columns at zero, which is their mean after scaling.
+        kind: all zeros; the mean of the `background` rows, and of all of their steps; each field's
+            unseen id, with dense columns at zero, which is their mean after scaling; or those rows.
         background: embedded training rows.
     """
+    if kind == "background":
+        return background
     zero = Inputs(*(torch.zeros_like(part[:1]) for part in background))
     if kind == "zero":
         return zero

@@ -37,7 +37,17 @@ class Inputs(NamedTuple):
         return self.dense.shape[0]
 
     def beside(self, rows: Inputs) -> Inputs:
-        """These inputs, B rows or one, as the baseline of B `rows`: with the steps of those."""
+        """These inputs, B rows or one, as the baseline of B `rows`: with the steps of those.
+
+        Raises:
+            ValueError: they are of another shape.
+        """
+        for name, part, other in zip(self._fields, self, rows, strict=True):
+            if part.shape[1:] != other.shape[1:] or part.shape[0] not in (1, other.shape[0]):
+                raise ValueError(
+                    f"a baseline whose {name} are {tuple(part.shape)} does not fit rows whose "
+                    f"{name} are {tuple(other.shape)}; give one row, or one a row"
+                )
         history = self.history * rows.steps.unsqueeze(2)
         spread = self._replace(history=history, steps=rows.steps)
         return Inputs(*(part.expand_as(x) for part, x in zip(spread, rows, strict=True)))

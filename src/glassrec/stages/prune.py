@@ -27,7 +27,9 @@ class Pruning(Stage):
         rows = sum(certificate.rows.values())
         cuts = plan.layers.values()
         proposed, stay = sum(cut.proposed for cut in cuts), sum(cut.refuted for cut in cuts)
-        self.say(f"{proposed:,} silent neurons were proposed; {stay:,} are needed elsewhere and stay")
+        self.say(
+            f"{proposed:,} silent neurons were proposed; {stay:,} are needed elsewhere and stay"
+        )
         self.say(f"{plan.dropped:,} of {plan.units:,} neurons are gone (level {plan.level})")
         largest = certificate.max_abs_logit_difference
         self.say(f"largest difference of a logit on all {rows:,} rows: {largest:.1e}")

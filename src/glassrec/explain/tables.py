@@ -1,0 +1,220 @@
+"""The tables that an explanation consists of, each from an explainer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from glassrec.artifacts import Attributions, Explanation
+from glassrec.data.dataset import Truth
+from glassrec.explain import faithfulness, stability
+from glassrec.explain.comparison import Comparison, compare
+from glassrec.explain.completeness import completeness
+from glassrec.explain.exchange import Exchange
+from glassrec.explain.explainer import KNOWN, Explainer
+from glassrec.explain.game import Game
+from glassrec.explain.gates import Granularity
+from glassrec.explain.interactions import evaluations, interactions, names
+from glassrec.explain.significance import permuted_features, permuted_labels
+from glassrec.explain.statistics import Spread
+from glassrec.explain.truth import score_main, score_pairs, score_players
+from glassrec.models.base import Recommender
+from glassrec.models.layers import Layer
+
+DRAWS = 1000
+"""Permutations: the least p-value is a thousandth."""
+
+STEPS = 32
+"""Of the path that tells whether layers are complete."""
+
+
+class Totals:
+    """What is known of all attributions once their pieces have passed: statistics, and facts."""
+
+    def __init__(self, explainer: Explainer) -> None:
+        self.explainer = explainer
+        self.spread = Spread(seed=explainer.seed)
+        self._sums = torch.zeros(4, dtype=torch.float64)
+
+    def read(self, pieces: Iterable[Attributions]) -> Totals:
+        """Take all pieces in; a row is known by its number in the split."""
+        for piece in pieces:
+            self.spread.add(piece.values.unsqueeze(0), piece.rows)
+            difference = piece.logits - piece.baseline_logits
+            each = piece.logits, piece.baseline_logits, piece.delta.abs(), difference.abs()
+            self._sums += torch.stack([part.double().sum() for part in each])
+        return self
+
+    def statistics(self) -> pd.DataFrame:
+        """One row a player: its name, and the columns of `Spread`."""
+        return pd.concat(
+            [pd.Series(self.explainer.view.players, name="player"), self.spread.frame()], axis=1
+        )
+
+    def about(self, agreement: float | None) -> Explanation:
+        """The facts, given how far two seeds agree."""
+        settings, explainer = self.explainer.settings, self.explainer
+        logit, at_baseline, missed, difference = (self._sums / self.spread.rows).tolist()
+        many = explainer.bases.rows
+        return Explanation(
+            method=settings.method.name,
+            neurons=settings.neurons.name,
+            baseline=f"{many} training rows" if settings.kind == "background" else settings.kind,
+            selection=settings.select.describe(len(explainer.matching)),
+            task=explainer.target.name,
+            rows=self.spread.rows,
+            mean_logit=logit,
+            mean_baseline_logit=at_baseline,
+            relative_delta=missed / difference if difference else 0.0,
+            complete=settings.method.complete,
+            agreement=agreement,
+            rank_stability=self.spread.stability,
+        )
+
+
+def agreement(explainer: Explainer) -> float | None:
+    """The mean rank correlation, over some rows, of two seeds' parts; None if nothing is drawn."""
+    method, seed = explainer.settings.method, explainer.seed
+    if not method.draws(len(explainer.view.players)):
+        return None
+    sample = explainer.sample(explainer.settings.faithfulness.rows)
+    return stability.agreement(method, sample, (seed, seed + 1))
+
+
+def significance(explainer: Explainer, attributions: Attributions) -> pd.DataFrame:
+    """p_value and q_value of each player, from some of the explained rows; none if not asked."""
+    null, seed = explainer.settings.significance, explainer.seed
+    if null == "labels":
+        return permuted_labels(attributions.values, attributions.labels, DRAWS, seed)
+    if null == "features" and len(attributions.rows) > 1:
+        game, labels = explainer.sample(KNOWN).beside_others(), _labels(explainer, KNOWN)
+        exchange = Exchange.of(game, seed)
+        return permuted_features(exchange, labels, explainer.target.kind, DRAWS, seed)
+    return pd.DataFrame(index=range(len(explainer.view.players)))
+
+
+def _labels(explainer: Explainer, count: int) -> Tensor:
+    return explainer.split.batch.targets[explainer.few(count), explainer.task]
+
+
+def neurons(explainer: Explainer) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    """What flows through each unit of each layer, some rows at a time.
+
+    Yields:
+        The number B of rows, and (C, B, U) by layer. C holds each emission a row, of each task:
+        that of the explained task's last one comes last. So the maximum over C tells who is silent
+        for all, as a unit that only another task reads does something.
+    """
+    others = [t for t in range(len(explainer.dataset.schema.targets)) if t != explainer.task]
+    for game in explainer.games(explainer.rows, explainer.settings.neurons.evaluations):
+        found = [_units(explainer, game, task) for task in (*others, explainer.task)]
+        values = {name: torch.cat([each[name] for each in found]) for name in found[0]}
+        yield game.rows // explainer.bases.rows, values
+
+
+def units(explainer: Explainer, rows: Tensor) -> dict[str, Tensor]:
+    """(N, U) by layer: what flows through each unit for some rows of the split."""
+    games = explainer.games(rows, explainer.settings.neurons.evaluations)
+    found = [_units(explainer, game, explainer.task) for game in games]
+    return {name: torch.cat([each[name][-1] for each in found]).cpu() for name in found[0]}
+
+
+def _units(explainer: Explainer, game: Game, task: int) -> dict[str, Tensor]:
+    found = explainer.settings.neurons.values(explainer.model, game.inputs, game.baseline, task)
+    return {name: explainer.averaged(values, 1).detach() for name, values in found.items()}
+
+
+def neuron_table(model: Recommender, spreads: Mapping[str, Spread]) -> pd.DataFrame:
+    """One row a unit: which it is, and statistics of what flows through it."""
+    frames = [
+        pd.concat([_about(name, layer), spreads[name].frame()], axis=1)
+        for name, layer in model.layers.items()
+    ]
+    return pd.concat(frames, ignore_index=True) if frames else NO_NEURONS
+
+
+def layer_completeness(explainer: Explainer) -> pd.DataFrame:
+    """Whether each layer's conductance adds up, on some of the rows."""
+    games = explainer.games(explainer.few(explainer.settings.faithfulness.rows), STEPS + 1)
+    beside = ((game.inputs, game.baseline) for game in games)
+    return completeness(explainer.model, beside, steps=STEPS, task=explainer.task)
+
+
+def pairs(explainer: Explainer) -> pd.DataFrame:
+    """Statistics of the interaction of every two features, the strongest first.
+
+    A player is a whole feature, though the settings ask for its dimensions.
+    """
+    asked = explainer.settings.players
+    kinds: list[Granularity] = [asked] if isinstance(asked, str) else [*asked]
+    view = explainer.gates(["fields" if kind == "dimensions" else kind for kind in kinds])
+    rows = explainer.few(explainer.settings.pair_rows)
+    if not len(rows) or len(view.players) < 2:
+        return NO_PAIRS
+    spread = Spread(seed=explainer.seed)
+    for game in explainer.games(rows, evaluations(len(view.players)), view=view):
+        spread.add(explainer.averaged(interactions(game)).unsqueeze(0))
+    frame = pd.concat([names(view.players, _weights(explainer.model)), spread.frame()], axis=1)
+    return frame.sort_values("mean_abs", ascending=False, kind="stable", ignore_index=True)
+
+
+def judged(explainer: Explainer, key: str) -> Comparison:
+    """The method of the settings, called `key`, and those beside it, on the same few rows."""
+    settings = explainer.settings
+    methods = {key: settings.method, **settings.compare}
+    sample = explainer.sample(settings.faithfulness.rows)
+    return compare(methods, sample, settings.faithfulness, explainer.seed)
+
+
+def removals(explainer: Explainer) -> pd.DataFrame:
+    """What removing all dense, or all other inputs of a row does to its prediction."""
+    return faithfulness.removals(explainer.sample(KNOWN))
+
+
+def marks(
+    explainer: Explainer, truth: Truth, importance: pd.DataFrame, pairs: pd.DataFrame
+) -> dict[str, float]:
+    """How well importance, main effects and pairs find effects that are known."""
+    by_player = importance.set_index("player")
+    strengths = Exchange.of(explainer.sample(KNOWN).beside_others(), explainer.seed).main_effects()
+    main = pd.Series(strengths["strength"].to_numpy(), by_player.index)
+    found = {
+        "players": score_players(by_player["mean_abs"], truth),
+        "players_signed": score_players(by_player["mean"].abs(), truth),
+        "main": score_main(main, truth),
+    }
+    if len(pairs):
+        by_pair = pairs.set_index(["first", "second"])
+        found["pairs"] = score_pairs(by_pair["mean_abs"], truth)
+        found["pairs_signed"] = score_pairs(by_pair["mean"].abs(), truth)
+    return {
+        f"truth/{name}_{mark}": value
+        for name, score in found.items()
+        for mark, value in (("precision", score.precision), ("correlation", score.correlation))
+    }
+
+
+NO_NEURONS = pd.DataFrame(columns=["layer", "position", "unit", "name", *Spread.COLUMNS])
+NO_PAIRS = pd.DataFrame(columns=["first", "second", *Spread.COLUMNS])
+
+
+def _weights(model: Recommender) -> pd.DataFrame | None:
+    """The model's own view of its pairs of features, by their names, if it has one."""
+    norms = model.feature_pairs()
+    columns = [*model.schema.dense, *model.schema.field_names]
+    return None if norms is None else pd.DataFrame(norms.cpu().numpy(), columns, columns)
+
+
+def _about(name: str, layer: Layer) -> pd.DataFrame:
+    """Which units a layer has."""
+    return pd.DataFrame(
+        {
+            "layer": name,
+            "position": range(len(layer.units)),
+            "unit": layer.units.tolist(),
+            "name": layer.unit_names(name),
+        }
+    )
