@@ -73,7 +73,7 @@ def test_the_bounds_themselves_are_out(first: First, dataset: Dataset) -> None:
     assert len(below.pick(first, dataset, 1, 0)) == 10
 
 
-@pytest.mark.parametrize(("top", "count"), [(0.1, 3), (0.11, 4), (1.0, 30)])
+@pytest.mark.parametrize(("top", "count"), [(0.1, 3), (0.15, 4), (0.17, 5), (0.001, 1), (1.0, 30)])
 def test_the_top_share_has_the_highest_scores(
     first: First, dataset: Dataset, top: float, count: int
 ) -> None:
@@ -91,7 +91,7 @@ def test_all_filters_hold_at_once_and_the_top_is_of_what_they_leave(
     left = [i for i in range(30) if users[i] == user and truth[i] == label and logits[i] > -2]
     chosen = Selection(above=-2, top=0.5, label=label, user=user)
     found = chosen.pick(first, dataset, 1, 0).tolist()
-    assert found == sorted(sorted(left, key=lambda i: -logits[i])[: -(-len(left) // 2)])
+    assert found == sorted(sorted(left, key=lambda i: -logits[i])[: round(len(left) / 2)])
     assert len(left) >= 2
 
 

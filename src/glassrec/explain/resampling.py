@@ -6,6 +6,7 @@ weighs the same wherever it is seen.
 
 from __future__ import annotations
 
+from functools import cache
 from math import exp, factorial
 
 import torch
@@ -24,34 +25,33 @@ def poisson(rows: Tensor, draws: int, seed: int) -> Tensor:
         draws: how many draws.
         seed: other seeds give other counts.
     """
-    counts = torch.bucketize(
-        _random(rows, draws, 2 * seed), _poisson_bounds(rows.device), right=True
-    )
+    counts = torch.bucketize(_random(rows, draws, seed), _poisson_bounds(rows.device), right=True)
     return counts.T.double()
 
 
 def parts(rows: Tensor, count: int, seed: int) -> Tensor:
     """1 where a row is in a part, else 0: (count, B) float64. Parts are random and disjoint."""
-    part = _random(rows, 1, 2 * seed + 1)[:, 0] % count
+    part = _random(rows, 1, seed)[:, 0] % count
     return (part == torch.arange(count, device=rows.device).unsqueeze(1)).double()
 
 
+@cache  # copied to a device once
 def _poisson_bounds(device: torch.device) -> Tensor:
     """The int32 numbers from which on a uniform one means at least 1, 2, ... events."""
-    shares = torch.tensor([exp(-1) / factorial(events) for events in range(12)])
-    below = shares.double().cumsum(0)
+    shares = [exp(-1) / factorial(events) for events in range(12)]
+    below = torch.tensor(shares, dtype=torch.float64).cumsum(0)
     return ((below - 0.5) * 2**32).long().clamp_max(2**31 - 1).to(device, torch.int32)
 
 
-def _random(rows: Tensor, count: int, stream: int) -> Tensor:
+def _random(rows: Tensor, count: int, seed: int) -> Tensor:
     """(B, count) int32, uniform: the SplitMix64 generator (Steele, Lea and Flood, OOPSLA 2014).
 
     It is a hash of a counter, so that any row's numbers can be had without those before it, on any
     device. Every 64 bits make two numbers.
     """
     steps = torch.arange(1, (count + 1) // 2 + 1, device=rows.device)
-    start = _mix(rows + _mix(torch.full_like(rows, stream) + _STEP)).unsqueeze(1)
-    return _mix(start + _STEP * steps).view(torch.int32)[:, :count]
+    start = _mix(rows + _mix(torch.full_like(rows, seed) + _STEP)).unsqueeze(1)
+    return _mix(start + _STEP * steps).view(torch.int32)[:, :count].contiguous()
 
 
 def _mix(bits: Tensor) -> Tensor:

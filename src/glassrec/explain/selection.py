@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import ceil
 from typing import Annotated, Literal
 
 import torch
@@ -73,7 +72,8 @@ class Selection:
         scores = _scores(model, batch.take(rows), task)
         rows, scores = self._scored(rows, scores, "above", self.above)
         rows, scores = self._scored(rows, scores, "below", self.below)
-        best = scores.argsort(descending=True, stable=True)[: ceil(len(rows) * (self.top or 1))]
+        count = len(rows) if self.top is None else max(1, round(len(rows) * self.top))
+        best = scores.argsort(descending=True, stable=True)[:count]
         return rows[best.sort().values]
 
     def describe(self, available: int) -> str:
