@@ -80,7 +80,7 @@ def test_neurons_of_a_row_stack_up_to_their_sum(drawn, about) -> None:
     assert below.patches[0].get_data().values.tolist() == [1, 2, 3, 4, 5, 6]
     legend = [text.get_text() for text in drawn[0].legends[0].get_texts()]
     assert legend[:9] == [f"u{i}" for i in strongest[:9]]
-    assert legend[9:] == ["the other 3, pooled by sign", "sum of all units"]
+    assert legend[9:] == ["the other 3, pooled by sign"]
 
 
 def _cells(axes) -> dict[tuple[str, str], float]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from glassrec.artifacts import Explanation
 from glassrec.report.importance import ranked
-from glassrec.report.rows import evenly
+from glassrec.report.rows import evenly, patches
 from glassrec.report.style import APART, INK, LARGE, REST, SILENT, drawn, heading, short, subtitle
 
 ROWS = 150
@@ -95,39 +95,35 @@ def neurons_over_rows(
     rows = evenly(logits, ROWS)
     order = values.abs().mean(0).nan_to_num().argsort(descending=True, stable=True)
     parts = values[rows][:, order].double().numpy()
-    labels = [short(names[unit]) for unit in order[: len(APART)].tolist()]
+    strongest = [names[unit] for unit in order[: len(APART)].tolist()]
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     stack, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-    _stack(stack, parts, labels)
+    _stack(stack, parts, len(strongest))
     edges = np.arange(len(rows) + 1) - 0.5
     below.stairs(logits[rows].double().numpy(), edges, baseline=None, color=INK)
     below.set_ylabel("logit")
     below.set_xlabel("rows, by their logits")
     below.set_xticks([])
     below.set_xlim(edges[0], edges[-1])
-    figure.legend(*stack.get_legend_handles_labels(), loc="outside lower left", ncols=6)
+    figure.legend(handles=patches(strongest, len(names)), loc="outside lower left", ncols=6)
     heading(
         figure,
         "Do the same neurons carry every prediction?",
         *subtitle(about, neurons=True),
-        f"{len(rows)} of these rows; what raises the logit is stacked up from zero, what lowers "
-        "it down",
+        f"{len(rows)} of these rows; up from zero is stacked what raises the logit, down what "
+        "lowers it; black: the sum of all units",
     )
     return figure
 
 
-def _stack(axes: Axes, parts: np.ndarray, labels: Sequence[str]) -> None:
+def _stack(axes: Axes, parts: np.ndarray, named: int) -> None:
     """Parts (R, U), the strongest units first, upwards from zero and downwards by their signs."""
     edges = np.arange(len(parts) + 1) - 0.5
-    others = parts.shape[1] - len(labels)
-    colours = [*APART[: len(labels)], *[REST][:others]]
-    texts = [*labels, f"the other {others:,}, pooled by sign"]
     for signed in (parts.clip(min=0), parts.clip(max=0)):
-        pooled = np.column_stack([signed[:, : len(labels)], signed[:, len(labels) :].sum(1)])
+        pooled = np.column_stack([signed[:, :named], signed[:, named:].sum(1)])
         tops = pooled.cumsum(1)
-        for top, part, colour, text in zip(tops.T, pooled.T, colours, texts, strict=False):
-            axes.stairs(top, edges, baseline=top - part, fill=True, color=colour, label=text)
-        texts = [""] * len(texts)  # named once
-    axes.stairs(parts.sum(1), edges, baseline=None, color=INK, lw=1.2, label="sum of all units")
+        for top, part, colour in zip(tops.T, pooled.T, [*APART[:named], REST], strict=True):
+            axes.stairs(top, edges, baseline=top - part, fill=True, color=colour)
+    axes.stairs(parts.sum(1), edges, baseline=None, color=INK, lw=1.2)
     axes.axhline(0, color=INK, lw=0.8)
     axes.set_ylabel("conductance")
