@@ -61,6 +61,7 @@ def test_units_stand_at_their_rank_and_silent_ones_are_shaded(drawn, told, score
     shaded = axes.patches[2].get_bbox()
     assert (shaded.x0, shaded.x1) == (4.5, 5.5)
     assert "1 silent" in axes.get_title(loc="left")
+    assert axes.get_ylabel() == "mean |conductance|"
     assert axes.get_xlabel() == "rank; strongest: [3], [1], [4]"
     assert "conductance, 16 steps; baseline: mean" in told(drawn[0])
 

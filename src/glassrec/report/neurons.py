@@ -27,7 +27,7 @@ DEFINED = (
 
 @drawn
 def neuron_importance(scores: pd.DataFrame, about: Explanation) -> Figure:
-    """The mean |conductance| of every unit, ranked, one panel a layer.
+    """The mean size of what every unit does, ranked, one panel a layer.
 
     Args:
         scores: one row a unit: layer, name, mean_abs, mean_abs_low, mean_abs_high, max_abs,
@@ -41,6 +41,7 @@ def neuron_importance(scores: pd.DataFrame, about: Explanation) -> Figure:
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes, layer in zip(panels, layers, strict=False):
         _layer_panel(axes, layer, ranked(scores[scores["layer"] == layer]))
+        axes.set_ylabel(f"mean |{measure(about)}|", fontsize=8)
     for axes in panels[len(layers) :]:
         axes.set_visible(False)
     heading(
@@ -50,6 +51,11 @@ def neuron_importance(scores: pd.DataFrame, about: Explanation) -> Figure:
         f"each unit stands at its rank; band: the 95 % interval; red: silent units; {DEFINED}",
     )
     return figure
+
+
+def measure(about: Explanation) -> str:
+    """What the numbers of neurons are, without settings: `conductance`."""
+    return about.neurons.split(",")[0]
 
 
 def counted(scores: pd.DataFrame) -> str:
@@ -76,7 +82,6 @@ def _layer_panel(axes: Axes, layer: str, scores: pd.DataFrame) -> None:
     moving = scores["name"][size > 0].head(3)
     best = ", ".join(short(name.removeprefix(layer), 14) for name in moving) or "none"
     axes.set_title(f"{layer}\n{counted(scores)}", fontsize=9)
-    axes.set_ylabel("mean |conductance|", fontsize=8)
     axes.set_xlabel(f"rank; strongest: {best}", fontsize=8)
 
 
@@ -84,10 +89,10 @@ def _layer_panel(axes: Axes, layer: str, scores: pd.DataFrame) -> None:
 def neurons_over_rows(
     values: Tensor, logits: Tensor, names: Sequence[str], about: Explanation
 ) -> Figure:
-    """The conductance of the strongest units of a layer, stacked in each row.
+    """What the strongest units of a layer do, stacked in each row.
 
     Args:
-        values: (N, U) the conductance of each unit in each row.
+        values: (N, U) of each unit in each row, as the table of neurons sums up over rows.
         logits: (N,) the logits of the rows.
         names: of the U units.
         about: what was explained and how.
@@ -101,6 +106,7 @@ def neurons_over_rows(
     _stack(stack, parts, len(strongest))
     edges = np.arange(len(rows) + 1) - 0.5
     below.stairs(logits[rows].double().numpy(), edges, baseline=None, color=INK)
+    stack.set_ylabel(measure(about))
     below.set_ylabel("logit")
     below.set_xlabel("rows, by their logits")
     below.set_xticks([])
@@ -110,8 +116,8 @@ def neurons_over_rows(
         figure,
         "Do the same neurons carry every prediction?",
         *subtitle(about, neurons=True),
-        f"{len(rows)} of these rows; up from zero is stacked what raises the logit, down what "
-        "lowers it; black: the sum of all units",
+        f"{len(rows)} of these rows; what is positive is stacked up from zero, what is negative "
+        "down; black: the sum of all units",
     )
     return figure
 
@@ -126,4 +132,3 @@ def _stack(axes: Axes, parts: np.ndarray, named: int) -> None:
             axes.stairs(top, edges, baseline=top - part, fill=True, color=colour)
     axes.stairs(parts.sum(1), edges, baseline=None, color=INK, lw=1.2)
     axes.axhline(0, color=INK, lw=0.8)
-    axes.set_ylabel("conductance")
