@@ -61,6 +61,7 @@ def test_units_stand_at_their_rank_and_silent_ones_are_shaded(drawn, told, score
     shaded = axes.patches[2].get_bbox()
     assert (shaded.x0, shaded.x1) == (4.5, 5.5)
     assert "1 silent" in axes.get_title(loc="left")
+    assert axes.get_ylabel() == "mean |conductance|"
     assert axes.get_xlabel() == "rank; strongest: [3], [1], [4]"
     assert "conductance, 16 steps; baseline: mean" in told(drawn[0])
 
@@ -80,7 +81,7 @@ def test_neurons_of_a_row_stack_up_to_their_sum(drawn, about) -> None:
     assert below.patches[0].get_data().values.tolist() == [1, 2, 3, 4, 5, 6]
     legend = [text.get_text() for text in drawn[0].legends[0].get_texts()]
     assert legend[:9] == [f"u{i}" for i in strongest[:9]]
-    assert legend[9:] == ["the other 3, pooled by sign", "sum of all units"]
+    assert legend[9:] == ["the other 3, pooled by sign"]
 
 
 def _cells(axes) -> dict[tuple[str, str], float]:

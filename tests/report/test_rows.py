@@ -68,7 +68,7 @@ def test_dots_are_the_attributions_of_the_most_important(drawn, told, sample, ab
     for place, player in enumerate(order):
         on_line = abs(dots[:, 1] - place) < 0.5
         np.testing.assert_allclose(np.sort(dots[on_line, 0]), np.sort(values[:, player]))
-    assert "of 20 inputs the 15 most important" in told(drawn[0])
+    assert "15 of 20 inputs, the most important first" in told(drawn[0])
 
 
 def test_the_colour_of_a_dot_is_the_place_of_its_rows_logit(drawn, about) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -12,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from glassrec.artifacts import Explanation
 from glassrec.report.importance import bars, named, ranked
-from glassrec.report.neurons import DEFINED, counted
+from glassrec.report.neurons import DEFINED, counted, measure
 from glassrec.report.style import REST, UP, drawn, heading, short, subtitle
 
 RANKED = 25
@@ -44,10 +45,11 @@ def interaction_neurons(scores: pd.DataFrame, about: Explanation) -> Figure:
     )
     colours = PowerNorm(0.5, 0, float(np.nan_to_num(scores["mean_abs"].max())) or 1)
     images = [_MAPS[name](panels[name], part, colours) for name, part in maps.items()]
-    _explain_colours(figure, panels[[*maps][-1]], images[-1], inside=bool(len(pairs)))
+    bar = _colour_bar(figure, panels[[*maps][-1]], images[-1], inside=bool(len(pairs)))
+    bar.set_label(f"mean |{measure(about)}|, shaded by its square root; hatched: silent", size=8)
     bars(panels["bars"], strongest["name"], strongest)
     panels["bars"].set_title(f"The {len(strongest)} strongest")
-    panels["bars"].set_xlabel("conductance")
+    panels["bars"].set_xlabel(measure(about))
     named(figure, panels["bars"])
     heading(
         figure,
@@ -110,9 +112,9 @@ def _hatch(axes: Axes, rows: np.ndarray, columns: np.ndarray) -> None:
     axes.bar(columns, 1, 1, bottom=rows - 0.5, color=REST, edgecolor="white", hatch="/////", lw=0)
 
 
-def _explain_colours(figure: Figure, axes: Axes, image: AxesImage, *, inside: bool) -> None:
+def _colour_bar(figure: Figure, axes: Axes, image: AxesImage, *, inside: bool) -> Colorbar:
     """The scale of the colours: in the empty corner of a triangle, else below the panel."""
     corner = axes.inset_axes((0.5, 0.93, 0.46, 0.03)) if inside else None
     bar = figure.colorbar(image, corner, axes, orientation="horizontal", aspect=50, pad=0.02)
-    bar.set_label("mean |conductance|, shaded by its square root; hatched: silent", size=8)
     bar.outline.set_visible(False)
+    return bar

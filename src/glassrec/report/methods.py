@@ -126,13 +126,7 @@ def methods_table(table: pd.DataFrame, rows: int, about: Explanation) -> Figure:
     axes.set_facecolor(REST)
     places = np.column_stack([_better_than(column) for column in shown])
     axes.imshow(places, cmap=UP, vmin=0, vmax=2, aspect="auto")
-    for row, problem in enumerate(table["problem"]):
-        if problem:
-            axes.text(-0.4, row, short(problem, 15 * len(shown)), va="center", fontsize=8)
-            continue
-        for column, value in enumerate(values[row]):
-            ink = "white" if places[row, column] > 0.7 else INK
-            axes.text(column, row, digits(value), ha="center", va="center", color=ink)
+    _write(axes, table["problem"], values, places)
     axes.set_yticks(range(len(table)), [short(name, 34) for name in table["name"]])
     axes.set_xticks(
         range(len(shown)),
@@ -148,6 +142,17 @@ def methods_table(table: pd.DataFrame, rows: int, about: Explanation) -> Figure:
         "the darker, the better among the methods of the column; grey: does not apply",
     )
     return figure
+
+
+def _write(axes: Axes, problems: pd.Series, values: np.ndarray, places: np.ndarray) -> None:
+    """Each number into its cell, or why a method has none."""
+    for row, problem in enumerate(problems):
+        if problem:
+            axes.text(-0.4, row, short(problem, 15 * values.shape[1]), va="center", fontsize=8)
+            continue
+        for column, value in enumerate(values[row]):
+            ink = "white" if places[row, column] > 0.7 else INK
+            axes.text(column, row, digits(value), ha="center", va="center", color=ink)
 
 
 def _better_than(column: Column) -> np.ndarray:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from glassrec.artifacts import Explanation
 from glassrec.report.importance import ranked
-from glassrec.report.rows import evenly
+from glassrec.report.rows import evenly, patches
 from glassrec.report.style import APART, INK, LARGE, REST, SILENT, drawn, heading, short, subtitle
 
 ROWS = 150
@@ -27,7 +27,7 @@ DEFINED = (
 
 @drawn
 def neuron_importance(scores: pd.DataFrame, about: Explanation) -> Figure:
-    """The mean |conductance| of every unit, ranked, one panel a layer.
+    """The mean size of what every unit does, ranked, one panel a layer.
 
     Args:
         scores: one row a unit: layer, name, mean_abs, mean_abs_low, mean_abs_high, max_abs,
@@ -41,6 +41,7 @@ def neuron_importance(scores: pd.DataFrame, about: Explanation) -> Figure:
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes, layer in zip(panels, layers, strict=False):
         _layer_panel(axes, layer, ranked(scores[scores["layer"] == layer]))
+        axes.set_ylabel(f"mean |{measure(about)}|", fontsize=8)
     for axes in panels[len(layers) :]:
         axes.set_visible(False)
     heading(
@@ -50,6 +51,11 @@ def neuron_importance(scores: pd.DataFrame, about: Explanation) -> Figure:
         f"each unit stands at its rank; band: the 95 % interval; red: silent units; {DEFINED}",
     )
     return figure
+
+
+def measure(about: Explanation) -> str:
+    """What the numbers of neurons are, without settings: `conductance`."""
+    return about.neurons.split(",")[0]
 
 
 def counted(scores: pd.DataFrame) -> str:
@@ -76,7 +82,6 @@ def _layer_panel(axes: Axes, layer: str, scores: pd.DataFrame) -> None:
     moving = scores["name"][size > 0].head(3)
     best = ", ".join(short(name.removeprefix(layer), 14) for name in moving) or "none"
     axes.set_title(f"{layer}\n{counted(scores)}", fontsize=9)
-    axes.set_ylabel("mean |conductance|", fontsize=8)
     axes.set_xlabel(f"rank; strongest: {best}", fontsize=8)
 
 
@@ -84,10 +89,10 @@ def _layer_panel(axes: Axes, layer: str, scores: pd.DataFrame) -> None:
 def neurons_over_rows(
     values: Tensor, logits: Tensor, names: Sequence[str], about: Explanation
 ) -> Figure:
-    """The conductance of the strongest units of a layer, stacked in each row.
+    """What the strongest units of a layer do, stacked in each row.
 
     Args:
-        values: (N, U) the conductance of each unit in each row.
+        values: (N, U) of each unit in each row, as the table of neurons sums up over rows.
         logits: (N,) the logits of the rows.
         names: of the U units.
         about: what was explained and how.
@@ -95,39 +100,35 @@ def neurons_over_rows(
     rows = evenly(logits, ROWS)
     order = values.abs().mean(0).nan_to_num().argsort(descending=True, stable=True)
     parts = values[rows][:, order].double().numpy()
-    labels = [short(names[unit]) for unit in order[: len(APART)].tolist()]
+    strongest = [names[unit] for unit in order[: len(APART)].tolist()]
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     stack, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-    _stack(stack, parts, labels)
+    _stack(stack, parts, len(strongest))
     edges = np.arange(len(rows) + 1) - 0.5
     below.stairs(logits[rows].double().numpy(), edges, baseline=None, color=INK)
+    stack.set_ylabel(measure(about))
     below.set_ylabel("logit")
     below.set_xlabel("rows, by their logits")
     below.set_xticks([])
     below.set_xlim(edges[0], edges[-1])
-    figure.legend(*stack.get_legend_handles_labels(), loc="outside lower left", ncols=6)
+    figure.legend(handles=patches(strongest, len(names)), loc="outside lower left", ncols=6)
     heading(
         figure,
         "Do the same neurons carry every prediction?",
         *subtitle(about, neurons=True),
-        f"{len(rows)} of these rows; what raises the logit is stacked up from zero, what lowers "
-        "it down",
+        f"{len(rows)} of these rows; what is positive is stacked up from zero, what is negative "
+        "down; black: the sum of all units",
     )
     return figure
 
 
-def _stack(axes: Axes, parts: np.ndarray, labels: Sequence[str]) -> None:
+def _stack(axes: Axes, parts: np.ndarray, named: int) -> None:
     """Parts (R, U), the strongest units first, upwards from zero and downwards by their signs."""
     edges = np.arange(len(parts) + 1) - 0.5
-    others = parts.shape[1] - len(labels)
-    colours = [*APART[: len(labels)], *[REST][:others]]
-    texts = [*labels, f"the other {others:,}, pooled by sign"]
     for signed in (parts.clip(min=0), parts.clip(max=0)):
-        pooled = np.column_stack([signed[:, : len(labels)], signed[:, len(labels) :].sum(1)])
+        pooled = np.column_stack([signed[:, :named], signed[:, named:].sum(1)])
         tops = pooled.cumsum(1)
-        for top, part, colour, text in zip(tops.T, pooled.T, colours, texts, strict=False):
-            axes.stairs(top, edges, baseline=top - part, fill=True, color=colour, label=text)
-        texts = [""] * len(texts)  # named once
-    axes.stairs(parts.sum(1), edges, baseline=None, color=INK, lw=1.2, label="sum of all units")
+        for top, part, colour in zip(tops.T, pooled.T, [*APART[:named], REST], strict=True):
+            axes.stairs(top, edges, baseline=top - part, fill=True, color=colour)
+    axes.stairs(parts.sum(1), edges, baseline=None, color=INK, lw=1.2)
     axes.axhline(0, color=INK, lw=0.8)
-    axes.set_ylabel("conductance")

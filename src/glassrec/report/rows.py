@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -58,31 +61,20 @@ def single_rows(sample: Attributions, about: Explanation) -> Figure:
         about: what was explained and how.
     """
     chosen = evenly(sample.logits, EXAMPLES).flip(0)
-    order = sample.values.abs().mean(0).nan_to_num().argsort(descending=True, stable=True)
-    names = [sample.players[player] for player in order[:NAMED].tolist()]
+    order = _by_size(sample)
     figure = Figure(figsize=(9, 1.6 + 0.55 * len(chosen)), layout="constrained")
     axes = figure.subplots()
     axes.use_sticky_edges = False  # room beside the longest bars
-    parts = sample.values[chosen].double().numpy()
-    start = sample.baseline_logits[chosen].double().numpy()
-    logits = sample.logits[chosen].double().numpy()
-    end = _stack(axes, _pooled(parts, order.numpy()), start)
-    _mark_ends(axes, start, end, logits)
-    axes.set_yticks(
-        range(len(chosen)),
-        [
-            minus(f"row {row}: {before:.2f} → {after:.2f}")
-            for row, before, after in zip(sample.rows[chosen].tolist(), start, logits, strict=True)
-        ],
+    parts, start, logits = (
+        values[chosen].double().numpy()
+        for values in (sample.values, sample.baseline_logits, sample.logits)
     )
-    axes.set_ylim(len(chosen) - 0.4, -0.6)
-    axes.set_xlabel("logit")
-    patches = [Patch(color=c, label=short(n)) for c, n in zip(APART, names, strict=False)]
-    left = len(sample.players) - len(names)
-    if left:
-        patches.append(Patch(color=REST, label=f"the other {left}, pooled by sign"))
-    lines = axes.get_legend_handles_labels()[0]
-    figure.legend(handles=[*patches, *lines], loc="outside lower left", ncols=4)
+    end = _stack(axes, _pooled(parts, order), start)
+    _mark_ends(axes, start, end, logits)
+    _name_rows(axes, sample.rows[chosen].tolist(), start, logits)
+    named = patches([sample.players[player] for player in order[:NAMED]], len(sample.players))
+    marks = axes.get_legend_handles_labels()[0]
+    figure.legend(handles=[*named, *marks], loc="outside lower left", ncols=4)
     heading(
         figure,
         "What made single predictions what they are?",
@@ -92,6 +84,21 @@ def single_rows(sample: Attributions, about: Explanation) -> Figure:
         "from there back to the row's logit",
     )
     return figure
+
+
+def _by_size(sample: Attributions) -> np.ndarray:
+    """The places of the players, the most important first."""
+    size = sample.values.abs().mean(0).nan_to_num()
+    return size.argsort(descending=True, stable=True).numpy()
+
+
+def patches(named: Sequence[str], count: int) -> list[Patch]:
+    """Colours for a legend: those with a colour of their own, and the rest of `count` in one."""
+    found = [Patch(color=colour, label=short(n)) for colour, n in zip(APART, named, strict=False)]
+    left = count - len(named)
+    return (
+        [*found, Patch(color=REST, label=f"the other {left:,}, pooled by sign")] if left else found
+    )
 
 
 def _pooled(parts: np.ndarray, order: np.ndarray) -> np.ndarray:
@@ -113,6 +120,15 @@ def _stack(axes: Axes, parts: np.ndarray, start: np.ndarray) -> np.ndarray:
             )
             at = at + part
     return at
+
+
+def _name_rows(axes: Axes, rows: Sequence[int], start: np.ndarray, logits: np.ndarray) -> None:
+    """Beside each row its number and its way."""
+    ways = [f"{before:.2f} → {after:.2f}" for before, after in zip(start, logits, strict=True)]
+    labels = [f"row {row}: {minus(way)}" for row, way in zip(rows, ways, strict=True)]
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.set_xlabel("logit")
 
 
 def _mark_ends(axes: Axes, start: np.ndarray, end: np.ndarray, logits: np.ndarray) -> None:
@@ -141,40 +157,39 @@ def spread(sample: Attributions, about: Explanation) -> Figure:
         about: what was explained and how.
     """
     rows = evenly(sample.logits, DOTS)
-    # In a heap, and where dots hide each other, the order says nothing.
-    shuffled = np.random.default_rng(0).permutation(len(rows))
-    order = sample.values.abs().mean(0).nan_to_num().argsort(descending=True, stable=True)[:SPREAD]
-    values = sample.values[rows][:, order].double().numpy()[shuffled]
-    figure = Figure(figsize=(8, max(2.4, 1.2 + 0.4 * len(order))), layout="constrained")
+    shown = _by_size(sample)[:SPREAD]
+    figure = Figure(figsize=(8, max(2.4, 1.2 + 0.4 * len(shown))), layout="constrained")
     axes = figure.subplots()
-    dots = axes.scatter(
-        values.ravel(),
-        (np.arange(len(order)) + heaped(values)).ravel(),
-        s=7,
-        c=np.repeat(shuffled / max(1, len(rows) - 1), len(order)),
-        cmap=LOW_TO_HIGH,
-        vmin=0,
-        vmax=1,
-        linewidths=0,
-    )
+    dots = _dots(axes, sample.values[rows].double().numpy()[:, shown])
     axes.axvline(0, color=INK, lw=0.8)
-    axes.set_yticks(range(len(order)), [short(sample.players[player]) for player in order.tolist()])
-    axes.set_ylim(len(order) - 0.4, -0.6)
+    axes.set_yticks(range(len(shown)), [short(sample.players[player]) for player in shown])
+    axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_xlabel("attribution to the logit")
     bar = figure.colorbar(dots, ax=axes, ticks=[0, 0.5, 1], pad=0.01, aspect=40)
     levels = np.quantile(sample.logits[rows].numpy(), [0, 0.5, 1])
     bar.ax.set_yticklabels([digits(level) for level in levels])
     bar.set_label("the row's logit\n(lowest, median, highest)")
     bar.outline.set_visible(False)
-    left = len(sample.players) - len(order)
     heading(
         figure,
         "Does an input raise some predictions and lower others?",
         *subtitle(about),
-        f"a dot is one of {len(rows)} of these rows"
-        + (f"; of {len(sample.players)} inputs the {SPREAD} most important" if left else ""),
+        f"a dot is one of {len(rows)} of these rows; {len(shown)} of {len(sample.players):,} "
+        "inputs, the most important first",
     )
     return figure
+
+
+def _dots(axes: Axes, values: np.ndarray) -> PathCollection:
+    """A dot for each of values (N, P), with one line a player and one colour a row."""
+    # In a heap, and where dots hide each other, the order says nothing.
+    shuffled = np.random.default_rng(0).permutation(len(values))
+    values = values[shuffled]
+    lines = np.arange(values.shape[1]) + heaped(values)
+    places = np.repeat(shuffled / max(1, len(values) - 1), values.shape[1])
+    return axes.scatter(
+        values.ravel(), lines.ravel(), 7, places, cmap=LOW_TO_HIGH, vmin=0, vmax=1, linewidths=0
+    )
 
 
 def heaped(values: np.ndarray) -> np.ndarray:

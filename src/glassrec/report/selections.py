@@ -54,17 +54,13 @@ def selections(comparison: pd.DataFrame, about: Explanation, against: Explanatio
     size.set_ylim(len(shown) - 0.4, -0.6)
     names = [f"{each.selection} (N = {each.rows:,})" for each in (about, against)]
     figure.legend(size.collections[1:], names, loc="outside lower left", ncols=1)
-    left = len(comparison) - len(shown)
     heading(
         figure,
         "Are other rows explained by other inputs?",
         subtitle(about)[0],
-        *(
-            f"{colour}: " + "; ".join(subtitle(each)[1:])
-            for colour, each in (("blue", about), ("orange", against))
-        ),
-        "beside each name its ranks in the two"
-        + (f"; {left:,} less important inputs are not shown" if left else ""),
+        "blue: " + "; ".join(subtitle(about)[1:]),
+        "orange: " + "; ".join(subtitle(against)[1:]),
+        f"{len(shown)} of {len(comparison):,} inputs, each with its ranks in the two",
     )
     return figure
 
@@ -87,7 +83,9 @@ def _differences(axes: Axes, shown: pd.DataFrame) -> None:
     interval = np.clip([middle - low, high - middle], 0, None)
     axes.errorbar(middle, places, xerr=interval, fmt="none", ecolor=INK, elinewidth=1.2)
     axes.axvline(0, color=INK, lw=0.8)
-    axes.set_xlabel("difference of mean |attribution|\nwith its 95 % interval; grey: may be none")
+    axes.set_xlabel(
+        "blue − orange of mean |attribution|\nwith its 95 % interval; grey: may be none"
+    )
 
 
 def _with_ranks(name: str, first: float, second: float) -> str:

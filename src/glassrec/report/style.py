@@ -6,12 +6,13 @@ import io
 from collections.abc import Callable
 from functools import wraps
 from math import isnan
-from textwrap import wrap
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 
 from glassrec.artifacts import Explanation, Picture
 
@@ -53,8 +54,8 @@ STYLE: dict[Any, Any] = {
     "text.parse_math": False,
 }
 
-QUESTION, FACTS = 12, 9
-"""The sizes of a heading's letters in points."""
+QUESTION, FACTS = FontProperties(size=12, weight="bold"), FontProperties(size=9)
+"""The letters of a heading; sizes in points."""
 
 P = ParamSpec("P")
 
@@ -81,25 +82,33 @@ def picture(figure: Figure) -> Picture:
 def heading(figure: Figure, question: str, *facts: str) -> None:
     """Write the question and what its answer rests on into room added above the panels."""
     width, height = figure.get_size_inches()
-    asked = _wrapped(question, width, 1.1 * QUESTION)
-    told = [part for fact in facts for part in _wrapped(fact, width, FACTS)]
-    points = 1.25 * (QUESTION * len(asked) + FACTS * len(told))
-    total = height + (points + 12) / 72
+    asked = _wrapped(question, width, QUESTION)
+    told = [line for fact in facts for line in _wrapped(fact, width, FACTS)]
+    fonts = (asked, QUESTION), (told, FACTS)
+    points = [1.25 * len(lines) * font.get_size_in_points() for lines, font in fonts]
+    total = height + (sum(points) + 12) / 72
     figure.set_size_inches(width, total)
     layout = figure.get_layout_engine()
     assert layout is not None, "headings are for figures with a constrained layout"
     layout.set(rect=(0, 0, 1, height / total), w_pad=0.08, h_pad=0.06)  # type: ignore[call-arg]
-    for lines, top, size, weight in (
-        (asked, 6, QUESTION, "bold"),
-        (told, 9 + 1.25 * QUESTION * len(asked), FACTS, "normal"),
-    ):
-        y = 1 - top / 72 / total
-        figure.text(0.1 / width, y, "\n".join(lines), size=size, weight=weight, va="top")
+    for lines, font, top in ((asked, QUESTION, 6), (told, FACTS, 9 + points[0])):
+        place = 0.1 / width, 1 - top / 72 / total
+        figure.text(*place, "\n".join(lines), fontproperties=font, va="top")
 
 
-def _wrapped(text: str, inches: float, points: float) -> list[str]:
-    """Lines that fit into the width; a letter is about half as wide as it is high."""
-    return wrap(text, int((inches - 0.2) * 72 / (0.53 * points)), break_on_hyphens=False)
+def _wrapped(text: str, inches: float, font: FontProperties) -> list[str]:
+    """Lines that fit into the width; a single word may be longer."""
+    lines = [""]
+    # Letters fitted to pixels are a little wider than their outlines.
+    most = 0.95 * (inches - 0.1) * 72
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        points, _, _ = text_to_path.get_text_width_height_descent(longer, font, ismath=False)
+        if points <= most:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 def subtitle(about: Explanation, *, neurons: bool = False) -> tuple[str, ...]:
