@@ -46,12 +46,12 @@ class Faithfulness:
         models: models with weights drawn anew that test whether a method looks at the model.
     """
 
-    rows: Annotated[int, Ge(1)] = 200
+    rows: Annotated[int, Ge(1)] = 100
     steps: Annotated[int, Ge(1)] = 20
     subsets: Annotated[int, Ge(1)] = 100
-    points: Annotated[int, Ge(1)] = 5
+    points: Annotated[int, Ge(1)] = 4
     radius: Annotated[float, Gt(0)] = 0.1
-    models: Annotated[int, Ge(1)] = 3
+    models: Annotated[int, Ge(1)] = 2
 
 
 class Comparison(NamedTuple):
@@ -66,6 +66,8 @@ class Comparison(NamedTuple):
     agreement: pd.DataFrame
     """first, second, correlation: the mean over rows of the rank correlation of the parts of every
     two methods, in both directions and with itself"""
+    importance: pd.DataFrame
+    """method, player, mean_abs: the mean over rows of |part|"""
 
 
 def compare(
@@ -90,7 +92,7 @@ def compare(
     table = pd.DataFrame(rows, columns=["method", "name", "complete", "problem", *MEASURES])
     columns = ["method", "kind", "order", "share", "mean_logit"]
     long = pd.concat(drawn, ignore_index=True)[columns] if drawn else pd.DataFrame(columns=columns)
-    return Comparison(table, long, _agreements(parts))
+    return Comparison(table, long, _agreements(parts), _importance(sample, parts))
 
 
 def _timed(method: Method, sample: Sample, seed: int) -> tuple[Tensor, float]:
@@ -124,6 +126,16 @@ def _measures(
         "randomisation": randomisation(method, sample, settings.models, seed),
         "agreement": agreement(method, sample, (seed, seed + 1)),
     }
+
+
+def _importance(sample: Sample, parts: Mapping[str, Tensor]) -> pd.DataFrame:
+    """As `Comparison.importance`, of the parts (B, P) by method."""
+    players = sample.game.gates.players
+    found = [
+        pd.DataFrame({"method": key, "player": players, "mean_abs": part.abs().mean(0).tolist()})
+        for key, part in parts.items()
+    ]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
 def _agreements(parts: Mapping[str, Tensor]) -> pd.DataFrame:

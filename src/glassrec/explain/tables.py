@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import astuple
 
 import pandas as pd
 import torch
@@ -100,8 +102,8 @@ def _labels(explainer: Explainer, count: int) -> Tensor:
     return explainer.split.batch.targets[explainer.few(count), explainer.task]
 
 
-def neurons(explainer: Explainer) -> Iterator[tuple[int, dict[str, Tensor]]]:
-    """What flows through each unit of each layer, some rows at a time.
+def neurons(explainer: Explainer, done: int = 0) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    """What flows through each unit of each layer, some rows at a time, after the first `done`.
 
     Yields:
         The number B of rows, and (C, B, U) by layer. C holds each emission a row, of each task:
@@ -109,7 +111,7 @@ def neurons(explainer: Explainer) -> Iterator[tuple[int, dict[str, Tensor]]]:
         for all, as a unit that only another task reads does something.
     """
     others = [t for t in range(len(explainer.dataset.schema.targets)) if t != explainer.task]
-    for game in explainer.games(explainer.rows, explainer.settings.neurons.evaluations):
+    for game in explainer.games(explainer.rows[done:], explainer.settings.neurons.evaluations):
         found = [_units(explainer, game, task) for task in (*others, explainer.task)]
         values = {name: torch.cat([each[name] for each in found]) for name in found[0]}
         yield game.rows // explainer.bases.rows, values
@@ -161,10 +163,13 @@ def pairs(explainer: Explainer) -> pd.DataFrame:
     return frame.sort_values("mean_abs", ascending=False, kind="stable", ignore_index=True)
 
 
-def judged(explainer: Explainer, key: str) -> Comparison:
-    """The method of the settings, called `key`, and those beside it, on the same few rows."""
+def judged(explainer: Explainer) -> Comparison:
+    """The method of the settings and those beside it, on the same few rows."""
     settings = explainer.settings
-    methods = {key: settings.method, **settings.compare}
+    methods = dict(settings.compare)
+    if settings.method not in methods.values():
+        key = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(settings.method).__name__).lower()
+        methods = {key if key not in methods else f"{key}_chosen": settings.method, **methods}
     sample = explainer.sample(settings.faithfulness.rows)
     return compare(methods, sample, settings.faithfulness, explainer.seed)
 
@@ -174,10 +179,14 @@ def removals(explainer: Explainer) -> pd.DataFrame:
     return faithfulness.removals(explainer.sample(KNOWN))
 
 
-def marks(
-    explainer: Explainer, truth: Truth, importance: pd.DataFrame, pairs: pd.DataFrame
-) -> dict[str, float]:
-    """How well importance, main effects and pairs find effects that are known."""
+def marks(explainer: Explainer, importance: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, float]:
+    """How well importance, main effects and pairs find effects that are known; else empty.
+
+    Beside them stand the marks of the signed means, in which rows cancel.
+    """
+    truth = explainer.dataset.truth
+    if truth is None or explainer.settings.players != "fields" or len(explainer.rows) < 2:
+        return {}
     by_player = importance.set_index("player")
     strengths = Exchange.of(explainer.sample(KNOWN).beside_others(), explainer.seed).main_effects()
     main = pd.Series(strengths["strength"].to_numpy(), by_player.index)
@@ -195,6 +204,20 @@ def marks(
         for name, score in found.items()
         for mark, value in (("precision", score.precision), ("correlation", score.correlation))
     }
+
+
+def marks_of_methods(importance: pd.DataFrame, truth: Truth) -> pd.DataFrame:
+    """method, truth_precision, truth_correlation: how well each method finds known effects.
+
+    Args:
+        importance: method, player, mean_abs.
+        truth: the effects.
+    """
+    found = [
+        (method, *astuple(score_players(one.set_index("player")["mean_abs"], truth)))
+        for method, one in importance.groupby("method")
+    ]
+    return pd.DataFrame(found, columns=["method", "truth_precision", "truth_correlation"])
 
 
 NO_NEURONS = pd.DataFrame(columns=["layer", "position", "unit", "name", *Spread.COLUMNS])

@@ -100,8 +100,8 @@ COLUMNS = (
     ("sensitivity", "sensitivity", True),
     ("randomisation", "correlation with a\nrandom model's", True),
     ("agreement", "agreement of\ntwo seeds", False),
-    ("main_precision", "planted effects\non top", False),
-    ("main_correlation", "rank correlation\nwith the truth", False),
+    ("truth_precision", "planted effects\non top", False),
+    ("truth_correlation", "rank correlation\nwith the truth", False),
     ("seconds", "seconds per\n1,000 rows", True),
 )
 """Column, what it says, and whether less of it is better."""

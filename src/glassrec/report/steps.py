@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -50,9 +51,9 @@ class Steps(NamedTuple):
         return [_ordinal(ago) if (ago - 1) % every == 0 else "" for ago in self.ago]
 
 
-def explains_steps(about: Attributions) -> bool:
+def explains_steps(players: Sequence[str]) -> bool:
     """Whether steps of a history are among the players."""
-    return any(_STEP.fullmatch(name) for name in about.players)
+    return any(_STEP.fullmatch(name) for name in players)
 
 
 @drawn

@@ -5,31 +5,292 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
-from typing import ClassVar
+from pathlib import Path
+from time import perf_counter
+from typing import Any, ClassVar
 
 import pandas as pd
-import torch
 from safetensors.torch import load_file, save_file
 
-from glassrec.artifacts import (
-    AttributionFile,
-    Attributions,
-    Explanation,
-    Metrics,
-    Picture,
-    Table,
-)
+from glassrec.artifacts import AttributionFile, Explanation, Metrics, Table
 from glassrec.explain import tables
 from glassrec.explain.comparison import Comparison
 from glassrec.explain.contrast import compare_selections
 from glassrec.explain.explainer import Explainer
-from glassrec.explain.selection import Selection
+from glassrec.explain.significance import ROWS
+from glassrec.explain.stage import Explain
 from glassrec.explain.statistics import Spread
 from glassrec.progress import told
 from glassrec.run import replacing
-from glassrec.stages.explain_figures import draw
 from glassrec.stages.stage import Stage
 from glassrec.stages.train import Training
 
-SAMPLE = 2000
-"""Rows, at most, that pictures show one by one."""
+UNSTABLE = 0.7
+"""The rank correlation of two seeds below which a sampled result is said to be unstable."""
+
+SAVED_EVERY = 60.0
+"""Seconds after which the statistics of neurons are saved, for a killed process to go on from."""
+
+MODEL = ["weights.safetensors"]
+
+
+class Explaining(Stage):
+    """Attributions, what is known of neurons and pairs, and the trust that they deserve."""
+
+    name: ClassVar[str] = "explain"
+    slot: ClassVar[str | None] = "explain"
+
+    def __init__(self, trained: Training) -> None:
+        super().__init__(trained.settings, trained.log, trained.given)
+        self.trained = trained
+
+    def tell(self) -> None:
+        """Attribute the logit to the inputs and to every neuron."""
+        from glassrec.stages.pictures import pictures
+
+        about, importance = self.about, self.importance
+        first = ", ".join(importance.sort_values("rank", kind="stable")["player"].head(3))
+        self.say(f"{about.selection}; {about.method}; baseline {about.baseline}")
+        self.say(
+            f"{first} move the prediction most, from a mean logit of "
+            f"{about.mean_baseline_logit:.2f} at the baseline to {about.mean_logit:.2f}"
+        )
+        self._tell_trust()
+        self._tell_neurons()
+        if len(self.pairs):
+            strongest = self.pairs.iloc[0]
+            self.say(f"{strongest['first']} × {strongest['second']} interact most")
+        self._tell_methods()
+        for name, inputs, draw in pictures(self):
+            self.figure(name, inputs, draw)
+
+    def _tell_trust(self) -> None:
+        about = self.about
+        if about.complete:
+            self.say(f"the parts miss {about.relative_delta:.2%} of the logit difference")
+        if about.agreement is not None:
+            bad = about.agreement < UNSTABLE
+            warning = ": unstable; take more samples or another method" if bad else ""
+            self.say(f"two seeds agree at a rank correlation of {about.agreement:.2f}{warning}")
+
+    def _tell_neurons(self) -> None:
+        neurons = self.neurons.frame
+        silent = int((neurons["max_abs"] == 0).sum())
+        never = int(((neurons["positive_share"] == 0) & (neurons["negative_share"] > 0)).sum())
+        self.say(f"{silent:,} of {len(neurons):,} neurons are silent, {never:,} are never positive")
+
+    def _tell_methods(self) -> None:
+        judged = self.methods
+        for row in judged[judged["problem"] != ""].itertuples():
+            self.say(f"{row.method} is left out: {row.problem}")
+        if self.marks:
+            ends = "_precision"
+            found = {k: v for k, v in self.marks.items() if k.endswith(ends) and "signed" not in k}
+            shares = (
+                f"{name.removeprefix('truth/').removesuffix(ends)} {share:.0%}"
+                for name, share in found.items()
+            )
+            self.say(f"of the effects that are known, these rank on top: {', '.join(shares)}")
+
+    # What is found, in the order in which it is made.
+
+    @cached_property
+    def explainer(self) -> Explainer:
+        """Who answers about the trained model."""
+        return self._explainer(self.trained.explain)
+
+    def _explainer(self, settings: Explain) -> Explainer:
+        return settings.of(self.trained.model, self.trained.dataset, self.settings.seed)
+
+    @cached_property
+    def attributions(self) -> AttributionFile:
+        """What each input contributed to each logit."""
+        return self._attributed("attributions.parquet", self.trained.explain)
+
+    def _attributed(self, name: str, settings: Explain) -> AttributionFile:
+        self.trained.weights  # noqa: B018  made first: it is the input
+        self.once(
+            name,
+            AttributionFile,
+            lambda: self._pieces(name, self._explainer(settings)),
+            inputs=MODEL,
+            doing="attributing the predictions to the inputs",
+        )
+        # The pieces that it was made of are gone.
+        return AttributionFile.load(self.run.dir / name)
+
+    def _pieces(self, name: str, explainer: Explainer) -> AttributionFile:
+        """Piece by piece, from where a killed process stopped."""
+        folder = self.parts(name, MODEL)
+        files = sorted(folder.glob("*.parquet"))
+        done = AttributionFile(tuple(files)).rows
+        pieces = ((len(piece.rows), piece) for piece in explainer.attributions(done))
+        for piece in told(pieces, len(explainer.rows), done):
+            files.append(folder / f"{len(files):06}.parquet")
+            with replacing(files[-1]) as temporary:
+                AttributionFile.write_piece(temporary, piece)
+        return AttributionFile(tuple(files))
+
+    @cached_property
+    def about(self) -> Explanation:
+        """What was explained and how, and how far it can be trusted."""
+        self.attributions  # noqa: B018  made first
+        return self.once(
+            "explanation.json",
+            Explanation,
+            lambda: self._totals.about(tables.agreement(self.explainer)),
+            inputs=["attributions.parquet"],
+        )
+
+    @cached_property
+    def importance(self) -> pd.DataFrame:
+        """Statistics of each player's attributions, and whether they could be chance."""
+        self.attributions  # noqa: B018  made first
+        return self.once(
+            "importance.parquet", Table, self._importance, inputs=["attributions.parquet"]
+        ).frame
+
+    def _importance(self) -> Table:
+        chance = tables.significance(self.explainer, self.attributions.sample(ROWS))
+        return Table(pd.concat([self._totals.statistics(), chance], axis=1))
+
+    @cached_property
+    def _totals(self) -> tables.Totals:
+        return tables.Totals(self.explainer).read(self.attributions.pieces())
+
+    @cached_property
+    def neurons(self) -> Table:
+        """What each neuron of each layer contributed to the logit."""
+        return self.once(
+            "neurons.parquet",
+            Table,
+            lambda: Table(self._neurons()),
+            inputs=MODEL,
+            doing="following the predictions through every neuron",
+        )
+
+    def _neurons(self) -> pd.DataFrame:
+        saved = self.parts("neurons.parquet", MODEL) / "spreads.safetensors"
+        explainer = self.explainer
+        spreads = _read(saved) or {
+            name: Spread(seed=explainer.seed) for name in explainer.model.layers
+        }
+        done, last = max((spread.rows for spread in spreads.values()), default=0), perf_counter()
+        for values in told(tables.neurons(explainer, done), len(explainer.rows), done):
+            for name, spread in spreads.items():
+                spread.add(values[name])
+            if perf_counter() - last > SAVED_EVERY:
+                _write(saved, spreads)
+                last = perf_counter()
+        return tables.neuron_table(explainer.model, spreads)
+
+    @cached_property
+    def completeness(self) -> pd.DataFrame:
+        """Which layers are cuts, and what their conductance misses."""
+        return self._table("completeness", lambda: tables.layer_completeness(self.explainer))
+
+    @cached_property
+    def pairs(self) -> pd.DataFrame:
+        """What every two features contributed to the logit together."""
+        doing = "looking for features that act together"
+        return self._table("pairs", lambda: tables.pairs(self.explainer), doing)
+
+    @cached_property
+    def methods(self) -> pd.DataFrame:
+        """The method and those beside it: what each misses, how faithful, stable and fast it is."""
+        return self._table("methods", self._methods, "judging the method and those beside it")
+
+    def _methods(self) -> pd.DataFrame:
+        found, truth = self._judged, self.trained.dataset.truth
+        if truth is None:
+            return found.methods
+        return found.methods.merge(tables.marks_of_methods(found.importance, truth), how="left")
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """Deletion and insertion curves of each method."""
+        return self._table("curves", lambda: self._judged.curves)
+
+    @cached_property
+    def agreement(self) -> pd.DataFrame:
+        """How alike any two methods rank the players."""
+        return self._table("agreement", lambda: self._judged.agreement)
+
+    @cached_property
+    def _judged(self) -> Comparison:
+        return tables.judged(self.explainer)
+
+    @cached_property
+    def removals(self) -> pd.DataFrame:
+        """What is left of the predictions without a whole kind of inputs."""
+        return self._table("removals", lambda: tables.removals(self.explainer))
+
+    @cached_property
+    def marks(self) -> dict[str, float]:
+        """How well effects were found, where they are known; else empty."""
+        importance, pairs = self.importance, self.pairs
+        inputs = [*MODEL, "importance.parquet", "pairs.parquet"]
+        return self.once(
+            "truth.json",
+            Metrics,
+            lambda: Metrics(tables.marks(self.explainer, importance, pairs)),
+            inputs=inputs,
+        ).values
+
+    @cached_property
+    def against(self) -> tuple[pd.DataFrame, Explanation] | None:
+        """The comparison with the other selection, and what was explained there."""
+        settings = self.trained.explain
+        if settings.against is None:
+            return None
+        other = replace(settings, select=settings.against)
+        file = self._attributed("attributions_against.parquet", other)
+        inputs = ["attributions.parquet", "attributions_against.parquet"]
+
+        def totals() -> tables.Totals:
+            return tables.Totals(self._explainer(other)).read(file.pieces())
+
+        about = self.once(
+            "explanation_against.json",
+            Explanation,
+            lambda: totals().about(None),
+            inputs=inputs,
+        )
+        players = self.attributions.players
+        compared = self._table(
+            "selections",
+            lambda: compare_selections(players, self._totals.spread, totals().spread),
+            inputs=inputs,
+        )
+        return compared, about
+
+    def _table(
+        self,
+        name: str,
+        make: Callable[[], pd.DataFrame],
+        doing: str = "",
+        inputs: list[str] = MODEL,
+    ) -> pd.DataFrame:
+        self.trained.weights  # noqa: B018  made first
+        return self.once(
+            f"{name}.parquet", Table, lambda: Table(make()), inputs=inputs, doing=doing
+        ).frame
+
+
+def _write(path: Path, spreads: dict[str, Spread]) -> None:
+    tensors = {
+        f"{name}/{part}": tensor.contiguous()
+        for name, spread in spreads.items()
+        for part, tensor in spread.state().items()
+    }
+    with replacing(path) as temporary:
+        save_file(tensors, temporary)
+
+
+def _read(path: Path) -> dict[str, Spread]:
+    """What `_write` wrote; empty where there is no file."""
+    states: dict[str, dict[str, Any]] = {}
+    for name, tensor in load_file(path).items() if path.is_file() else ():
+        layer, _, part = name.rpartition("/")
+        states.setdefault(layer, {})[part] = tensor
+    return {layer: Spread.of(state) for layer, state in states.items()}

@@ -56,6 +56,7 @@ class Training(Stage):
         self.run.describe(self.given["data"])
         settings, model = self.settings, self._new_model()
         self.explain.of(model, self.dataset, settings.seed).check()
+        model.train()  # who explains it has put it into evaluation mode
         optimizers = settings.optimizer, settings.table_optimizer
         resumes = (self.run.dir / CHECKPOINT).is_file()
         told = needed(settings.trainer, model, self.dataset, *optimizers, resumes=resumes)
