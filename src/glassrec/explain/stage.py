@@ -43,8 +43,9 @@ class Explain:
         against: other rows, for which the same explanation is made and compared.
         compare: other methods, judged beside this one.
         faithfulness: how thoroughly methods are judged.
-        significance: against what a player's effect is tested: labels permuted over rows, values
-            exchanged between rows, or nothing.
+        significance: against what a player's effect is tested: its values exchanged between rows,
+            labels permuted over rows, or nothing; None is features, but labels for a retrieval,
+            which has no loss of a single row.
         pair_rows: on how many of the rows pairs of features are explained; 0 leaves that out. P
             features take 1 + P (P + 1) / 2 evaluations a row.
         tolerance: of a method whose parts claim to add up, the share of the logit difference that
@@ -65,7 +66,7 @@ class Explain:
     against: Selection | None = None
     compare: Mapping[str, Method] = field(default_factory=dict)
     faithfulness: Faithfulness = field(default_factory=Faithfulness)
-    significance: Literal["labels", "features", "none"] = "labels"
+    significance: Literal["features", "labels", "none"] | None = None
     pair_rows: Annotated[int, Ge(0)] = 200
     tolerance: Annotated[float, Gt(0)] = 0.05
     memory: Annotated[int, Ge(1)] = 64

@@ -88,13 +88,15 @@ def agreement(explainer: Explainer) -> float | None:
 
 def significance(explainer: Explainer, attributions: Attributions) -> pd.DataFrame:
     """p_value and q_value of each player, from some of the explained rows; none if not asked."""
-    null, seed = explainer.settings.significance, explainer.seed
+    seed, kind = explainer.seed, explainer.target.kind
+    default = "labels" if kind == "retrieval" else "features"
+    null = explainer.settings.significance or default
     if null == "labels":
         return permuted_labels(attributions.values, attributions.labels, DRAWS, seed)
     if null == "features" and len(attributions.rows) > 1:
         game, labels = explainer.sample(KNOWN).beside_others(), _labels(explainer, KNOWN)
         exchange = Exchange.of(game, seed)
-        return permuted_features(exchange, labels, explainer.target.kind, DRAWS, seed)
+        return permuted_features(exchange, labels, kind, DRAWS, seed)
     return pd.DataFrame(index=range(len(explainer.view.players)))
 
 

@@ -127,7 +127,7 @@ def methods_table(table: pd.DataFrame, rows: int, about: Explanation) -> Figure:
     places = np.column_stack([_better_than(column) for column in shown])
     axes.imshow(places, cmap=UP, vmin=0, vmax=2, aspect="auto")
     _write(axes, table["problem"], values, places)
-    axes.set_yticks(range(len(table)), [short(name, 34) for name in table["name"]])
+    axes.set_yticks(range(len(table)), [short(name, 48) for name in table["name"]])
     axes.set_xticks(
         range(len(shown)),
         [f"{c.text}\n({'lower' if c.lower_is_better else 'higher'} is better)" for c in shown],
