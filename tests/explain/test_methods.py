@@ -20,7 +20,10 @@ METHODS = Path(__file__).parents[2] / "configs" / "explain" / "method"
 
 @pytest.fixture(params=sorted(METHODS.glob("*.yaml")), ids=lambda path: path.stem)
 def method(request: pytest.FixtureRequest) -> Method:
-    return instantiate(OmegaConf.load(request.param))
+    config = OmegaConf.load(request.param)
+    if OmegaConf.is_missing(config, "neuron"):
+        config.neuron = "top.0[3]"
+    return instantiate(config)
 
 
 @pytest.fixture

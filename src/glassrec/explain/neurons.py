@@ -13,14 +13,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from glassrec.explain.conductance import conductance
-from glassrec.explain.path import (
-    average,
-    between,
-    feel,
-    gauss_legendre,
-    path,
-    portions,
-)
+from glassrec.explain.path import average, between, feel, gauss_legendre, path, portions
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.layers import activations
 
