@@ -20,7 +20,7 @@ from glassrec.__main__ import main
 SMALL = [
     "data.rows=1500", "data.users=12", "data.items=8", "model.embedding=4", "model.bottom=[8]",
     "model.top=[12,6]", "trainer.accelerator=cpu", "trainer.max_epochs=3",
-    "trainer.batch_size=128", "explain.rows=50", "explain.steps=4",
+    "trainer.batch_size=128", "explain.select.rows=50", "explain.neurons.steps=4",
 ]  # fmt: skip
 
 FILES = {
@@ -195,7 +195,7 @@ def test_another_experiment_is_refused_and_nothing_is_lost(
 
 
 def _broken(run: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    assert _run(run, "explain.steps=5", stage="explain") == 1
+    assert _run(run, "explain.neurons.steps=5", stage="explain") == 1
     return capsys.readouterr().err
 
 
@@ -244,7 +244,7 @@ def test_pretraining_starts_from_two_runs(
 ) -> None:
     words = [
         "data.rows=1500", "data.users=12", "data.items=8", "model.factors=2", "trainer=cpu",
-        "trainer.max_epochs=2", "explain.rows=20", "explain.steps=2",
+        "trainer.max_epochs=2", "explain.select.rows=20", "explain.neurons.steps=2",
     ]  # fmt: skip
     for name in ("gmf", "mlp"):
         assert _run(tmp_path / name, f"model={name}", *words) == 0

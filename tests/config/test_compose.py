@@ -290,7 +290,7 @@ def test_jobs_of_a_sweep_over_pruning_do_not_meet():
 @pytest.fixture
 def run(folder):
     """A run directory as `Run` leaves it."""
-    words = ["model=gmf", "model.factors=3", "seed=7", "explain.rows=11"]
+    words = ["model=gmf", "model.factors=3", "seed=7", "explain.select.rows=11"]
     saved = config.plain(config.prepare("run", words))
     del saved["run"]
     (folder / "old run").mkdir()
@@ -307,8 +307,8 @@ def test_a_later_stage_takes_the_saved_configuration_and_lays_the_words_over_it(
 
 
 def test_a_choice_replaces_a_saved_node(run):
-    checked = config.prepare("explain", [run, "explain=default", "explain.steps=3"])
-    fresh = config.prepare("run", ["explain.steps=3"])
+    checked = config.prepare("explain", [run, "explain=default", "explain.neurons.steps=3"])
+    fresh = config.prepare("run", ["explain.neurons.steps=3"])
     assert checked["explain"] == fresh["explain"]
 
 

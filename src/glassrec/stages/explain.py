@@ -74,7 +74,7 @@ class Explaining(Stage):
             self.say(f"two seeds agree at a rank correlation of {about.agreement:.2f}{warning}")
 
     def _tell_neurons(self) -> None:
-        neurons = self.neurons.frame
+        neurons = self.neurons
         silent = int((neurons["max_abs"] == 0).sum())
         never = int(((neurons["positive_share"] == 0) & (neurons["negative_share"] > 0)).sum())
         self.say(f"{silent:,} of {len(neurons):,} neurons are silent, {never:,} are never positive")
@@ -124,7 +124,7 @@ class Explaining(Stage):
         folder = self.parts(name, MODEL)
         files = sorted(folder.glob("*.parquet"))
         done = AttributionFile(tuple(files)).rows
-        pieces = ((len(piece.rows), piece) for piece in explainer.attributions(done))
+        pieces = ((len(piece.rows), piece) for piece in explainer.pieces(done))
         for piece in told(pieces, len(explainer.rows), done):
             files.append(folder / f"{len(files):06}.parquet")
             with replacing(files[-1]) as temporary:
@@ -159,7 +159,7 @@ class Explaining(Stage):
         return tables.Totals(self.explainer).read(self.attributions.pieces())
 
     @cached_property
-    def neurons(self) -> Table:
+    def neurons(self) -> pd.DataFrame:
         """What each neuron of each layer contributed to the logit."""
         return self.once(
             "neurons.parquet",
@@ -167,7 +167,7 @@ class Explaining(Stage):
             lambda: Table(self._neurons()),
             inputs=MODEL,
             doing="following the predictions through every neuron",
-        )
+        ).frame
 
     def _neurons(self) -> pd.DataFrame:
         saved = self.parts("neurons.parquet", MODEL) / "spreads.safetensors"

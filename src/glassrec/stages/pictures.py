@@ -78,7 +78,7 @@ def _time_steps(found: Explaining) -> Picture:
 
 def _of_neurons(found: Explaining) -> Iterator[Drawing]:
     """One of all layers, and two of the first cut and of the last layer."""
-    scores, about = found.neurons.frame, found.about
+    scores, about = found.neurons, found.about
     if not len(scores):
         return
     inputs = ["neurons.parquet", "explanation.json"]
