@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from glassrec.artifacts import PrunePlan, Table
+from glassrec.artifacts import PrunePlan
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
 from glassrec.explain.neurons import Conductance
@@ -223,9 +223,9 @@ def test_the_certificate_counts_what_a_wrong_cut_changed(
     alive = frame.query("layer == 'tower.1'").nlargest(1, "mean_abs")["unit"].item()
     # As if the sample had missed it:
     frame.loc[(frame["layer"] == "tower.1") & (frame["unit"] == alive), ["mean_abs", "max_abs"]] = 0
-    by_sample = Prune(level="sample").plan(model, Table(frame), dataset)
+    by_sample = Prune(level="sample").plan(model, frame, dataset)
     assert alive in by_sample.layers["tower.1"].constants
-    by_data = Prune(level="data").plan(model, Table(frame), dataset)
+    by_data = Prune(level="data").plan(model, frame, dataset)
     assert alive not in by_data.layers["tower.1"].constants
     assert by_data.layers["tower.1"].refuted == 1
     prune = Prune(level="sample")

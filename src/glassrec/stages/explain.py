@@ -13,13 +13,14 @@ import pandas as pd
 from safetensors.torch import load_file, save_file
 
 from glassrec.artifacts import AttributionFile, Explanation, Metrics, Table
+from glassrec.data.dataset import Dataset
 from glassrec.explain import tables
 from glassrec.explain.comparison import Comparison
 from glassrec.explain.contrast import compare_selections
 from glassrec.explain.explainer import Explainer
 from glassrec.explain.significance import ROWS
-from glassrec.explain.stage import Explain
 from glassrec.explain.statistics import Spread
+from glassrec.models.base import Recommender
 from glassrec.progress import told
 from glassrec.run import replacing
 from glassrec.stages.stage import Stage
@@ -97,22 +98,23 @@ class Explaining(Stage):
     @cached_property
     def explainer(self) -> Explainer:
         """Who answers about the trained model."""
-        return self._explainer(self.trained.explain)
+        return self.trained.explain.of(*self._explained)
 
-    def _explainer(self, settings: Explain) -> Explainer:
-        return settings.of(self.trained.model, self.trained.dataset, self.settings.seed)
+    @property
+    def _explained(self) -> tuple[Recommender, Dataset, int]:
+        return self.trained.model, self.trained.dataset, self.settings.seed
 
     @cached_property
     def attributions(self) -> AttributionFile:
         """What each input contributed to each logit."""
-        return self._attributed("attributions.parquet", self.trained.explain)
+        return self._attributed("attributions.parquet", lambda: self.explainer)
 
-    def _attributed(self, name: str, settings: Explain) -> AttributionFile:
+    def _attributed(self, name: str, explainer: Callable[[], Explainer]) -> AttributionFile:
         self.trained.weights  # noqa: B018  made first: it is the input
         self.once(
             name,
             AttributionFile,
-            lambda: self._pieces(name, self._explainer(settings)),
+            lambda: self._pieces(name, explainer()),
             inputs=MODEL,
             doing="attributing the predictions to the inputs",
         )
@@ -240,15 +242,13 @@ class Explaining(Stage):
     @cached_property
     def against(self) -> tuple[pd.DataFrame, Explanation] | None:
         """The comparison with the other selection, and what was explained there."""
-        settings = self.trained.explain
-        if settings.against is None:
+        if self.settings.explain.against is None:
             return None
-        other = replace(settings, select=settings.against)
-        file = self._attributed("attributions_against.parquet", other)
+        file = self._attributed("attributions_against.parquet", lambda: self._other)
         inputs = ["attributions.parquet", "attributions_against.parquet"]
 
         def totals() -> tables.Totals:
-            return tables.Totals(self._explainer(other)).read(file.pieces())
+            return tables.Totals(self._other).read(file.pieces())
 
         about = self.once(
             "explanation_against.json",
@@ -263,6 +263,13 @@ class Explaining(Stage):
             inputs=inputs,
         )
         return compared, about
+
+    @cached_property
+    def _other(self) -> Explainer:
+        """Who explains the other selection in the same way."""
+        settings = self.trained.explain
+        assert settings.against is not None, "there is another selection"
+        return replace(settings, select=settings.against).of(*self._explained)
 
     def _table(
         self,
