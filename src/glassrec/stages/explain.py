@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,12 @@ SAVED_EVERY = 60.0
 """Seconds after which the statistics of neurons are saved, for a killed process to go on from."""
 
 MODEL = ["weights.safetensors"]
+
+ROWS_AND_BASELINE = ("task", "baseline", "select")
+PLAYERS = (*ROWS_AND_BASELINE, "players", "groups")
+METHOD = (*PLAYERS, "method")
+NEURONS = (*ROWS_AND_BASELINE, "neurons")
+"""The settings that several results need: another one does not make them anew."""
 
 
 class Explaining(Stage):
@@ -107,23 +113,26 @@ class Explaining(Stage):
     @cached_property
     def attributions(self) -> AttributionFile:
         """What each input contributed to each logit."""
-        return self._attributed("attributions.parquet", lambda: self.explainer)
+        return self._attributed("attributions.parquet", METHOD, lambda: self.explainer)
 
-    def _attributed(self, name: str, explainer: Callable[[], Explainer]) -> AttributionFile:
+    def _attributed(
+        self, name: str, needs: Sequence[str], explainer: Callable[[], Explainer]
+    ) -> AttributionFile:
         self.trained.weights  # noqa: B018  made first: it is the input
         self.once(
             name,
             AttributionFile,
-            lambda: self._pieces(name, explainer()),
+            lambda: self._pieces(name, needs, explainer()),
             inputs=MODEL,
+            needs=needs,
             doing="attributing the predictions to the inputs",
         )
         # The pieces that it was made of are gone.
         return AttributionFile.load(self.run.dir / name)
 
-    def _pieces(self, name: str, explainer: Explainer) -> AttributionFile:
+    def _pieces(self, name: str, needs: Sequence[str], explainer: Explainer) -> AttributionFile:
         """Piece by piece, from where a killed process stopped."""
-        folder = self.parts(name, MODEL)
+        folder = self.parts(name, MODEL, needs)
         files = sorted(folder.glob("*.parquet"))
         done = AttributionFile(tuple(files)).rows
         pieces = ((len(piece.rows), piece) for piece in explainer.pieces(done))
@@ -142,6 +151,7 @@ class Explaining(Stage):
             Explanation,
             lambda: self._totals.about(tables.agreement(self.explainer)),
             inputs=["attributions.parquet"],
+            needs=(*METHOD, "neurons", "faithfulness"),
         )
 
     @cached_property
@@ -149,7 +159,11 @@ class Explaining(Stage):
         """Statistics of each player's attributions, and whether they could be chance."""
         self.attributions  # noqa: B018  made first
         return self.once(
-            "importance.parquet", Table, self._importance, inputs=["attributions.parquet"]
+            "importance.parquet",
+            Table,
+            self._importance,
+            inputs=["attributions.parquet"],
+            needs=(*METHOD, "significance"),
         ).frame
 
     def _importance(self) -> Table:
@@ -168,11 +182,12 @@ class Explaining(Stage):
             Table,
             lambda: Table(self._neurons()),
             inputs=MODEL,
+            needs=NEURONS,
             doing="following the predictions through every neuron",
         ).frame
 
     def _neurons(self) -> pd.DataFrame:
-        saved = self.parts("neurons.parquet", MODEL) / "spreads.safetensors"
+        saved = self.parts("neurons.parquet", MODEL, NEURONS) / "spreads.safetensors"
         explainer = self.explainer
         spreads = _read(saved) or {
             name: Spread(seed=explainer.seed) for name in explainer.model.layers
@@ -189,13 +204,17 @@ class Explaining(Stage):
     @cached_property
     def completeness(self) -> pd.DataFrame:
         """Which layers are cuts, and what their conductance misses."""
-        return self._table("completeness", lambda: tables.layer_completeness(self.explainer))
+        needs = (*ROWS_AND_BASELINE, "faithfulness")
+        return self._table(
+            "completeness", lambda: tables.layer_completeness(self.explainer), needs=needs
+        )
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
         """What every two features contributed to the logit together."""
         doing = "looking for features that act together"
-        return self._table("pairs", lambda: tables.pairs(self.explainer), doing)
+        needs = (*PLAYERS, "pair_rows")
+        return self._table("pairs", lambda: tables.pairs(self.explainer), doing, needs=needs)
 
     @cached_property
     def methods(self) -> pd.DataFrame:
@@ -225,7 +244,9 @@ class Explaining(Stage):
     @cached_property
     def removals(self) -> pd.DataFrame:
         """What is left of the predictions without a whole kind of inputs."""
-        return self._table("removals", lambda: tables.removals(self.explainer))
+        return self._table(
+            "removals", lambda: tables.removals(self.explainer), needs=ROWS_AND_BASELINE
+        )
 
     @cached_property
     def marks(self) -> dict[str, float]:
@@ -244,7 +265,8 @@ class Explaining(Stage):
         """The comparison with the other selection, and what was explained there."""
         if self.settings.explain.against is None:
             return None
-        file = self._attributed("attributions_against.parquet", lambda: self._other)
+        needs = tuple("against" if name == "select" else name for name in METHOD)
+        file = self._attributed("attributions_against.parquet", needs, lambda: self._other)
         inputs = ["attributions.parquet", "attributions_against.parquet"]
 
         def totals() -> tables.Totals:
@@ -276,11 +298,12 @@ class Explaining(Stage):
         name: str,
         make: Callable[[], pd.DataFrame],
         doing: str = "",
-        inputs: list[str] = MODEL,
+        inputs: Sequence[str] = MODEL,
+        needs: Sequence[str] | None = None,
     ) -> pd.DataFrame:
         self.trained.weights  # noqa: B018  made first
         return self.once(
-            f"{name}.parquet", Table, lambda: Table(make()), inputs=inputs, doing=doing
+            f"{name}.parquet", Table, lambda: Table(make()), inputs=inputs, doing=doing, needs=needs
         ).frame
 
 
