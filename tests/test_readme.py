@@ -52,7 +52,7 @@ def test_every_choice_of_data_and_model_is_in_the_readme() -> None:
 def test_the_model_of_the_readme_passes_all_four_stages(folder: Path) -> None:
     assert len((folder / "wide_and_deep.py").read_text().splitlines()) <= 30
     (command,) = re.findall(r"^glassrec (run --config-dir .*)$", README, re.M)
-    small = ["data.rows=2000", "trainer=cpu", "trainer.max_epochs=3", "explain.rows=50"]
+    small = ["data.rows=2000", "trainer=cpu", "trainer.max_epochs=3", "explain.select.rows=50"]
     done = subprocess.run(
         [sys.executable, "-m", "glassrec", *command.split(), *small, "run.dir=here"],
         cwd=folder, capture_output=True, text=True, check=False,

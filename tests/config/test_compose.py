@@ -290,7 +290,7 @@ def test_jobs_of_a_sweep_over_pruning_do_not_meet():
 @pytest.fixture
 def run(folder):
     """A run directory as `Run` leaves it."""
-    words = ["model=gmf", "model.factors=3", "seed=7", "explain.rows=11"]
+    words = ["model=gmf", "model.factors=3", "seed=7", "explain.select.rows=11"]
     saved = config.plain(config.prepare("run", words))
     del saved["run"]
     (folder / "old run").mkdir()
@@ -303,12 +303,12 @@ def test_a_later_stage_takes_the_saved_configuration_and_lays_the_words_over_it(
     checked = config.prepare("prune", [run, "prune.level=sample", "trainer.accelerator=auto"])
     assert checked["run"]["dir"] == folder / "old run"
     assert (checked["seed"], checked["model"]["factors"]) == (7, 3)
-    assert (checked["explain"]["rows"], checked["prune"]["level"]) == (11, "sample")
+    assert (checked["explain"]["select"]["rows"], checked["prune"]["level"]) == (11, "sample")
 
 
 def test_a_choice_replaces_a_saved_node(run):
-    checked = config.prepare("explain", [run, "explain=default", "explain.steps=3"])
-    fresh = config.prepare("run", ["explain.steps=3"])
+    checked = config.prepare("explain", [run, "explain=default", "explain.neurons.steps=3"])
+    fresh = config.prepare("run", ["explain.neurons.steps=3"])
     assert checked["explain"] == fresh["explain"]
 
 
@@ -323,9 +323,9 @@ def test_a_choice_of_the_users_own_replaces_a_saved_node(run, folder):
 @pytest.mark.parametrize("stage", ["run", "train"])
 def test_a_run_is_opened_again_unless_a_word_is_about_the_experiment(run, stage):
     opened = config.prepare(stage, [run, "prune.level=sample"])
-    assert (opened["seed"], opened["explain"]["rows"]) == (7, 11)
+    assert (opened["seed"], opened["explain"]["select"]["rows"]) == (7, 11)
     same = config.prepare(stage, [run, "model=gmf", "model.factors=3", "seed=7"])
-    assert same["explain"]["rows"] != 11
+    assert same["explain"]["select"]["rows"] != 11
 
 
 @pytest.mark.parametrize(

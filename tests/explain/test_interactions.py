@@ -13,6 +13,7 @@ from torch import Tensor
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema
+from glassrec.explain import tables
 from glassrec.explain.game import Game
 from glassrec.explain.gates import Granularity, baseline, gates
 from glassrec.explain.interactions import evaluations, interactions, names, pairs
@@ -111,7 +112,7 @@ def _doubled(data: Dataset) -> Dataset:
 def test_known_interactions_from_zero(known: tuple[Known, Dataset]) -> None:
     model, data = known
     data = _doubled(data)
-    frame = Explain(baseline="zero").pairs(model, data, seed=0).frame
+    frame = tables.pairs(Explain(baseline="zero").of(model, data, 0))
     batch = data.validation.batch
     i1, i2, i3 = batch.dense.unbind(1)
     c, item = model.embed(batch).fields[:, :, 0].detach().unbind(1)
@@ -136,7 +137,7 @@ def test_known_interactions_from_zero(known: tuple[Known, Dataset]) -> None:
 def test_results_are_averaged_over_the_baseline_rows(known: tuple[Known, Dataset]) -> None:
     model, data = known
     data = _doubled(data)
-    found = Explain(baseline="background", background=30).pairs(model, data, seed=0).frame
+    found = tables.pairs(Explain(baseline="background:30").of(model, data, 0))
     pair = found.set_index(["first", "second"]).loc[("I1", "I2")]
     rows, base = data.validation.batch.dense, data.train.batch.dense
     # 3 (x₁ − b₁)(x₂ − b₂), the mean over all baselines b, then the mean size over rows
@@ -148,7 +149,7 @@ def test_results_are_averaged_over_the_baseline_rows(known: tuple[Known, Dataset
 def test_players_are_whole_features(
     known: tuple[Known, Dataset], players: Granularity, expected: int
 ) -> None:
-    frame = Explain(players=players).pairs(*_single(known), seed=0).frame
+    frame = tables.pairs(Explain(players=players).of(*_single(known), 0))
     assert len({*frame["first"], *frame["second"]}) == expected
 
 
@@ -161,11 +162,11 @@ def test_as_many_rows_as_asked_for_and_none_for_none(
     known: tuple[Known, Dataset], build: Callable[..., Recommender], dataset: Dataset
 ) -> None:
     model, data = _single(known)
-    few = Explain(pair_rows=1, baseline="zero").pairs(model, data, seed=0).frame
+    few = tables.pairs(Explain(pair_rows=1, baseline="zero").of(model, data, 0))
     assert few["mean_abs"].equals(few["max_abs"])
     for nothing in (
-        Explain(pair_rows=0).pairs(model, data, seed=0).frame,
-        Explain().pairs(build("popularity"), dataset, seed=0).frame,
+        tables.pairs(Explain(pair_rows=0).of(model, data, 0)),
+        tables.pairs(Explain().of(build("popularity"), dataset, 0)),
     ):
         assert len(nothing) == 0
         assert [*nothing][:3] == ["first", "second", "mean_abs"]

@@ -115,8 +115,8 @@ def test_with_50_background_rows_it_agrees_with_shap_over_raw_columns(
     torch.manual_seed(0)
     model = TwoTower(schema, embedding=6, towers=(8,), head=(8,))
     torch.nn.init.normal_(model.table.weight)
-    explain = Explain(task=task, method=Shapley(), baseline="background", background=50)
-    found = explain.attributions(model, data, seed=0)
+    explain = Explain(task=task, method=Shapley(), baseline="background:50")
+    found = explain.of(model, data, seed=0).attributions()
     expected = _by_shap(
         model, schema, rows, background, [t.name for t in schema.targets].index(task)
     )

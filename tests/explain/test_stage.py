@@ -6,7 +6,10 @@ from dataclasses import replace
 
 from glassrec.data.dataset import Dataset
 from glassrec.data.schema import Target
+from glassrec.explain.neurons import Conductance
+from glassrec.explain.selection import Selection
 from glassrec.explain.stage import Explain
+from glassrec.explain.tables import neuron_scores
 from glassrec.models.two_tower import TwoTower
 
 
@@ -15,7 +18,9 @@ def test_a_unit_that_only_another_task_reads_is_not_silent(dataset: Dataset) -> 
         dataset.schema, targets=(Target("find", "retrieval"), Target("stars", "rating"))
     )
     data, model = replace(dataset, schema=schema), TwoTower(schema, towers=(8,), head=(8,))
-    scores = Explain(task="find", rows=20, steps=4).neurons(model, data, seed=0).frame
+    scores = neuron_scores(
+        Explain(task="find", select=Selection(rows=20), neurons=Conductance(4)).of(model, data, 0)
+    )
     head, product = (scores[scores["layer"] == name] for name in ("head.0", "product"))
     assert (head["mean_abs"] == 0).all()
     assert head["max_abs"].max() > 0
@@ -25,5 +30,9 @@ def test_a_unit_that_only_another_task_reads_is_not_silent(dataset: Dataset) -> 
 def test_of_one_row_and_task_mean_and_maximum_are_one(dataset: Dataset) -> None:
     schema = replace(dataset.schema, targets=(Target("label"),))
     model = TwoTower(schema, towers=(8,), head=(8,))
-    scores = Explain(rows=1, steps=4).neurons(model, replace(dataset, schema=schema), 0).frame
+    scores = neuron_scores(
+        Explain(select=Selection(rows=1), neurons=Conductance(4)).of(
+            model, replace(dataset, schema=schema), 0
+        )
+    )
     assert scores["mean_abs"].equals(scores["max_abs"])

@@ -11,9 +11,12 @@ from torch import Tensor
 
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
+from glassrec.explain import tables
 from glassrec.explain.conductance import conductance
 from glassrec.explain.gates import baseline
 from glassrec.explain.gradients import IntegratedGradients
+from glassrec.explain.neurons import Conductance
+from glassrec.explain.selection import Selection
 from glassrec.explain.stage import Explain
 from glassrec.models.base import Inputs
 from glassrec.models.lstm import LSTM
@@ -136,7 +139,7 @@ def test_a_unit_that_acts_through_others_alone_is_not_silent(
             affine = getattr(model.recurrent.cell, name)
             affine.weight.view(blocks, 4, -1)[:, torch.arange(4) != 3, -1] = 0
     model.tower.first.affine.weight.data[:, 3] = 0  # and unit 3 acts on nobody but itself
-    scores = Explain(steps=8).neurons(model, dataset, seed=0).frame
+    scores = tables.neuron_scores(Explain(neurons=Conductance(8)).of(model, dataset, 0))
     of_layer = scores[scores["layer"] == "recurrent"].set_index("unit")
     assert of_layer.loc[2, "mean_abs"] == 0
     assert of_layer.loc[2, "max_abs"] > 0
@@ -150,8 +153,8 @@ def test_attributions_of_steps_add_up_and_padding_has_none(
     build: Build, dataset: Dataset, cell: str, players: str
 ) -> None:
     model = build("lstm", cell=cell).double()
-    explain = Explain(players=players, split="test", method=IntegratedGradients(400))
-    found = explain.attributions(model, dataset, seed=0)
+    explain = Explain(players=players, select=Selection("test"), method=IntegratedGradients(400))
+    found = explain.of(model, dataset, seed=0).attributions()
     steps = ("history[-4]", "history[-3]", "history[-2]", "history[-1]")
     assert found.players[-4:] == steps
     assert found.delta.abs().max() < 3e-3  # at the kinks of the ReLU tower
@@ -167,7 +170,7 @@ def test_attributions_of_steps_add_up_and_padding_has_none(
 @CELLS
 def test_a_gpu_explains_steps_as_the_cpu_does(build: Build, dataset: Dataset, cell: str) -> None:
     model = build("lstm", cell=cell).double()
-    explain = Explain(players="steps", split="test")
-    here = explain.attributions(model, dataset, seed=0)
-    there = explain.attributions(model.cuda(), dataset, seed=0)
+    explain = Explain(players="steps", select=Selection("test"))
+    here = explain.of(model, dataset, seed=0).attributions()
+    there = explain.of(model.cuda(), dataset, seed=0).attributions()
     torch.testing.assert_close(there.values, here.values)

@@ -12,6 +12,7 @@ from torch import Tensor
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema, Target
+from glassrec.explain import tables
 from glassrec.explain.stage import Explain
 from glassrec.models.base import Recommender
 from glassrec.models.cross import CrossNetwork
@@ -189,7 +190,7 @@ def test_one_cross_layer_learns_the_toy_function_and_tells_its_pair() -> None:
     norms = model.feature_pairs()
     assert norms[1, 2] == norms.triu(1).max()
     for baseline in ("zero", "mean", "unseen", "background"):
-        pairs = Explain(baseline=baseline, background=5).pairs(model, data, seed=0).frame
+        pairs = tables.pairs(Explain(baseline=baseline).of(model, data, 0))
         assert pairs[["first", "second"]].iloc[0].tolist() == ["x2", "x3"]
         assert pairs["mean_abs"].iloc[0] > 5 * pairs["mean_abs"].iloc[1]
         assert pairs["weight_norm"].iloc[0] == pytest.approx(norms[1, 2].item())

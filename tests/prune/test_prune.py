@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import torch
 
-from glassrec.artifacts import PrunePlan, Table
+from glassrec.artifacts import PrunePlan
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
+from glassrec.explain.neurons import Conductance
+from glassrec.explain.selection import Selection
 from glassrec.explain.stage import Explain
+from glassrec.explain.tables import neuron_scores
 from glassrec.models.base import Recommender
 from glassrec.models.layers import Hidden
 from glassrec.prune.certificate import certify
@@ -19,7 +23,7 @@ from glassrec.prune.constants import Emitted, emitted
 from glassrec.prune.stage import Prune
 from glassrec.prune.surgery import cut
 
-EXPLAIN = Explain(rows=25, steps=8)
+EXPLAIN = Explain(select=Selection(rows=25), neurons=Conductance(8))
 LAYER = {"mlp": "tower.1", "neumf": "tower.0", "dlrm": "top.0"}
 
 
@@ -61,7 +65,7 @@ def _planted(build: Callable[..., Recommender], name: str) -> tuple[Recommender,
 
 def _plan(model: Recommender, dataset: Dataset, level: str = "data") -> PrunePlan:
     prune = Prune(level=level, chunk=7)
-    return prune.plan(model, EXPLAIN.neurons(model, dataset, 0), dataset)
+    return prune.plan(model, neuron_scores(EXPLAIN.of(model, dataset, 0)), dataset)
 
 
 def _difference(model: Recommender, small: Recommender, dataset: Dataset) -> float:
@@ -176,9 +180,9 @@ def test_a_unit_that_fires_only_at_the_baseline_goes_though_it_has_conductance(
         layer.affine.weight[1] = -1  # all embeddings are above zero
         layer.affine.bias[1] = 0.05
         model.table.weight.add_(0.1)
-    explain = Explain(rows=25, steps=8, baseline="zero")
-    scores = explain.neurons(model, dataset, 0)
-    score = scores.frame.query("layer == 'tower.0' and unit == 1")
+    explain = replace(EXPLAIN, baseline="zero")
+    scores = neuron_scores(explain.of(model, dataset, 0))
+    score = scores.query("layer == 'tower.0' and unit == 1")
     assert score["mean_abs"].item() > 0
     found = Prune().plan(model, scores, dataset)
     assert found.layers["tower.0"].constants == {1: 0}
@@ -215,13 +219,13 @@ def test_the_certificate_counts_what_a_wrong_cut_changed(
     build: Callable[..., Recommender], dataset: Dataset
 ) -> None:
     model, _ = _planted(build, "mlp")
-    frame = EXPLAIN.neurons(model, dataset, 0).frame
+    frame = neuron_scores(EXPLAIN.of(model, dataset, 0))
     alive = frame.query("layer == 'tower.1'").nlargest(1, "mean_abs")["unit"].item()
     # As if the sample had missed it:
     frame.loc[(frame["layer"] == "tower.1") & (frame["unit"] == alive), ["mean_abs", "max_abs"]] = 0
-    by_sample = Prune(level="sample").plan(model, Table(frame), dataset)
+    by_sample = Prune(level="sample").plan(model, frame, dataset)
     assert alive in by_sample.layers["tower.1"].constants
-    by_data = Prune(level="data").plan(model, Table(frame), dataset)
+    by_data = Prune(level="data").plan(model, frame, dataset)
     assert alive not in by_data.layers["tower.1"].constants
     assert by_data.layers["tower.1"].refuted == 1
     prune = Prune(level="sample")

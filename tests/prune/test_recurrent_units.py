@@ -9,11 +9,15 @@ import torch
 
 from glassrec.artifacts import Weights
 from glassrec.data.dataset import Dataset
+from glassrec.explain.neurons import Conductance
+from glassrec.explain.selection import Selection
 from glassrec.explain.stage import Explain
+from glassrec.explain.tables import neuron_scores
 from glassrec.models.lstm import LSTM
 from glassrec.prune.stage import Prune
 
 SILENT, CONSTANT = 2, 4
+EXPLAIN = Explain(select=Selection(rows=30), neurons=Conductance(4))
 
 
 @pytest.fixture(params=["lstm", "gru"])
@@ -36,7 +40,7 @@ def model(build: Callable[..., LSTM], request: pytest.FixtureRequest) -> LSTM:
 
 
 def test_the_unit_that_is_always_zero_goes_and_no_other(model: LSTM, dataset: Dataset) -> None:
-    scores = Explain(rows=30, steps=4).neurons(model, dataset, seed=0)
+    scores = neuron_scores(EXPLAIN.of(model, dataset, 0))
     prune = Prune()
     plan = prune.plan(model, scores, dataset)
     assert plan.layers["recurrent"].constants == {SILENT: 0.0}
@@ -60,7 +64,7 @@ def test_a_unit_that_is_constant_but_for_padding_stays(model: LSTM, dataset: Dat
             for split in dataset.splits.values()
         ),
     )  # fmt: skip
-    scores = Explain(rows=30, steps=4).neurons(model, full, seed=0)
+    scores = neuron_scores(EXPLAIN.of(model, full, 0))
     layer = Prune().plan(model, scores, full).layers["recurrent"]
     assert layer.constants == {SILENT: 0.0}
     assert layer.tied == 1

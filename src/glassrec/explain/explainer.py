@@ -96,7 +96,11 @@ class Explainer:
         """Where the explained rows come from."""
         return self.dataset.splits[self.settings.select.split]
 
-    def attributions(self, done: int = 0) -> Iterator[Attributions]:
+    def attributions(self) -> Attributions:
+        """What each player contributed to the logit of each row; as `pieces`, all at once."""
+        return Attributions.join(self.pieces())
+
+    def pieces(self, done: int = 0) -> Iterator[Attributions]:
         """What each player contributed to the logit of each row, some thousand rows at a time.
 
         Args:

@@ -119,6 +119,15 @@ def neurons(explainer: Explainer, done: int = 0) -> Iterator[tuple[int, dict[str
         yield game.rows // explainer.bases.rows, values
 
 
+def neuron_scores(explainer: Explainer) -> pd.DataFrame:
+    """One row a unit of any layer: statistics over the explained rows."""
+    spreads = {name: Spread(seed=explainer.seed) for name in explainer.model.layers}
+    for _, values in neurons(explainer):
+        for name, spread in spreads.items():
+            spread.add(values[name])
+    return neuron_table(explainer.model, spreads)
+
+
 def units(explainer: Explainer, rows: Tensor) -> dict[str, Tensor]:
     """(N, U) by layer: what flows through each unit for some rows of the split."""
     games = explainer.games(rows, explainer.settings.neurons.evaluations)

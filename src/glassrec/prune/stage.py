@@ -7,9 +7,10 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import pandas as pd
 from annotated_types import Ge
 
-from glassrec.artifacts import Certificate, PrunePlan, Table, Weights
+from glassrec.artifacts import Certificate, PrunePlan, Weights
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
@@ -32,7 +33,7 @@ class Prune:
     level: Literal["data", "sample"] = "data"
     chunk: Annotated[int, Ge(1)] = 16384
 
-    def plan(self, model: Recommender, scores: Table, dataset: Dataset) -> PrunePlan:
+    def plan(self, model: Recommender, scores: pd.DataFrame, dataset: Dataset) -> PrunePlan:
         """Decide which units go. All rows: training rows, held-out rows and their candidates."""
 
         def rows() -> Iterator[Batch]:
@@ -40,7 +41,7 @@ class Prune:
                 yield from split.batch.chunks(self.chunk)
 
         model.eval()
-        return plan(_precise(model), scores.frame, self.level, rows)
+        return plan(_precise(model), scores, self.level, rows)
 
     def cut(self, model: Recommender, plan: PrunePlan) -> Weights:
         """The weights of the smaller model."""

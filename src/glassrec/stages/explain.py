@@ -13,13 +13,14 @@ import pandas as pd
 from safetensors.torch import load_file, save_file
 
 from glassrec.artifacts import AttributionFile, Explanation, Metrics, Table
+from glassrec.data.dataset import Dataset
 from glassrec.explain import tables
 from glassrec.explain.comparison import Comparison
 from glassrec.explain.contrast import compare_selections
 from glassrec.explain.explainer import Explainer
 from glassrec.explain.significance import ROWS
-from glassrec.explain.stage import Explain
 from glassrec.explain.statistics import Spread
+from glassrec.models.base import Recommender
 from glassrec.progress import told
 from glassrec.run import replacing
 from glassrec.stages.stage import Stage
@@ -74,7 +75,7 @@ class Explaining(Stage):
             self.say(f"two seeds agree at a rank correlation of {about.agreement:.2f}{warning}")
 
     def _tell_neurons(self) -> None:
-        neurons = self.neurons.frame
+        neurons = self.neurons
         silent = int((neurons["max_abs"] == 0).sum())
         never = int(((neurons["positive_share"] == 0) & (neurons["negative_share"] > 0)).sum())
         self.say(f"{silent:,} of {len(neurons):,} neurons are silent, {never:,} are never positive")
@@ -101,22 +102,23 @@ class Explaining(Stage):
     @cached_property
     def explainer(self) -> Explainer:
         """Who answers about the trained model."""
-        return self._explainer(self.trained.explain)
+        return self.trained.explain.of(*self._explained)
 
-    def _explainer(self, settings: Explain) -> Explainer:
-        return settings.of(self.trained.model, self.trained.dataset, self.settings.seed)
+    @property
+    def _explained(self) -> tuple[Recommender, Dataset, int]:
+        return self.trained.model, self.trained.dataset, self.settings.seed
 
     @cached_property
     def attributions(self) -> AttributionFile:
         """What each input contributed to each logit."""
-        return self._attributed("attributions.parquet", self.trained.explain)
+        return self._attributed("attributions.parquet", lambda: self.explainer)
 
-    def _attributed(self, name: str, settings: Explain) -> AttributionFile:
+    def _attributed(self, name: str, explainer: Callable[[], Explainer]) -> AttributionFile:
         self.trained.weights  # noqa: B018  made first: it is the input
         self.once(
             name,
             AttributionFile,
-            lambda: self._pieces(name, self._explainer(settings)),
+            lambda: self._pieces(name, explainer()),
             inputs=MODEL,
             doing="attributing the predictions to the inputs",
         )
@@ -128,7 +130,7 @@ class Explaining(Stage):
         folder = self.parts(name, MODEL)
         files = sorted(folder.glob("*.parquet"))
         done = AttributionFile(tuple(files)).rows
-        pieces = ((len(piece.rows), piece) for piece in explainer.attributions(done))
+        pieces = ((len(piece.rows), piece) for piece in explainer.pieces(done))
         for piece in told(pieces, len(explainer.rows), done):
             files.append(folder / f"{len(files):06}.parquet")
             with replacing(files[-1]) as temporary:
@@ -163,7 +165,7 @@ class Explaining(Stage):
         return tables.Totals(self.explainer).read(self.attributions.pieces())
 
     @cached_property
-    def neurons(self) -> Table:
+    def neurons(self) -> pd.DataFrame:
         """What each neuron of each layer contributed to the logit."""
         return self.once(
             "neurons.parquet",
@@ -171,7 +173,7 @@ class Explaining(Stage):
             lambda: Table(self._neurons()),
             inputs=MODEL,
             doing="following the predictions through every neuron",
-        )
+        ).frame
 
     def _neurons(self) -> pd.DataFrame:
         saved = self.parts("neurons.parquet", MODEL) / "spreads.safetensors"
@@ -244,15 +246,13 @@ class Explaining(Stage):
     @cached_property
     def against(self) -> tuple[pd.DataFrame, Explanation] | None:
         """The comparison with the other selection, and what was explained there."""
-        settings = self.trained.explain
-        if settings.against is None:
+        if self.settings.explain.against is None:
             return None
-        other = replace(settings, select=settings.against)
-        file = self._attributed("attributions_against.parquet", other)
+        file = self._attributed("attributions_against.parquet", lambda: self._other)
         inputs = ["attributions.parquet", "attributions_against.parquet"]
 
         def totals() -> tables.Totals:
-            return tables.Totals(self._explainer(other)).read(file.pieces())
+            return tables.Totals(self._other).read(file.pieces())
 
         about = self.once(
             "explanation_against.json",
@@ -267,6 +267,13 @@ class Explaining(Stage):
             inputs=inputs,
         )
         return compared, about
+
+    @cached_property
+    def _other(self) -> Explainer:
+        """Who explains the other selection in the same way."""
+        settings = self.trained.explain
+        assert settings.against is not None, "there is another selection"
+        return replace(settings, select=settings.against).of(*self._explained)
 
     def _table(
         self,

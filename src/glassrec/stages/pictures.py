@@ -35,7 +35,7 @@ def pictures(found: Explaining) -> Iterator[Drawing]:
     yield from _of_methods(found)
     about = found.about
     if len(found.pairs) > 1:
-        rows = min(found.trained.explain.pair_rows, about.rows)
+        rows = min(found.settings.explain.pair_rows, about.rows)
         yield (
             "feature_pairs",
             ["pairs.parquet", "explanation.json"],
@@ -78,7 +78,7 @@ def _time_steps(found: Explaining) -> Picture:
 
 def _of_neurons(found: Explaining) -> Iterator[Drawing]:
     """One of all layers, and two of the first cut and of the last layer."""
-    scores, about = found.neurons.frame, found.about
+    scores, about = found.neurons, found.about
     if not len(scores):
         return
     inputs = ["neurons.parquet", "explanation.json"]
@@ -104,7 +104,7 @@ def _over_rows(found: Explaining, layer: str, names: list[str]) -> Picture:
 
 def _of_methods(found: Explaining) -> Iterator[Drawing]:
     about = found.about
-    rows = min(found.trained.explain.faithfulness.rows, about.rows)
+    rows = min(found.settings.explain.faithfulness.rows, about.rows)
     judged = ["methods.parquet", "explanation.json"]
     yield "methods", judged, lambda: methods_table(found.methods, rows, about)
     if len(found.curves):

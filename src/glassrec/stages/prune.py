@@ -54,7 +54,7 @@ class Pruning(Stage):
             Weights,
             lambda: self.settings.prune.cut(self.trained.model, self.plan),
             inputs=["weights.safetensors", "plan.json"],
-            slotted=False,
+            needs=(),
         )
 
     @cached_property
@@ -70,7 +70,7 @@ class Pruning(Stage):
             ),
             inputs=["weights.safetensors", "plan.json", "pruned.safetensors"],
             doing="comparing both models on all rows",
-            slotted=False,
+            needs=(),
         )  # fmt: skip
 
     @cached_property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -41,12 +41,18 @@ class Stage:
         *,
         inputs: Iterable[str] = (),
         doing: str = "",
-        slotted: bool = True,
+        needs: Sequence[str] | None = None,
     ) -> A:
         """The artifact `name`, made of the experiment, the slot's settings and other artifacts.
 
-        `doing` tells who watches what takes so long, if it has to be made. What is made of an
-        artifact that depends on the slot alone, such as its picture, need not depend on it again.
+        Args:
+            name: the file, relative to the directory.
+            kind: the artifact's class.
+            make: makes it.
+            inputs: the artifacts that it is made of.
+            doing: tells who watches what takes so long, if it has to be made.
+            needs: the settings of the slot whose change makes it stale; all if None. What is made
+                of artifacts alone, such as a picture, needs none.
         """
 
         def told() -> A:
@@ -54,25 +60,26 @@ class Stage:
                 print(f"{doing} ...", flush=True)
             return make()
 
-        return self.run.once(name, kind, self._made_from(slotted), tuple(inputs), told)
+        return self.run.once(name, kind, self._made_from(needs), tuple(inputs), told)
 
-    def parts(self, name: str, inputs: Iterable[str]) -> Path:
+    def parts(self, name: str, inputs: Iterable[str], needs: Sequence[str]) -> Path:
         """The folder of the parts of an artifact that takes long."""
-        return self.run.parts(name, self._made_from(slotted=True), tuple(inputs))
+        return self.run.parts(name, self._made_from(needs), tuple(inputs))
 
     def figure(self, name: str, inputs: Iterable[str], draw: Callable[[], Picture]) -> None:
         """A picture, made of artifacts, and told to the tracker."""
         path = f"figures/{name}.png"
-        self.once(path, Picture, draw, inputs=inputs, slotted=False)
+        self.once(path, Picture, draw, inputs=inputs, needs=())
         self.log.figure(name, self.run.dir / path)
 
     def say(self, line: str) -> None:
         """Tell the user what came out."""
         print(f"{self.name:<9} {line}", flush=True)
 
-    def _made_from(self, slotted: bool) -> dict[str, Any]:
+    def _made_from(self, needs: Sequence[str] | None) -> dict[str, Any]:
         config = self.run.config
         made_from = {"experiment": experiment(config), "given": self.given}
-        if slotted and self.slot is not None:
-            made_from[self.slot] = config[self.slot]
-        return made_from
+        if self.slot is None or needs == ():
+            return made_from
+        slot = config[self.slot]
+        return made_from | {self.slot: slot if needs is None else {k: slot[k] for k in needs}}
