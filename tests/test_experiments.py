@@ -19,6 +19,7 @@ STUDIES = sorted(path for path in (ROOT / "experiments").iterdir() if path.is_di
 STAND_IN = """#!{python}
 import sys
 from pathlib import Path
+import yaml
 from glassrec.config import compose
 
 stage, *words = sys.argv[1:]
@@ -26,6 +27,9 @@ checked = compose.prepare(stage, words)
 directory = Path(checked["run"]["dir"])
 directory.mkdir(parents=True, exist_ok=True)
 (directory / "weights.safetensors").touch()
+if checked["seeds"] is None:
+    saved = compose.plain({{name: node for name, node in checked.items() if name != "run"}})
+    (directory / compose.SAVED).write_text(yaml.safe_dump(saved))
 with open("composed", "a") as file:
     print(*words, file=file)
 """

@@ -27,3 +27,25 @@ run neumf_32 model=neumf "${large[@]}" trainer.patience=4 trainer.batch_size=102
 run neumf_pretrained_32 model=neumf "${large[@]}" $(parts 32) \
     optimizer.lr=0.0001 trainer.patience=2 trainer.batch_size=1024 trainer.max_epochs=6
 run mf_32 model=mf "${large[@]}" trainer.patience=4
+
+# What moves the logit: each number of the embeddings, from two baselines, then whole embeddings.
+# Each explanation is made in a copy of the trained run, beside the others.
+explained=runs/ncf_ml1m_explained
+explain() { # MODEL NAME SETTING...
+  [[ -e "$explained/$1_$2" ]] || cp -r "$explained/$1" "$explained/$1_$2"
+  glassrec explain run.dir="$explained/$1_$2" explain/compare=sampled \
+      explain.faithfulness.rows=200 "${@:3}"
+}
+for model in mlp neumf; do
+  glassrec train experiment=ncf_ml1m data.root="$root" run.dir="$explained/$model" \
+      model=$model trainer.batch_size=1024
+  for baseline in zero mean; do
+    explain $model $baseline explain.baseline=$baseline \
+        explain.players=dimensions explain/method=deeplift
+  done
+done
+whole=(explain.baseline=zero explain/method=shapley explain.select.label=1 explain/against=random)
+explain mlp embeddings "${whole[@]}"
+explain neumf embeddings "${whole[@]}" explain.players=groups \
+    "explain.groups.user_gmf=['user[0:8]']" "explain.groups.user_mlp=['user[8:40]']" \
+    "explain.groups.item_gmf=['item[0:8]']" "explain.groups.item_mlp=['item[8:40]']"

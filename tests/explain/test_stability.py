@@ -17,6 +17,7 @@ from glassrec.data.batch import Batch
 from glassrec.explain.game import Game
 from glassrec.explain.gates import baseline, gates
 from glassrec.explain.gradients import IntegratedGradients
+from glassrec.explain.kernel_shap import KernelShap
 from glassrec.explain.methods import Method
 from glassrec.explain.sample import Sample
 from glassrec.explain.shapley import Shapley
@@ -84,6 +85,8 @@ def test_agreement_falls_with_the_noise_of_a_method(
     assert agreement(arbitrary, sample, (0, 1)) == pytest.approx(0, abs=0.1)
     assert agreement(Noisy(), sample, (7, 7)) == 1
     assert isnan(agreement(IntegratedGradients(), sample, (0, 1)))
+    # Of few players all coalitions are taken.
+    assert isnan(agreement(KernelShap(), linear(torch.ones(4), rows=5), (0, 1)))
 
 
 def test_nearby_inputs_fill_a_box_of_the_spread_of_each_number(

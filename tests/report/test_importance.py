@@ -49,6 +49,14 @@ def test_what_is_no_more_than_chance_is_pale(drawn, about) -> None:
     assert colours == {3: LARGE, 1: PALE, 0.2: PALE}
 
 
+@pytest.mark.parametrize(("chance", "colour"), [(0.0, LARGE), (1.0, PALE)])
+def test_the_legend_has_the_colours_of_the_bars(drawn, about, chance: float, colour: str) -> None:
+    feature_importance(IMPORTANCE.assign(q_value=chance), about)
+    (legend,) = drawn[0].legends
+    shown = {to_hex(patch.get_facecolor()) for patch in legend.get_patches()}
+    assert shown == {colour}
+
+
 def test_the_heading_says_how_and_of_what_and_how_many_are_left_out(
     drawn, told, statistics, about
 ) -> None:

@@ -132,3 +132,10 @@ def test_units_of_a_plain_layer_run_like_text(drawn, scores, about) -> None:
     assert np.isnan(cells.ravel()[70:]).all()
     rows = [label.get_text() for label in grid.get_yticklabels()]
     assert rows == ["top.1[0]", "top.1[32]", "top.1[64]"]
+
+
+def test_few_units_are_no_barcode(drawn, scores, about) -> None:
+    for count, shape in ((8, (1, 8)), (32, (2, 16))):
+        values = np.arange(float(count))[None]
+        interaction_neurons(scores("top.1", [f"top.1[{i}]" for i in range(count)], values), about)
+        assert drawn[-1].axes[0].images[0].get_array().shape == shape

@@ -41,7 +41,7 @@ def agreement(method: Method, sample: Sample, seeds: tuple[int, int]) -> float:
 
     Far below 1, the ranking of a row's players is mostly chance.
     """
-    if not method.sampled:
+    if not method.draws(sample.game.players):
         return float("nan")
     first, second = (sample.parts(method, seed) for seed in seeds)
     return rank_agreement(first, second).nanmean().item()

@@ -56,16 +56,13 @@ def bars(axes: Axes, names: Iterable[str], statistics: pd.DataFrame) -> None:
     size = statistics["mean_abs"].to_numpy(float)
     places = np.arange(len(size))
     found = _beyond_chance(statistics)
-    axes.barh(
-        places[found],
-        size[found],
-        0.7,
-        color=LARGE,
-        label="mean |·| over rows, so that signs do not cancel",
-    )
-    if not found.all():
-        label = f"pale, name in grey: no more than chance (q ≥ {CHANCE})"
-        axes.barh(places[~found], size[~found], 0.7, color=PALE, label=label)
+    for some, colour, label in (
+        (found, LARGE, "mean |·| over rows, so that signs do not cancel"),
+        (~found, PALE, f"mean |·| of what is no more than chance (q ≥ {CHANCE}), name in grey"),
+    ):
+        # Of no bars, the legend would show another colour.
+        if some.any():
+            axes.barh(places[some], size[some], 0.7, color=colour, label=label)
     interval = [size - statistics["mean_abs_low"], statistics["mean_abs_high"] - size]
     axes.errorbar(
         size, places, xerr=np.clip(interval, 0, None), fmt="none", ecolor=INK, elinewidth=1.2,

@@ -36,7 +36,7 @@ def interaction_neurons(scores: pd.DataFrame, about: Explanation) -> Figure:
     of_pairs = scores["name"].str.count(BETWEEN) == 1
     pairs, single = scores[of_pairs], scores[~of_pairs]
     maps = {name: part for name, part in (("single", single), ("pairs", pairs)) if len(part)}
-    height = max(6.5 if len(pairs) else 2.5, 0.8 + 0.22 * len(strongest))
+    height = max(6.5 if len(pairs) else 3.2, 1.6 + 0.22 * len(strongest))
     figure = Figure(figsize=(12.5, height), layout="constrained")
     panels = figure.subplot_mosaic(
         [[name, "bars"] for name in maps],
@@ -81,7 +81,8 @@ def _triangle(axes: Axes, pairs: pd.DataFrame, colours: PowerNorm) -> AxesImage:
 def _grid(axes: Axes, units: pd.DataFrame, colours: PowerNorm) -> AxesImage:
     """Units by their numbers, from the left to the right and down, as text runs."""
     unit = units["unit"].to_numpy() - units["unit"].min()
-    width = min(unit.max() + 1, 32 if unit.max() < 1024 else 64)
+    last = unit.max()
+    width = min(last + 1, 16 if last < 64 else 32 if last < 1024 else 64)
     rows, columns = np.divmod(unit, width)
     cells = np.full((rows.max() + 1, width), np.nan)
     cells[rows, columns] = units["mean_abs"]

@@ -120,14 +120,14 @@ def methods_table(table: pd.DataFrame, rows: int, about: Explanation) -> Figure:
     shown = columns(table)
     values = np.column_stack([column.values for column in shown])
     figure = Figure(
-        figsize=(2.6 + 1.12 * len(shown), 1.3 + 0.36 * len(table)), layout="constrained"
+        figsize=(3.2 + 1.12 * len(shown), 1.3 + 0.36 * len(table)), layout="constrained"
     )
     axes = figure.subplots()
     axes.set_facecolor(REST)
     places = np.column_stack([_better_than(column) for column in shown])
     axes.imshow(places, cmap=UP, vmin=0, vmax=2, aspect="auto")
     _write(axes, table["problem"], values, places)
-    axes.set_yticks(range(len(table)), [short(name, 48) for name in table["name"]])
+    axes.set_yticks(range(len(table)), [short(name, 56) for name in table["name"]])
     axes.set_xticks(
         range(len(shown)),
         [f"{c.text}\n({'lower' if c.lower_is_better else 'higher'} is better)" for c in shown],

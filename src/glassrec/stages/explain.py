@@ -87,9 +87,13 @@ class Explaining(Stage):
         self.say(f"{silent:,} of {len(neurons):,} neurons are silent, {never:,} are never positive")
 
     def _tell_methods(self) -> None:
-        judged = self.methods
+        judged, most = self.methods, self.trained.explain.tolerance
         for row in judged[judged["problem"] != ""].itertuples():
             self.say(f"{row.method} is left out: {row.problem}")
+        for row in judged[judged["complete"] & (judged["delta"] > most)].itertuples():
+            self.say(f"{row.method}: the parts miss {row.delta:.1%} of the logit difference")
+        for row in judged[judged["agreement"] < UNSTABLE].itertuples():
+            self.say(f"{row.method}: two seeds agree at only {row.agreement:.2f}: unstable")
         if self.marks:
             ends = "_precision"
             found = {k: v for k, v in self.marks.items() if k.endswith(ends) and "signed" not in k}

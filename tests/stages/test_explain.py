@@ -1,0 +1,34 @@
+"""What a run says of the methods that it judges."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from glassrec.__main__ import main
+
+FEW = [
+    "data=planted_sequence", "data.users=40", "model=gmf", "model.factors=4",
+    "trainer.accelerator=cpu", "trainer.max_epochs=1", "explain.players=dimensions",
+    "explain.baseline=zero", "explain.select.rows=20", "explain.pair_rows=0",
+    "explain.faithfulness.rows=10", "explain.faithfulness.steps=2",
+    "explain.faithfulness.subsets=5", "explain.faithfulness.points=1",
+    "explain.faithfulness.models=1",
+]  # fmt: skip
+
+
+def test_incomplete_and_unstable_methods_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["explain/compare=sampled", "explain.compare.lime_classic.samples=10"]
+    train = [word for word in FEW if not word.startswith("explain")]
+    assert main(["train", *train, f"run.dir={tmp_path}"]) == 0
+    explain = [word for word in FEW if word.startswith("explain")]
+    capsys.readouterr()
+    assert main(["explain", f"run.dir={tmp_path}", *explain, *words]) == 0
+    told = capsys.readouterr().out
+    assert "deeplift_captum: the parts miss" in told
+    assert "lime_classic: two seeds agree at only" in told
+    assert told.count("the parts miss") == 2  # the other is of the method of the run
+    assert "kernel_shap: " not in told  # so few players are not drawn
