@@ -68,6 +68,7 @@ class Pipeline:
             for each in self._stages(log)[: STAGES.index(last) + 1]:
                 with self.run.working_on(each.name):
                     each.tell()
+        self.run.save_config()
         if not self.run.made:
             print("nothing to make: all of it is there and up to date")
         print(f"results   {self.run.dir}")

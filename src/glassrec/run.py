@@ -107,8 +107,9 @@ class Run:
         except BlockingIOError:
             raise ValueError(f"another process is working in {self.dir}; wait for it") from None
         self._refuse_another_experiment()
-        plain = {name: node for name, node in self.config.items() if name != "run"}
-        self.write("config.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+        # Settings that turn out to be wrong must not take the place of those that made results.
+        if not holds_results(self.dir):
+            self.save_config()
 
     def close(self) -> None:
         """Let other processes work in the directory."""
@@ -140,6 +141,7 @@ class Run:
             _refuse_changed(path, known["sha256"])
             return kind.load(path)
         artifact = make()
+        self.save_config()
         with replacing(path) as temporary:
             artifact.save(temporary)
             found = sha256(temporary)
@@ -212,6 +214,11 @@ class Run:
             self._status(state, stage, str(error))
             raise
         self._status("finished", stage)
+
+    def save_config(self) -> None:
+        """Write the settings down, as those that made the results."""
+        plain = {name: node for name, node in self.config.items() if name != "run"}
+        self.write("config.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
     def _status(self, state: str, stage: str, problem: str = "") -> None:
         facts = {"state": state, "stage": stage} | ({"problem": problem} if problem else {})

@@ -108,7 +108,9 @@ class Explaining(Stage):
     @cached_property
     def explainer(self) -> Explainer:
         """Who answers about the trained model."""
-        return self.trained.explain.of(*self._explained)
+        explainer = self.trained.explain.of(*self._explained)
+        explainer.check()
+        return explainer
 
     @property
     def _explained(self) -> tuple[Recommender, Dataset, int]:

@@ -1,0 +1,92 @@
+"""What cannot be explained is said to be so: what is wrong, the value found, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from glassrec.__main__ import main
+from glassrec.data.dataset import Dataset
+from glassrec.explain.gradients import InputXGradient, IntegratedGradients
+from glassrec.explain.stage import Explain
+from glassrec.models.base import Inputs, Recommender
+
+SMALL = [
+    "data.rows=600", "data.users=5", "data.items=4", "model.embedding=2", "model.bottom=[4]",
+    "model.top=[6]", "trainer=cpu", "trainer.max_epochs=1", "explain.select.rows=20",
+    "explain.neurons.steps=2", "explain/compare=none", "explain.faithfulness.rows=5",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("trained") / "run"
+    assert main(["train", f"run.dir={directory}", *SMALL]) == 0
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["explain.players=feilds"], 2, "explain.players: 'feilds' is not allowed; must be"),
+        (["explain.baseline=men"], 2, "no baseline 'men'; did you mean 'mean'?"),
+        (["explain.baseline=background:0"], 2, "no baseline 'background:0'"),
+        (["explain.method.steps=0"], 2, "explain.method.steps: 0 is not allowed; must be >= 1"),
+        (["explain.neurons.steps=0"], 2, "explain.neurons.steps: 0 is not allowed; must be >= 1"),
+        (["explain/method=limee"], 2, "there is no such choice; did you mean 'lime'?"),
+        (["explain.select.rows=0"], 2, "explain.select.rows: 0 is not allowed; must be >= 1"),
+        (["explain.players=steps"], 1, "explain.players=steps: the model reads no such columns"),
+        (["explain.players=groups"], 1, "explain.players=groups: no group is named"),
+        (
+            ["explain.players=groups", "explain.groups={a: [prize]}"],
+            1,
+            "explain.groups.a: no input 'prize'; did you mean 'price'? (choices: dense, fields",
+        ),
+        (["explain.select.above=0.9999"], 1, "above 0.9999: none of 60 val rows is scored so"),
+        (["explain.select.user=99"], 1, "user 99: the model knows the users 0 to 5"),
+        (
+            ["explain/method=neuron_conductance", "explain.method.neuron='top.7[1]'"],
+            1,
+            "top.0",
+        ),
+        (["explain/method=deeplift_shap"], 1, "set explain.baseline=background"),
+        (["explain/method=shapley"], 1, "13 players need 8,192 evaluations"),
+        (["explain/method=deeplift_captum"], 1, "more than explain.tolerance (5.0%)"),
+        (["explain/method=kernel_shap", "explain.method.samples=3"], 1, "samples"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_a_request_that_cannot_be_met_is_told(
+    trained: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int, said: str
+) -> None:
+    before = (trained / "weights.safetensors").read_bytes()
+    assert main(["explain", f"run.dir={trained}", *words]) == code
+    heard = capsys.readouterr().err
+    assert said in heard
+    assert "Traceback" not in heard
+    assert not (trained / "attributions.parquet").exists()
+    assert (trained / "weights.safetensors").read_bytes() == before
+
+
+def test_a_baseline_of_another_shape_is_refused(
+    build: Callable[..., Recommender], dataset: Dataset
+) -> None:
+    model = build("dlrm", embedding=2)
+    row = model.embed(dataset.train.batch.slice(0, 1))
+    wide = Inputs(row.dense, torch.zeros(1, 4, 3), row.history, row.steps)
+    with pytest.raises(ValueError, match=r"baseline whose fields are \(1, 4, 3\) .* \(1, 4, 2\)"):
+        Explain().of(model, dataset, 0, baseline=wide)
+    own = Inputs(*(part.detach() + 1 for part in row))
+    found = Explain(method=IntegratedGradients(400)).of(model, dataset, 0, baseline=own)
+    assert found.attributions().delta.abs().max() < 0.05
+
+
+def test_what_never_claimed_to_add_up_is_not_refused(
+    build: Callable[..., Recommender], dataset: Dataset
+) -> None:
+    explain = Explain(method=InputXGradient(), tolerance=1e-9)
+    found = explain.of(build("dlrm", embedding=2), dataset, 0).attributions()
+    assert found.relative_delta > 0.01
