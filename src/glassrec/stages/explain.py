@@ -23,6 +23,7 @@ from glassrec.explain.statistics import Spread
 from glassrec.models.base import Recommender
 from glassrec.progress import told
 from glassrec.run import replacing
+from glassrec.stages.pictures import pictures
 from glassrec.stages.stage import Stage
 from glassrec.stages.train import Training
 
@@ -53,8 +54,6 @@ class Explaining(Stage):
 
     def tell(self) -> None:
         """Attribute the logit to the inputs and to every neuron."""
-        from glassrec.stages.pictures import pictures
-
         about, importance = self.about, self.importance
         first = ", ".join(importance.sort_values("rank", kind="stable")["player"].head(3))
         self.say(f"{about.selection}; {about.method}; baseline {about.baseline}")
@@ -87,7 +86,7 @@ class Explaining(Stage):
         self.say(f"{silent:,} of {len(neurons):,} neurons are silent, {never:,} are never positive")
 
     def _tell_methods(self) -> None:
-        judged, most = self.methods, self.trained.explain.tolerance
+        judged, most = self.methods, self.settings.explain.tolerance
         for row in judged[judged["problem"] != ""].itertuples():
             self.say(f"{row.method} is left out: {row.problem}")
         for row in judged[judged["complete"] & (judged["delta"] > most)].itertuples():
