@@ -22,9 +22,9 @@ def attributions(*players: str, values: torch.Tensor | None = None) -> Attributi
 
 
 def test_steps_are_told_from_other_players() -> None:
-    assert explains_steps(attributions("item", "history[-1]"))
-    assert explains_steps(attributions("item[0]", "history[-1][0]"))
-    assert not explains_steps(attributions("item", "history", "my history[-1]"))
+    assert explains_steps(["item", "history[-1]"])
+    assert explains_steps(["item[0]", "history[-1][0]"])
+    assert not explains_steps(["item", "history", "my history[-1]"])
 
 
 def test_other_players_are_left_out_and_dimensions_add_up() -> None:
