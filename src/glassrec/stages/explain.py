@@ -84,12 +84,11 @@ class Explaining(Stage):
         for row in judged[judged["problem"] != ""].itertuples():
             self.say(f"{row.method} is left out: {row.problem}")
         if self.marks:
-            ends = "_precision"
-            found = {k: v for k, v in self.marks.items() if k.endswith(ends) and "signed" not in k}
-            shares = (
-                f"{name.removeprefix('truth/').removesuffix(ends)} {share:.0%}"
-                for name, share in found.items()
-            )
+            precisions = {
+                name: self.marks.get(f"truth/{name}_precision")
+                for name in ("players", "main", "pairs")
+            }
+            shares = (f"{name} {p:.0%}" for name, p in precisions.items() if p is not None)
             self.say(f"of the effects that are known, these rank on top: {', '.join(shares)}")
 
     # What is found, in the order in which it is made.
