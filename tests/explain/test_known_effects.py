@@ -16,7 +16,7 @@ from glassrec.explain.stage import Explain
 from glassrec.models.base import Inputs, Recommender
 
 DEAD = ("load", "latency", "region", "browser", "weekday")
-SLIP = 0.02
+TRACE = 0.02
 
 
 class Known(Recommender):
@@ -46,7 +46,7 @@ class Known(Recommender):
         alone = sum(main.values()) + sum(MAIN.get(name, 0) * x for name, x in dense.items())
         value = dense | taste
         together = sum(s * value[first] * value[second] for (first, second), s in PAIRS.items())
-        traces = SLIP * sum(value[name].abs() for name in DEAD).square()
+        traces = TRACE * sum(value[name].abs() for name in DEAD).square()
         return (alone + together + traces).unsqueeze(1)
 
 
@@ -79,6 +79,13 @@ def test_the_default_rankings_put_the_known_effects_on_top(
 def test_signed_sums_do_not(marks: dict[str, float], ranking: str) -> None:
     assert marks[f"{ranking}_signed_precision"] < 0.8
     assert marks[f"{ranking}_signed_correlation"] < marks[f"{ranking}_correlation"] - 0.2
+
+
+def test_only_whole_columns_are_marked(explainer: Explainer, dataset: Dataset) -> None:
+    assert tables.known_effects(explainer) == dataset.truth
+    single = Explain(players="dimensions").of(explainer.model, dataset, seed=0)
+    assert tables.known_effects(single) is None
+    assert tables.marks(single, pd.DataFrame(), pd.DataFrame()) == {}
 
 
 def test_each_method_is_marked(explainer: Explainer) -> None:

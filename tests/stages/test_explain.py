@@ -37,6 +37,7 @@ def test_few_samples_of_many_dimensions_are_called_unstable(told: Callable[..., 
     lines = told("explain.players=dimensions", "explain/method=lime_classic")
     (line,) = (line for line in lines if "two seeds" in line)
     assert line.endswith(": unstable; take more samples or another method")
+    assert not any("effects that are known" in line for line in lines)
 
 
 def test_many_samples_of_few_fields_are_not_and_known_effects_are_marked(

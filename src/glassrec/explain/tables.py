@@ -181,6 +181,11 @@ def removals(explainer: Explainer) -> pd.DataFrame:
     return faithfulness.removals(explainer.sample(KNOWN))
 
 
+def known_effects(explainer: Explainer) -> Truth | None:
+    """The true effects, if there are any and players are whole columns, as those of effects are."""
+    return explainer.dataset.truth if explainer.settings.players == "fields" else None
+
+
 def marks(explainer: Explainer, importance: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, float]:
     """How well effects that are known were found, by name of the ranking; else empty.
 
@@ -188,8 +193,8 @@ def marks(explainer: Explainer, importance: pd.DataFrame, pairs: pd.DataFrame) -
     main_importance that of the players, marked by who has a main effect. Those that end in _signed
     are by signed means instead, in which rows cancel, and pairs_weights is by the model's weights.
     """
-    truth = explainer.dataset.truth
-    if truth is None or explainer.settings.players != "fields" or len(explainer.rows) < 2:
+    truth = known_effects(explainer)
+    if truth is None or len(explainer.rows) < 2:
         return {}
     by_player = importance.set_index("player")
     strengths = Exchange.of(explainer.sample(KNOWN).beside_others(), explainer.seed).main_effects()

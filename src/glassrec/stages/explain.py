@@ -200,7 +200,7 @@ class Explaining(Stage):
         return self._table("methods", self._methods, "judging the method and those beside it")
 
     def _methods(self) -> pd.DataFrame:
-        found, truth = self._judged, self.trained.dataset.truth
+        found, truth = self._judged, tables.known_effects(self.explainer)
         if truth is None:
             return found.methods
         return found.methods.merge(tables.marks_of_methods(found.importance, truth), how="left")
