@@ -17,7 +17,7 @@ from glassrec.explain.comparison import MEASURES, Comparison, Faithfulness, comp
 from glassrec.explain.faithfulness import curves, infidelity, subsets
 from glassrec.explain.game import Game
 from glassrec.explain.gates import baseline, gates
-from glassrec.explain.gradients import IntegratedGradients
+from glassrec.explain.gradients import GradientShap, IntegratedGradients
 from glassrec.explain.methods import Method
 from glassrec.explain.sample import Sample
 from glassrec.explain.shapley import Shapley
@@ -66,6 +66,18 @@ def test_every_method_has_its_row_and_who_cannot_explain_its_reason(found: Compa
     assert drawn.notna().all()
     assert (table.loc[["ig", "shapley"], "seconds"] > 0).all()
     assert table.loc[["ig", "shapley"], "agreement"].isna().all()
+
+
+def test_an_average_over_training_rows_is_left_out_beside_one_baseline(
+    linear: Callable[..., Sample],
+) -> None:
+    methods = {"expected": GradientShap()}
+    one, two = (
+        compare(methods, linear(WEIGHTS, background=many), SETTINGS, 0).methods["problem"][0]
+        for many in (1, 2)
+    )
+    assert "set explain.baseline=background" in one
+    assert two == ""
 
 
 def test_arbitrary_parts_are_worst_in_every_respect(found: Comparison) -> None:
@@ -137,6 +149,7 @@ def test_if_no_method_can_explain_the_tables_keep_their_columns(
     assert found.methods["problem"].tolist() == ["no rule for this model"]
     assert [*found.curves] == ["method", "kind", "order", "share", "mean_logit"]
     assert [*found.agreement] == ["first", "second", "correlation"]
+    assert [*found.importance] == ["method", "player", "mean_abs"]
     assert found.curves.empty
     assert found.agreement.empty
 

@@ -1,12 +1,22 @@
-"""What a run says of the methods that it judges."""
+"""What the explanation stage tells of itself on the command line."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from glassrec.__main__ import main
+
+SMALL = [
+    "data.rows=1500", "data.users=12", "data.items=8", "model=dcn", "model.embedding=8",
+    "model.deep=[16]", "trainer.accelerator=cpu", "trainer.max_epochs=2",
+    "trainer.batch_size=128", "optimizer.lr=0.01", "explain.select.rows=60", "explain.pair_rows=20",
+    "explain/compare=none", "explain.faithfulness.rows=30", "explain.faithfulness.points=1",
+    "explain.faithfulness.models=1",
+]  # fmt: skip
+
 
 FEW = [
     "data=planted_sequence", "data.users=40", "model=gmf", "model.factors=4",
@@ -16,6 +26,39 @@ FEW = [
     "explain.faithfulness.subsets=5", "explain.faithfulness.points=1",
     "explain.faithfulness.models=1",
 ]  # fmt: skip
+
+
+@pytest.fixture
+def told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., list[str]]:
+    """Explains a small model as asked, without pictures, and keeps what was printed."""
+    monkeypatch.setattr("glassrec.stages.explain.pictures", lambda found: ())
+
+    def tell(*settings: str) -> list[str]:
+        assert main(["run", f"run.dir={tmp_path}", *SMALL, *settings]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    return tell
+
+
+def test_few_samples_of_many_dimensions_are_called_unstable(told: Callable[..., list[str]]) -> None:
+    # 5 dense columns and 8 fields of 8 dimensions, and 100 samples.
+    lines = told("explain.players=dimensions", "explain/method=lime_classic")
+    (line,) = (line for line in lines if "two seeds" in line)
+    assert line.endswith(": unstable; take more samples or another method")
+    assert not any("effects that are known" in line for line in lines)
+
+
+def test_many_samples_of_few_fields_are_not_and_known_effects_are_marked(
+    told: Callable[..., list[str]],
+) -> None:
+    lines = told("explain/method=shapley_sampling")
+    (line,) = (line for line in lines if "two seeds" in line)
+    assert "unstable" not in line
+    (line,) = (line for line in lines if "effects that are known" in line)
+    shares = line.partition("on top: ")[2].split(", ")
+    assert [share.split()[0] for share in shares] == ["players", "main", "pairs"]
 
 
 def test_incomplete_and_unstable_methods_are_named(

@@ -81,6 +81,7 @@ def compare(
     for key, method in methods.items():
         row = {"method": key, "name": method.name, "complete": method.complete, "problem": ""}
         try:
+            method.check(sample.game.model, sample.game.gates, sample.background)
             parts[key], seconds = _timed(method, sample, seed)
             frame, areas = curves(sample, parts[key], settings.steps, seed)
             measured = _measures(method, sample, parts[key], settings, seed)
@@ -130,12 +131,12 @@ def _measures(
 
 def _importance(sample: Sample, parts: Mapping[str, Tensor]) -> pd.DataFrame:
     """As `Comparison.importance`, of the parts (B, P) by method."""
-    players = sample.game.gates.players
     found = [
-        pd.DataFrame({"method": key, "player": players, "mean_abs": part.abs().mean(0).tolist()})
+        (key, player, size)
         for key, part in parts.items()
+        for player, size in zip(sample.game.gates.players, part.abs().mean(0).tolist(), strict=True)
     ]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+    return pd.DataFrame(found, columns=["method", "player", "mean_abs"])
 
 
 def _agreements(parts: Mapping[str, Tensor]) -> pd.DataFrame:

@@ -190,13 +190,20 @@ def removals(explainer: Explainer) -> pd.DataFrame:
     return faithfulness.removals(explainer.sample(KNOWN))
 
 
-def marks(explainer: Explainer, importance: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, float]:
-    """How well importance, main effects and pairs find effects that are known; else empty.
+def known_effects(explainer: Explainer) -> Truth | None:
+    """The true effects, if there are any and players are whole columns, as those of effects are."""
+    return explainer.dataset.truth if explainer.settings.players == "fields" else None
 
-    Beside them stand the marks of the signed means, in which rows cancel.
+
+def marks(explainer: Explainer, importance: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, float]:
+    """How well effects that are known were found, by name of the ranking; else empty.
+
+    players and pairs are the rankings of the tables. main is that of what each player does alone,
+    main_importance that of the players, marked by who has a main effect. Those that end in _signed
+    are by signed means instead, in which rows cancel, and pairs_weights is by the model's weights.
     """
-    truth = explainer.dataset.truth
-    if truth is None or explainer.settings.players != "fields" or len(explainer.rows) < 2:
+    truth = known_effects(explainer)
+    if truth is None or len(explainer.rows) < 2:
         return {}
     by_player = importance.set_index("player")
     strengths = Exchange.of(explainer.sample(KNOWN).beside_others(), explainer.seed).main_effects()
@@ -205,11 +212,15 @@ def marks(explainer: Explainer, importance: pd.DataFrame, pairs: pd.DataFrame) -
         "players": score_players(by_player["mean_abs"], truth),
         "players_signed": score_players(by_player["mean"].abs(), truth),
         "main": score_main(main, truth),
+        "main_importance": score_main(by_player["mean_abs"], truth),
+        "main_importance_signed": score_main(by_player["mean"].abs(), truth),
     }
     if len(pairs):
         by_pair = pairs.set_index(["first", "second"])
         found["pairs"] = score_pairs(by_pair["mean_abs"], truth)
         found["pairs_signed"] = score_pairs(by_pair["mean"].abs(), truth)
+        if "weight_norm" in by_pair:
+            found["pairs_weights"] = score_pairs(by_pair["weight_norm"], truth)
     return {
         f"truth/{name}_{mark}": value
         for name, score in found.items()
@@ -218,17 +229,26 @@ def marks(explainer: Explainer, importance: pd.DataFrame, pairs: pd.DataFrame) -
 
 
 def marks_of_methods(importance: pd.DataFrame, truth: Truth) -> pd.DataFrame:
-    """method, truth_precision, truth_correlation: how well each method finds known effects.
+    """How well each method finds known effects.
 
     Args:
         importance: method, player, mean_abs.
         truth: the effects.
+
+    Returns:
+        One row a method: method; truth_precision and truth_correlation of its ranking of the
+        players; main_precision and main_correlation of the same ranking, marked by main effects.
     """
-    found = [
-        (method, *astuple(score_players(one.set_index("player")["mean_abs"], truth)))
-        for method, one in importance.groupby("method")
-    ]
-    return pd.DataFrame(found, columns=["method", "truth_precision", "truth_correlation"])
+    kinds = {"truth": score_players, "main": score_main}
+    columns = [f"{kind}_{mark}" for kind in kinds for mark in ("precision", "correlation")]
+    found = {}
+    for method, one in importance.groupby("method"):
+        sizes = one.set_index("player")["mean_abs"]
+        found[method] = [
+            mark for marked in kinds.values() for mark in astuple(marked(sizes, truth))
+        ]
+    table = pd.DataFrame.from_dict(found, orient="index", columns=columns)
+    return table.rename_axis("method").reset_index()
 
 
 NO_NEURONS = pd.DataFrame(columns=["layer", "position", "unit", "name", *Spread.COLUMNS])

@@ -101,6 +101,7 @@ COLUMNS = (
     ("randomisation", "correlation with a\nrandom model's", True),
     ("agreement", "agreement of\ntwo seeds", False),
     ("truth_precision", "planted effects\non top", False),
+    ("main_precision", "main effects\non top", False),
     ("truth_correlation", "rank correlation\nwith the truth", False),
     ("seconds", "seconds per\n1,000 rows", True),
 )

@@ -94,12 +94,11 @@ class Explaining(Stage):
         for row in judged[judged["agreement"] < UNSTABLE].itertuples():
             self.say(f"{row.method}: two seeds agree at only {row.agreement:.2f}: unstable")
         if self.marks:
-            ends = "_precision"
-            found = {k: v for k, v in self.marks.items() if k.endswith(ends) and "signed" not in k}
-            shares = (
-                f"{name.removeprefix('truth/').removesuffix(ends)} {share:.0%}"
-                for name, share in found.items()
-            )
+            precisions = {
+                name: self.marks.get(f"truth/{name}_precision")
+                for name in ("players", "main", "pairs")
+            }
+            shares = (f"{name} {p:.0%}" for name, p in precisions.items() if p is not None)
             self.say(f"of the effects that are known, these rank on top: {', '.join(shares)}")
 
     # What is found, in the order in which it is made.
@@ -227,7 +226,7 @@ class Explaining(Stage):
         return self._table("methods", self._methods, "judging the method and those beside it")
 
     def _methods(self) -> pd.DataFrame:
-        found, truth = self._judged, self.trained.dataset.truth
+        found, truth = self._judged, tables.known_effects(self.explainer)
         if truth is None:
             return found.methods
         return found.methods.merge(tables.marks_of_methods(found.importance, truth), how="left")
