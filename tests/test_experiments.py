@@ -17,6 +17,7 @@ STUDIES = sorted(path for path in (ROOT / "experiments").iterdir() if path.is_di
 # It stands in for the command line, checks the words with all their types and ranges, and leaves
 # what a run would leave for a later command of the study to start from.
 STAND_IN = """#!{python}
+import json
 import sys
 from pathlib import Path
 from glassrec.config import compose
@@ -26,6 +27,8 @@ checked = compose.prepare(stage, words)
 directory = Path(checked["run"]["dir"])
 directory.mkdir(parents=True, exist_ok=True)
 (directory / "weights.safetensors").touch()
+# JSON is YAML, too.
+(directory / "config.yaml").write_text(json.dumps(compose.plain(checked)))
 with open("composed", "a") as file:
     print(*words, file=file)
 """
@@ -86,3 +89,25 @@ def test_finished_runs_are_collected(tmp_path: Path) -> None:
         both | {"seed": 9, "test/rmse": 0.9}, both | {"seed": 10, "test/rmse": 0.1}
     ]  # fmt: skip
     assert subprocess.run([*collect, tmp_path], capture_output=True, check=False).returncode == 2
+
+
+def test_tables_of_explained_runs_are_joined(tmp_path: Path) -> None:
+    for name, value in (("b", 0.5), ("a", 0.123456)):
+        (tmp_path / name).mkdir()
+        pd.DataFrame({"player": ["x"], "mean": [value]}).to_parquet(
+            tmp_path / name / "importance.parquet"
+        )
+        (tmp_path / name / "explanation.json").write_text('{"baseline": "zero", "rows": 3}')
+    tables = [sys.executable, ROOT / "experiments" / "tables.py"]
+    runs = [tmp_path / "b", tmp_path / "a"]
+    joined = {
+        name: subprocess.run([*tables, name, *runs], capture_output=True, text=True, check=True)
+        for name in ("importance", "explanation")
+    }
+    assert joined["importance"].stdout == "run,player,mean\nb,x,0.5\na,x,0.1235\n"
+    assert joined["explanation"].stdout == "run,baseline,rows\nb,zero,3\na,zero,3\n"
+    missing = subprocess.run(
+        [*tables, "neurons", *runs], capture_output=True, text=True, check=False
+    )
+    assert missing.returncode == 2
+    assert "b holds no neurons.parquet" in missing.stderr

@@ -10,7 +10,8 @@ run() { # NAME SETTING...
 ratings='objective.weights={retrieval: 0}'
 retrieval='objective.weights={rating: 0}'
 
-run joint explain.task=rating explain/method=shapley explain.baseline=background explain.rows=200
+run joint explain.task=rating explain/method=shapley explain.baseline=background \
+    explain.select.rows=200
 run rating "$ratings" optimizer.lr=0.001
 run retrieval "$retrieval" explain.task=retrieval
 run mf_rating "$ratings" model=mf optimizer=adamw optimizer.lr=0.01 optimizer.weight_decay=0.3
