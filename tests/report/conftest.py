@@ -55,7 +55,8 @@ def _is_readable(figure: Figure) -> None:
     """Text is large enough and in the picture; labels, panels and heading do not overlap."""
     page = figure.bbox.padded(2)
     heading = min(text.get_window_extent().y0 for text in figure.texts)
-    for axes in filter(lambda axes: axes.get_visible(), figure.axes):
+    panels = [axes for each in figure.axes for axes in (each, *each.child_axes)]
+    for axes in filter(lambda axes: axes.get_visible(), panels):
         assert axes.get_tightbbox().y1 <= heading + 1
         across, down = _labels(axes.xaxis), _labels(axes.yaxis)
         titles = [axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts, *across, *down]

@@ -20,7 +20,8 @@ VALUES = np.array([[0.0, -1, -1, 2, 0], [0, -2, 0, -5, 0], [0, -3, 0, 1, 4]])
 def scores(statistics):
     def of(layer: str, names: list[str], values: np.ndarray) -> pd.DataFrame:
         units = {"layer": layer, "position": range(len(names)), "unit": range(len(names))}
-        return pd.concat([pd.DataFrame(units).assign(name=names), statistics(values)], axis=1)
+        frame = pd.concat([pd.DataFrame(units).assign(name=names), statistics(values)], axis=1)
+        return frame.assign(rank_stability=0.875)
 
     return of
 
@@ -111,7 +112,17 @@ def test_pairs_are_a_triangle_and_the_others_a_strip(drawn, told, scores, about)
     assert [bar.get_x() for bar in strip.patches] == [-0.5]
     assert not triangle.patches
     assert [bar.get_width() for bar in panels["The 8 strongest"].patches] == [*range(7, -1, -1)]
-    assert "8 units: 1 silent" in told(drawn[0])
+    words = told(drawn[0])
+    assert "8 units: 1 silent, 0 never positive (0 always negative); rank correlation" in words
+    assert "rank correlation between subsets of the rows: 0.88" in words
+    interaction_neurons(frame.assign(rank_stability=np.nan), about)
+    assert "rank correlation" not in told(drawn[1])
+
+
+@pytest.mark.parametrize("largest", [0.179, 0.2001, 0.245, 1.0, 9.9, 1234.0])
+def test_the_numbers_of_the_colours_are_apart(largest, drawn, scores, about) -> None:
+    frame = scores("interaction", ["a×b", "a×c", "b×c"], np.array([[0.1, 0.5, 1]]) * largest)
+    interaction_neurons(frame, about)  # `drawn` looks
 
 
 def test_pruned_pairs_leave_gaps(drawn, scores, about) -> None:

@@ -141,9 +141,14 @@ def _units(explainer: Explainer, game: Game, task: int) -> dict[str, Tensor]:
 
 
 def neuron_table(model: Recommender, spreads: Mapping[str, Spread]) -> pd.DataFrame:
-    """One row a unit: which it is, and statistics of what flows through it."""
+    """One row a unit: which it is, statistics of what flows through it, and `rank_stability`.
+
+    The last is its layer's `Spread.stability`.
+    """
     frames = [
-        pd.concat([_about(name, layer), spreads[name].frame()], axis=1)
+        pd.concat([_about(name, layer), spreads[name].frame()], axis=1).assign(
+            rank_stability=spreads[name].stability
+        )
         for name, layer in model.layers.items()
     ]
     return pd.concat(frames, ignore_index=True) if frames else NO_NEURONS
@@ -251,7 +256,9 @@ def marks_of_methods(importance: pd.DataFrame, truth: Truth) -> pd.DataFrame:
     return table.rename_axis("method").reset_index()
 
 
-NO_NEURONS = pd.DataFrame(columns=["layer", "position", "unit", "name", *Spread.COLUMNS])
+NO_NEURONS = pd.DataFrame(
+    columns=["layer", "position", "unit", "name", *Spread.COLUMNS, "rank_stability"]
+)
 NO_PAIRS = pd.DataFrame(columns=["first", "second", *Spread.COLUMNS])
 
 

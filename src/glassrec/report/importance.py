@@ -17,7 +17,7 @@ SHOWN = 40
 """Bars that a reader can still tell apart."""
 
 GREY = "#7b8a96"
-"""Names of what is no more than chance."""
+"""Names of what is not told from chance."""
 
 CHANCE = 0.05
 """The share of false discoveries that is put up with."""
@@ -56,11 +56,10 @@ def bars(axes: Axes, names: Iterable[str], statistics: pd.DataFrame) -> None:
     size = statistics["mean_abs"].to_numpy(float)
     places = np.arange(len(size))
     found = _beyond_chance(statistics)
-    for some, colour, label in (
-        (found, LARGE, "mean |·| over rows, so that signs do not cancel"),
-        (~found, PALE, f"mean |·| of what is no more than chance (q ≥ {CHANCE}), name in grey"),
-    ):
-        # Of no bars, the legend would show another colour.
+    told = (found, LARGE, "mean |·| over rows, so that signs do not cancel")
+    untold = (~found, PALE, f"the same, but not told from chance (q ≥ {CHANCE})")
+    for some, colour, label in (told, untold):
+        # Bars that are not there would stand in the legend in a colour of their own.
         if some.any():
             axes.barh(places[some], size[some], 0.7, color=colour, label=label)
     interval = [size - statistics["mean_abs_low"], statistics["mean_abs_high"] - size]

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from glassrec.artifacts import Explanation
 from glassrec.report.importance import bars, named, ranked
 from glassrec.report.neurons import DEFINED, counted, measure
-from glassrec.report.style import REST, UP, drawn, heading, short, subtitle
+from glassrec.report.style import REST, UP, drawn, heading, short, stability, subtitle
 
 RANKED = 25
 """Units whose numbers are shown as bars."""
@@ -28,8 +28,8 @@ def interaction_neurons(scores: pd.DataFrame, about: Explanation) -> Figure:
     """The importance of every unit of one layer, and the strongest of them with their intervals.
 
     Args:
-        scores: one row a unit of the layer: layer, unit, name (`C3×C14` for a pair), and the
-            statistics that `neurons.counted` and `importance.bars` take.
+        scores: one row a unit of the layer: layer, unit, name (`C3×C14` for a pair), the statistics
+            that `neurons.counted` and `importance.bars` take, and rank_stability of the layer.
         about: what was explained and how.
     """
     strongest = ranked(scores).head(RANKED)
@@ -55,7 +55,8 @@ def interaction_neurons(scores: pd.DataFrame, about: Explanation) -> Figure:
         figure,
         f"How much does each unit of {scores['layer'].iloc[0]} carry?",
         *subtitle(about, neurons=True),
-        f"{counted(scores)}; {DEFINED}",
+        "; ".join([counted(scores), *stability(scores["rank_stability"].iloc[0])]),
+        DEFINED,
     )
     return figure
 
@@ -118,4 +119,6 @@ def _colour_bar(figure: Figure, axes: Axes, image: AxesImage, *, inside: bool) -
     corner = axes.inset_axes((0.5, 0.93, 0.46, 0.03)) if inside else None
     bar = figure.colorbar(image, corner, axes, orientation="horizontal", aspect=50, pad=0.02)
     bar.outline.set_visible(False)
+    # Shades grow as square roots, which crowds the upper end.
+    bar.locator = MaxNLocator(3)
     return bar

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from glassrec.artifacts import Explanation
 from glassrec.report.style import (
@@ -113,6 +113,7 @@ def removals(shares: pd.DataFrame, rows: int, about: Explanation) -> Figure:
     positive.set_xlabel("rows predicted positive (logit above 0)")
     _removal_bars(logit, before["mean_logit_before"], shares["mean_logit_after"], "{:.2f}")
     logit.margins(x=0.2)
+    logit.xaxis.set_major_locator(MaxNLocator(5))
     logit.set_xlabel("mean logit")
     gone = shares["removed"].map(KINDS) + " " + shares["replacement"].map(REPLACEMENTS)
     positive.set_yticks(range(len(shares) + 1), ["all as they are", *gone])

@@ -153,10 +153,14 @@ def _trust(about: Explanation) -> list[str]:
     if about.agreement is not None:
         agreement = minus(f"{about.agreement:.2f}")
         trust.append(f"rank correlation of two seeds: {agreement}")
-    if not isnan(about.rank_stability):
-        stability = minus(f"{about.rank_stability:.2f}")
-        trust.append(f"rank correlation between subsets of the rows: {stability}")
-    return trust
+    return [*trust, *stability(about.rank_stability)]
+
+
+def stability(correlation: float) -> list[str]:
+    """Whether other rows would rank alike; nothing where that is not known."""
+    if isnan(correlation):
+        return []
+    return [f"rank correlation between subsets of the rows: {minus(f'{correlation:.2f}')}"]
 
 
 def minus(number: str) -> str:
