@@ -30,6 +30,9 @@ from glassrec.models.layers import Layer
 DRAWS = 1000
 """Permutations: the least p-value is a thousandth."""
 
+KINDS = 3
+"""Of inputs, at most: dense columns, fields and a history."""
+
 STEPS = 32
 """Of the path that tells whether layers are complete."""
 
@@ -191,7 +194,9 @@ def judged(explainer: Explainer) -> Comparison:
 
 def removals(explainer: Explainer) -> pd.DataFrame:
     """What removing all dense, or all other inputs of a row does to its prediction."""
-    return faithfulness.removals(explainer.sample(KNOWN))
+    beside_baselines = explainer.games(explainer.few(KNOWN), KINDS + 1)
+    beside_others = [explainer.beside_others(KNOWN)]
+    return faithfulness.removals({"baseline": beside_baselines, "data row": beside_others})
 
 
 def known_effects(explainer: Explainer) -> Truth | None:
