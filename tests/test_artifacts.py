@@ -14,6 +14,7 @@ from glassrec.artifacts import (
     Attributions,
     Candidates,
     Certificate,
+    Explanation,
     LayerCut,
     Metrics,
     Picture,
@@ -77,3 +78,14 @@ def test_no_number_is_null_in_json(tmp_path: Path) -> None:
     Metrics({"test/auroc": float("nan")}).save(tmp_path / "m.json")
     assert (tmp_path / "m.json").read_text() == '{\n "test/auroc": null\n}\n'
     assert math.isnan(Metrics.load(tmp_path / "m.json").values["test/auroc"])
+
+
+def test_an_explanation_keeps_what_is_no_number_apart_from_what_is_not_there(
+    tmp_path: Path,
+) -> None:
+    Explanation(
+        "m", "n", "zero", "all", "label", 1, 0.1, 0.2, 0.0, True, None, float("nan")
+    ).save(tmp_path / "e.json")  # fmt: skip
+    loaded = Explanation.load(tmp_path / "e.json")
+    assert math.isnan(loaded.rank_stability)  # of a single row
+    assert loaded.agreement is None  # nothing was drawn

@@ -1,7 +1,8 @@
 """What the stages hand to each other: frozen dataclasses, each one file of a run directory.
 
 Tensors lie in safetensors, tables in parquet or CSV, facts in JSON. Nothing here depends on the
-time of day or on where the directory lies, so equal runs give equal files.
+time of day or on where the directory lies, so equal runs give equal files, but for the seconds that
+the comparison of methods takes.
 """
 
 from __future__ import annotations
@@ -225,9 +226,11 @@ class Explanation(Artifact):
     complete: bool
     """whether the method claims that its parts add up to the logit difference"""
     agreement: float | None
-    """the mean rank correlation, over rows, of the parts of two seeds; None if nothing is drawn"""
+    """the mean rank correlation, over rows, of the parts of two seeds; None if nothing is drawn, or
+    no row has parts that can be ranked"""
     rank_stability: float
-    """the mean rank correlation of the importance on disjoint random parts of the rows"""
+    """the mean rank correlation of the importance on disjoint random parts of the rows; NaN where
+    they rank nothing"""
 
     def save(self, path: Path) -> None:
         """Write JSON."""
@@ -235,8 +238,10 @@ class Explanation(Artifact):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read JSON."""
-        return cls(**_read_json(path))
+        """Read JSON; null is not a number, but for the agreement, which may be None."""
+        facts: dict[str, Any] = _read_json(path)
+        missing = {name: nan for name, v in facts.items() if v is None and name != "agreement"}
+        return cls(**(facts | missing))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from math import ceil
 from typing import TYPE_CHECKING
 
 import torch
@@ -45,17 +46,19 @@ class Explainer:
         self.settings, self.model, self.dataset, self.seed = settings, model.eval(), dataset, seed
         self.task = self._task(settings.task)
         self.view = self.gates(settings.players)
+        self.own = own_baseline is not None
         if own_baseline is not None:
             with torch.no_grad():
                 row = model.embed(dataset.train.batch.slice(0, 1).to(model.device))
-            for one in range(own_baseline.rows):
-                Inputs(*(part[one : one + 1] for part in own_baseline)).beside(row)
-            self.bases = own_baseline
+            self.bases = Inputs(*(part.to(model.device) for part in own_baseline))
+            for one in range(self.bases.rows):
+                Inputs(*(part[one : one + 1] for part in self.bases)).beside(row)
 
     def check(self) -> None:
         """ValueError, before hours of training, if a method cannot explain this model."""
         settings = self.settings
-        settings.method.check(self.model, self.view, settings.baselines)
+        many = self.bases.rows if self.own else settings.baselines
+        settings.method.check(self.model, self.view, many)
         if settings.significance == "features" and self.target.kind == "retrieval":
             raise ValueError(
                 "explain.significance=features: a retrieval has no loss of a single row; take "
@@ -80,6 +83,14 @@ class Explainer:
         drawn = batch.take(draw(batch.rows, wanted, self.seed)).to(self.model.device)
         with torch.no_grad():
             return baseline(self.model, settings.kind, self.model.embed(drawn))
+
+    @property
+    def baseline(self) -> str:
+        """What the baseline is, for titles."""
+        many, kind = self.bases.rows, self.settings.kind
+        if self.own:
+            return f"{many} given row{'s' if many > 1 else ''}"
+        return f"{many} training rows" if kind == "background" else kind
 
     @cached_property
     def at_once(self) -> int:
@@ -110,8 +121,11 @@ class Explainer:
             ValueError: the method claims that its parts add up, and they miss more than the
                 tolerance.
         """
-        for start in range(done, len(self.rows), PIECE):
-            piece = self.explained(self.settings.method, self.rows[start : start + PIECE], start)
+        # Of the same size: what few rows that are left over miss would say little of the method.
+        pieces = max(1, ceil(len(self.rows) / PIECE))
+        size = ceil(len(self.rows) / pieces)
+        for start in range(done, len(self.rows), size):
+            piece = self.explained(self.settings.method, self.rows[start : start + size], start)
             self._refuse_incomplete(piece)
             yield piece
 
@@ -153,9 +167,13 @@ class Explainer:
     def sample(self, count: int) -> Sample:
         """Some of the rows, each beside its baselines and beside another row of the split."""
         rows = self.few(count)
-        generator = torch.Generator().manual_seed(self.seed)
-        others = torch.randint(self.split.batch.rows, (len(rows),), generator=generator)
-        return Sample(self._game(rows, 0, self.view), self._embedded(others))
+        return Sample(self._game(rows, 0, self.view), self._others(len(rows)))
+
+    def beside_others(self, count: int) -> Game:
+        """As that of the sample, which would hold each row once for each baseline."""
+        inputs = self._embedded(self.few(count))
+        others = self._others(inputs.rows).beside(inputs)
+        return Game(self.model, self.view, inputs, others, self.task, self.at_once)
 
     def few(self, count: int) -> Tensor:
         """At most `count` of the explained rows, at random, in order."""
@@ -176,6 +194,12 @@ class Explainer:
         bases = Inputs(*(p.repeat(len(rows), *[1] * (p.ndim - 1)) for p in self.bases))
         index = torch.arange(start * many, (start + len(rows)) * many)
         return Game(self.model, view, pairs, bases.beside(pairs), self.task, self.at_once, index)
+
+    def _others(self, count: int) -> Inputs:
+        """Random rows of the split."""
+        generator = torch.Generator().manual_seed(self.seed)
+        rows = torch.randint(self.split.batch.rows, (count,), generator=generator)
+        return self._embedded(rows)
 
     @torch.no_grad()
     def _embedded(self, rows: Tensor) -> Inputs:

@@ -5,6 +5,7 @@ The parts are given, so nothing here asks which method they came from.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -104,31 +105,28 @@ def infidelity(sample: Sample, parts: Tensor, removed: Tensor) -> float:
     return (missed.square().mean() / fall.square().mean()).item()
 
 
-def removals(sample: Sample) -> pd.DataFrame:
+def removals(games: Mapping[str, Iterable[Game]]) -> pd.DataFrame:
     """What removing all inputs of a kind does, whoever the players are.
+
+    Args:
+        games: the rows beside what replaces them, some at a time, by the replacement's name.
 
     Returns:
         one row for each kind that the model reads and each replacement: removed (dense, fields or
-        history), replacement (baseline or data row), positive_before, positive_after (shares of
+        history), replacement, positive_before, positive_after (shares of
         rows with a logit above 0: predicted clicks), mean_logit_before, mean_logit_after.
     """
-    games = {"baseline": sample.game, "data row": sample.beside_others()}
     return pd.concat([_removed(*each) for each in games.items()], ignore_index=True)
 
 
-def _removed(replacement: str, game: Game) -> pd.DataFrame:
+def _removed(replacement: str, games: Iterable[Game]) -> pd.DataFrame:
     """One row a kind of inputs, as in `removals`."""
-    sizes = {name: part[0].numel() for name, part in game.inputs._asdict().items()}
-    kinds = tuple(name for name, size in sizes.items() if size and name != "steps")
-    places = [kinds.index(name) if name in kinds else -1 for name in sizes]
-    owner = torch.tensor(places).repeat_interleave(torch.tensor(list(sizes.values())))
-    view = Gates(kinds, owner.to(game.inputs.dense.device))
-    settings = torch.cat([torch.ones(1, len(kinds)), 1 - torch.eye(len(kinds))])
-    logits = replace(game, gates=view).logits(settings)
+    kinds, found = zip(*(_without_each_kind(game) for game in games), strict=True)
+    logits = torch.cat(found)
     positive, mean = (logits > 0).double().mean(0).tolist(), logits.mean(0).tolist()
     return pd.DataFrame(
         {
-            "removed": kinds,
+            "removed": kinds[0],
             "replacement": replacement,
             "positive_before": positive[0],
             "positive_after": positive[1:],
@@ -136,3 +134,14 @@ def _removed(replacement: str, game: Game) -> pd.DataFrame:
             "mean_logit_after": mean[1:],
         }
     )
+
+
+def _without_each_kind(game: Game) -> tuple[tuple[str, ...], Tensor]:
+    """The kinds K of inputs that there are; the logits (B, 1 + K) with all, and without each."""
+    sizes = {name: part[0].numel() for name, part in game.inputs._asdict().items()}
+    kinds = tuple(name for name, size in sizes.items() if size and name != "steps")
+    places = [kinds.index(name) if name in kinds else -1 for name in sizes]
+    owner = torch.tensor(places).repeat_interleave(torch.tensor(list(sizes.values())))
+    view = Gates(kinds, owner.to(game.inputs.dense.device))
+    settings = torch.cat([torch.ones(1, len(kinds)), 1 - torch.eye(len(kinds))])
+    return kinds, replace(game, gates=view).logits(settings)

@@ -46,8 +46,9 @@ class Game:
     index: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
 
     def __post_init__(self) -> None:
-        if len(self.index) != self.rows:
+        if not len(self.index):
             object.__setattr__(self, "index", torch.arange(self.rows))
+        assert len(self.index) == self.rows, "each row has a number"
 
     @property
     def rows(self) -> int:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-import numpy as np
 import torch
 from annotated_types import Ge
 from torch import Tensor
 
 from glassrec.explain.game import Game
 from glassrec.explain.methods import Method
+from glassrec.explain.path import gauss_legendre
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class IntegratedGradients(Method):
 
     def attribute(self, game: Game, seed: int) -> Tensor:
         """Gradients over gates, averaged along the straight path."""
-        nodes, weights = np.polynomial.legendre.leggauss(self.steps)
-        on = torch.from_numpy((1 + nodes) / 2).unsqueeze(1).expand(-1, game.players)
+        rule = gauss_legendre(self.steps)
+        on = torch.tensor(rule.nodes, dtype=torch.float64).unsqueeze(1).expand(-1, game.players)
         gradients = game.gradients(on)
-        return torch.einsum("bcp,c->bp", gradients, torch.from_numpy(weights / 2).to(gradients))
+        return torch.einsum("bcp,c->bp", gradients, gradients.new_tensor(rule.weights))
 
 
 @dataclass(frozen=True)

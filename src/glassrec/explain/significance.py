@@ -90,7 +90,7 @@ def permuted_features(
         raise ValueError(
             "a retrieval has no loss of a single row; take significance=labels or none"
         )
-    truth = double(labels.to(exchange.rows.device))[exchange.rows]
+    truth = labels.cpu()[exchange.rows.cpu()].to(exchange.logits)
     as_is = _loss(exchange.logits, truth, kind).unsqueeze(2)
     exchanged = _loss(exchange.exchanged, truth.unsqueeze(2), kind)
     return _sign_flips((exchanged - as_is).sum(0), draws, seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple
+from math import isnan
 
 import pandas as pd
 import torch
@@ -28,6 +29,9 @@ from glassrec.models.layers import Layer
 
 DRAWS = 1000
 """Permutations: the least p-value is a thousandth."""
+
+KINDS = 3
+"""Of inputs, at most: dense columns, fields and a history."""
 
 STEPS = 32
 """Of the path that tells whether layers are complete."""
@@ -60,11 +64,10 @@ class Totals:
         """The facts, given how far two seeds agree."""
         settings, explainer = self.explainer.settings, self.explainer
         logit, at_baseline, missed, difference = (self._sums / self.spread.rows).tolist()
-        many = explainer.bases.rows
         return Explanation(
             method=settings.method.name,
             neurons=settings.neurons.name,
-            baseline=f"{many} training rows" if settings.kind == "background" else settings.kind,
+            baseline=explainer.baseline,
             selection=settings.select.describe(len(explainer.matching)),
             task=explainer.target.name,
             rows=self.spread.rows,
@@ -78,12 +81,16 @@ class Totals:
 
 
 def agreement(explainer: Explainer) -> float | None:
-    """The mean rank correlation, over some rows, of two seeds' parts; None if nothing is drawn."""
+    """The mean rank correlation, over some rows, of two seeds' parts.
+
+    None if nothing is drawn, or nothing can be ranked, as with one player.
+    """
     method, seed = explainer.settings.method, explainer.seed
     if not method.draws(len(explainer.view.players)):
         return None
     sample = explainer.sample(explainer.settings.faithfulness.rows)
-    return stability.agreement(method, sample, (seed, seed + 1))
+    found = stability.agreement(method, sample, (seed, seed + 1))
+    return None if isnan(found) else found
 
 
 def significance(explainer: Explainer, attributions: Attributions) -> pd.DataFrame:
@@ -94,7 +101,7 @@ def significance(explainer: Explainer, attributions: Attributions) -> pd.DataFra
     if null == "labels":
         return permuted_labels(attributions.values, attributions.labels, DRAWS, seed)
     if null == "features" and len(attributions.rows) > 1:
-        game, labels = explainer.sample(KNOWN).beside_others(), _labels(explainer, KNOWN)
+        game, labels = explainer.beside_others(KNOWN), _labels(explainer, KNOWN)
         exchange = Exchange.of(game, seed)
         return permuted_features(exchange, labels, kind, DRAWS, seed)
     return pd.DataFrame(index=range(len(explainer.view.players)))
@@ -192,7 +199,9 @@ def judged(explainer: Explainer) -> Comparison:
 
 def removals(explainer: Explainer) -> pd.DataFrame:
     """What removing all dense, or all other inputs of a row does to its prediction."""
-    return faithfulness.removals(explainer.sample(KNOWN))
+    beside_baselines = explainer.games(explainer.few(KNOWN), KINDS + 1)
+    beside_others = [explainer.beside_others(KNOWN)]
+    return faithfulness.removals({"baseline": beside_baselines, "data row": beside_others})
 
 
 def known_effects(explainer: Explainer) -> Truth | None:
@@ -211,7 +220,7 @@ def marks(explainer: Explainer, importance: pd.DataFrame, pairs: pd.DataFrame) -
     if truth is None or len(explainer.rows) < 2:
         return {}
     by_player = importance.set_index("player")
-    strengths = Exchange.of(explainer.sample(KNOWN).beside_others(), explainer.seed).main_effects()
+    strengths = Exchange.of(explainer.beside_others(KNOWN), explainer.seed).main_effects()
     main = pd.Series(strengths["strength"].to_numpy(), by_player.index)
     found = {
         "players": score_players(by_player["mean_abs"], truth),
