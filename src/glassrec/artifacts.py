@@ -208,7 +208,7 @@ class AttributionFile(Artifact):
     def _batches(self) -> Iterator[pa.RecordBatch]:
         for path in self.files:
             with pq.ParquetFile(path) as file:
-                # Not `iter_batches`, which keeps all of a file; and threads keep memory of their own.
+                # `iter_batches` would keep the whole file, and threads memory of their own.
                 for group in range(file.num_row_groups):
                     yield from file.read_row_group(group, use_threads=False).to_batches(_PIECE)
 
