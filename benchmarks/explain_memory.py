@@ -88,6 +88,7 @@ def measure(rows: int, folder: Path) -> None:
     """Explain in this process, and write the finding as JSON on the last line."""
     with explaining(folder / str(SMALL), SMALL) as small:
         small.tell()
+        assert "feature_importance" in " ".join(small.run.made), "the libraries are not loaded"
     with explaining(folder / str(rows), rows) as stage:
         forget_peak()
         before, start = resident("VmRSS"), perf_counter()
@@ -96,14 +97,15 @@ def measure(rows: int, folder: Path) -> None:
     print(json.dumps(found))
 
 
-def in_a_process_of_its_own(rows: int, folder: Path) -> int:
-    command = [sys.executable, __file__, *sys.argv[1:]]
-    for count in (SMALL, rows):
-        subprocess.run([*command, "--train", str(count), "--folder", folder], check=True)
-    done = subprocess.run(
-        [*command, "--measure", str(rows), "--folder", folder],
-        stdout=subprocess.PIPE, text=True, check=True, env=os.environ | HONEST,
-    )  # fmt: skip
+def in_a_process_of_its_own(rows: int) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, __file__, *sys.argv[1:], "--folder", folder]
+        for count in (SMALL, rows):
+            subprocess.run([*command, "--train", str(count)], check=True)
+        done = subprocess.run(
+            [*command, "--measure", str(rows)],
+            stdout=subprocess.PIPE, text=True, check=True, env=os.environ | HONEST,
+        )  # fmt: skip
     found = json.loads(done.stdout.splitlines()[-1])
     taken, seconds = found["peak"] / MIB, found["seconds"]
     print(f"{rows:>9,} rows  {taken:6.1f} MiB beyond the data  {seconds:5.0f} s", flush=True)
@@ -125,8 +127,7 @@ def main() -> None:
     if options.measure:
         measure(options.measure, options.folder)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        peaks = [in_a_process_of_its_own(rows, Path(folder)) for rows in options.rows]
+    peaks = [in_a_process_of_its_own(rows) for rows in options.rows]
     print(f"most / least rows: {peaks[-1] / peaks[0]:.3f}, torch {torch.__version__}")
 
 

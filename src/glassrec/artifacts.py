@@ -211,6 +211,7 @@ class AttributionFile(Artifact):
                 # `iter_batches` would keep the whole file, and threads memory of their own.
                 for group in range(file.num_row_groups):
                     yield from file.read_row_group(group, use_threads=False).to_batches(_PIECE)
+        pa.default_memory_pool().release_unused()  # Arrow would keep it for the next file
 
 
 @dataclass(frozen=True)
