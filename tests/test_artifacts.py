@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from glassrec.artifacts import (
     Artifact,
+    AttributionFile,
     Attributions,
     Candidates,
     Certificate,
@@ -29,13 +32,19 @@ ARTIFACTS: dict[str, Artifact] = {
     "candidates.safetensors": Candidates(
         {"val": torch.arange(6).view(3, 2)}, {"val": torch.tensor([0, 0, 1])}
     ),
-    "attributions.safetensors": Attributions(
-        ("I1", "C1"),
-        torch.tensor([[1.0, 2], [-3, 1]]),
-        torch.tensor([3.5, -1]),
-        torch.tensor([0.5, 1]),
-        torch.tensor([4, 7]),
-        {"method": "m"},
+    "explanation.json": Explanation(
+        method="integrated gradients",
+        neurons="conductance",
+        baseline="mean",
+        selection="all 3",
+        task="click",
+        rows=3,
+        mean_logit=0.1,
+        mean_baseline_logit=-0.2,
+        relative_delta=1e-9,
+        complete=True,
+        agreement=None,
+        rank_stability=0.9,
     ),
     "table.parquet": Table(pd.DataFrame({"layer": ["ä", "b"], "mean": [0.1, 1e-30]})),
     "table.csv": Table(pd.DataFrame({"epoch": [1, 2], "loss": [0.1, 1 / 3]})),
@@ -66,11 +75,84 @@ def test_half_a_file_is_said_to_be_damaged(name: str, tmp_path: Path) -> None:
         type(ARTIFACTS[name]).load(path)
 
 
+def _attributions(first: int, rows: int, players: Sequence[str] = ("I1", "C1")) -> Attributions:
+    """Each number tells its row and its player."""
+    index = torch.arange(first, first + rows)
+    values = index.unsqueeze(1) + torch.arange(1, len(players) + 1) / 16
+    other = (index + shift for shift in (0.25, 0.5))
+    return Attributions(tuple(players), values, *other, index, (index % 2).float())
+
+
+def _file(folder: Path, *sizes: int, players: Sequence[str] = ("I1", "C1")) -> AttributionFile:
+    """A saved file of pieces of these sizes."""
+    parts, first = [folder / f"part{place}" for place in range(len(sizes))], 0
+    for part, size in zip(parts, sizes, strict=True):
+        AttributionFile.write_piece(part, _attributions(first, size, players))
+        first += size
+    AttributionFile(tuple(parts)).save(folder / "whole.parquet")
+    return AttributionFile.load(folder / "whole.parquet")
+
+
+def _equal(found: Attributions, expected: Attributions) -> bool:
+    names = ("values", "logits", "baseline_logits", "rows", "labels")
+    return found.players == expected.players and all(
+        torch.equal(getattr(found, name), getattr(expected, name)) for name in names
+    )
+
+
+def test_attributions_are_written_and_read_piece_by_piece(tmp_path: Path) -> None:
+    file = _file(tmp_path, 4096, 4096, 4096, 4096, 4096, 100)
+    assert file.rows == 5 * 4096 + 100
+    pieces = [*file.pieces()]
+    assert max(len(piece.rows) for piece in pieces) == 4096
+    assert _equal(Attributions.join(pieces), _attributions(0, file.rows))
+    # Readers keep a note of each row group: there are few, and yet not one that is all.
+    assert pq.read_metadata(file.files[0]).num_row_groups == 2
+    file.save(tmp_path / "again.parquet")
+    assert (tmp_path / "again.parquet").read_bytes() == file.files[0].read_bytes()
+
+
+def test_unsaved_pieces_read_as_one(tmp_path: Path) -> None:
+    saved = _file(tmp_path, 3, 2)
+    parts = AttributionFile((tmp_path / "part0", tmp_path / "part1"))
+    assert (parts.players, parts.rows) == (saved.players, saved.rows) == (("I1", "C1"), 5)
+    assert _equal(*(Attributions.join(each.pieces()) for each in (parts, saved)))
+
+
+def test_a_sample_of_attributions_is_of_rows_at_even_places(tmp_path: Path) -> None:
+    file = _file(tmp_path, 4096, 4096, 809)
+    assert file.sample(10).rows.tolist() == [*range(0, 9001, 1000)]
+    assert _equal(file.sample(10), _attributions(0, 9001).take(torch.arange(0, 9001, 1000)))
+    assert _equal(file.sample(10_000), _attributions(0, 9001))
+    assert file.sample(1).rows.tolist() == [0]
+
+
+def test_players_may_be_called_anything(tmp_path: Path) -> None:
+    players = ("row", "user.0", "größe 身長", "logit", "a|b", "", '"quoted"', "user[0:8]")
+    file = _file(tmp_path, 3, players=players)
+    assert _equal(file.sample(3), _attributions(0, 3, players))
+
+
+@pytest.mark.parametrize("keep", [0, 6, 200])
+def test_a_damaged_attribution_file_is_said_to_be_damaged(keep: int, tmp_path: Path) -> None:
+    path = _file(tmp_path, 50).files[0]
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=r"whole\.parquet is damaged \(.*delete it"):
+        AttributionFile.load(path)
+
+
 def test_delta_and_importance_by_hand() -> None:
-    found = ARTIFACTS["attributions.safetensors"]
-    assert isinstance(found, Attributions)
-    # 1 + 2 − (3.5 − .5) = 0 and −3 + 1 − (−1 − 1) = 0
-    assert found.delta.tolist() == [0, 0]
+    found = Attributions(
+        ("I1", "C1"),
+        torch.tensor([[1.0, 2], [-3, 1]]),
+        torch.tensor([3.5, -1]),
+        torch.tensor([0.5, 2]),
+        torch.tensor([4, 7]),
+        torch.tensor([0.0, 1]),
+    )
+    # 1 + 2 − (3.5 − 0.5) = 0 and −3 + 1 − (−1 − 2) = 1, of logit differences 3 and −3
+    assert found.delta.tolist() == [0, 1]
+    assert found.relative_delta == pytest.approx(1 / 6)
     assert found.importance().to_dict() == {"I1": 2.0, "C1": 1.5}
 
 

@@ -12,6 +12,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
 from math import nan
 from pathlib import Path
 from typing import Any, Self
@@ -133,6 +134,10 @@ class Attributions:
 _ABOUT = ("@row", "@label", "@logit", "@baseline_logit")
 """The columns of an attribution file that are no player's; none of those is called so."""
 
+_PIECE, _TOGETHER = 4096, 4
+"""Rows of an attribution file that are read at once, at most, and how many times those are one row
+group of the file."""
+
 
 @dataclass(frozen=True)
 class AttributionFile(Artifact):
@@ -151,13 +156,15 @@ class AttributionFile(Artifact):
         columns = [*about, *piece.values.unbind(1)]
         arrays = [pa.array(column.numpy()) for column in columns]
         table = pa.Table.from_arrays(arrays, [*_ABOUT, *piece.players])
-        pq.write_table(table, path, row_group_size=max(1, len(piece.rows)))
+        # No two parts are equal, so a dictionary of them would only take time.
+        pq.write_table(table, path, row_group_size=max(1, len(piece.rows)), use_dictionary=False)
 
     def save(self, path: Path) -> None:
-        """Write all pieces to one file."""
-        with pq.ParquetWriter(path, pq.read_schema(self.files[0])) as writer:
-            for table in self._tables():
-                writer.write_table(table)
+        """Write all pieces to one file, several as one row group: readers keep a note of each."""
+        with pq.ParquetWriter(path, pq.read_schema(self.files[0]), use_dictionary=False) as writer:
+            batches = self._batches()
+            while some := [*islice(batches, _TOGETHER)]:
+                writer.write_table(pa.Table.from_batches(some), row_group_size=_TOGETHER * _PIECE)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -181,14 +188,13 @@ class AttributionFile(Artifact):
         return sum(pq.read_metadata(file).num_rows for file in self.files)
 
     def pieces(self) -> Iterator[Attributions]:
-        """All rows, a few thousand at a time."""
-        for table in self._tables():
+        """All rows, some thousand at a time."""
+        players = self.players
+        for batch in self._batches():
             rows, labels, logits, baselines, *values = (
-                torch.from_numpy(column.to_numpy().copy()) for column in table.columns
+                torch.from_numpy(column.to_numpy().copy()) for column in batch.columns
             )
-            yield Attributions(
-                self.players, torch.stack(values, 1), logits, baselines, rows, labels
-            )
+            yield Attributions(players, torch.stack(values, 1), logits, baselines, rows, labels)
 
     def sample(self, count: int) -> Attributions:
         """At most `count` rows, at even places."""
@@ -200,11 +206,13 @@ class AttributionFile(Artifact):
             start += len(piece.rows)
         return Attributions.join(parts)
 
-    def _tables(self) -> Iterator[pa.Table]:
+    def _batches(self) -> Iterator[pa.RecordBatch]:
         for path in self.files:
             with pq.ParquetFile(path) as file:
+                # `iter_batches` would keep the whole file, and threads memory of their own.
                 for group in range(file.num_row_groups):
-                    yield file.read_row_group(group)
+                    yield from file.read_row_group(group, use_threads=False).to_batches(_PIECE)
+        pa.default_memory_pool().release_unused()  # Arrow would keep it for the next file
 
 
 @dataclass(frozen=True)

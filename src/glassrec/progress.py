@@ -35,9 +35,8 @@ def told(parts: Iterable[tuple[int, T]], total: int, done: int = 0) -> Iterator[
             continue
         last, shown = now, True
         pace = (done - first) / (now - began)
-        line = (
-            f"{done:,} of {total:,} rows, {pace:,.0f} rows/s, {clock((total - done) / pace)} left"
-        )
+        rate = f"{pace:,.0f}" if pace >= 10 else f"{pace:.1f}"
+        line = f"{done:,} of {total:,} rows, {rate} rows/s, {clock((total - done) / pace)} left"
         print(f"\r\x1b[K{line}" if terminal else line, end="" if terminal else "\n",
               file=sys.stderr, flush=True)  # fmt: skip
     if terminal and shown:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from glassrec.explain.stage import Explain
 
 PIECE = 4096
-"""Rows whose attributions are handed on together; what a killed process loses at most."""
+"""Rows, at most, of which results are handed on together; a killed process loses so many."""
 
 KNOWN = 4096
 """Training rows, at most, that the mean embedding is taken of."""
@@ -72,7 +72,7 @@ class Explainer:
 
     @cached_property
     def rows(self) -> Tensor:
-        """(N,): the explained rows of the split, in order."""
+        """(N,) int32: the explained rows of the split, in order."""
         return self.settings.select.draw(self.matching, self.seed)
 
     @cached_property
@@ -146,7 +146,9 @@ class Explainer:
             torch.cat(part).detach().float().cpu() for part in (values, logits, differences)
         )
         labels = self.split.batch.targets[rows, self.task]
-        return Attributions(self.view.players, found, logit, logit - difference, rows, labels)
+        return Attributions(
+            self.view.players, found, logit, logit - difference, rows.long(), labels
+        )
 
     def games(
         self, rows: Tensor, evaluations: int, start: int = 0, view: Gates | None = None
@@ -159,7 +161,7 @@ class Explainer:
             start: the number of the first of them among all that are explained.
             view: the players; those of the settings if None.
         """
-        at_once = max(1, self.at_once // (evaluations * self.bases.rows))
+        at_once = min(PIECE, max(1, self.at_once // (evaluations * self.bases.rows)))
         for some in rows.split(at_once):
             yield self._game(some, start, view or self.view)
             start += len(some)

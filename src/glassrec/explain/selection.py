@@ -54,11 +54,12 @@ class Selection:
 
     def draw(self, matching: Tensor, seed: int) -> Tensor:
         """As many of the matching rows as are wanted, at random, ascending."""
-        wanted = len(matching) if self.rows is None else self.rows
-        return matching[draw(len(matching), wanted, seed)]
+        if self.rows is None or self.rows >= len(matching):
+            return matching  # itself: a copy of millions takes memory
+        return matching[draw(len(matching), self.rows, seed)]
 
     def matching(self, model: Recommender, dataset: Dataset, task: int) -> Tensor:
-        """The numbers (M,) of all rows of the split that pass the filters, ascending.
+        """The numbers (M,), int32, of all rows of the split that pass the filters, ascending.
 
         The model predicts only where a filter asks for scores.
 
@@ -106,9 +107,9 @@ class Selection:
     def _labelled(self, batch: Batch, task: int) -> Tensor:
         """The rows with the label."""
         if self.label is None:
-            return torch.arange(batch.rows)
+            return torch.arange(batch.rows, dtype=torch.int32)
         truth = batch.targets[:, task]
-        rows = (truth == torch.tensor(self.label, dtype=truth.dtype)).nonzero()[:, 0]
+        rows = (truth == torch.tensor(self.label, dtype=truth.dtype)).nonzero()[:, 0].int()
         if not len(rows):
             some = ", ".join(f"{value:g}" for value in truth.unique()[:10].tolist())
             raise ValueError(

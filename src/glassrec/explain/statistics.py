@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from math import nan
 from typing import Self
 
@@ -59,9 +60,10 @@ class Spread:
         emissions = double(emissions)
         values, where = emissions[-1], emissions.device
         count = len(values)
-        index = torch.arange(self.rows, self.rows + count) if index is None else index
-        index = index.to(where)
-        weights = torch.cat([poisson(index, self.draws, self.seed), parts(index, PARTS, self.seed)])
+        if index is None:
+            weights = _next_weights(self.rows, count, self.draws, self.seed, where)
+        else:
+            weights = _weights(index.to(where), self.draws, self.seed)
         size = values.abs()
         shares = (values == 0).sum(0), (values < 0).sum(0)
         self._sums = self._sums.to(where) + torch.stack([size.sum(0), values.sum(0), *shares])
@@ -125,6 +127,17 @@ class Spread:
     def _means(self) -> np.ndarray:
         """(draws + PARTS, U): the weighted means of |·|; 0/0 is NaN."""
         return (self._weighted / self._weights).cpu().numpy()
+
+
+def _weights(index: Tensor, draws: int, seed: int) -> Tensor:
+    """(draws + PARTS, B): how often each draw, and each part, takes each row."""
+    return torch.cat([poisson(index, draws, seed), parts(index, PARTS, seed)])
+
+
+@lru_cache(maxsize=1)  # each layer of a model takes in the same rows: they are weighed once
+def _next_weights(first: int, count: int, draws: int, seed: int, where: torch.device) -> Tensor:
+    """The same for `count` rows from the first."""
+    return _weights(torch.arange(first, first + count, device=where), draws, seed)
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
