@@ -22,6 +22,7 @@ def test_incomplete_and_unstable_methods_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["explain/compare=sampled", "explain.compare.lime_classic.samples=10"]
+    words.append("explain/against=all")
     train = [word for word in FEW if not word.startswith("explain")]
     assert main(["train", *train, f"run.dir={tmp_path}"]) == 0
     explain = [word for word in FEW if word.startswith("explain")]
@@ -32,3 +33,19 @@ def test_incomplete_and_unstable_methods_are_named(
     assert "lime_classic: two seeds agree at only" in told
     assert told.count("the parts miss") == 2  # the other is of the method of the run
     assert "kernel_shap: " not in told  # so few players are not drawn
+    assert told.count("against all 40 val rows: ") == 1
+    assert "attributing those of the other rows to the inputs ..." in told
+
+
+def test_known_effects_are_told_in_words_where_there_are_any(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["explain.players=fields", "explain/compare=none", "explain.pair_rows=5"]
+    model = ["model=lstm", "model.hidden=2", "model.embedding=4"]
+    assert main(["train", *FEW[:2], *model, *FEW[4:6], f"run.dir={tmp_path}"]) == 0
+    assert main(["explain", f"run.dir={tmp_path}", *FEW[6:], *words]) == 0
+    told = capsys.readouterr().out
+    # The generated truth has one pair and no main effects.
+    assert "% of inputs, " in told
+    assert "% of pairs" in told
+    assert "nan" not in told
