@@ -9,7 +9,8 @@ from glassrec.data.schema import Target
 from glassrec.explain.neurons import Conductance
 from glassrec.explain.selection import Selection
 from glassrec.explain.stage import Explain
-from glassrec.explain.tables import neuron_scores
+from glassrec.explain.tables import neuron_scores, significance
+from glassrec.models.gmf import GMF
 from glassrec.models.two_tower import TwoTower
 
 
@@ -36,3 +37,13 @@ def test_of_one_row_and_task_mean_and_maximum_are_one(dataset: Dataset) -> None:
         )
     )
     assert scores["mean_abs"].equals(scores["max_abs"])
+
+
+def test_labels_that_are_all_the_same_say_nothing_of_chance(dataset: Dataset) -> None:
+    settings = Explain(select=Selection(rows=40), significance="labels")
+    explainer = settings.of(GMF(dataset.schema), dataset, 0)
+    found = explainer.attributions()
+    found.labels[:20], found.labels[20:] = 0, 1
+    assert list(significance(explainer, found)) == ["p_value", "q_value"]
+    found.labels.fill_(1)
+    assert list(significance(explainer, found)) == []

@@ -17,6 +17,8 @@ FEW = [
     "explain.faithfulness.models=1",
 ]  # fmt: skip
 
+KEPT = ["attributions.parquet", "neurons.parquet", "methods.parquet", "curves.parquet"]
+
 
 def test_incomplete_and_unstable_methods_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -49,3 +51,17 @@ def test_known_effects_are_told_in_words_where_there_are_any(
     assert "% of inputs, " in told
     assert "% of pairs" in told
     assert "nan" not in told
+
+
+def test_what_a_changed_setting_does_not_touch_is_not_made_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *FEW[:6], f"run.dir={tmp_path}"]) == 0
+    assert main(["explain", f"run.dir={tmp_path}", *FEW[6:], "explain/compare=none"]) == 0
+    kept = {name: (tmp_path / name).stat().st_mtime_ns for name in KEPT}
+    importance = (tmp_path / "importance.parquet").read_bytes()
+    capsys.readouterr()
+    assert main(["explain", f"run.dir={tmp_path}", "explain.significance=none"]) == 0
+    assert "judging" not in capsys.readouterr().out
+    assert (tmp_path / "importance.parquet").read_bytes() != importance
+    assert {name: (tmp_path / name).stat().st_mtime_ns for name in KEPT} == kept

@@ -87,11 +87,15 @@ def agreement(explainer: Explainer) -> float | None:
 
 
 def significance(explainer: Explainer, attributions: Attributions) -> pd.DataFrame:
-    """p_value and q_value of each player, from some of the explained rows; none if not asked."""
+    """p_value and q_value of each player, from some of the explained rows.
+
+    None if not asked, or where labels are all the same, as a retrieval's are: permuted, they could
+    only call every effect chance.
+    """
     seed, kind = explainer.seed, explainer.target.kind
     default = "labels" if kind == "retrieval" else "features"
     null = explainer.settings.significance or default
-    if null == "labels":
+    if null == "labels" and len(attributions.labels.unique()) > 1:
         return permuted_labels(attributions.values, attributions.labels, DRAWS, seed)
     if null == "features" and len(attributions.rows) > 1:
         game, labels = explainer.sample(KNOWN).beside_others(), _labels(explainer, KNOWN)
