@@ -77,7 +77,10 @@ class Explaining(Stage):
     def _tell_trust(self) -> None:
         about = self.about
         if about.complete:
-            self.say(f"the parts miss {about.relative_delta:.2%} of the logit difference")
+            most = self.settings.explain.tolerance
+            more = f", more than explain.tolerance ({most:.1%})"
+            warning = more if about.relative_delta > most else ""
+            self.say(f"the parts miss {about.relative_delta:.2%} of the logit difference{warning}")
         if about.agreement is not None:
             bad = about.agreement < UNSTABLE
             warning = ": unstable; take more samples or another method" if bad else ""
