@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from glassrec.__main__ import main
@@ -36,6 +37,8 @@ def test_incomplete_and_unstable_methods_are_named(
     assert told.count("the parts miss") == 2  # the other is of the method of the run
     assert "kernel_shap: " not in told  # so few players are not drawn
     assert told.count("against all 40 val rows: ") == 1
+    methods = pd.read_parquet(tmp_path / "methods.parquet")
+    assert "truth_precision" not in methods  # the players are dimensions
     assert "attributing those of the other rows to the inputs ..." in told
 
 

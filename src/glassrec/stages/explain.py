@@ -250,7 +250,8 @@ class Explaining(Stage):
 
     def _methods(self) -> pd.DataFrame:
         found, truth = self._judged, self.trained.dataset.truth
-        if truth is None:
+        # The truth knows whole inputs, and neither their dimensions nor groups of them.
+        if truth is None or self.settings.explain.players != "fields":
             return found.methods
         return found.methods.merge(tables.marks_of_methods(found.importance, truth), how="left")
 
