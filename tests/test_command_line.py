@@ -278,6 +278,13 @@ def test_a_sweep_over_a_misspelt_choice_runs_nothing(capsys, executed):
     assert executed.all == []
 
 
+def test_a_job_of_a_sweep_does_not_overwrite_another(capsys, executed):
+    words = ["prune.level=data,sample", "run.dir=here", *SMALL]
+    assert main(["run", "-m", *words]) == 1
+    assert len(executed.all) == 1
+    assert "holds what another job of this sweep has made" in capsys.readouterr().err
+
+
 def test_a_wrong_job_does_not_end_the_sweep(capsys, executed):
     assert main(["run", "-m", "trainer.batch_size=0,8", *SMALL]) == 1
     assert len(executed.all) == 1

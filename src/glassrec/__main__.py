@@ -143,10 +143,21 @@ def _dispatch(stage: str, options: argparse.Namespace) -> int:
     return _job(stage, words, extra)
 
 
-def _job(stage: str, words: Sequence[str], extra: Path | None, *, sweep: bool = False) -> int:
+def _job(
+    stage: str, words: Sequence[str], extra: Path | None, sweep: set[Path] | None = None
+) -> int:
+    """One job, of a sweep whose earlier jobs have written to some directories, or alone."""
     from glassrec.config import compose
 
-    checked = compose.prepare(stage, words, extra, sweep=sweep)
+    checked = compose.prepare(stage, words, extra, sweep=sweep is not None)
+    directory = checked["run"]["dir"]
+    if sweep is not None and directory in sweep:
+        raise compose.ConfigError(
+            f"run.dir: {directory} holds what another job of this sweep has made; each needs its "
+            "own (leave run.dir out, or let it hold a setting: 'run.dir=runs/${seed}')"
+        )
+    if sweep is not None:
+        sweep.add(directory)
     command = ["glassrec", stage, *(["--config-dir", str(extra)] if extra else []), *words]
     if checked["seeds"] is None:
         return _execute(stage, checked, command)
@@ -201,11 +212,12 @@ def _through_hydra(stage: str, options: argparse.Namespace) -> int:
     from glassrec.config import compose
 
     failed: list[str] = []
+    directories: set[Path] = set()
 
     def job(_: DictConfig) -> None:
         words = [word.removeprefix("++") for word in HydraConfig.get().overrides.task]
         print(f"job       {' '.join(words)}", flush=True)
-        if not _succeeds(lambda: _job(stage, words, options.config_dir, sweep=True)):
+        if not _succeeds(lambda: _job(stage, words, options.config_dir, directories)):
             failed.append(" ".join(words))
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # its exceptions come to us, not to the screen

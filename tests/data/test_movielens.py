@@ -172,3 +172,8 @@ def test_a_missing_and_an_empty_file_are_named(edition, tmp_path, file):
     path.unlink()
     with pytest.raises(ValueError, match=rf"{path.name}: no such file"):
         edition(tmp_path).fingerprint()
+
+
+def test_leave_one_out_refuses_tasks_that_it_would_not_learn(tmp_path):
+    with pytest.raises(ValueError, match=r"data\.tasks: \['rating'\] would not be used"):
+        MovieLens100K(tmp_path, tasks=["rating"])

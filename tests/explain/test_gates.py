@@ -100,6 +100,8 @@ def test_in_a_mixture_the_first_kind_that_knows_a_number_owns_it(schema: Schema)
         ({"who": ["usr"]}, r"explain\.groups\.who: no input 'usr'; did you mean 'user'"),
         ({"who": ["user[0:9]"]}, r"no input 'user\[0:9\]'"),
         ({"who": ["user[3:3]"]}, r"no input 'user\[3:3\]'"),
+        ({"user": ["item"]}, r"explain\.groups\.user: an input has this name"),
+        ({"a": ["user"], "b": ["user"]}, r"explain\.groups\.b: others before it own all"),
     ],
 )
 def test_groups_of_what_there_is_not_are_refused(

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
+
 from glassrec.data.dataset import Dataset
 from glassrec.data.schema import Target
 from glassrec.explain.neurons import Conductance
 from glassrec.explain.selection import Selection
 from glassrec.explain.stage import Explain
-from glassrec.explain.tables import neuron_scores
+from glassrec.explain.tables import Totals, neuron_scores, significance
+from glassrec.models.gmf import GMF
+from glassrec.models.popularity import Popularity
 from glassrec.models.two_tower import TwoTower
 
 
@@ -36,3 +40,26 @@ def test_of_one_row_and_task_mean_and_maximum_are_one(dataset: Dataset) -> None:
         )
     )
     assert scores["mean_abs"].equals(scores["max_abs"])
+
+
+def test_where_nothing_moves_the_logit_the_parts_miss_nothing(dataset: Dataset) -> None:
+    model = Popularity(dataset.schema)
+    with torch.no_grad():  # items differ by less than rounding keeps of the logit
+        model.table.weight.copy_(1 + 1e-7 * torch.rand_like(model.table.weight))
+    explainer = Explain(select=Selection(rows=40)).of(model, dataset, 0)
+    found = explainer.attributions()
+    found.values.add_(1e-7)
+    assert found.relative_delta > 0.1
+    assert Totals(explainer).read([found]).about(None).relative_delta == 0
+    found.values.add_(1e-2)
+    assert Totals(explainer).read([found]).about(None).relative_delta > 1
+
+
+def test_labels_that_are_all_the_same_say_nothing_of_chance(dataset: Dataset) -> None:
+    settings = Explain(select=Selection(rows=40), significance="labels")
+    explainer = settings.of(GMF(dataset.schema), dataset, 0)
+    found = explainer.attributions()
+    found.labels[:20], found.labels[20:] = 0, 1
+    assert list(significance(explainer, found)) == ["p_value", "q_value"]
+    found.labels.fill_(1)
+    assert list(significance(explainer, found)) == []

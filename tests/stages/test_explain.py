@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from glassrec.__main__ import main
@@ -26,6 +27,8 @@ FEW = [
     "explain.faithfulness.subsets=5", "explain.faithfulness.points=1",
     "explain.faithfulness.models=1",
 ]  # fmt: skip
+
+KEPT = ["attributions.parquet", "neurons.parquet", "methods.parquet", "curves.parquet"]
 
 
 @pytest.fixture
@@ -65,6 +68,7 @@ def test_incomplete_and_unstable_methods_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["explain/compare=sampled", "explain.compare.lime_classic.samples=10"]
+    words.append("explain/against=all")
     train = [word for word in FEW if not word.startswith("explain")]
     assert main(["train", *train, f"run.dir={tmp_path}"]) == 0
     explain = [word for word in FEW if word.startswith("explain")]
@@ -75,3 +79,35 @@ def test_incomplete_and_unstable_methods_are_named(
     assert "lime_classic: two seeds agree at only" in told
     assert told.count("the parts miss") == 2  # the other is of the method of the run
     assert "kernel_shap: " not in told  # so few players are not drawn
+    assert told.count("against all 40 val rows: ") == 1
+    methods = pd.read_parquet(tmp_path / "methods.parquet")
+    assert "truth_precision" not in methods  # the players are dimensions
+    assert "attributing those of the other rows to the inputs ..." in told
+
+
+def test_known_effects_are_told_in_words_where_there_are_any(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["explain.players=fields", "explain/compare=none", "explain.pair_rows=5"]
+    model = ["model=lstm", "model.hidden=2", "model.embedding=4"]
+    assert main(["train", *FEW[:2], *model, *FEW[4:6], f"run.dir={tmp_path}"]) == 0
+    assert main(["explain", f"run.dir={tmp_path}", *FEW[6:], *words]) == 0
+    told = capsys.readouterr().out
+    # The generated truth has one pair and no main effects.
+    assert "% of inputs, " in told
+    assert "% of pairs" in told
+    assert "nan" not in told
+
+
+def test_what_a_changed_setting_does_not_touch_is_not_made_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *FEW[:6], f"run.dir={tmp_path}"]) == 0
+    assert main(["explain", f"run.dir={tmp_path}", *FEW[6:], "explain/compare=none"]) == 0
+    kept = {name: (tmp_path / name).stat().st_mtime_ns for name in KEPT}
+    importance = (tmp_path / "importance.parquet").read_bytes()
+    capsys.readouterr()
+    assert main(["explain", f"run.dir={tmp_path}", "explain.significance=none"]) == 0
+    assert "judging" not in capsys.readouterr().out
+    assert (tmp_path / "importance.parquet").read_bytes() != importance
+    assert {name: (tmp_path / name).stat().st_mtime_ns for name in KEPT} == kept

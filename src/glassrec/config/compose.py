@@ -200,6 +200,7 @@ def compose(stage: str, words: Sequence[str], extra: Path | None = None) -> dict
     """
     overrides = _parse(words)
     for override in overrides:
+        _refuse_misplaced(override, _choices(extra))
         if override.is_sweep_override():
             line = override.input_line
             raise ConfigError(f"{line}: several values are a sweep, add -m; a list is key=[a,b]")
@@ -231,9 +232,18 @@ def _forced(override: Override, known: dict[str, list[str]]) -> str:
         if isinstance(override.value(), int | float | None):
             raise ConfigError(f"{line}: there is no such choice{one_of('', known[key])}")
         return line
-    if "/" in key:
-        raise ConfigError(f"{key}: there is no such slot{did_you_mean(key, known)}")
+    _refuse_misplaced(override, known)
     return f"++{line}"
+
+
+def _refuse_misplaced(override: Override, known: dict[str, list[str]]) -> None:
+    """ConfigError for a slot that does not exist, and for a choice written like a value."""
+    key, value = override.key_or_group, override.value()
+    slot = key.replace(".", "/")
+    if "/" in key and key not in known and not override.is_hydra_override():
+        raise ConfigError(f"{key}: there is no such slot{did_you_mean(key, known)}")
+    if slot != key and value in known.get(slot, ()):
+        raise ConfigError(f"{override.input_line}: a choice is {slot}={value}, with a slash")
 
 
 def _fresh(words: Iterable[str], extra: Path | None) -> DictConfig:

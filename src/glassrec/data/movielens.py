@@ -65,6 +65,13 @@ class _MovieLens(Source):
     files: ClassVar[tuple[str, str, str]]
     """The names of the files of ratings, users and movies."""
 
+    def __post_init__(self) -> None:
+        if self.split.ranked and tuple(self.tasks) != ("click",):
+            raise ValueError(
+                f"data.tasks: {list(self.tasks)} would not be used, as the leave-one-out split "
+                "takes every rating as a positive; set data/split=random or by_time"
+            )
+
     @abstractmethod
     def _read(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         """Ratings; users with gender, age, occupation, zip; movies with title and genres."""

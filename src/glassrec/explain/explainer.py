@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 PIECE = 4096
 """Rows, at most, of which results are handed on together; a killed process loses so many."""
 
+ROUNDING = 1e-5
+"""The share of the mean |logit| up to which what parts miss is rounding."""
+
 KNOWN = 4096
 """Training rows, at most, that the mean embedding is taken of."""
 
@@ -210,7 +213,7 @@ class Explainer:
     def _refuse_incomplete(self, piece: Attributions) -> None:
         method, most = self.settings.method, self.settings.tolerance
         # Where nothing moves the logit, what is missed is rounding.
-        rounding = 1e-5 * piece.logits.abs().mean()
+        rounding = ROUNDING * piece.logits.abs().mean()
         if not method.complete or piece.delta.abs().mean() <= rounding:
             return
         if piece.relative_delta > most:

@@ -81,15 +81,12 @@ def gates(
             `user[3]`, a step `history[-1]`, or all of a kind: `dense`, `fields`, `history`.
 
     Raises:
-        ValueError: the model reads nothing of that kind, or a group names what there is not.
+        ValueError: the model reads nothing of that kind; or a group names what there is not, has
+            the name of an input, or is left without any.
     """
     kinds: Sequence[Granularity] = [players] if isinstance(players, str) else players
     numbers = _numbers(schema, width)
-    owner: dict[int, str] = {}
-    for kind in kinds:
-        claims = _grouped(groups or {}, numbers) if kind == "groups" else _each(kind, numbers)
-        for place, name in claims:
-            owner.setdefault(place, name)
+    owner = _owners(kinds, numbers, groups or {})
     if not owner:
         words = ",".join(kinds)
         raise ValueError(f"explain.players={words}: the model reads no such columns")
@@ -120,6 +117,21 @@ def _numbers(schema: Schema, width: int) -> list[_Number]:
     ]
 
 
+def _owners(
+    kinds: Sequence[Granularity], numbers: Sequence[_Number], groups: Mapping[str, Sequence[str]]
+) -> dict[int, str]:
+    """The player of each place that is anyone's: of the first kind, or group, that knows it."""
+    owner: dict[int, str] = {}
+    for kind in kinds:
+        claims = _grouped(groups, numbers) if kind == "groups" else _each(kind, numbers)
+        for place, name in claims:
+            owner.setdefault(place, name)
+    for name in groups if "groups" in kinds else ():
+        if name not in owner.values():
+            raise ValueError(f"explain.groups.{name}: others before it own all of its inputs")
+    return owner
+
+
 def _each(kind: Granularity, numbers: Sequence[_Number]) -> Iterator[tuple[int, str]]:
     """The place and the player of each number that a kind knows."""
     only = {"dense": "dense", "steps": "history"}.get(kind)
@@ -144,6 +156,8 @@ def _grouped(
         for name in (number.part, number.column, f"{number.column}[{number.dimension}]"):
             places.setdefault(name, []).append(place)
     for group, parts in groups.items():
+        if group in places:
+            raise ValueError(f"explain.groups.{group}: an input has this name; take another")
         for part in parts:
             found = places.get(part) or _slice(part, places)
             if not found:

@@ -61,8 +61,9 @@ class Shapley(Method):
     def evaluations(self, players: int) -> int:
         """All coalitions, or as many as pass at once; ValueError if they are too many."""
         if players > self.max_players:
+            many = f"{2**players:,}" if players <= 24 else f"2^{players}"
             raise ValueError(
-                f"exact Shapley values of {players} players need {2**players:,} evaluations a row; "
+                f"exact Shapley values of {players} players need {many} evaluations a row; "
                 f"raise explain.method.max_players ({self.max_players}), take fewer players "
                 "(explain.players), or explain/method=kernel_shap"
             )

@@ -72,11 +72,31 @@ class Explain:
     memory: Annotated[int, Ge(1)] = 64
 
     def __post_init__(self) -> None:
-        kind, _, count = self.baseline.partition(":")
-        valid = kind in BASELINES and (not count or (kind == "background" and count.isdecimal()))
-        if not valid or self.baseline.endswith(":") or count.strip("0") == "" != count:
+        kind, colon, count = self.baseline.partition(":")
+        if colon and kind == "background":
+            if not count.isdecimal() or int(count) < 1:
+                raise ValueError(
+                    f"explain.baseline: {self.baseline!r} tells no number of training rows; e.g. "
+                    "background:50"
+                )
+        elif self.baseline not in BASELINES[:-1]:
             raise ValueError(
                 f"explain.baseline: no baseline {self.baseline!r}{one_of(self.baseline, BASELINES)}"
+            )
+        self._check_players()
+
+    def _check_players(self) -> None:
+        if not self.players:
+            raise ValueError("explain.players: the list is empty; e.g. [groups,fields]")
+        grouped = "groups" in ([self.players] if isinstance(self.players, str) else self.players)
+        if grouped and not self.groups:
+            raise ValueError(
+                "explain.players: no group is named; e.g. explain.groups={who: [age, user]}"
+            )
+        if self.groups and not grouped:
+            raise ValueError(
+                f"explain.groups: {', '.join(self.groups)} would not be used; "
+                "set explain.players=groups, or [groups,fields]"
             )
 
     @property

@@ -17,7 +17,7 @@ from glassrec.explain import faithfulness, stability
 from glassrec.explain.comparison import Comparison, compare
 from glassrec.explain.completeness import completeness
 from glassrec.explain.exchange import Exchange
-from glassrec.explain.explainer import KNOWN, Explainer
+from glassrec.explain.explainer import KNOWN, ROUNDING, Explainer
 from glassrec.explain.game import Game
 from glassrec.explain.gates import Granularity
 from glassrec.explain.interactions import evaluations, interactions, names
@@ -43,14 +43,15 @@ class Totals:
     def __init__(self, explainer: Explainer) -> None:
         self.explainer = explainer
         self.spread = Spread(seed=explainer.seed)
-        self._sums = torch.zeros(4, dtype=torch.float64)
+        self._sums = torch.zeros(5, dtype=torch.float64)
 
     def read(self, pieces: Iterable[Attributions]) -> Totals:
         """Take all pieces in; a row is known by its number in the split."""
         for piece in pieces:
             self.spread.add(piece.values.unsqueeze(0), piece.rows)
             difference = piece.logits - piece.baseline_logits
-            each = piece.logits, piece.baseline_logits, piece.delta.abs(), difference.abs()
+            sizes = piece.delta.abs(), difference.abs(), piece.logits.abs()
+            each = piece.logits, piece.baseline_logits, *sizes
             self._sums += torch.stack([part.double().sum() for part in each])
         return self
 
@@ -63,7 +64,7 @@ class Totals:
     def about(self, agreement: float | None) -> Explanation:
         """The facts, given how far two seeds agree."""
         settings, explainer = self.explainer.settings, self.explainer
-        logit, at_baseline, missed, difference = (self._sums / self.spread.rows).tolist()
+        logit, at_baseline, missed, difference, size = (self._sums / self.spread.rows).tolist()
         return Explanation(
             method=settings.method.name,
             neurons=settings.neurons.name,
@@ -73,7 +74,7 @@ class Totals:
             rows=self.spread.rows,
             mean_logit=logit,
             mean_baseline_logit=at_baseline,
-            relative_delta=missed / difference if difference else 0.0,
+            relative_delta=missed / difference if missed > ROUNDING * size else 0.0,
             complete=settings.method.complete,
             agreement=agreement,
             rank_stability=self.spread.stability,
@@ -94,11 +95,15 @@ def agreement(explainer: Explainer) -> float | None:
 
 
 def significance(explainer: Explainer, attributions: Attributions) -> pd.DataFrame:
-    """p_value and q_value of each player, from some of the explained rows; none if not asked."""
+    """p_value and q_value of each player, from some of the explained rows.
+
+    None if not asked, or where labels are all the same, as a retrieval's are: permuted, they could
+    only call every effect chance.
+    """
     seed, kind = explainer.seed, explainer.target.kind
     default = "labels" if kind == "retrieval" else "features"
     null = explainer.settings.significance or default
-    if null == "labels":
+    if null == "labels" and len(attributions.labels.unique()) > 1:
         return permuted_labels(attributions.values, attributions.labels, DRAWS, seed)
     if null == "features" and len(attributions.rows) > 1:
         game, labels = explainer.beside_others(KNOWN), _labels(explainer, KNOWN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from math import nan
 from pathlib import Path
 from time import perf_counter
 from typing import Any, ClassVar
@@ -38,6 +39,7 @@ MODEL = ["weights.safetensors"]
 ROWS_AND_BASELINE = ("task", "baseline", "select")
 PLAYERS = (*ROWS_AND_BASELINE, "players", "groups")
 METHOD = (*PLAYERS, "method")
+JUDGED = (*METHOD, "compare", "faithfulness")
 NEURONS = (*ROWS_AND_BASELINE, "neurons")
 """The settings that several results need: another one does not make them anew."""
 
@@ -56,24 +58,29 @@ class Explaining(Stage):
         """Attribute the logit to the inputs and to every neuron."""
         about, importance = self.about, self.importance
         first = ", ".join(importance.sort_values("rank", kind="stable")["player"].head(3))
-        self.say(f"{about.selection}; {about.method}; baseline {about.baseline}")
-        self.say(
-            f"{first} move the prediction most, from a mean logit of "
-            f"{about.mean_baseline_logit:.2f} at the baseline to {about.mean_logit:.2f}"
-        )
+        rows = f"task {about.task}, {about.selection}"
+        self.say(f"{rows}; {about.method}; baseline {about.baseline}")
+        at_baseline = f"{about.mean_baseline_logit:z.2f} at the baseline"
+        self.say(f"what moves the prediction most: {first}")
+        self.say(f"the mean logit is {about.mean_logit:z.2f}, and {at_baseline}")
         self._tell_trust()
         self._tell_neurons()
         if len(self.pairs):
             strongest = self.pairs.iloc[0]
             self.say(f"{strongest['first']} × {strongest['second']} interact most")
         self._tell_methods()
+        self._tell_truth()
+        self._tell_against()
         for name, inputs, draw in pictures(self):
             self.figure(name, inputs, draw)
 
     def _tell_trust(self) -> None:
         about = self.about
         if about.complete:
-            self.say(f"the parts miss {about.relative_delta:.2%} of the logit difference")
+            most = self.settings.explain.tolerance
+            more = f", more than explain.tolerance ({most:.1%})"
+            warning = more if about.relative_delta > most else ""
+            self.say(f"the parts miss {about.relative_delta:.2%} of the logit difference{warning}")
         if about.agreement is not None:
             bad = about.agreement < UNSTABLE
             warning = ": unstable; take more samples or another method" if bad else ""
@@ -89,17 +96,28 @@ class Explaining(Stage):
         judged, most = self.methods, self.settings.explain.tolerance
         for row in judged[judged["problem"] != ""].itertuples():
             self.say(f"{row.method} is left out: {row.problem}")
+        judged = judged[judged["name"] != self.about.method]  # of that one it has been told
         for row in judged[judged["complete"] & (judged["delta"] > most)].itertuples():
             self.say(f"{row.method}: the parts miss {row.delta:.1%} of the logit difference")
         for row in judged[judged["agreement"] < UNSTABLE].itertuples():
             self.say(f"{row.method}: two seeds agree at only {row.agreement:.2f}: unstable")
-        if self.marks:
-            precisions = {
-                name: self.marks.get(f"truth/{name}_precision")
-                for name in ("players", "main", "pairs")
-            }
-            shares = (f"{name} {p:.0%}" for name, p in precisions.items() if p is not None)
-            self.say(f"of the effects that are known, these rank on top: {', '.join(shares)}")
+
+    def _tell_truth(self) -> None:
+        kinds = {"players": "inputs", "main": "main effects", "pairs": "pairs"}
+        found = {
+            words: self.marks.get(f"truth/{kind}_precision", nan) for kind, words in kinds.items()
+        }
+        # Not a number: there is none of the kind.
+        shares = [f"{share:.0%} of {words}" for words, share in found.items() if share == share]
+        if shares:
+            self.say(f"of what is known to act, these rank on top: {', '.join(shares)}")
+
+    def _tell_against(self) -> None:
+        if self.against is not None:
+            compared, about = self.against
+            first = compared.iloc[0]
+            sizes = f"{first['mean_abs']:.3g} here and {first['mean_abs_against']:.3g} there"
+            self.say(f"against {about.selection}: {first['player']} differs most, {sizes}")
 
     # What is found, in the order in which it is made.
 
@@ -120,7 +138,11 @@ class Explaining(Stage):
         return self._attributed("attributions.parquet", METHOD, lambda: self.explainer)
 
     def _attributed(
-        self, name: str, needs: Sequence[str], explainer: Callable[[], Explainer]
+        self,
+        name: str,
+        needs: Sequence[str],
+        explainer: Callable[[], Explainer],
+        whose: str = "the predictions",
     ) -> AttributionFile:
         self.trained.weights  # noqa: B018  made first: it is the input
         self.once(
@@ -129,7 +151,7 @@ class Explaining(Stage):
             lambda: self._pieces(name, needs, explainer()),
             inputs=MODEL,
             needs=needs,
-            doing="attributing the predictions to the inputs",
+            doing=f"attributing {whose} to the inputs",
         )
         # The pieces that it was made of are gone.
         return AttributionFile.load(self.run.dir / name)
@@ -223,7 +245,8 @@ class Explaining(Stage):
     @cached_property
     def methods(self) -> pd.DataFrame:
         """The method and those beside it: what each misses, how faithful, stable and fast it is."""
-        return self._table("methods", self._methods, "judging the method and those beside it")
+        doing = "judging the method and those beside it"
+        return self._table("methods", self._methods, doing, needs=JUDGED)
 
     def _methods(self) -> pd.DataFrame:
         found, truth = self._judged, tables.known_effects(self.explainer)
@@ -234,12 +257,12 @@ class Explaining(Stage):
     @cached_property
     def curves(self) -> pd.DataFrame:
         """Deletion and insertion curves of each method."""
-        return self._table("curves", lambda: self._judged.curves)
+        return self._table("curves", lambda: self._judged.curves, needs=JUDGED)
 
     @cached_property
     def agreement(self) -> pd.DataFrame:
         """How alike any two methods rank the players."""
-        return self._table("agreement", lambda: self._judged.agreement)
+        return self._table("agreement", lambda: self._judged.agreement, needs=JUDGED)
 
     @cached_property
     def _judged(self) -> Comparison:
@@ -262,6 +285,7 @@ class Explaining(Stage):
             Metrics,
             lambda: Metrics(tables.marks(self.explainer, importance, pairs)),
             inputs=inputs,
+            needs=PLAYERS,
         ).values
 
     @cached_property
@@ -270,7 +294,9 @@ class Explaining(Stage):
         if self.settings.explain.against is None:
             return None
         needs = tuple("against" if name == "select" else name for name in METHOD)
-        file = self._attributed("attributions_against.parquet", needs, lambda: self._other)
+        file = self._attributed(
+            "attributions_against.parquet", needs, lambda: self._other, "those of the other rows"
+        )
         inputs = ["attributions.parquet", "attributions_against.parquet"]
 
         def totals() -> tables.Totals:
@@ -281,12 +307,14 @@ class Explaining(Stage):
             Explanation,
             lambda: totals().about(None),
             inputs=inputs,
+            needs=(*needs, "neurons"),
         )
         players = self.attributions.players
         compared = self._table(
             "selections",
             lambda: compare_selections(players, self._totals.spread, totals().spread),
             inputs=inputs,
+            needs=(),
         )
         return compared, about
 
