@@ -113,7 +113,7 @@ def test_what_tells_most_is_printed(tmp_path: Path) -> None:
 def test_the_run_of_a_seed_is_the_run_of_that_seed_alone(finished: Path, tmp_path: Path) -> None:
     alone, one = tmp_path / "alone", finished / "seed_1"
     assert main(["run", f"run.dir={alone}", *SMALL, "seed=1"]) == 0
-    for name in ("config.yaml", "record.json", "weights.safetensors", "metrics.json"):
+    for name in ("config.yaml", "weights.safetensors", "attributions.parquet", "metrics.json"):
         assert (one / name).read_bytes() == (alone / name).read_bytes()
 
 

@@ -6,11 +6,13 @@ run() { # NAME SETTING...
   glassrec run experiment=planted_truth run.dir="runs/planted_truth/$1" "${@:2}"
 }
 seeds='seeds=[0,1,2]'
-exact=explain.compare.shapley.max_players=13
-run dcn "$seeds" "$exact"
-run dlrm "$seeds" "$exact" model=dlrm data.rows=60000 data.users=120 data.items=80 \
+few=explain.compare.kernel_shap.samples=128
+all=(explain.compare.shapley.max_players=13 explain.compare.shapley_sampling.permutations=64 "$few")
+run dcn "$seeds" "${all[@]}"
+run dlrm "$seeds" "${all[@]}" model=dlrm data.rows=60000 data.users=120 data.items=80 \
     trainer.max_epochs=5
 run dcn_background "$seeds" explain.baseline=background:10 explain/compare=quick \
+    +explain/method@explain.compare.kernel_shap=kernel_shap "$few" \
     +explain/method@explain.compare.deeplift_shap=deeplift_shap \
     +explain/method@explain.compare.gradient_shap=gradient_shap
 

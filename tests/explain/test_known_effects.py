@@ -62,7 +62,7 @@ def explainer(dataset: Dataset) -> Explainer:
 
 @pytest.fixture(scope="module")
 def marks(explainer: Explainer) -> dict[str, float]:
-    importance = tables.Totals(explainer).read(explainer.attributions()).statistics()
+    importance = tables.Totals(explainer).read([explainer.attributions()]).statistics()
     found = tables.marks(explainer, importance, tables.pairs(explainer))
     return {name.removeprefix("truth/"): mark for name, mark in found.items()}
 

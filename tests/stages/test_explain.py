@@ -50,7 +50,7 @@ def test_few_samples_of_many_dimensions_are_called_unstable(told: Callable[..., 
     lines = told("explain.players=dimensions", "explain/method=lime_classic")
     (line,) = (line for line in lines if "two seeds" in line)
     assert line.endswith(": unstable; take more samples or another method")
-    assert not any("effects that are known" in line for line in lines)
+    assert not any("known to act" in line for line in lines)
 
 
 def test_many_samples_of_few_fields_are_not_and_known_effects_are_marked(
@@ -59,9 +59,9 @@ def test_many_samples_of_few_fields_are_not_and_known_effects_are_marked(
     lines = told("explain/method=shapley_sampling")
     (line,) = (line for line in lines if "two seeds" in line)
     assert "unstable" not in line
-    (line,) = (line for line in lines if "effects that are known" in line)
+    (line,) = (line for line in lines if "known to act" in line)
     shares = line.partition("on top: ")[2].split(", ")
-    assert [share.split()[0] for share in shares] == ["players", "main", "pairs"]
+    assert [share.partition(" of ")[2] for share in shares] == ["inputs", "main effects", "pairs"]
 
 
 def test_incomplete_and_unstable_methods_are_named(

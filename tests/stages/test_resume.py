@@ -151,9 +151,9 @@ def test_killed_while_following_neurons_it_goes_on_to_the_same_files(
 def test_parts_of_another_setting_are_not_gone_on_from(
     trained: Path, tmp_path: Path, pieces: list[int], followed: list[int]
 ) -> None:
-    for patch in (ATTRIBUTING, FOLLOWING):
-        directory = _killed(trained, tmp_path / str(len(followed)), patch)
-        pieces.clear()
-        _explain(directory, "explain.method.steps=5")
-        assert pieces == [10] * 5
+    directory = _killed(trained, tmp_path / "attributing", ATTRIBUTING)
+    _explain(directory, "explain.method.steps=5")
+    assert pieces == [10] * 5
+    directory = _killed(trained, tmp_path / "following", FOLLOWING)
+    _explain(directory, "explain.neurons.steps=5")
     assert followed == [0, 0]
