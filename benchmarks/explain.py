@@ -144,7 +144,9 @@ def neurons(options: argparse.Namespace) -> None:
     rows, base = rows_of(model)
     layers: dict[str, nn.Module] = dict(model.layers)
     every = {
-        name: module for name, module in model.named_modules() if name not in ("", "table", "top")
+        name: module
+        for name, module in model.named_modules()
+        if name not in ("", "table", "top") and not isinstance(module, nn.ReLU)
     }
     assert len(every) == 15, "each layer, each affine map in one, the bottom tower, the output"
     rules: tuple[Rule, ...] = ("trapezoid", "captum")
