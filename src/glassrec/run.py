@@ -155,6 +155,14 @@ class Run:
         shutil.rmtree(self._parts(name), ignore_errors=True)
         return artifact
 
+    def forget(self, name: str) -> None:
+        """Delete an artifact that is not asked for any more, and what was made of it."""
+        record = self._record()
+        if name in record:
+            self._forget_descendants(name)
+            (self.dir / name).unlink(missing_ok=True)
+            self._write_record({k: entry for k, entry in self._record().items() if k != name})
+
     def parts(self, name: str, made_from: Mapping[str, Any], inputs: Sequence[str]) -> Path:
         """A folder for the parts of an artifact that takes long, gone once the artifact is made.
 

@@ -64,6 +64,19 @@ def test_many_samples_of_few_fields_are_not_and_known_effects_are_marked(
     assert [share.partition(" of ")[2] for share in shares] == ["inputs", "main effects", "pairs"]
 
 
+def test_a_comparison_that_is_not_asked_for_any_more_is_gone(
+    told: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    first = told("explain/against=all")
+    assert any(line.startswith("explain   against all 150 val rows: ") for line in first)
+    compared = {"attributions_against.parquet", "explanation_against.json", "selections.parquet"}
+    assert all((tmp_path / name).is_file() for name in compared)
+    attributions = (tmp_path / "attributions.parquet").stat().st_mtime_ns
+    told("explain/against=none")
+    assert not any((tmp_path / name).exists() for name in compared)
+    assert (tmp_path / "attributions.parquet").stat().st_mtime_ns == attributions
+
+
 def test_incomplete_and_unstable_methods_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

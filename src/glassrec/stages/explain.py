@@ -292,6 +292,7 @@ class Explaining(Stage):
     def against(self) -> tuple[pd.DataFrame, Explanation] | None:
         """The comparison with the other selection, and what was explained there."""
         if self.settings.explain.against is None:
+            self.run.forget("attributions_against.parquet")
             return None
         needs = tuple("against" if name == "select" else name for name in METHOD)
         file = self._attributed(
