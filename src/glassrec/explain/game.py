@@ -82,13 +82,16 @@ class Game:
 
         A logit is one number where the row that passed the model held dozens.
         """
-        at_once = max(1, 16 * self.chunk // settings)
-        for first in range(0, self.rows, at_once):
-            rows = slice(first, first + at_once)
+        return self.split(max(1, 16 * self.chunk // settings))
+
+    def split(self, rows: int) -> Iterator[Game]:
+        """The same game, `rows` rows at a time."""
+        for first in range(0, self.rows, rows):
+            some = slice(first, first + rows)
             inputs, baseline = (
-                Inputs(*(part[rows] for part in each)) for each in (self.inputs, self.baseline)
+                Inputs(*(part[some] for part in each)) for each in (self.inputs, self.baseline)
             )
-            yield replace(self, inputs=inputs, baseline=baseline, index=self.index[rows])
+            yield replace(self, inputs=inputs, baseline=baseline, index=self.index[some])
 
     @torch.no_grad()
     def logits(self, gates: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from annotated_types import Ge
@@ -102,24 +102,33 @@ class Activation(NeuronMethod):
 
 
 @dataclass(frozen=True)
-class InternalInfluence(NeuronMethod):
-    """The mean gradient by a unit along the path (Leino et al., ITC 2018).
+class AtNodes(NeuronMethod):
+    """A method that looks at nodes of a path.
 
     Args:
         steps: nodes of the Gauss-Legendre rule, as in Captum.
     """
+
+    title: ClassVar[str]
 
     steps: Annotated[int, Ge(1)] = 32
 
     @property
     def name(self) -> str:
         """With its nodes."""
-        return f"internal influence, {self.steps} Gauss-Legendre nodes"
+        return f"{self.title}, {self.steps} Gauss-Legendre nodes"
 
     @property
     def evaluations(self) -> int:
         """One a node."""
         return self.steps
+
+
+@dataclass(frozen=True)
+class InternalInfluence(AtNodes):
+    """The mean gradient by a unit along the path (Leino et al., ITC 2018)."""
+
+    title: ClassVar[str] = "internal influence"
 
     def values(
         self, model: Recommender, inputs: Inputs, baseline: Inputs, task: int
@@ -135,28 +144,15 @@ class InternalInfluence(NeuronMethod):
 
 
 @dataclass(frozen=True)
-class LayerIntegratedGradients(NeuronMethod):
+class LayerIntegratedGradients(AtNodes):
     """Integrated gradients of what lies above a layer, by what the layer emits.
 
     The path leads from what the layer emits at the baseline to what it emits at the row, and all
     that does not pass through the layer is as in the row. So the values of the units do not add up
     to the logit's difference but where the layer is a cut.
-
-    Args:
-        steps: nodes of the Gauss-Legendre rule, as in Captum.
     """
 
-    steps: Annotated[int, Ge(1)] = 32
-
-    @property
-    def name(self) -> str:
-        """With its nodes."""
-        return f"layer integrated gradients, {self.steps} Gauss-Legendre nodes"
-
-    @property
-    def evaluations(self) -> int:
-        """One a node."""
-        return self.steps
+    title: ClassVar[str] = "layer integrated gradients"
 
     def values(
         self, model: Recommender, inputs: Inputs, baseline: Inputs, task: int

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -72,7 +71,7 @@ class Sample:
             ValueError: the method cannot explain this model, or so many players.
         """
         at_once = max(1, self.game.chunk // method.evaluations(self.game.players))
-        found = [method.attribute(part, seed).detach() for part in _chunks(self.game, at_once)]
+        found = [method.attribute(part, seed).detach() for part in self.game.split(at_once)]
         return self._averaged(torch.cat(found))
 
     def beside_others(self) -> Game:
@@ -95,19 +94,9 @@ class Sample:
 
     def first(self, rows: int) -> Sample:
         """The sample of the first of the rows."""
-        game = next(_chunks(self.game, rows * self.background))
+        game = next(self.game.split(rows * self.background))
         return Sample(game, Inputs(*(part[:rows] for part in self.others)))
 
     def _averaged(self, values: Tensor) -> Tensor:
         """The mean over the baselines: (B · M, ...) to (B, ...)."""
         return values.unflatten(0, (self.rows, self.background)).mean(1)
-
-
-def _chunks(game: Game, rows: int) -> Iterator[Game]:
-    """The same game, `rows` rows at a time."""
-    for start in range(0, game.rows, rows):
-        some = slice(start, start + rows)
-        inputs, baseline = (
-            Inputs(*(part[some] for part in each)) for each in (game.inputs, game.baseline)
-        )
-        yield replace(game, inputs=inputs, baseline=baseline, index=game.index[some])

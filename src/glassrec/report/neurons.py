@@ -58,10 +58,15 @@ def measure(about: Explanation) -> str:
     return about.neurons.split(",")[0]
 
 
+def silent_and_never_positive(scores: pd.DataFrame) -> tuple[int, int]:
+    """How many units are silent, and how many never positive; see `DEFINED`."""
+    never = (scores["positive_share"] == 0) & (scores["negative_share"] > 0)
+    return int((scores["max_abs"] == 0).sum()), int(never.sum())
+
+
 def counted(scores: pd.DataFrame) -> str:
     """How many units are silent and how many never positive, in words."""
-    silent = (scores["max_abs"] == 0).sum()
-    never = ((scores["positive_share"] == 0) & (scores["negative_share"] > 0)).sum()
+    silent, never = silent_and_never_positive(scores)
     always = (scores["negative_share"] == 1).sum()
     return (
         f"{len(scores)} units: {silent} silent, {never} never positive ({always} always negative)"

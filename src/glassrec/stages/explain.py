@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from math import nan
 from pathlib import Path
 from time import perf_counter
@@ -23,6 +23,7 @@ from glassrec.explain.significance import ROWS
 from glassrec.explain.statistics import Spread
 from glassrec.models.base import Recommender
 from glassrec.progress import told
+from glassrec.report.neurons import silent_and_never_positive
 from glassrec.run import replacing
 from glassrec.stages.pictures import pictures
 from glassrec.stages.stage import Stage
@@ -87,10 +88,10 @@ class Explaining(Stage):
             self.say(f"two seeds agree at a rank correlation of {about.agreement:.2f}{warning}")
 
     def _tell_neurons(self) -> None:
-        neurons = self.neurons
-        silent = int((neurons["max_abs"] == 0).sum())
-        never = int(((neurons["positive_share"] == 0) & (neurons["negative_share"] > 0)).sum())
-        self.say(f"{silent:,} of {len(neurons):,} neurons are silent, {never:,} are never positive")
+        silent, never = silent_and_never_positive(self.neurons)
+        self.say(
+            f"{silent:,} of {len(self.neurons):,} neurons are silent, {never:,} are never positive"
+        )
 
     def _tell_methods(self) -> None:
         judged, most = self.methods, self.settings.explain.tolerance
@@ -299,10 +300,7 @@ class Explaining(Stage):
             "attributions_against.parquet", needs, lambda: self._other, "those of the other rows"
         )
         inputs = ["attributions.parquet", "attributions_against.parquet"]
-
-        def totals() -> tables.Totals:
-            return tables.Totals(self._other).read(file.pieces())
-
+        totals = cache(lambda: tables.Totals(self._other).read(file.pieces()))
         about = self.once(
             "explanation_against.json",
             Explanation,
