@@ -286,15 +286,16 @@ class LayerCut:
     """units that the layer was built with"""
     kept: list[int]
     dropped: dict[str, list[int]]
-    """by level of proof: data or sample"""
+    """by level of proof: domain, data, sample or budget; each unit at the strongest that holds"""
     constants: dict[int, float]
-    """what each dropped unit emitted: always at level data, on average at level sample"""
+    """what readers put in the place of each dropped unit: what it always emitted at the levels
+    domain and data, its mean at the levels sample and budget, or 0 if means are not folded"""
     proposed: int
     """units of zero conductance on the sample"""
     refuted: int
-    """of those, the ones kept, as they are not constant on the data"""
+    """of those, the ones kept, as they are not constant"""
     tied: int
-    """units kept though the level lets them go: a reader multiplies them by what varies"""
+    """units kept though the level lets them go: a reader does more than weigh and add them"""
 
 
 @dataclass(frozen=True)

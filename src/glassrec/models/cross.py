@@ -26,6 +26,10 @@ class Projection(Layer):
         """(B, U)."""
         return F.linear(x, self.weight)
 
+    def incoming(self) -> list[Tensor]:
+        """The rows of V, as columns (width, U)."""
+        return [self.weight.T]
+
     def _keep(self, kept: Tensor) -> None:
         self.weight = nn.Parameter(self.weight[kept].detach().clone())
 

@@ -30,6 +30,12 @@ class Consumer(Protocol):
     def drop_inputs(self, part: int, kept: Tensor, constants: Tensor) -> None:
         """Read only the `kept` units of a part, and fold the constants (U,) of the others."""
 
+    def weights(self, part: int) -> list[Tensor]:
+        """Views (..., U) of the weights that read each unit of a part; none if it has no such."""
+
+    def reads(self, part: int) -> Tensor:
+        """(U,): whether anything comes of each unit of a part; () if the same holds for all."""
+
 
 def _shrink_to(module: nn.Module, state: Mapping[str, Tensor], prefix: str, *_: Any) -> None:
     """Before loading: give the module's own tensors the smaller shapes that `state` brings.
@@ -91,6 +97,15 @@ class Affine(nn.Module):
         """Every constant can move into the bias."""
         return torch.ones_like(constants, dtype=torch.bool)
 
+    def weights(self, part: int) -> list[Tensor]:
+        """The columns (out, U) of a part."""
+        start = int(self.parts[:part].sum())
+        return [self.weight[:, start : start + int(self.parts[part])]]
+
+    def reads(self, part: int) -> Tensor:
+        """(U,): whether a column of a part has a weight that is not zero."""
+        return (self.weights(part)[0] != 0).any(0)
+
     @torch.no_grad()
     def drop_inputs(self, part: int, kept: Tensor, constants: Tensor) -> None:
         """Read only the `kept` units of a part; b takes over W · constants of the others."""
@@ -144,6 +159,14 @@ class Total(nn.Module):
         """Every constant can move into the bias."""
         return torch.ones_like(constants, dtype=torch.bool)
 
+    def weights(self, part: int) -> list[Tensor]:
+        """None: it adds up."""
+        return []
+
+    def reads(self, part: int) -> Tensor:
+        """() every unit counts."""
+        return torch.ones((), dtype=torch.bool, device=self.bias.device)
+
     @torch.no_grad()
     def drop_inputs(self, part: int, kept: Tensor, constants: Tensor) -> None:
         """The bias takes over the constants of the units that are not `kept`."""
@@ -186,6 +209,20 @@ class Layer(nn.Module, ABC):
         masks = [consumer.folds(constants) for consumer, _ in self._consumers]
         return torch.stack(masks).all(0)
 
+    def outgoing(self) -> list[Tensor]:
+        """Views (..., U) of the weights that its units are read with; those of some readers."""
+        return [view for consumer, part in self._consumers for view in consumer.weights(part)]
+
+    def incoming(self) -> list[Tensor]:
+        """Views (..., U) of the weights that make its units; none where a unit owns no weights."""
+        return []
+
+    @property
+    def used(self) -> Tensor:
+        """(U,): whether anything comes of what a unit emits; what is not used can always go."""
+        masks = [consumer.reads(part) for consumer, part in self._consumers]
+        return torch.stack([mask.expand(len(self.units)) for mask in masks]).any(0)
+
     def keep(self, kept: Tensor, constants: Tensor) -> None:
         """Drop all units but those at positions `kept`; their readers fold `constants` (U,).
 
@@ -218,6 +255,10 @@ class Hidden(Layer):
     def forward(self, *parts: Tensor) -> Tensor:
         """(B, U), none below zero."""
         return cast(Tensor, self.relu(self.affine(*parts)))
+
+    def incoming(self) -> list[Tensor]:
+        """The rows of W, as columns (in, U)."""
+        return [self.affine.weight.T]
 
     def _keep(self, kept: Tensor) -> None:
         self.affine.keep_outputs(kept)
@@ -322,6 +363,17 @@ class DotInteraction(Layer):
     def folds(self, constants: Tensor) -> Tensor:
         """A constant times a field's vector varies: only a zero leaves the products alone."""
         return constants == 0
+
+    def weights(self, part: int) -> list[Tensor]:
+        """None: it multiplies."""
+        return []
+
+    def reads(self, part: int) -> Tensor:
+        """(columns,): all that arrive if a pair of the dense vector is left, or those passed on."""
+        count = len(self.names)
+        pair = self._places - self.width  # row i, column j < i: the dense vector is column 0
+        multiplied = ((pair >= 0) & (pair % count == 0)).any()
+        return torch.isin(self.columns, self._places) | multiplied
 
     def drop_inputs(self, part: int, kept: Tensor, constants: Tensor) -> None:
         """Read only the `kept` columns of the dense vector; the others count as zero."""

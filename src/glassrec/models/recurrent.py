@@ -41,13 +41,35 @@ class Cell(nn.Module, ABC):
     def drop_inputs(self, part: int, kept: Tensor, constants: Tensor) -> None:
         """Read only the `kept` units of the step before; the others have always been zero."""
         assert part == 0, "there is one part"
-        for name in self.blocks:
-            cast(Affine, getattr(self, name)).drop_inputs(1, kept, constants)
+        for affine, _ in self._maps():
+            affine.drop_inputs(1, kept, constants)
+
+    def weights(self, part: int) -> list[Tensor]:
+        """The columns (blocks · U, U) of h in each affine map."""
+        return [view for affine, _ in self._maps() for view in affine.weights(1)]
+
+    def reads(self, part: int) -> Tensor:
+        """(U,): whether a gate of another unit reads it; one that only remembers itself is idle."""
+        masks = []
+        for affine, blocks in self._maps():
+            (columns,) = affine.weights(1)
+            by_others = columns.view(blocks, *2 * columns.shape[1:]) != 0
+            by_others.diagonal(dim1=1, dim2=2).fill_(False)
+            masks.append(by_others.any(0).any(0))
+        return torch.stack(masks).any(0)
+
+    def incoming(self) -> list[Tensor]:
+        """(blocks · inputs, U): the rows of every gate, a column a unit."""
+        maps = self._maps()
+        rows = [affine.weight.view(blocks, -1, affine.weight.shape[1]) for affine, blocks in maps]
+        return [each.permute(0, 2, 1).flatten(0, 1) for each in rows]
+
+    def _maps(self) -> list[tuple[Affine, int]]:
+        return [(cast(Affine, getattr(self, name)), count) for name, count in self.blocks.items()]
 
     def keep_outputs(self, kept: Tensor) -> None:
         """Compute only the units at positions `kept`, in every gate."""
-        for name, blocks in self.blocks.items():
-            affine = cast(Affine, getattr(self, name))
+        for affine, blocks in self._maps():
             rows = torch.arange(len(affine.bias), device=kept.device).view(blocks, -1)
             affine.keep_outputs(rows[:, kept].flatten())
 
@@ -131,6 +153,10 @@ class Recurrent(Layer):
     def tap(self) -> nn.Module:
         """What the units emit, once a step, padding included."""
         return self.emission
+
+    def incoming(self) -> list[Tensor]:
+        """The rows of all gates."""
+        return self.cell.incoming()
 
     def _keep(self, kept: Tensor) -> None:
         self.cell.keep_outputs(kept)
