@@ -296,6 +296,8 @@ class LayerCut:
     """of those, the ones kept, as they are not constant"""
     tied: int
     """units kept though the level lets them go: a reader does more than weigh and add them"""
+    stays: str
+    """why the layer keeps all of its units; empty if it may be cut"""
 
 
 @dataclass(frozen=True)
@@ -303,8 +305,18 @@ class PrunePlan(Artifact):
     """Which units go and what constants they leave, a layer, and how they were found."""
 
     level: str
+    score: str
+    """by which units were ranked, at level budget; empty at the others"""
+    ground: str
+    """what an exact level stands on, in words; empty at the others"""
     passes: int
-    """passes over the data until nothing more became constant"""
+    """how often the model was watched until nothing more became constant"""
+    folded: bool
+    """whether readers took over the means of what was cut, where a cut is not exact"""
+    finetuned: bool
+    """whether the smaller model was trained on: then its weights do not follow from the plan"""
+    weights: str
+    """sha256 of the tensors of the model that it is of, in the order of their names"""
     layers: dict[str, LayerCut]
 
     @property
@@ -325,13 +337,11 @@ class PrunePlan(Artifact):
     def load(cls, path: Path) -> Self:
         """Read JSON."""
         facts = _read_json(path)
-        cuts = {
-            name: LayerCut(
-                **(cut | {"constants": {int(u): c for u, c in cut["constants"].items()}})
-            )
-            for name, cut in facts["layers"].items()
-        }
-        return cls(facts["level"], facts["passes"], cuts)
+        layers = {}
+        for name, cut in facts["layers"].items():
+            constants = {int(unit): constant for unit, constant in cut["constants"].items()}
+            layers[name] = LayerCut(**(cut | {"constants": constants}))
+        return cls(**(facts | {"layers": layers}))
 
 
 @dataclass(frozen=True)

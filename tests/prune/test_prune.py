@@ -21,7 +21,7 @@ from glassrec.models.layers import Hidden
 from glassrec.prune.certificate import certify
 from glassrec.prune.constants import Emitted, emitted
 from glassrec.prune.stage import Prune
-from glassrec.prune.surgery import cut
+from glassrec.prune.surgery import carried_out, cut
 
 EXPLAIN = Explain(select=Selection(rows=25), neurons=Conductance(8))
 LAYER = {"mlp": "tower.1", "neumf": "tower.0", "dlrm": "top.0"}
@@ -128,7 +128,7 @@ def test_it_looks_again_until_nothing_more_is_constant(
             found["tower.1"].high[1] += 1e-16
         return found
 
-    monkeypatch.setattr("glassrec.prune.plan.emitted", rounded)
+    monkeypatch.setattr("glassrec.prune.stage.emitted", rounded)
     found = _plan(model, dataset)
     assert sorted(found.layers["tower.0"].constants) == [0, 1, 2]
     expected = float(second.affine.weight[1, :3].double() @ torch.tensor([0.1, 0.2, 0.3]).double())
@@ -292,7 +292,10 @@ def test_a_plan_of_another_model_is_refused(
 ) -> None:
     model, _ = _planted(build, "mlp")
     found = _plan(model, dataset)
+    for other in (build("gmf"), cut(model, found), build("mlp", factors=2)):
+        with pytest.raises(ValueError, match=r"the plan is of weights whose sha256 .*; plan again"):
+            cut(other, found)
     with pytest.raises(ValueError, match=r"the plan is of layers"):
-        cut(build("gmf"), found)
-    with pytest.raises(ValueError, match=r"the plan drops unit 0 of tower.1, which has none such"):
-        cut(cut(model, found), found)
+        carried_out(build("gmf"), found)
+    with pytest.raises(ValueError, match=r"the plan and the model differ in unit 4 of tower.0"):
+        carried_out(build("mlp", factors=1), found)

@@ -66,6 +66,15 @@ class Dataset:
         """Whether the validation split is judged by ranking lists."""
         return self.validation.query is not None
 
+    def sample(self, rows: int, seed: int) -> Batch:
+        """Training rows at random, negatives among them; at most `rows`, and no row twice."""
+        generator = torch.Generator().manual_seed(seed)
+        batch, negatives = self.train.batch, self.negatives
+        each = 1 if negatives is None else 1 + negatives.per_positive
+        chosen = torch.randperm(batch.rows, generator=generator)[: max(rows // each, 1)]
+        batch = batch.take(chosen)
+        return batch if negatives is None else negatives.augment(batch, generator)
+
     def epoch(self, seed: int, epoch: int) -> Batch:
         """The training rows of one epoch: negatives drawn afresh, order shuffled.
 

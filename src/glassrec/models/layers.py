@@ -209,6 +209,11 @@ class Layer(nn.Module, ABC):
         masks = [consumer.folds(constants) for consumer, _ in self._consumers]
         return torch.stack(masks).all(0)
 
+    @property
+    def refusal(self) -> str | None:
+        """Why no unit of the layer can go; None if units can."""
+        return None
+
     def outgoing(self) -> list[Tensor]:
         """Views (..., U) of the weights that its units are read with; those of some readers."""
         return [view for consumer, part in self._consumers for view in consumer.weights(part)]

@@ -1,22 +1,28 @@
-"""Pruning a trained model: propose by conductance, prove by a pass over all rows, cut, certify."""
+"""Pruning a trained model: choose units, prove or rank them, cut, certify."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import pandas as pd
-from annotated_types import Ge
+from annotated_types import Ge, Interval, MinLen
 
 from glassrec.artifacts import Certificate, PrunePlan, Weights
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
-from glassrec.prune.certificate import certify
-from glassrec.prune.plan import plan
-from glassrec.prune.surgery import compact, cut
+from glassrec.prune.budget import Budget, Measures
+from glassrec.prune.certificate import EXACT, certify
+from glassrec.prune.constants import emitted
+from glassrec.prune.plan import Draft, Watch
+from glassrec.prune.scores import Conductance, Evidence, Loss, Score
+from glassrec.prune.surgery import compact, cut, without
+from glassrec.spelling import one_of
+
+NOTHING = Measures()
 
 
 @dataclass(frozen=True)
@@ -24,27 +30,122 @@ class Prune:
     """How to prune.
 
     Args:
-        level: what a unit must be to go. data: it emits the same on every row of every split, so
-            the cut is exact there. sample: its conductance is zero on the explained rows; the cut
-            may change other rows, and the certificate says by how much.
+        level: what a unit must be to go. domain: constant or unread whatever comes in, by interval
+            bounds or by every combination of ids. data: constant on every row of every split, so
+            the cut is exact there. sample: of zero conductance on the explained rows. budget: of
+            the least worth. The last two may change any row, and the certificate says by how much.
+        layers: those that may be cut: `top.0`, or `top` for all of that tower; all if None.
+        score: level budget: what a unit is worth.
+        share: level budget: how much goes; with `within`, the most that may go.
+        of: what it is a share of: the units of each layer, or all units, parameters or
+            floating-point operations, with units ranked over all layers.
+        within: level budget: what the validation metric may lose, before any fine-tuning; as much
+            goes as that allows. None sets no such limit.
+        rounds: level budget: how many cuts the share is reached in; worth is measured anew each
+            time.
+        epochs: level budget: of training on after each round.
+        fold: levels sample and budget: whether the mean of a unit takes its place. If not, 0 does.
+        rows: training rows on which worth and means are measured.
         chunk: rows that pass the model at once; bounds the memory.
     """
 
-    level: Literal["data", "sample"] = "data"
+    level: Literal["domain", "data", "sample", "budget"] = "data"
+    layers: Annotated[Sequence[str], MinLen(1)] | None = None
+    score: Score = field(default_factory=Conductance)
+    share: Annotated[float, Interval(ge=0, lt=1)] = 0.5
+    of: Literal["layer", "units", "parameters", "flops"] = "layer"
+    within: Annotated[float, Ge(0)] | None = None
+    rounds: Annotated[int, Ge(1)] = 1
+    epochs: Annotated[int, Ge(0)] = 0
+    fold: bool = True
+    rows: Annotated[int, Ge(1)] = 10_000
     chunk: Annotated[int, Ge(1)] = 16384
 
-    def plan(self, model: Recommender, scores: pd.DataFrame, dataset: Dataset) -> PrunePlan:
-        """Decide which units go. All rows: training rows, held-out rows and their candidates."""
+    def stays(self, model: Recommender) -> dict[str, str]:
+        """Why each layer of a model keeps all of its units; empty for those that may be cut.
 
-        def rows() -> Iterator[Batch]:
-            for split in dataset.splits.values():
-                yield from split.batch.chunks(self.chunk)
+        Raises:
+            ValueError: `layers` names one that there is not, or that cannot be cut.
+        """
+        layers = model.layers
+        if self.layers is None:
+            return {name: layer.refusal or "" for name, layer in layers.items()}
+        stays = dict.fromkeys(layers, "it is not in prune.layers")
+        for wanted in self.layers:
+            found = [name for name in layers if f"{name}.".startswith(f"{wanted}.")]
+            if not found:
+                raise ValueError(f"prune.layers: no layer {wanted!r}{one_of(wanted, layers)}")
+            for name in found:
+                if layers[name].refusal:
+                    raise ValueError(f"prune.layers: {name} cannot be cut: {layers[name].refusal}")
+                stays[name] = ""
+        return stays
 
-        model.eval()
-        return plan(_precise(model), scores, self.level, rows)
+    def plan(
+        self,
+        model: Recommender,
+        scores: pd.DataFrame,
+        dataset: Dataset,
+        *,
+        seed: int = 0,
+        measures: Measures = NOTHING,
+        whole: Recommender | None = None,
+    ) -> PrunePlan:
+        """Decide which units go.
+
+        Args:
+            model: the trained model.
+            scores: of its neurons, see `artifacts.Table`.
+            dataset: all rows of its splits, held-out rows and their candidates too.
+            seed: of the rows that worth is measured on, and of what is drawn.
+            measures: what some scores and budgets need.
+            whole: what `share` is a share of; the model itself if None.
+
+        Raises:
+            ValueError: a layer of `layers` does not exist or cannot be cut, or the budget cannot be
+                met.
+        """
+        model = _precise(model.eval())
+        draft = Draft(model, scores, self.stays(model))
+        if self.level in EXACT:
+            watch, ground = self._watch(model, dataset)
+            draft.drop_constant(watch, self.level)
+            return draft.plan(self.level, ground=ground, folded=True)
+        evidence = self.evidence(model, scores, dataset, seed, measures.loss)
+        means = evidence.means if self.fold else evidence.nothing
+        if self.level == "sample":
+            draft.drop(draft.proposed(), means, self.level)
+            return draft.plan(self.level, folded=self.fold)
+        budget = Budget(self.share, self.of, self.within, whole or model, measures)
+        goes = budget.goes(
+            self.score.of(evidence), lambda goes: without(deepcopy(model), goes, means)
+        )
+        draft.drop(goes, means, self.level)
+        return draft.plan(self.level, score=self.score.name, folded=self.fold)
+
+    def _watch(self, model: Recommender, dataset: Dataset) -> tuple[Watch, str]:
+        """How an exact level watches units, and what it stands on."""
+        if self.level == "domain":
+            raise NotImplementedError
+        rows = sum(split.batch.rows for split in dataset.splits.values())
+        return lambda small: emitted(small, _rows(dataset, self.chunk)), f"all {rows:,} rows"
+
+    def evidence(
+        self,
+        model: Recommender,
+        scores: pd.DataFrame,
+        dataset: Dataset,
+        seed: int,
+        loss: Loss | None,
+    ) -> Evidence:
+        """What worth and means are measured on; arguments as those of `plan`."""
+        stays = self.stays(model)
+        layers = {name: layer for name, layer in model.layers.items() if not stays[name]}
+        rows = dataset.sample(self.rows, seed)
+        return Evidence(model, layers, scores, rows, self.chunk, seed, loss)
 
     def cut(self, model: Recommender, plan: PrunePlan) -> Weights:
-        """The weights of the smaller model."""
+        """The weights of the smaller model; ValueError if the plan is of another."""
         return Weights(compact(cut(model, plan).state_dict()))
 
     def certify(
@@ -65,6 +166,12 @@ class Prune:
         small.load(pruned.tensors, "the pruned model")
         rows = {name: split.batch.chunks(self.chunk) for name, split in dataset.splits.items()}
         return certify(large, small, plan.level, rows, weights=weights_hash)
+
+
+def _rows(dataset: Dataset, chunk: int) -> Iterator[Batch]:
+    """All rows of all splits."""
+    for split in dataset.splits.values():
+        yield from split.batch.chunks(chunk)
 
 
 def _precise(model: Recommender) -> Recommender:

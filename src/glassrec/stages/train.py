@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -16,7 +18,9 @@ from glassrec.models.base import Recommender
 from glassrec.run import experiment, key_of
 from glassrec.stages.stage import Stage
 from glassrec.training.memory import needed
-from glassrec.training.trainer import CHECKPOINT, Trained
+from glassrec.training.trainer import CHECKPOINT, Trained, Trainer
+
+OnEpoch = Callable[[Mapping[str, float]], None]
 
 
 class Training(Stage):
@@ -56,22 +60,31 @@ class Training(Stage):
         self.run.describe(self.given["data"])
         settings, model = self.settings, self._new_model()
         self.explain.of(model, self.dataset, settings.seed).check()
+        settings.prune.stays(model)  # complains of its layers
         model.train()  # who explains it has put it into evaluation mode
         optimizers = settings.optimizer, settings.table_optimizer
         resumes = (self.run.dir / CHECKPOINT).is_file()
         told = needed(settings.trainer, model, self.dataset, *optimizers, resumes=resumes)
         print(f"memory    {told}", flush=True)
-        return settings.trainer.fit(
+        origin = key_of({"experiment": experiment(self.run.config), "given": self.given})
+        return self.fit(model, settings.trainer, self.run.dir, origin, self.log.epoch)
+
+    def fit(
+        self, model: Recommender, trainer: Trainer, directory: Path, origin: str, on_epoch: OnEpoch
+    ) -> Trained:
+        """Train a model as the settings say, but for those of the trainer."""
+        settings = self.settings
+        return trainer.fit(
             model,
             self.dataset,
             settings.optimizer,
             table_optimizer=settings.table_optimizer,
             seed=settings.seed,
-            directory=self.run.dir,
-            origin=key_of({"experiment": experiment(self.run.config), "given": self.given}),
+            directory=directory,
+            origin=origin,
             objective=settings.objective,
             validate=partial(quality, name="val"),
-            on_epoch=self.log.epoch,
+            on_epoch=on_epoch,
         )
 
     @cached_property

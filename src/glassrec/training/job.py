@@ -17,9 +17,8 @@ from glassrec.models.base import Recommender
 from glassrec.run import WHERE
 from glassrec.training.checkpoint import read
 from glassrec.training.objective import Objective
-from glassrec.training.settings import Settings
+from glassrec.training.settings import Settings, sign
 
-MINIMISED = {"log_loss", "normalized_entropy", "rmse", "mae"}
 KEY = "glassrec"
 
 
@@ -49,8 +48,7 @@ class Job:
 
     def best_epoch(self, progress: Progress) -> int:
         """The index in the history of the best epoch, the first among equals."""
-        sign = -1 if self.monitor.rpartition("/")[2] in MINIMISED else 1
-        values = [sign * row[self.monitor] for row in progress.history]
+        values = [sign(self.monitor) * row[self.monitor] for row in progress.history]
         return values.index(max(values))
 
     def over(self, progress: Progress) -> bool:

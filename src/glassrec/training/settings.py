@@ -8,6 +8,13 @@ from typing import Annotated, Literal
 import torch
 from annotated_types import Ge
 
+MINIMISED = {"log_loss", "normalized_entropy", "rmse", "mae"}
+
+
+def sign(metric: str) -> int:
+    """1 if more of a metric is better, −1 if less is."""
+    return -1 if metric.rpartition("/")[2] in MINIMISED else 1
+
 
 @dataclass(frozen=True)
 class Settings:

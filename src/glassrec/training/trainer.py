@@ -100,6 +100,10 @@ class Trainer(Settings):
         model.load_state_dict(progress.best)
         return Trained(progress.best, pd.DataFrame(progress.history))
 
+    def monitors(self, dataset: Dataset, objective: Objective) -> str:
+        """The metric that selects the best epoch."""
+        return self.monitor or f"val/{_telling(dataset, objective)}"
+
     def _check_sparse(self) -> None:
         """What is not known to work with sparse gradients is refused."""
         if self.precision == "16-mixed":
@@ -115,7 +119,7 @@ class Trainer(Settings):
 
     def _monitored(self, dataset: Dataset, objective: Objective, found: Mapping[str, float]) -> str:
         """The metric that selects, checked on the untrained model before hours of training."""
-        monitor = self.monitor or f"val/{_telling(dataset, objective)}"
+        monitor = self.monitors(dataset, objective)
         known = {f"val/{name}": value for name, value in found.items()}
         if monitor not in known:
             near = difflib.get_close_matches(monitor, known, n=1, cutoff=0.0)
