@@ -16,13 +16,16 @@ LINE = 30.0
 """Seconds between two lines in a file; a terminal's line is written over each second."""
 
 
-def told(parts: Iterable[tuple[int, T]], total: int, done: int = 0) -> Iterator[T]:
+def told(
+    parts: Iterable[tuple[int, T]], total: int, done: int = 0, unit: str = "rows"
+) -> Iterator[T]:
     """Hand on what `parts` gives, and tell on standard error how it goes.
 
     Args:
         parts: pairs of the number of rows that something took, and what it is.
         total: the number of all rows.
         done: how many of them an earlier process did.
+        unit: what is counted, if not rows.
     """
     terminal = sys.stderr.isatty()
     began = perf_counter()
@@ -36,7 +39,8 @@ def told(parts: Iterable[tuple[int, T]], total: int, done: int = 0) -> Iterator[
         last, shown = now, True
         pace = (done - first) / (now - began)
         rate = f"{pace:,.0f}" if pace >= 10 else f"{pace:.1f}"
-        line = f"{done:,} of {total:,} rows, {rate} rows/s, {clock((total - done) / pace)} left"
+        left = clock((total - done) / pace)
+        line = f"{done:,} of {total:,} {unit}, {rate} {unit}/s, {left} left"
         print(f"\r\x1b[K{line}" if terminal else line, end="" if terminal else "\n",
               file=sys.stderr, flush=True)  # fmt: skip
     if terminal and shown:

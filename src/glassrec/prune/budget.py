@@ -79,14 +79,15 @@ class Budget:
         had = {name: len(layers[name].units) for name in worth}
         gone = {name: had[name] - len(each) for name, each in worth.items()}
         if self.of == "layer":
-            counts = {name: _count(share, had[name]) - gone[name] for name in worth}
+            counts = {name: count(share, had[name]) - gone[name] for name in worth}
             return {name: least(each, counts[name]) for name, each in worth.items()}
         if self.of == "units":
-            count = _count(share, sum(had.values())) - sum(gone.values())
+            wanted = count(share, sum(had.values())) - sum(gone.values())
             possible = sum(len(each) - 1 for each in worth.values())
-            if count > possible:
-                raise ValueError(_too_much(share, self.of, possible / sum(had.values())))
-            return over_all_layers(worth, count)
+            if wanted > possible:
+                reached = (sum(gone.values()) + possible) / sum(had.values())
+                raise ValueError(_too_much(share, self.of, reached))
+            return over_all_layers(worth, wanted)
         return self._until(share, worth, lambda goes: self._cost(cut(goes)))
 
     def _cost(self, model: Recommender) -> float:
@@ -113,22 +114,22 @@ class Budget:
         return over_all_layers(worth, many)
 
 
-def least(worth: Tensor, count: int) -> Tensor:
-    """(U,) bool: the `count` units of the least worth; of equals, the first."""
+def least(worth: Tensor, number: int) -> Tensor:
+    """(U,) bool: so many units of the least worth; of equals, the first."""
     goes = torch.zeros(len(worth), dtype=torch.bool)
-    goes[worth.argsort(stable=True)[: max(count, 0)]] = True
+    goes[worth.argsort(stable=True)[: max(number, 0)]] = True
     return goes
 
 
-def over_all_layers(worth: Mapping[str, Tensor], count: int) -> Goes:
-    """The `count` units of the least worth over all layers; the best of each layer stays."""
+def over_all_layers(worth: Mapping[str, Tensor], number: int) -> Goes:
+    """The `number` units of the least worth over all layers; the best of each layer stays."""
     normal = []
     for each in worth.values():
         size = each.norm().clamp_min(torch.finfo(each.dtype).tiny)
         best = torch.zeros(len(each), dtype=torch.bool)
         best[each.argmax()] = True
         normal.append((each / size).masked_fill(best, torch.inf))
-    goes = least(torch.cat(normal), count).split([len(each) for each in normal])
+    goes = least(torch.cat(normal), number).split([len(each) for each in normal])
     return dict(zip(worth, goes, strict=True))
 
 
@@ -147,8 +148,8 @@ def largest(lost: Callable[[float], float], within: float, share: float) -> floa
     return good
 
 
-def _count(share: float, units: int) -> int:
-    """Rounded down, but .3 of 10 is 3."""
+def count(share: float, units: int) -> int:
+    """How many units a share is: rounded down, but .3 of 10 is 3."""
     return int(share * units + 1e-9)
 
 

@@ -17,6 +17,7 @@ from glassrec.models.base import Recommender
 from glassrec.prune.budget import Budget, Measures
 from glassrec.prune.certificate import EXACT, certify
 from glassrec.prune.constants import emitted
+from glassrec.prune.curves import Curves
 from glassrec.prune.plan import Draft, Watch
 from glassrec.prune.scores import Conductance, Evidence, Loss, Score
 from glassrec.prune.surgery import compact, cut, without
@@ -47,6 +48,7 @@ class Prune:
         fold: levels sample and budget: whether the mean of a unit takes its place. If not, 0 does.
         rows: training rows on which worth and means are measured.
         chunk: rows that pass the model at once; bounds the memory.
+        curves: the cuts that are tried for the curve of quality against the share that goes.
     """
 
     level: Literal["domain", "data", "sample", "budget"] = "data"
@@ -60,6 +62,7 @@ class Prune:
     fold: bool = True
     rows: Annotated[int, Ge(1)] = 10_000
     chunk: Annotated[int, Ge(1)] = 16384
+    curves: Curves | None = None
 
     def stays(self, model: Recommender) -> dict[str, str]:
         """Why each layer of a model keeps all of its units; empty for those that may be cut.

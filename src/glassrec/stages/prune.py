@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar
 
-from glassrec.artifacts import Certificate, PrunePlan, Weights
-from glassrec.evaluate.quality import quality
+from glassrec.artifacts import Certificate, PrunePlan, Table, Weights
+from glassrec.evaluate.cost import cost
+from glassrec.evaluate.quality import headline, quality
 from glassrec.explain.tables import neuron_scores
 from glassrec.models.base import Recommender
 from glassrec.prune.budget import Measures
@@ -17,6 +20,9 @@ from glassrec.prune.surgery import carried_out
 from glassrec.stages.explain import Explaining
 from glassrec.stages.stage import Stage
 from glassrec.training.settings import sign
+
+PLANNED = tuple(each.name for each in fields(Prune) if each.name != "curves")
+"""The settings that a plan follows from."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,8 @@ class Pruning(Stage):
     def tell(self) -> None:
         """Cut the neurons that do nothing, or the least, and certify what that changed."""
         plan, certificate = self.plan, self.certificate
+        if self.settings.prune.curves is not None:
+            self.curves  # noqa: B018
         rows = sum(certificate.rows.values())
         cuts = plan.layers.values()
         if plan.score:
@@ -105,6 +113,7 @@ class Pruning(Stage):
             lambda: self._plan(each),
             inputs=inputs,
             doing=f"{doing}choosing the neurons that go",
+            needs=PLANNED,
         )
 
     def _plan(self, each: Round) -> PrunePlan:
@@ -161,6 +170,38 @@ class Pruning(Stage):
 
         best = value(self.trained.model) if settings.prune.within is not None else 0.0
         return Measures(loss=settings.objective.of(dataset), lost=lambda model: best - value(model))
+
+    @cached_property
+    def curves(self) -> Table:
+        """Quality against the share that is cut, for each score, on the test split."""
+        trained, prune, curves = self.trained, self.settings.prune, self.settings.prune.curves
+        assert curves is not None, "asked for only if there are any"
+
+        def make() -> Table:
+            loss = self._measures().loss
+            evidence = prune.evidence(
+                trained.model, self.explained.neurons, trained.dataset, self.settings.seed, loss
+            )
+            return Table(curves.of(evidence, self._cost_and_quality, self._tune))
+
+        return self.once(
+            "pruning_curves.parquet",
+            Table,
+            make,
+            inputs=["weights.safetensors", "neurons.parquet"],
+            doing="cutting by each score, and measuring what is left",
+            needs=["curves", "layers", "rows", "chunk"],
+        )
+
+    def _cost_and_quality(self, model: Recommender) -> dict[str, float]:
+        metrics = quality(model, self.trained.dataset, "test")
+        return cost(model) | {f"test/{name}": metrics[name] for name in headline(metrics)}
+
+    def _tune(self, small: Recommender, epochs: int) -> Recommender:
+        trainer = replace(self.settings.trainer, max_epochs=epochs)
+        with TemporaryDirectory(dir=self.run.dir) as folder:
+            self.trained.fit(small.train(), trainer, Path(folder), "", lambda _: None)
+        return small.eval()
 
     @cached_property
     def certificate(self) -> Certificate:
