@@ -54,7 +54,6 @@ def test_without_some_pairs_by_hand() -> None:
 def test_a_unit_of_the_dense_vector_leaves_its_dots_by_hand() -> None:
     model, batch = _by_hand()
     batch = batch._replace(dense=torch.tensor([[-1.0, 2]]))
-    assert model.bottom.last.foldable(torch.tensor([0.0, 0.5])).tolist() == [True, False]
     # d = (0, 2): pairs 0, 6, 0, −2, 2, −3; top 2+0+6+0−2+2−3 = 5, −6−10+4−3+.5 < 0; 2·5 − 1
     assert model(batch).item() == 9
     model.bottom.last.keep(torch.tensor([1]), torch.zeros(2))
@@ -63,6 +62,19 @@ def test_a_unit_of_the_dense_vector_leaves_its_dots_by_hand() -> None:
     model.interaction.keep(torch.tensor([1, 2, 3, 4, 5, 6, 7]), torch.zeros(8))
     assert model.top.first.affine.weight.shape == (2, 7)
     assert model(batch).item() == 9
+
+
+def test_a_constant_of_the_dense_vector_goes_on_being_multiplied_by_hand() -> None:
+    model, batch = _by_hand()
+    assert model.bottom.last.foldable(torch.tensor([0.5, 0.0])).tolist() == [True, True]
+    model.bottom.last.keep(torch.tensor([1]), torch.tensor([0.5, 0]))
+    # d = (.5, 2): pairs .5, 6, 0, −1, 2, −3; top .5+2+4.5 = 7, .5−6−5+4−3+.5 < 0; 2·7 − 1
+    assert model(batch).item() == 13
+    model.interaction.keep(torch.tensor([1, 2, 3, 4, 5, 6, 7]), torch.tensor([0.5, *[0] * 7]))
+    assert model(batch).item() == 13
+    fresh, _ = _by_hand()
+    fresh.load(model.state_dict(), "here")
+    assert fresh(batch).item() == 13
 
 
 def test_published_sizes_give_367_inputs_to_the_top() -> None:

@@ -33,6 +33,7 @@ def cut(model: Recommender, plan: PrunePlan) -> Recommender:
             emitted = torch.tensor(values, dtype=torch.float64)
             where = layer.units.device
             layer.keep(torch.tensor(kept, device=where), emitted.to(where))
+    small.narrow()
     return small
 
 
