@@ -61,7 +61,7 @@ class JointTable(nn.Embedding):
 
     def _pooled(self, rows: Tensor, there: Tensor) -> Tensor:
         """The mean vector of each field's values; `there` (B, C) is false if absent."""
-        vectors = self(rows.where(there, 0)) * there.unsqueeze(2)
+        vectors = self(rows.where(there, 0)).where(there.unsqueeze(2), 0)
         shape = (len(rows), len(self._stored.fields))
         counts = vectors.new_zeros(shape).index_add_(1, self._owner, there.to(vectors.dtype))
         sums = vectors.new_zeros(*shape, vectors.shape[2]).index_add(1, self._owner, vectors)
@@ -73,7 +73,7 @@ class JointTable(nn.Embedding):
         steps = real.to(self.weight.dtype)
         if not ids.shape[1] or item not in self._shifts:
             return steps.new_zeros(*steps.shape, self.width), steps
-        vectors = self((ids - self._shifts[item]).where(real, 0)) * steps.unsqueeze(2)
+        vectors = self((ids - self._shifts[item]).where(real, 0)).where(real.unsqueeze(2), 0)
         if self._whole:
             return vectors, steps
         return _or_zero(vectors, self._packed[self._reads.place(item)]), steps
