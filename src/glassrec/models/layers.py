@@ -224,8 +224,8 @@ class Layer(nn.Module, ABC):
     @property
     def left(self) -> Tensor:
         """(size,) bool: which of the units as built are there."""
-        gone = torch.zeros(self.size, dtype=torch.bool, device=self.units.device)
-        return gone.index_fill(0, self.units, True)
+        none = torch.zeros(self.size, dtype=torch.bool, device=self.units.device)
+        return none.index_fill(0, self.units, True)
 
     def unit_names(self, layer: str) -> list[str]:
         """A readable name for each unit, given the layer's own: `bottom.0[17]`."""
@@ -255,7 +255,7 @@ class Layer(nn.Module, ABC):
         return torch.stack([mask.expand(len(self.units)) for mask in masks]).any(0)
 
     def keep(self, kept: Tensor, constants: Tensor) -> None:
-        """Drop all units but those at positions `kept`; their readers fold `constants` (U,).
+        """Drop all units but those at positions `kept`, in order; readers fold `constants` (U,).
 
         Device, dtype and train/eval mode stay as they are.
 
