@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ from glassrec.data.schema import Schema
 from glassrec.explain.completeness import completeness
 from glassrec.explain.gates import baseline
 from glassrec.models.base import Inputs, Recommender
+from glassrec.models.dnn import DNN
 from glassrec.models.layers import Hidden, Product
 
 Build = Callable[..., Recommender]
@@ -44,8 +46,8 @@ def test_neither_branch_of_neumf_is_a_cut(build: Build, batch: Batch) -> None:
     found = table(build("neumf"), batch)
     assert not found["cut"].any()
     assert (found["delta"] < 0.01).all()
-    # The layers of one tower pass on the same flow, which is not everything.
-    tower = found["flow_share"].filter(like="tower")
+    # The layers of one branch pass on the same flow, which is not everything.
+    tower = found["flow_share"].drop("product")
     assert tower.max() - tower.min() < 1e-9
     assert found.loc["product", "flow_share"] > 0.01
 
@@ -55,12 +57,29 @@ def test_a_tower_alone_is_a_cut_at_each_layer(build: Build, batch: Batch) -> Non
     assert table(build("gmf"), batch)["cut"].all()
 
 
+def test_embedding_dimensions_are_a_cut_where_there_are_no_dense_columns(
+    build: Build, schema: Schema, batch: Batch
+) -> None:
+    found = table(build("mlp"), batch)
+    assert found.loc["embedding", "cut"]
+    assert found.loc["embedding", "delta"] < 0.01
+    found = table(build("dnn"), batch)
+    assert found["cut"].to_dict() == {
+        "embedding": False, "tower.0": True, "tower.1": True, "tower.2": True,
+    }  # fmt: skip
+    assert found.loc["embedding", "flow_share"] != 1
+    assert found.loc["embedding", "delta"] < 0.01
+    torch.manual_seed(0)
+    bare = DNN(replace(schema, dense=()), embedding=4, hidden=(6,)).eval()
+    assert table(bare, batch._replace(dense=torch.empty(batch.rows, 0)))["cut"].all()
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_a_recurrent_layer_counts_by_its_last_emission(
     build: Build, batch: Batch, cell: str
 ) -> None:
     found = table(build("lstm", cell=cell), batch, steps=800)
-    assert found["cut"].to_dict() == {"recurrent": False, "tower.0": True}
+    assert found["cut"].to_dict() == {"recurrent": False, "embedding": False, "tower.0": True}
     assert found.loc["recurrent", "flow_share"] > 0.01
     assert (found["delta"] < 0.01).all()
 

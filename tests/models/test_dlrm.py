@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ import torch
 from glassrec.data.batch import Batch
 from glassrec.data.schema import Field, Schema
 from glassrec.models.dlrm import DLRM
+from glassrec.models.interaction import DotInteraction
+from glassrec.models.layers import Affine
 
 
 def _by_hand() -> tuple[DLRM, Batch]:
@@ -54,7 +57,6 @@ def test_without_some_pairs_by_hand() -> None:
 def test_a_unit_of_the_dense_vector_leaves_its_dots_by_hand() -> None:
     model, batch = _by_hand()
     batch = batch._replace(dense=torch.tensor([[-1.0, 2]]))
-    assert model.bottom.last.foldable(torch.tensor([0.0, 0.5])).tolist() == [True, False]
     # d = (0, 2): pairs 0, 6, 0, −2, 2, −3; top 2+0+6+0−2+2−3 = 5, −6−10+4−3+.5 < 0; 2·5 − 1
     assert model(batch).item() == 9
     model.bottom.last.keep(torch.tensor([1]), torch.zeros(2))
@@ -63,6 +65,19 @@ def test_a_unit_of_the_dense_vector_leaves_its_dots_by_hand() -> None:
     model.interaction.keep(torch.tensor([1, 2, 3, 4, 5, 6, 7]), torch.zeros(8))
     assert model.top.first.affine.weight.shape == (2, 7)
     assert model(batch).item() == 9
+
+
+def test_a_constant_of_the_dense_vector_goes_on_being_multiplied_by_hand() -> None:
+    model, batch = _by_hand()
+    assert model.bottom.last.foldable(torch.tensor([0.5, 0.0])).tolist() == [True, True]
+    model.bottom.last.keep(torch.tensor([1]), torch.tensor([0.5, 0]))
+    # d = (.5, 2): pairs .5, 6, 0, −1, 2, −3; top .5+2+4.5 = 7, .5−6−5+4−3+.5 < 0; 2·7 − 1
+    assert model(batch).item() == 13
+    model.interaction.keep(torch.tensor([1, 2, 3, 4, 5, 6, 7]), torch.tensor([0.5, *[0] * 7]))
+    assert model(batch).item() == 13
+    fresh, _ = _by_hand()
+    fresh.load(model.state_dict(), "here")
+    assert fresh(batch).item() == 13
 
 
 def test_published_sizes_give_367_inputs_to_the_top() -> None:
@@ -102,3 +117,25 @@ def test_weights_of_another_size_are_refused(build: Callable[..., DLRM]) -> None
     small, large = build("dlrm", embedding=4), build("dlrm", embedding=8)
     with pytest.raises(ValueError, match=r"FILE holds the weights of another model than this DLRM"):
         small.load(large.state_dict(), "FILE")
+
+
+@pytest.mark.parametrize("share", [0.9, 0.4, 0.05])
+def test_any_pairs_that_are_left_against_a_loop(share: float) -> None:
+    """Vectors of which no pair is left are not multiplied, and that moves no other pair."""
+    names = ["dense", *(f"C{i}" for i in range(1, 9))]
+    whole = DotInteraction(names, 3)
+    whole.feeds(Affine([whole.size], 1))
+    generator = torch.Generator().manual_seed(0)
+    kept = (torch.rand(whole.size, generator=generator) < share).nonzero().flatten()
+    small = deepcopy(whole)
+    small.feeds(Affine([whole.size], 1))
+    small.keep(kept, torch.zeros(whole.size))
+    dense, fields = torch.rand(5, 3, generator=generator), torch.rand(5, 8, 3, generator=generator)
+    vectors = [dense, *fields.unbind(1)]
+    pairs = [(vectors[i] * vectors[j]).sum(1) for i in range(9) for j in range(i)]
+    expected = torch.cat([dense, torch.stack(pairs, 1)], 1)[:, kept]
+    torch.testing.assert_close(small(dense, fields), expected)
+    named = whole.unit_names("interaction")
+    assert small.unit_names("interaction") == [named[unit] for unit in kept.tolist()]
+    pairs_left = {name for unit in kept.tolist() for name in named[unit].split("×")}
+    assert small.multiplied.tolist() == [name in pairs_left for name in names]

@@ -47,8 +47,8 @@ def test_the_logit_has_no_door_beside_the_inputs(model: Recommender, batch: Batc
 def test_names_of_units_are_unique_and_tell_their_layer(model: Recommender) -> None:
     names = [n for name, layer in model.layers.items() for n in layer.unit_names(name)]
     assert len(set(names)) == len(names) == sum(len(la.units) for la in model.layers.values())
-    for name in names:  # `tower.0[17]`, or two columns: `C1×C2`
-        assert re.fullmatch(r"[a-z][\w.]*\[\d+\]|\w+×\w+", name), name
+    for name in names:  # `tower.0[17]`, a dimension `C1[3]`, or two columns: `C1×C2`
+        assert re.fullmatch(r"[A-Za-z][\w.]*\[\d+\]|\w+×\w+", name), name
 
 
 def _with_unit_fixed(model: Recommender, layer: Layer, unit: int, at: float, batch: Batch):

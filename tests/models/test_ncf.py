@@ -36,11 +36,11 @@ def test_gmf_is_a_weighted_dot_product(build: Callable[..., GMF], batch: Batch) 
 
 def test_mlp_is_a_relu_tower_that_halves(build: Callable[..., MLP], batch: Batch) -> None:
     model = build("mlp", factors=2)
-    assert [tuple(la.affine.weight.shape) for la in model.layers.values()] == [
+    assert [tuple(layer.affine.weight.shape) for layer in model.tower] == [
         (8, 16), (4, 8), (2, 4),
     ]  # fmt: skip
     hidden = torch.cat(_rows(model, batch), 1)
-    for layer in model.layers.values():
+    for layer in model.tower:
         hidden = (hidden @ layer.affine.weight.T + layer.affine.bias).clamp(min=0)
     expected = hidden @ model.output.weight.T + model.output.bias
     torch.testing.assert_close(model(batch), expected)

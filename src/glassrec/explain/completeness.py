@@ -77,7 +77,8 @@ def is_cut(model: Recommender, layer: Layer, task: int) -> bool:
         logit = model.score(row)[:, task]
     if not logit.requires_grad:  # neither do the weights
         return True
-    return all(way is None for way in torch.autograd.grad(logit, row, allow_unused=True))
+    ways = torch.autograd.grad(logit, row, allow_unused=True)
+    return not any(way is not None and way.numel() for way in ways)
 
 
 @contextmanager

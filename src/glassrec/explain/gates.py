@@ -203,8 +203,7 @@ def baseline(model: Recommender, kind: Kind, background: Inputs) -> Inputs:
         known = mean.steps.mean().clamp_min(torch.finfo(mean.steps.dtype).tiny)
         step = mean.history.mean(1, keepdim=True) / known  # of the steps that there are
         return mean._replace(history=step.expand_as(mean.history))
-    unseen = torch.tensor([schema.offsets], dtype=torch.long, device=model.device)
-    fields = model.table(unseen)
+    fields = model.unseen()
     if not schema.history_length:
         return zero._replace(fields=fields)
     assert schema.item is not None, "a history is one of items"

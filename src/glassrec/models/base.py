@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from glassrec.data.batch import Batch
 from glassrec.data.schema import Schema
 from glassrec.models.layers import Layer
+from glassrec.models.table import JointTable
 
 
 class Inputs(NamedTuple):
@@ -61,55 +62,41 @@ class Recommender(nn.Module, ABC):
         reads: the columns of them that this model reads, in its own order. Its joint table `table`
             (rows, E) holds these fields only.
         width: E, the number of parameters of one id. All that a field knows lies side by side in
-            one row of the table: two embeddings of one field are two column ranges.
+            one row of the table: two embeddings of one field are two column ranges. What a cut
+            leaves unread need not be stored, see `narrow`; `Inputs` have E numbers all the same.
     """
-
-    _columns: Tensor
-    _shift: Tensor
-    _owner: Tensor
 
     def __init__(self, data: Schema, reads: Schema, width: int) -> None:
         super().__init__()
         self.schema = reads
         self.width = width
-        self.table = nn.Embedding(reads.rows, width)
-        shifts = [
-            data.offsets[data.place(name)] - offset
-            for name, offset in zip(reads.field_names, reads.offsets, strict=True)
-        ]
-        columns = [column for name in reads.field_names for column in data.columns(name)]
-        owner = [place for place, field in enumerate(reads.fields) for _ in range(field.values)]
-        every = [*range(sum(field.values for field in data.fields))]
-        self._as_it_comes = columns == every and not any(shifts)
+        self.table = JointTable(data, reads, width)
         dense = [data.dense.index(name) for name in reads.dense]
         self._dense = slice(None) if dense == [*range(len(data.dense))] else dense
-        self._item_shift = shifts[reads.place(reads.item or "")] if reads.history_length else 0
-        # Not weights: they follow from the two schemas, so a checkpoint does not hold them.
-        for name, values in (
-            ("_columns", columns), ("_shift", [shifts[f] for f in owner]), ("_owner", owner)
-        ):  # fmt: skip
-            self.register_buffer(name, torch.tensor(values, dtype=torch.long), persistent=False)
+        self.register_load_state_dict_post_hook(_refuse_a_table_that_lacks_numbers)
 
     @final
     def embed(self, batch: Batch) -> Inputs:
         """The vectors of a batch: dense (B, D), fields (B, F, E), history (B, T, E)."""
-        there = batch.ids if self._as_it_comes else batch.ids[:, self._columns]
-        ids = there if self._as_it_comes else there - self._shift
-        single = len(self._owner) == len(self.schema.fields)
-        fields = self.table(ids) if single else self._pooled(ids, there >= 0)
-        history = batch.history[:, : self.schema.history_length]
-        real = history > 0
-        steps = real.to(fields.dtype)
-        vectors = self.table((history - self._item_shift).where(real, 0)) * steps.unsqueeze(2)
-        return Inputs(batch.dense[:, self._dense], fields, vectors, steps)
+        fields = self.table.fields(batch.ids)
+        history = self.table.history(batch.history[:, : self.schema.history_length])
+        return Inputs(batch.dense[:, self._dense], fields, *history)
 
-    def _pooled(self, ids: Tensor, there: Tensor) -> Tensor:
-        """(B, F, E): the mean vector of each field's values; `there` (B, C) is false if absent."""
-        vectors = self.table(ids.where(there, 0)) * there.unsqueeze(2)
-        shape = (len(ids), len(self.schema.fields))
-        counts = vectors.new_zeros(shape).index_add_(1, self._owner, there.to(vectors.dtype))
-        sums = vectors.new_zeros(*shape, self.width).index_add(1, self._owner, vectors)
-        return sums / counts.unsqueeze(2)
+    def unseen(self) -> Tensor:
+        """(1, F, E): the vectors of each field's unseen id."""
+        return self.table.unseen()
+
+    def dimensions(self) -> Tensor:
+        """(F, E) bool: which numbers of each field's vectors `score` still reads; all if unknown.
+
+        A model whose units are such numbers overrides it, so that its table shrinks with them.
+        """
+        return torch.ones_like(self.table.read)
+
+    @final
+    def narrow(self) -> None:
+        """Shrink the table to the numbers that are still read; no bit of the logits changes."""
+        self.table.narrow(self.dimensions())
 
     @abstractmethod
     def score(self, inputs: Inputs) -> Tensor:
@@ -130,7 +117,11 @@ class Recommender(nn.Module, ABC):
     @property
     def layers(self) -> dict[str, Layer]:
         """The layers whose units can be explained and pruned, by name, input side first."""
-        return {name: module for name, module in self.named_modules() if isinstance(module, Layer)}
+        return {
+            name: module
+            for name, module in self.named_modules()
+            if isinstance(module, Layer) and module.size
+        }
 
     @property
     def device(self) -> torch.device:
@@ -168,6 +159,14 @@ class Recommender(nn.Module, ABC):
                 f"{origin} holds the weights of another model than this {type(self).__name__}: "
                 f"{first[:200]}"
             ) from None
+
+
+def _refuse_a_table_that_lacks_numbers(model: Recommender, _keys: object) -> None:
+    """After loading: what `score` reads must be stored; it would take the rest for zeros."""
+    lacks = (model.dimensions() & ~model.table.read).any(1).tolist()
+    if any(lacks):
+        name = model.schema.field_names[lacks.index(True)]
+        raise RuntimeError(f"the table does not store all numbers of {name} that are read")
 
 
 class Retriever(Recommender):

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
+import torch
 from annotated_types import Ge
 from torch import Tensor
 
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.cross import CrossNetwork
-from glassrec.models.dnn import dense_and, side_by_side, start_small
+from glassrec.models.dnn import dense_and, start_small
 from glassrec.models.layers import Output, Tower
 
 
 class DCN(Recommender):
     """Cross layers x ← x₀ ⊙ (W x + b) + x over x₀ = [dense ; fields], and a deep tower.
+
+    The numbers of x₀ are no units: every cross layer multiplies them and passes them on, so that
+    none can go exactly, however constant it is. That holds in either structure.
 
     Args:
         data: the columns of the batches; all of its dense columns are read.
@@ -54,7 +58,7 @@ class DCN(Recommender):
 
     def score(self, inputs: Inputs) -> Tensor:
         """The logits (B, K)."""
-        start = side_by_side(inputs)
+        start = torch.cat([inputs.dense, inputs.fields.flatten(1)], 1)
         crossed = self.cross(start)
         if self.tower is None:
             return self.output(crossed)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.layers import Affine, DotInteraction, Output, Tower
+from glassrec.models.interaction import DotInteraction
+from glassrec.models.layers import Affine, Output, Tower
 
 
 class DLRM(Recommender):
@@ -55,6 +56,10 @@ class DLRM(Recommender):
         """The logits (B, K)."""
         dense = self.bottom(inputs.dense)
         return self.output(self.top(self.interaction(dense, inputs.fields)))
+
+    def dimensions(self) -> Tensor:
+        """All of a field as long as one of its pairs is left: products need whole vectors."""
+        return self.interaction.multiplied[1:].unsqueeze(1).expand(-1, self.width)
 
     @torch.no_grad()
     def _initialise(self) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-import torch
 from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
+from glassrec.models.embedding import Dimensions
 from glassrec.models.layers import Output, Tower
 
 
@@ -24,11 +24,6 @@ def dense_and(fields: Sequence[str] | None, data: Schema, model: str) -> Schema:
     if not reads.dense and not reads.fields:
         raise ValueError(f"{model} has nothing to read: no dense columns, and no field is chosen")
     return reads
-
-
-def side_by_side(inputs: Inputs) -> Tensor:
-    """[dense ; fields]: (B, D + F·E)."""
-    return torch.cat([inputs.dense, inputs.fields.flatten(1)], 1)
 
 
 def start_small(table: nn.Embedding) -> None:
@@ -55,11 +50,17 @@ class DNN(Recommender):
     ) -> None:
         reads = dense_and(fields, data, "DNN")
         super().__init__(data, reads, embedding)
-        self.tower = Tower([len(reads.dense) + len(reads.fields) * embedding], hidden)
+        self.embedding = Dimensions(reads.field_names, range(embedding))
+        self.tower = Tower([len(reads.dense), self.embedding.size], hidden)
         self.output = Output([hidden[-1]], data.targets)
+        self.embedding.feeds(self.tower.first.affine, 1)
         self.tower.last.feeds(self.output)
         start_small(self.table)
 
     def score(self, inputs: Inputs) -> Tensor:
         """The logits (B, K)."""
-        return self.output(self.tower(side_by_side(inputs)))
+        return self.output(self.tower(inputs.dense, self.embedding(inputs.fields)))
+
+    def dimensions(self) -> Tensor:
+        """Those that the tower reads."""
+        return self.embedding.read

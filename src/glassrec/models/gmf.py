@@ -36,3 +36,7 @@ class GMF(Recommender):
         """The logits (B, K)."""
         user, item = inputs.fields.unbind(1)
         return self.output(self.product(user, item))
+
+    def dimensions(self) -> Tensor:
+        """A dimension that is no longer multiplied is read of neither side."""
+        return self.product.left.expand(2, -1)

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from glassrec.data.schema import Target
 
 
+@runtime_checkable
 class Consumer(Protocol):
     """What reads the activations of a layer, as one of several parts laid side by side."""
 
@@ -125,6 +126,10 @@ class Affine(nn.Module):
         _set(self, "bias", self.bias[kept].clone())
 
 
+MIXING = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.Softmax, nn.LogSoftmax)
+"""What it makes of one unit depends on all others: a unit that is gone changes the rest."""
+
+
 def means(targets: Sequence[Target]) -> Tensor:
     """(K,): where the logits of these tasks start, so that training need not find it first."""
     return torch.tensor([target.mean for target in targets])
@@ -193,12 +198,34 @@ class Layer(nn.Module, ABC):
         self.register_buffer("built", torch.tensor(size))
         self.register_load_state_dict_pre_hook(_refuse_another_size)
         self.register_load_state_dict_pre_hook(_shrink_to)
-        # A tuple hides the consumers from nn.Module: they are not parts of this layer.
+        # Tuples hide the readers from nn.Module: they are not parts of this layer.
         self._consumers: tuple[tuple[Consumer, int], ...] = ()
+        self._strangers: tuple[nn.Module, ...] = ()
 
-    def feeds(self, consumer: Consumer, part: int = 0) -> None:
-        """Declare that `consumer` reads this layer's activations as its `part`."""
-        self._consumers = (*self._consumers, (consumer, part))
+    def feeds(self, reader: Consumer | nn.Module, part: int = 0) -> None:
+        """Declare that `reader` reads this layer's activations as its `part`.
+
+        A module that is no `Consumer`, such as a normalisation, holds on to all units.
+        """
+        if isinstance(reader, Consumer):
+            self._consumers = (*self._consumers, (reader, part))
+        else:
+            self._strangers = (*self._strangers, reader)
+
+    @property
+    def refusal(self) -> str | None:
+        """Why no unit can go, to follow the layer's name; None if some may."""
+        for stranger in self._strangers:
+            mixes = isinstance(stranger, MIXING)
+            why = "mixes its units" if mixes else "has no way to do without one of its units"
+            return f"it feeds {type(stranger).__name__}, which {why}"
+        return None if self._consumers else "it is not declared what it feeds"
+
+    @property
+    def left(self) -> Tensor:
+        """(size,) bool: which of the units as built are there."""
+        none = torch.zeros(self.size, dtype=torch.bool, device=self.units.device)
+        return none.index_fill(0, self.units, True)
 
     def unit_names(self, layer: str) -> list[str]:
         """A readable name for each unit, given the layer's own: `bottom.0[17]`."""
@@ -206,13 +233,10 @@ class Layer(nn.Module, ABC):
 
     def foldable(self, constants: Tensor) -> Tensor:
         """Which (U,) units can be dropped exactly if they always emit `constants` (U,)."""
+        if self.refusal:
+            return torch.zeros_like(constants, dtype=torch.bool)
         masks = [consumer.folds(constants) for consumer, _ in self._consumers]
         return torch.stack(masks).all(0)
-
-    @property
-    def refusal(self) -> str | None:
-        """Why no unit of the layer can go; None if units can."""
-        return None
 
     def outgoing(self) -> list[Tensor]:
         """Views (..., U) of the weights that its units are read with; those of some readers."""
@@ -225,14 +249,21 @@ class Layer(nn.Module, ABC):
     @property
     def used(self) -> Tensor:
         """(U,): whether anything comes of what a unit emits; what is not used can always go."""
+        if self.refusal:
+            return torch.ones_like(self.units, dtype=torch.bool)
         masks = [consumer.reads(part) for consumer, part in self._consumers]
         return torch.stack([mask.expand(len(self.units)) for mask in masks]).any(0)
 
     def keep(self, kept: Tensor, constants: Tensor) -> None:
-        """Drop all units but those at positions `kept`; their readers fold `constants` (U,).
+        """Drop all units but those at positions `kept`, in order; readers fold `constants` (U,).
 
         Device, dtype and train/eval mode stay as they are.
+
+        Raises:
+            ValueError: no unit can go, see `refusal`.
         """
+        if self.refusal:
+            raise ValueError(f"no unit of this {type(self).__name__} can go: {self.refusal}")
         assert 0 < len(kept) <= len(self.units), "a layer keeps at least one unit"
         for consumer, part in self._consumers:
             consumer.drop_inputs(part, kept, constants)
@@ -311,79 +342,6 @@ class Product(Layer):
 
     def _keep(self, kept: Tensor) -> None:
         """Nothing is computed but the product itself."""
-
-
-class DotInteraction(Layer):
-    """A dense vector, passed on, and the dot products of all pairs of vectors: [dense ; pairs].
-
-    As in DLRM (Naumov et al., 2019): the vectors are the dense one and F fields, stacked dense
-    first; the pairs are the strict lower triangle, row by row (row i, column j < i). With 27
-    vectors of 16 numbers these are 16 + 351 = 367 units.
-    """
-
-    columns: Tensor
-    _places: Tensor
-
-    def __init__(self, names: Sequence[str], width: int) -> None:
-        super().__init__(width + len(names) * (len(names) - 1) // 2)
-        self.names = tuple(names)
-        self.width = width
-        # The columns of the dense vector that still arrive; the others were always zero.
-        self.register_buffer("columns", torch.arange(width))
-        # Where in [dense ; all products] each unit is; it follows from `units`.
-        self.register_buffer("_places", self._find_places(), persistent=False)
-        self.register_load_state_dict_post_hook(lambda layer, _: layer._keep(layer.units))
-
-    def forward(self, dense: Tensor, fields: Tensor) -> Tensor:
-        """(B, U) from a dense vector (B, columns) and fields (B, F, width)."""
-        if len(self.columns) < self.width:
-            full = dense.new_zeros(dense.shape[0], self.width)
-            dense = full.index_copy(1, self.columns, dense)
-        vectors = torch.cat([dense.unsqueeze(1), fields], 1)
-        products = torch.bmm(vectors, vectors.transpose(1, 2)).flatten(1)
-        return torch.cat([dense, products], 1).index_select(1, self._places)
-
-    def _find_places(self) -> Tensor:
-        """(U,): the column of a unit that is passed on, or the place of its pair behind those."""
-        count = len(self.names)
-        rows, columns = torch.tril_indices(count, count, -1)
-        built = torch.cat([torch.arange(self.width), self.width + rows * count + columns])
-        return built.to(self.units.device)[self.units]
-
-    def unit_names(self, layer: str) -> list[str]:
-        """`dense[3]`, and the two vectors of each pair, the one stacked first named first."""
-        names = []
-        for place in self._places.tolist():
-            i, j = divmod(place - self.width, len(self.names))
-            passed = place < self.width
-            names.append(
-                f"{self.names[0]}[{place}]" if passed else f"{self.names[j]}×{self.names[i]}"
-            )
-        return names
-
-    def _keep(self, kept: Tensor) -> None:
-        """What is computed follows from `units`."""
-        self._places = self._find_places()
-
-    def folds(self, constants: Tensor) -> Tensor:
-        """A constant times a field's vector varies: only a zero leaves the products alone."""
-        return constants == 0
-
-    def weights(self, part: int) -> list[Tensor]:
-        """None: it multiplies."""
-        return []
-
-    def reads(self, part: int) -> Tensor:
-        """(columns,): all that arrive if a pair of the dense vector is left, or those passed on."""
-        count = len(self.names)
-        pair = self._places - self.width  # row i, column j < i: the dense vector is column 0
-        multiplied = ((pair >= 0) & (pair % count == 0)).any()
-        return torch.isin(self.columns, self._places) | multiplied
-
-    def drop_inputs(self, part: int, kept: Tensor, constants: Tensor) -> None:
-        """Read only the `kept` columns of the dense vector; the others count as zero."""
-        assert part == 0, "only the dense vector can be narrowed"
-        self.columns = self.columns[kept].clone()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
+from glassrec.models.embedding import Dimensions
 from glassrec.models.layers import Output, Tower
 from glassrec.models.recurrent import Recurrent
 
@@ -44,19 +45,24 @@ class LSTM(Recommender):
         reads: Literal["item", "all"] = "item",
     ) -> None:
         super().__init__(data, _read(data, everything=reads == "all"), embedding)
-        beside = len(self.schema.dense) + len(self.schema.fields) * embedding
         self.recurrent = Recurrent(embedding, hidden, cell)
-        self.tower = Tower([hidden, beside], tower)
+        self.embedding = Dimensions(self.schema.field_names, range(embedding))
+        self.tower = Tower([hidden, len(self.schema.dense), self.embedding.size], tower)
         self.output = Output([tower[-1]], data.targets)
-        self.recurrent.feeds(self.tower.first.affine)
+        self.recurrent.feeds(self.tower.first.affine, 0)
+        self.embedding.feeds(self.tower.first.affine, 2)
         self.tower.last.feeds(self.output)
         nn.init.normal_(self.table.weight, std=0.1)
 
     def score(self, inputs: Inputs) -> Tensor:
         """The logits (B, K)."""
         state = self.recurrent(inputs.history, inputs.steps)
-        beside = torch.cat([inputs.dense, inputs.fields.flatten(1)], 1)
-        return self.output(self.tower(state, beside))
+        return self.output(self.tower(state, inputs.dense, self.embedding(inputs.fields)))
+
+    def dimensions(self) -> Tensor:
+        """Those that the tower reads, and all of the item, which the history reads."""
+        item = torch.tensor([name == self.schema.item for name in self.schema.field_names])
+        return self.embedding.read | item.to(self.device).unsqueeze(1)
 
 
 def _read(data: Schema, *, everything: bool) -> Schema:

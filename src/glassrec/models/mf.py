@@ -48,6 +48,10 @@ class MF(Retriever):
         biases = user[:, -1:] + item[:, -1:]
         return self.output(self.product(user[:, :-1], item[:, :-1])) + biases
 
+    def dimensions(self) -> Tensor:
+        """The factors that are still multiplied, and the biases."""
+        return nn.functional.pad(self.product.left, (0, 1), value=True).expand(2, -1)
+
     def query(self, inputs: Inputs) -> Tensor:
         """(B, U + 2): the user's factors, and the places of both biases."""
         user = inputs.fields[:, 0]

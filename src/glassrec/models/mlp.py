@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
+from glassrec.models.embedding import Dimensions
 from glassrec.models.gmf import user_and_item
 from glassrec.models.layers import Output, Tower
 
@@ -37,11 +38,17 @@ class MLP(Recommender):
     ) -> None:
         sizes = hidden or halving(factors)
         super().__init__(data, user_and_item(data, "MLP"), sizes[0])
-        self.tower = Tower([2 * sizes[0]], sizes)
+        self.embedding = Dimensions(self.schema.field_names, range(self.width))
+        self.tower = Tower([self.embedding.size], sizes)
         self.output = Output([sizes[-1]], data.targets)
+        self.embedding.feeds(self.tower.first.affine)
         self.tower.last.feeds(self.output)
         nn.init.normal_(self.table.weight, std=0.01)
 
     def score(self, inputs: Inputs) -> Tensor:
         """The logits (B, K)."""
-        return self.output(self.tower(inputs.fields.flatten(1)))
+        return self.output(self.tower(self.embedding(inputs.fields)))
+
+    def dimensions(self) -> Tensor:
+        """Those that the tower reads."""
+        return self.embedding.read

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
+from glassrec.models.embedding import Dimensions
 from glassrec.models.gmf import GMF, user_and_item
 from glassrec.models.layers import Output, Product, Tower
 from glassrec.models.mlp import MLP, halving
@@ -65,9 +66,11 @@ class NeuMF(Recommender):
         super().__init__(data, user_and_item(data, "NeuMF"), factors + sizes[0])
         self.factors = factors
         self.product = Product(factors)
-        self.tower = Tower([2 * sizes[0]], sizes)
+        self.embedding = Dimensions(self.schema.field_names, range(factors, self.width))
+        self.tower = Tower([self.embedding.size], sizes)
         self.output = Output([factors, sizes[-1]], data.targets)
         self.product.feeds(self.output, 0)
+        self.embedding.feeds(self.tower.first.affine)
         self.tower.last.feeds(self.output, 1)
         nn.init.normal_(self.table.weight, std=0.01)
         if pretrained is not None and pretrained.gmf and pretrained.mlp:
@@ -79,7 +82,11 @@ class NeuMF(Recommender):
     def score(self, inputs: Inputs) -> Tensor:
         """The logits (B, K)."""
         factors, hidden = inputs.fields.tensor_split([self.factors], dim=2)
-        return self.output(self.product(*factors.unbind(1)), self.tower(hidden.flatten(1)))
+        return self.output(self.product(*factors.unbind(1)), self.tower(self.embedding(hidden)))
+
+    def dimensions(self) -> Tensor:
+        """The factors that are still multiplied, and what the tower reads."""
+        return torch.cat([self.product.left.expand(2, -1), self.embedding.read], 1)
 
     @torch.no_grad()
     def join(self, gmf: GMF, mlp: MLP, alpha: float) -> None:

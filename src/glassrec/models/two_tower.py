@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Retriever
+from glassrec.models.embedding import Dimensions
 from glassrec.models.layers import Affine, Output, Product, Total, Tower
 
 DEVIATION = 0.05
@@ -50,10 +51,14 @@ class TwoTower(Retriever):
         reads = data.take(dense=data.dense, fields=[*users, *data.item_side])
         super().__init__(data, reads, embedding)
         self.users = len(users)
-        self.query_tower = Tower([len(data.dense) + len(users) * embedding], towers)
-        self.candidate_tower = Tower([len(data.item_side) * embedding], towers)
+        self.query_embedding = Dimensions(users, range(embedding))
+        self.query_tower = Tower([len(data.dense), self.query_embedding.size], towers)
+        self.candidate_embedding = Dimensions(data.item_side, range(embedding))
+        self.candidate_tower = Tower([self.candidate_embedding.size], towers)
         self.to_query = Affine([towers[-1]], embedding)
         self.to_candidate = Affine([towers[-1]], embedding)
+        self.query_embedding.feeds(self.query_tower.first.affine, 1)
+        self.candidate_embedding.feeds(self.candidate_tower.first.affine)
         self.query_tower.last.feeds(self.to_query)
         self.candidate_tower.last.feeds(self.to_candidate)
         self.retrieved = [target for target in data.targets if target.kind == "retrieval"]
@@ -81,6 +86,10 @@ class TwoTower(Retriever):
             logits.append(self.total(self.product(query, candidate)))
         return torch.cat(logits, 1).index_select(1, self._places)
 
+    def dimensions(self) -> Tensor:
+        """Those that either tower reads."""
+        return torch.cat([self.query_embedding.read, self.candidate_embedding.read])
+
     def query(self, inputs: Inputs) -> Tensor:
         """(B, U), of the dimensions that are not pruned; the data has a retrieval task."""
         return self.product.read(self._query(inputs))
@@ -90,11 +99,12 @@ class TwoTower(Retriever):
         return self.product.read(self._candidate(inputs))
 
     def _query(self, inputs: Inputs) -> Tensor:
-        fields = inputs.fields[:, : self.users].flatten(1)
-        return self.to_query(self.query_tower(torch.cat([inputs.dense, fields], 1)))
+        fields = self.query_embedding(inputs.fields[:, : self.users])
+        return self.to_query(self.query_tower(inputs.dense, fields))
 
     def _candidate(self, inputs: Inputs) -> Tensor:
-        return self.to_candidate(self.candidate_tower(inputs.fields[:, self.users :].flatten(1)))
+        fields = self.candidate_embedding(inputs.fields[:, self.users :])
+        return self.to_candidate(self.candidate_tower(fields))
 
 
 def _users_side(data: Schema) -> list[str]:

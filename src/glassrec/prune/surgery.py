@@ -64,6 +64,7 @@ def without(
         where = layer.units.device
         if gone.any():
             layer.keep((~gone).nonzero().flatten().to(where), constants[name].to(where))
+    model.narrow()
     return model
 
 

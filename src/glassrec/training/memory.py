@@ -78,11 +78,11 @@ def needed(
     Where it `resumes`, the weights are there a third time while the checkpoint is read.
     """
     count, table = model.parameter_count, model.table.weight
-    lookups = min(settings.batch_size, _epoch(dataset)[0]) * _lookups(model)
-    if table_optimizer is None:
+    lookups = min(settings.batch_size, _epoch(dataset)[0]) * model.table.lookups
+    if table_optimizer is None or not table.numel():
         shares = [_dense(optimizer, count, model.width)]
     else:
-        sparse = _sparse(table_optimizer, table.shape[0], model.width, lookups)
+        sparse = _sparse(table_optimizer, table.shape[0], table.shape[1], lookups)
         shares = [_dense(optimizer, count - table.numel(), model.width), sparse]
     gradients, state, step = (sum(share[k] for share in shares) for k in range(3))
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
@@ -109,11 +109,6 @@ def _sparse(make: Make, rows: int, width: int, lookups: int) -> Share:
     state, step = _appetite(make, width, sparse=True)
     touched = min(rows, lookups)
     return lookups * (width * FLOAT + 8), int(state * rows * width), int(step * touched * width)
-
-
-def _lookups(model: Recommender) -> int:
-    """The rows of the joint table that a row of the data names."""
-    return sum(field.values for field in model.schema.fields) + model.schema.history_length
 
 
 def _epoch(dataset: Dataset) -> tuple[int, int, int]:
