@@ -15,8 +15,10 @@ from glassrec.data.catalogue import Catalogue
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema, Target
 from glassrec.evaluate import retrieval as module
+from glassrec.evaluate.difference import changes
+from glassrec.evaluate.pair import Pair
 from glassrec.evaluate.quality import headline, quality
-from glassrec.evaluate.retrieval import measure, retrieval
+from glassrec.evaluate.retrieval import each_user, measure, retrieval
 from glassrec.models.mf import MF
 from glassrec.models.popularity import Popularity
 
@@ -95,6 +97,23 @@ def test_quality_gives_what_the_headline_names(model: MF, data: Dataset) -> None
     found = quality(model, data, "test")
     assert found == retrieval(model, data, "test", 0)
     assert headline(found) == ["recall@10", "ndcg@10"]
+
+
+def test_a_change_is_drawn_by_users(model: MF, data: Dataset) -> None:
+    torch.manual_seed(2)
+    other = MF(data.schema, 4)
+    torch.nn.init.normal_(other.table.weight)
+    found = changes(Pair(model, other, data, "test"))
+    before, after = (each_user(each, data, "test", 0) for each in (model, other))
+    users = len(before["recall@10"])
+    rows = torch.randint(users, (4000, users), generator=torch.Generator().manual_seed(3))
+    for name in ("recall@10", "ndcg@10"):
+        difference = after[name] - before[name]
+        low, high = difference[rows].mean(1).quantile(torch.tensor([0.025, 0.975]).double())
+        assert found[f"{name}_change"] == pytest.approx(difference.mean().item(), abs=1e-12)
+        assert found[f"{name}_change_low"] == pytest.approx(low.item(), abs=0.1 * (high - low))
+        assert found[f"{name}_change_high"] == pytest.approx(high.item(), abs=0.1 * (high - low))
+    assert len(found) == 6
 
 
 @pytest.mark.parametrize("k", [10, 100])

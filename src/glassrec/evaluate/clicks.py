@@ -37,7 +37,8 @@ def clicks(score: Tensor, target: Tensor, query: Tensor | None, k: int = 10) -> 
     label = target == 1
     metrics = pointwise(score, label)
     if query is not None:
-        metrics |= ranking(score, label, query, k)
+        lists = ranking(score, label, query, k)
+        metrics |= {name: values.mean().item() for name, values in lists.items()}
     return metrics
 
 
@@ -81,8 +82,8 @@ def auroc(score: Tensor, label: Tensor) -> tuple[float, float, float]:
     return area, *_interval(area, error)
 
 
-def ranking(score: Tensor, label: Tensor, query: Tensor, k: int) -> dict[str, float]:
-    """The mean over lists of HR@k and NDCG@k, in expectation over random order among ties.
+def ranking(score: Tensor, label: Tensor, query: Tensor, k: int = 10) -> dict[str, Tensor]:
+    """HR@k and NDCG@k of each of L lists (L,), in expectation over random order among ties.
 
     `score` (N,), `label` (N,) bool, `query` (N,) non-decreasing. The positive of a list
     stands, with equal chance, at any place from `higher` to `higher + ties`, counted from 0.
@@ -99,8 +100,8 @@ def ranking(score: Tensor, label: Tensor, query: Tensor, k: int) -> dict[str, fl
     first, last = higher.clamp(max=k), (higher + ties + 1).clamp(max=k)
     places = (ties + 1).double()
     return {
-        f"hr@{k}": ((last - first) / places).mean().item(),
-        f"ndcg@{k}": ((total[last] - total[first]) / places).mean().item(),
+        f"hr@{k}": (last - first) / places,
+        f"ndcg@{k}": (total[last] - total[first]) / places,
     }
 
 

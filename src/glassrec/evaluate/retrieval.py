@@ -49,7 +49,15 @@ class Users(NamedTuple):
 def retrieval(
     model: Recommender, dataset: Dataset, name: str, task: int, *, cells: int = CELLS
 ) -> dict[str, float]:
-    """`recall@k`, `ndcg@k` and `hr@k` for each k of `PLACES`: means over the users of a split.
+    """The means of `each_user` over the users of a split that have something to find."""
+    found = each_user(model, dataset, name, task, cells=cells)
+    return {metric: values.mean().item() for metric, values in found.items()}
+
+
+def each_user(
+    model: Recommender, dataset: Dataset, name: str, task: int, *, cells: int = CELLS
+) -> dict[str, Tensor]:
+    """`recall@k`, `ndcg@k` and `hr@k` (U,) for each k of `PLACES`, of users with items to find.
 
     A user's list is all items that training knows but those that the user has in an earlier split:
     in training, and when testing in validation, too. To be found is what the user has in this split
@@ -83,7 +91,7 @@ def retrieval(
     model.train(training)
     found = _ranked(queries, candidates, users, max(1, cells // len(catalogue)))
     some = users.counts > 0
-    return {metric: value[some].mean().item() for metric, value in found.items()}
+    return {metric: value.cpu()[some] for metric, value in found.items()}
 
 
 def _users(dataset: Dataset, catalogue: Catalogue, name: str, task: int) -> Users:
