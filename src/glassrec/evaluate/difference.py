@@ -140,7 +140,7 @@ def _log_loss(score: Tensor, target: Tensor) -> Tensor:
 
 
 def _by_list(values: Tensor, query: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The sums (L,) of the values (N,) of rows, and their numbers, by list; without lists, by row."""
+    """The sums (L,) of rows' values (N,), and the numbers of rows, by list; else by row."""
     if query is None:
         return values, torch.ones_like(values)
     _, owner = query.unique_consecutive(return_inverse=True)

@@ -19,7 +19,12 @@ from glassrec.training.checkpoint import read
 from glassrec.training.objective import Objective
 from glassrec.training.settings import Settings
 
-MINIMISED = {"log_loss", "normalized_entropy", "rmse", "mae"}
+IDEAL = {
+    "log_loss": 0, "normalized_entropy": 0, "ece": 0, "calibration": 1, "rmse": 0, "mae": 0,
+    "bias": 0,
+}  # fmt: skip
+"""What is best of metrics of which more is not better."""
+
 KEY = "glassrec"
 
 
@@ -49,8 +54,9 @@ class Job:
 
     def best_epoch(self, progress: Progress) -> int:
         """The index in the history of the best epoch, the first among equals."""
-        sign = -1 if self.monitor.rpartition("/")[2] in MINIMISED else 1
-        values = [sign * row[self.monitor] for row in progress.history]
+        ideal = IDEAL.get(self.monitor.rpartition("/")[2])
+        found = [row[self.monitor] for row in progress.history]
+        values = found if ideal is None else [-abs(value - ideal) for value in found]
         return values.index(max(values))
 
     def over(self, progress: Progress) -> bool:
