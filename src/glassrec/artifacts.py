@@ -2,7 +2,7 @@
 
 Tensors lie in safetensors, tables in parquet or CSV, facts in JSON. Nothing here depends on the
 time of day or on where the directory lies, so equal runs give equal files, but for the seconds that
-the comparison of methods takes.
+the methods of an explanation take, and both models.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn import metrics as sk
+from sklearn.calibration import calibration_curve
 from torchmetrics.functional.classification import binary_auroc
 from torchmetrics.retrieval import RetrievalHitRate, RetrievalNormalizedDCG
 
@@ -45,6 +46,27 @@ def test_pointwise_metrics_agree_with_scikit_learn_and_torchmetrics(levels):
     assert found["normalized_entropy"] == pytest.approx(log_loss / entropy, abs=1e-12)
     accuracy = sk.accuracy_score(labels, probabilities >= 0.5)
     assert found["accuracy"] == pytest.approx(accuracy, abs=1e-12)
+
+
+def test_calibration_error_agrees_with_scikit_learn_in_bins_of_equally_many():
+    rng = np.random.default_rng(6)
+    scores = rng.normal(-1, 1.5, 1500).astype(np.float32)
+    labels = rng.random(1500) < 1 / (1 + np.exp(0.5 - 0.6 * scores))
+    probabilities = 1 / (1 + np.exp(-scores.astype(float)))
+    rates, means = calibration_curve(labels, probabilities, n_bins=15, strategy="quantile")
+    found = measured(scores, labels)
+    assert found["ece"] == pytest.approx(np.abs(rates - means).mean(), abs=1e-12)
+    assert found["calibration"] == pytest.approx(probabilities.mean() / labels.mean(), abs=1e-12)
+
+
+def test_calibration_error_does_not_depend_on_the_order_of_equal_scores():
+    rng = np.random.default_rng(7)
+    scores, labels = rng.integers(-2, 3, 200), rng.random(200) < 0.3
+    order = np.argsort(labels)
+    assert measured(scores, labels)["ece"] == measured(scores[order], labels[order])["ece"]
+    # One probability for all: the error is how far it is from the click rate of all.
+    assert measured([0] * 40, [1] * 8 + [0] * 32)["ece"] == pytest.approx(0.3, abs=1e-12)
+    assert measured([0] * 3, [1, 0, 1])["ece"] == pytest.approx(1 / 6, abs=1e-12)
 
 
 def test_delong_variance_is_that_of_the_pairwise_definition():
@@ -145,8 +167,11 @@ def test_row_by_row_splits_have_no_ranking_metrics():
 def test_one_class_leaves_auroc_and_normalized_entropy_undefined_and_the_rest_defined():
     found = measured([1, -1], [0, 0])
     undefined = {name for name, value in found.items() if math.isnan(value)}
-    assert undefined == {"auroc", "auroc_low", "auroc_high", "normalized_entropy"}
+    assert undefined == {
+        "auroc", "auroc_low", "auroc_high", "normalized_entropy", "calibration"
+    }  # fmt: skip
     assert found["accuracy"] == 0.5
+    assert measured([1, -1], [1, 1])["calibration"] == pytest.approx(0.5)
 
 
 def test_one_row_of_a_class_says_nothing_about_the_variance():

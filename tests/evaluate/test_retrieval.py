@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from itertools import permutations
 
 import pytest
@@ -15,8 +16,11 @@ from glassrec.data.catalogue import Catalogue
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema, Target
 from glassrec.evaluate import retrieval as module
+from glassrec.evaluate.agreement import agreement
+from glassrec.evaluate.difference import changes
+from glassrec.evaluate.pair import Pair
 from glassrec.evaluate.quality import headline, quality
-from glassrec.evaluate.retrieval import measure, retrieval
+from glassrec.evaluate.retrieval import each_user, first_places, measure, retrieval
 from glassrec.models.mf import MF
 from glassrec.models.popularity import Popularity
 
@@ -95,6 +99,55 @@ def test_quality_gives_what_the_headline_names(model: MF, data: Dataset) -> None
     found = quality(model, data, "test")
     assert found == retrieval(model, data, "test", 0)
     assert headline(found) == ["recall@10", "ndcg@10"]
+
+
+def test_a_change_is_drawn_by_users(model: MF, data: Dataset) -> None:
+    torch.manual_seed(2)
+    other = MF(data.schema, 4)
+    torch.nn.init.normal_(other.table.weight)
+    found = changes(Pair(model, other, data, "test"))
+    before, after = (each_user(each, data, "test", 0) for each in (model, other))
+    users = len(before["recall@10"])
+    rows = torch.randint(users, (4000, users), generator=torch.Generator().manual_seed(3))
+    for name in ("recall@10", "ndcg@10"):
+        difference = after[name] - before[name]
+        ends = torch.tensor([0.025, 0.975]).double()
+        low, high = difference[rows].mean(1).quantile(ends).tolist()
+        assert found[f"{name}_change"] == pytest.approx(difference.mean().item(), abs=1e-12)
+        assert found[f"{name}_change_low"] == pytest.approx(low, abs=0.1 * (high - low))
+        assert found[f"{name}_change_high"] == pytest.approx(high, abs=0.1 * (high - low))
+    assert len(found) == 6
+
+
+def test_first_places_are_those_of_each_user_s_list(model: MF, data: Dataset) -> None:
+    """What is wanted and in the first ten is what recall counts; others follow by the logits."""
+    found = first_places(model, data, "test", 0, 10, cells=5 * (ITEMS - 2))
+    assert torch.equal(found, first_places(model, data, "test", 0, 10))
+    assert data.catalogue is not None
+    known = data.test.batch.ids[:, 0].unique()
+    users = [int(user) for user in known if user > 0]
+    for places, user in zip(found[-len(users) :], users, strict=True):
+        seen = torch.cat([data.train.batch.ids, data.validation.batch.ids])
+        hidden = seen[seen[:, 0] == user, 1]
+        items = data.catalogue.rows[:, 0]
+        items = items[~torch.isin(items, hidden)]
+        empty = torch.empty(len(items), 0)
+        pairs = torch.stack([torch.full_like(items, user), items], 1)
+        scores = model(Batch(empty, pairs, empty.long(), empty))[:, 0]
+        expected = items[scores.argsort(descending=True)[:10]]
+        assert torch.equal(data.catalogue.rows[places, 0], expected)
+
+
+def test_agreement_of_a_retrieval_is_of_what_users_are_shown(model: MF, data: Dataset) -> None:
+    other = deepcopy(model)
+    assert agreement(Pair(model, other, data, "test")) == {"top10_agreement": 1}
+    with torch.no_grad():
+        other.table.weight.add_(torch.randn_like(other.table.weight))
+    shared = agreement(Pair(model, other, data, "test"))["top10_agreement"]
+    large, small = (first_places(each, data, "test", 0, 10) for each in (model, other))
+    both = [{*a} & {*b} for a, b in zip(large.tolist(), small.tolist(), strict=True)]
+    assert shared == pytest.approx(sum(map(len, both)) / 10 / len(both), abs=1e-12)
+    assert 0.2 < shared < 0.9
 
 
 @pytest.mark.parametrize("k", [10, 100])

@@ -106,7 +106,8 @@ def fit_scripted(folder, name, values, **settings):
 @pytest.mark.parametrize(
     ("metric", "values"),
     [("auroc", [0.6, 0.9, 0.9, 0.7]), ("log_loss", [0.6, 0.1, 0.1, 0.7]),
-     ("normalized_entropy", [0.6, 0.1, 0.2, 0.7])],
+     ("normalized_entropy", [0.6, 0.1, 0.2, 0.7]), ("calibration", [0.6, 1.1, 1.3, 0.7]),
+     ("bias", [0.6, -0.1, 0.2, -0.7])],
 )  # fmt: skip
 def test_the_weights_are_those_of_the_first_best_epoch(tmp_path, metric, values):
     trained = fit_scripted(tmp_path, metric, values, monitor=f"val/{metric}")

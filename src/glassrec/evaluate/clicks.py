@@ -19,9 +19,9 @@ def clicks(score: Tensor, target: Tensor, query: Tensor | None, k: int = 10) -> 
     """The metrics of logits, by name.
 
     Always: `auroc` with its 95 % confidence interval `auroc_low` to `auroc_high`, `log_loss` in
-    nats, `normalized_entropy`, `accuracy` at a probability of .5. With ranking lists also `hr@k`
-    and `ndcg@k`. Where all rows have one label, `auroc`, its interval and `normalized_entropy`
-    are not defined and are nan.
+    nats, `normalized_entropy`, `accuracy` at a probability of .5, `calibration` and `ece`. With
+    ranking lists also `hr@k` and `ndcg@k`. Where all rows have one label, `auroc`, its interval and
+    `normalized_entropy` are not defined and are nan; where all are 0, `calibration`, too.
 
     Args:
         score: (N,) float64 logits, all finite.
@@ -37,7 +37,8 @@ def clicks(score: Tensor, target: Tensor, query: Tensor | None, k: int = 10) -> 
     label = target == 1
     metrics = pointwise(score, label)
     if query is not None:
-        metrics |= ranking(score, label, query, k)
+        lists = ranking(score, label, query, k)
+        metrics |= {name: values.mean().item() for name, values in lists.items()}
     return metrics
 
 
@@ -56,6 +57,9 @@ def pointwise(score: Tensor, label: Tensor) -> dict[str, float]:
         # He et al. 2014: 1 is as good as always predicting the rows' own click rate.
         "normalized_entropy": log_loss / entropy if entropy else math.nan,
         "accuracy": ((score >= 0) == label).double().mean().item(),
+        # He et al. 2014: 1 is as many clicks as there are, 2 is twice as many.
+        "calibration": (score.sigmoid().mean() / rate).item() if rate else math.nan,
+        "ece": calibration_error(score, label),
     }
 
 
@@ -81,8 +85,23 @@ def auroc(score: Tensor, label: Tensor) -> tuple[float, float, float]:
     return area, *_interval(area, error)
 
 
-def ranking(score: Tensor, label: Tensor, query: Tensor, k: int) -> dict[str, float]:
-    """The mean over lists of HR@k and NDCG@k, in expectation over random order among ties.
+def calibration_error(score: Tensor, label: Tensor, bins: int = 15) -> float:
+    """The expected calibration error: how far probabilities are from click rates, on average.
+
+    Rows are divided by their probability into `bins` of equally many (Nixon et al. 2019; Guo et
+    al. 2017 and Naeini et al. 2015 took bins of equal width, which leaves most of them empty where
+    clicks are rare). It is the mean, over rows, of |mean probability − click rate| of the row's
+    bin. Rows of equal probability each count with the click rate of them all, so that it is no
+    matter which bin they fall into. `score` (N,) float64 logits, `label` (N,) bool.
+    """
+    values, inverse, counts = torch.unique(score, return_inverse=True, return_counts=True)
+    clicked = torch.zeros_like(values).index_add(0, inverse, label.double()) / counts
+    missed = (values.sigmoid() - clicked).repeat_interleave(counts)
+    return sum(abs(part.sum().item()) for part in missed.tensor_split(bins)) / len(score)
+
+
+def ranking(score: Tensor, label: Tensor, query: Tensor, k: int = 10) -> dict[str, Tensor]:
+    """HR@k and NDCG@k of each of L lists (L,), in expectation over random order among ties.
 
     `score` (N,), `label` (N,) bool, `query` (N,) non-decreasing. The positive of a list
     stands, with equal chance, at any place from `higher` to `higher + ties`, counted from 0.
@@ -99,8 +118,8 @@ def ranking(score: Tensor, label: Tensor, query: Tensor, k: int) -> dict[str, fl
     first, last = higher.clamp(max=k), (higher + ties + 1).clamp(max=k)
     places = (ties + 1).double()
     return {
-        f"hr@{k}": ((last - first) / places).mean().item(),
-        f"ndcg@{k}": ((total[last] - total[first]) / places).mean().item(),
+        f"hr@{k}": (last - first) / places,
+        f"ndcg@{k}": (total[last] - total[first]) / places,
     }
 
 

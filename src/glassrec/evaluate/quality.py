@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from torch import Tensor
 
-from glassrec.data.dataset import Dataset
+from glassrec.data.dataset import Dataset, Split
 from glassrec.evaluate.clicks import clicks
 from glassrec.evaluate.ratings import ratings
 from glassrec.evaluate.retrieval import retrieval
@@ -26,8 +26,7 @@ def quality(model: Recommender, dataset: Dataset, name: str) -> dict[str, float]
         ValueError: the split is empty, a logit is not finite, or the split does not suit a task.
     """
     split = dataset.splits[name]
-    logits = model.predict(split.batch).double().cpu()
-    _check(logits)
+    logits = predicted(model, split)
     targets = split.batch.targets.double().cpu()
     query = None if split.query is None else split.query.cpu()
     found: dict[str, float] = {}
@@ -41,6 +40,13 @@ def quality(model: Recommender, dataset: Dataset, name: str) -> dict[str, float]
             metrics = retrieval(model, dataset, name, column)
         found |= {dataset.schema.metric(target, m): value for m, value in metrics.items()}
     return found
+
+
+def predicted(model: Recommender, split: Split) -> Tensor:
+    """The logits (N, K) of a split in float64; ValueError if there are none, or not all finite."""
+    logits = model.predict(split.batch).double()
+    _check(logits)
+    return logits
 
 
 def headline(metrics: Collection[str]) -> list[str]:

@@ -6,7 +6,7 @@ counts in expectation over random order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -49,7 +49,15 @@ class Users(NamedTuple):
 def retrieval(
     model: Recommender, dataset: Dataset, name: str, task: int, *, cells: int = CELLS
 ) -> dict[str, float]:
-    """`recall@k`, `ndcg@k` and `hr@k` for each k of `PLACES`: means over the users of a split.
+    """The means of `each_user` over the users of a split that have something to find."""
+    found = each_user(model, dataset, name, task, cells=cells)
+    return {metric: values.mean().item() for metric, values in found.items()}
+
+
+def each_user(
+    model: Recommender, dataset: Dataset, name: str, task: int, *, cells: int = CELLS
+) -> dict[str, Tensor]:
+    """`recall@k`, `ndcg@k` and `hr@k` (U,) for each k of `PLACES`, of users with items to find.
 
     A user's list is all items that training knows but those that the user has in an earlier split:
     in training, and when testing in validation, too. To be found is what the user has in this split
@@ -69,6 +77,44 @@ def retrieval(
     Raises:
         ValueError: the model is no retriever, or there is nothing to find.
     """
+    users, chunks = _scored(model, dataset, name, task, cells)
+    found = []
+    for start, scores in chunks:
+        items, device = scores.shape[1], scores.device
+        wanted = torch.zeros_like(scores, dtype=torch.bool)
+        pairs = _within(users.wanted, start * items, start * items + scores.numel())
+        wanted.view(-1)[pairs.to(device)] = True
+        counts = users.counts[start : start + len(scores)].to(device)
+        found.append(
+            {metric: each.cpu() for metric, each in measure(scores, wanted, counts).items()}
+        )
+    some = users.counts > 0
+    return {metric: torch.cat([each[metric] for each in found])[some] for metric in found[0]}
+
+
+def first_places(
+    model: Recommender, dataset: Dataset, name: str, task: int, k: int, *, cells: int = CELLS
+) -> Tensor:
+    """(U, k) the numbers of the items in the first places of each user's list; see `each_user`.
+
+    Equal logits stand in the order of the catalogue. All are −1 where a list has no more than k.
+    """
+    _, chunks = _scored(model, dataset, name, task, cells)
+    found = []
+    for _, scores in chunks:
+        places = scores.sort(stable=True, dim=1, descending=True).indices[:, :k]
+        enough = (scores > -torch.inf).sum(1, keepdim=True) > k
+        found.append(places.where(enough, -1).cpu())
+    return torch.cat(found)
+
+
+def _scored(
+    model: Recommender, dataset: Dataset, name: str, task: int, cells: int
+) -> tuple[Users, Iterator[tuple[int, Tensor]]]:
+    """The users, and all their logits (C, n), float64, from the first user of each chunk on.
+
+    What is in no list is −inf.
+    """
     catalogue = dataset.catalogue
     assert catalogue is not None, "retrieval is of a user's items"
     retriever = Retriever.of(model)
@@ -81,9 +127,18 @@ def retrieval(
     queries = _vectors(model, retriever.query, batch.take(users.first))
     candidates = _vectors(model, retriever.candidate, _items(catalogue, batch))
     model.train(training)
-    found = _ranked(queries, candidates, users, max(1, cells // len(catalogue)))
-    some = users.counts > 0
-    return {metric: value[some].mean().item() for metric, value in found.items()}
+    return users, _products(queries, candidates, users.hidden, max(1, cells // len(catalogue)))
+
+
+def _products(
+    queries: Tensor, candidates: Tensor, hidden: Tensor, chunk: int
+) -> Iterator[tuple[int, Tensor]]:
+    items = len(candidates)
+    for start in range(0, len(queries), chunk):
+        scores = queries[start : start + chunk] @ candidates.T
+        pairs = _within(hidden, start * items, start * items + scores.numel())
+        scores.view(-1)[pairs.to(scores.device)] = -torch.inf
+        yield start, scores
 
 
 def _users(dataset: Dataset, catalogue: Catalogue, name: str, task: int) -> Users:
@@ -150,20 +205,6 @@ def _vectors(
     vectors = torch.cat(parts)
     # Apple's GPUs know no float64.
     return (vectors.cpu() if vectors.device.type == "mps" else vectors).double()
-
-
-def _ranked(queries: Tensor, candidates: Tensor, users: Users, chunk: int) -> dict[str, Tensor]:
-    """The metrics (U,) of each user, `chunk` of them at a time."""
-    items, device = len(candidates), queries.device
-    found = []
-    for start in range(0, len(queries), chunk):
-        scores = queries[start : start + chunk] @ candidates.T
-        first, last = start * items, start * items + scores.numel()
-        scores.view(-1)[_within(users.hidden, first, last).to(device)] = -torch.inf
-        wanted = torch.zeros_like(scores, dtype=torch.bool)
-        wanted.view(-1)[_within(users.wanted, first, last).to(device)] = True
-        found.append(measure(scores, wanted, users.counts[start : start + chunk].to(device)))
-    return {metric: torch.cat([each[metric] for each in found]) for metric in found[0]}
 
 
 def _within(pairs: Tensor, first: int, last: int) -> Tensor:

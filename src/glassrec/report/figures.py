@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import isnan
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from glassrec.artifacts import Certificate, PrunePlan
-from glassrec.report.style import LARGE, SILENT, SMALL, digits, drawn, heading
+from glassrec.report.style import FAINT, LARGE, SMALL, digits, drawn, heading, minus
+
+COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "parameters": ("parameters", lambda count: f"{count:,.0f}"),
+    "tower_parameters": ("without the table", lambda count: f"{count:,.0f}"),
+    "bytes": ("saved weights", lambda count: f"{count / 1024:,.0f} KiB"),
+    "flops": ("FLOPs a row", lambda count: f"{count:,.0f}"),
+    "latency_p50_1": ("latency, 1 row", lambda time: f"{time:.3g} ms"),
+    "latency_p50_256": ("latency, 256 rows", lambda time: f"{time:.3g} ms"),
+    "latency_p50_4096": ("latency, 4,096 rows", lambda time: f"{time:.3g} ms"),
+}
+"""What costs are called, and how one is written."""
 
 
 @drawn
@@ -19,25 +31,30 @@ def before_and_after(
     plan: PrunePlan,
     certificate: Certificate,
 ) -> Figure:
-    """Quality and size of the model as trained and of the pruned one.
+    """Quality and cost of the model as trained and of the pruned one, and what is left of it.
 
     Args:
-        metrics: as in `metrics.json`.
-        shown: the test metrics that the left panel compares, without their prefix.
+        metrics: as in `metrics.json` and `latency.json`.
+        shown: the test metrics that are compared, without their prefix.
         plan: what was cut.
         certificate: what the cut changed.
     """
-    bars = max(len(plan.layers), 2 * len(shown))
-    figure = Figure(figsize=(9, 1.8 + 0.22 * bars), layout="constrained")
-    quality, size = figure.subplots(1, 2, width_ratios=[2, 3])
+    costs = [name for name in COSTS if metrics.get(name)]  # of nothing there is no share
+    heights = [0.9 + 0.42 * len(shown), 0.9 + 0.24 * max(len(costs), len(plan.layers))]
+    figure = Figure(figsize=(9.5, sum(heights)), layout="constrained")
+    (quality, change), (cost, size) = figure.subplots(2, 2, height_ratios=heights)
     _quality_panel(quality, metrics, shown)
-    _size_panel(size, plan)
+    _change_panel(change, metrics, shown)
+    _cost_panel(cost, metrics, costs)
+    if plan.layers:
+        _size_panel(size, plan)
+    else:
+        size.remove()
     heading(
         figure,
         f"What did the cut change? {plan.dropped:,} of {plan.units:,} neurons are gone",
         f"level {plan.level}; {_proof(certificate)}",
-        f"parameters: {_change(metrics, 'parameters')}; without the embedding table: "
-        f"{_change(metrics, 'tower_parameters')}",
+        *_agreement(metrics),
     )
     return figure
 
@@ -50,9 +67,15 @@ def _proof(certificate: Certificate) -> str:
     return f"{changed:,} of {rows:,} rows changed: largest |Δlogit| {digits(largest)}"
 
 
-def _change(metrics: Mapping[str, float], name: str) -> str:
-    before, after = metrics[name], metrics[f"pruned/{name}"]
-    return f"{before:,.0f} → {after:,.0f} (−{1 - after / before:.1%})"
+def _agreement(metrics: Mapping[str, float]) -> list[str]:
+    """How many of the first ten still are, a task."""
+    end = "top10_agreement"
+    found = {name.split("/")[-2]: share for name, share in metrics.items() if name.endswith(end)}
+    return [
+        f"{share:.1%} of each list's first 10 are among its first 10 after the cut"
+        + (f" (task {task})" if task != "test" else "")
+        for task, share in found.items()
+    ]
 
 
 def _quality_panel(axes: Axes, metrics: Mapping[str, float], shown: Sequence[str]) -> None:
@@ -65,26 +88,70 @@ def _quality_panel(axes: Axes, metrics: Mapping[str, float], shown: Sequence[str
             places + offset, [metrics[prefix + m] for m in shown], 0.38, label=label, color=colour
         )
         axes.bar_label(bars, fmt="%.4f", fontsize=8, padding=2)
-    axes.set_yticks(places, shown)
-    axes.invert_yaxis()
-    axes.set_xlabel("on the test split")
+    _names(axes, shown)
     axes.margins(x=0.25)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
-    axes.set_title("Quality")
+    axes.set_title("Quality on the test split")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0)
+
+
+def _change_panel(axes: Axes, metrics: Mapping[str, float], shown: Sequence[str]) -> None:
+    """The differences, with their intervals, around a line at none."""
+    reach = 1e-4
+    for place, metric in enumerate(shown):
+        name = f"pruned/test/{metric}_change"
+        change, low, high = (metrics[f"{name}{end}"] for end in ("", "_low", "_high"))
+        if isnan(change):
+            said = "not defined"
+        else:
+            axes.plot([low, high], [place, place], color=SMALL, linewidth=3, alpha=0.55)
+            axes.plot(change, place, "o", color=SMALL, markersize=6)
+            reach = max(reach, abs(low), abs(high))
+            said = minus(f"{change:z.4f} ({low:z.4f} to {high:z.4f})")
+        # On white, as the line at none passes behind it.
+        box = {"color": "white", "pad": 1}
+        axes.text(0, place - 0.2, said, ha="center", va="bottom", fontsize=8, bbox=box)
+    axes.axvline(0, color=LARGE, linewidth=1, zorder=0)
+    _names(axes, shown)
+    axes.set_ylim(len(shown) - 0.5, -0.75)
+    axes.set_xlim(-1.3 * reach, 1.3 * reach)
+    axes.locator_params(axis="x", nbins=5)
+    axes.set_title("Change: pruned − as trained")
+    axes.set_xlabel("bars: 95 % paired bootstrap interval")
+
+
+def _cost_panel(axes: Axes, metrics: Mapping[str, float], costs: Sequence[str]) -> None:
+    shares, said = [], []
+    for name in costs:
+        before, after = metrics[name], metrics[f"pruned/{name}"]
+        form = COSTS[name][1]
+        shares.append(after / before)
+        said.append(f"{form(before)} → {form(after)} ({minus(f'{after / before - 1:+z.1%}')})")
+    _shares(axes, [COSTS[name][0] for name in costs], shares, said)
+    axes.set_title("Cost of the pruned model")
+    axes.set_xlabel("share of the cost as trained (latency: median)")
 
 
 def _size_panel(axes: Axes, plan: PrunePlan) -> None:
-    names = list(plan.layers)
-    built = np.array([cut.built for cut in plan.layers.values()])
-    kept = np.array([len(cut.kept) for cut in plan.layers.values()])
-    places = np.arange(len(names))
-    axes.barh(places, kept / built, color=SMALL, height=0.7)
-    axes.barh(places, 1 - kept / built, left=kept / built, color=SILENT, alpha=0.25, height=0.7)
-    for place, (now, before) in enumerate(zip(kept, built, strict=True)):
-        axes.text(0.01, place, f"{now} of {before} kept", va="center", fontsize=8)
-    axes.set_yticks(places, names)
-    axes.invert_yaxis()
-    axes.set_xlim(0, 1)
-    axes.xaxis.set_major_formatter("{x:.0%}")
-    axes.set_xlabel("units kept")
+    sizes = [(len(cut.kept), cut.built) for cut in plan.layers.values()]
+    said = [f"{kept} of {built} kept" for kept, built in sizes]
+    _shares(axes, [*plan.layers], [kept / built for kept, built in sizes], said)
     axes.set_title("Size of each layer")
+    axes.set_xlabel("units kept")
+
+
+def _shares(axes: Axes, names: Sequence[str], shares: Sequence[float], said: Sequence[str]) -> None:
+    """Bars on a ground that ends at one, each with what is said of it."""
+    places = np.arange(len(names))
+    axes.barh(places, shares, color=SMALL, height=0.7)
+    axes.barh(places, np.ones(len(names)), color=FAINT, height=0.7, zorder=0)
+    for place, text in enumerate(said):
+        axes.text(0.015, place, text, va="center", fontsize=8)
+    _names(axes, names)
+    axes.set_xlim(0, max(1.0, *shares, 1.0))
+    axes.xaxis.set_major_formatter("{x:.0%}")
+
+
+def _names(axes: Axes, names: Sequence[str]) -> None:
+    """One line each, the first at the top."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)

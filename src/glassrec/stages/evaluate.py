@@ -1,17 +1,29 @@
-"""Evaluate: quality and size before and after the cut."""
+"""Evaluate: quality and cost before and after the cut, and what the cut changed."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import ClassVar
 
-from glassrec.artifacts import Metrics
+from glassrec.artifacts import Metrics, Weights
+from glassrec.evaluate.agreement import TOP, agreement
 from glassrec.evaluate.cost import cost
+from glassrec.evaluate.difference import changes
+from glassrec.evaluate.latency import SIZES, latency
+from glassrec.evaluate.pair import Pair
 from glassrec.evaluate.quality import headline, quality
+from glassrec.explain.kept_units import change_of_kept_units
+from glassrec.explain.neurons import Conductance
 from glassrec.models.base import Recommender
 from glassrec.report import figures
+from glassrec.report.style import minus
 from glassrec.stages.prune import Pruning
 from glassrec.stages.stage import Stage
+
+FOLLOWED = 200
+"""Explained rows, at most, on which the conductance of both models is compared."""
 
 
 class Evaluating(Stage):
@@ -24,56 +36,120 @@ class Evaluating(Stage):
         self.pruned, self.trained = pruned, pruned.trained
 
     def tell(self) -> None:
-        """Measure quality and size before and after the cut."""
-        values = self.metrics.values
+        """Measure quality and cost before and after the cut."""
+        values = self.metrics.values | self.latency.values
         self.log.summary(values)
         test = "test/"
         shown = headline([name.removeprefix(test) for name in values if name.startswith(test)])
         self.figure(
             "before_and_after",
-            ["metrics.json", "plan.json", "certificate.json"],
+            ["metrics.json", "latency.json", "plan.json", "certificate.json"],
             lambda: figures.before_and_after(
                 values, shown, self.pruned.plan, self.pruned.certificate
             ),
         )
-        for name in (*(f"test/{metric}" for metric in shown), "parameters"):
-            form = ",.0f" if name == "parameters" else ".4f"
-            before, after = (f"{values[key]:{form}}" for key in (name, f"pruned/{name}"))
-            self.say(f"{name} {before} as trained, {after} pruned")
-        if "test/auroc" in values:
-            low, high = values["test/auroc_low"], values["test/auroc_high"]
-            self.say(f"test/auroc lies between {low:.4f} and {high:.4f} (95 % confidence)")
+        for line in (*_quality(values, shown), *_costs(values), *_agreement(values)):
+            self.say(minus(line))
 
     @cached_property
     def metrics(self) -> Metrics:
-        """Quality and size of both models, and what the stages between found."""
+        """Quality and cost of both models, and what the stages between found."""
         self.pruned.certificate  # noqa: B018  made first: it is one of the inputs
         self.pruned.explained.about  # noqa: B018
         return self.once(
             "metrics.json",
             Metrics,
             self._measure,
-            inputs=["weights.safetensors", "explanation.json", "certificate.json"],
+            inputs=[
+                "weights.safetensors", "explanation.json", "neurons.parquet", "certificate.json"
+            ],
             doing="measuring quality on the validation and the test split",
+        )  # fmt: skip
+
+    @cached_property
+    def latency(self) -> Metrics:
+        """How long both models take; a file of its own, as no two measurements are equal."""
+        self.pruned.weights  # noqa: B018  made first
+        return self.once(
+            "latency.json",
+            Metrics,
+            self._clock,
+            inputs=["weights.safetensors", "pruned.safetensors"],
+            doing="timing both models, in turns",
         )
 
-    def _measure(self) -> Metrics:
-        values = self._quality_and_cost(self.trained.model)
-        small = self._quality_and_cost(self.pruned.model)
-        values |= {f"pruned/{name}": value for name, value in small.items()}
-        certificate = self.pruned.certificate
-        values |= {
-            "pruned/units": float(self.pruned.plan.dropped),
-            "pruned/max_abs_logit_difference": certificate.max_abs_logit_difference,
-            "pruned/p999_abs_logit_difference": certificate.p999_abs_logit_difference,
-            "pruned/rows_changed": float(certificate.rows_changed),
-            "explain/relative_delta": self.pruned.explained.about.relative_delta,
-        }
-        return Metrics(values)
+    def _clock(self) -> Metrics:
+        rows = self.trained.dataset.test.batch
+        large, small = latency(self.trained.model, self.pruned.model, rows)
+        return Metrics(large | {f"pruned/{name}": value for name, value in small.items()})
 
-    def _quality_and_cost(self, model: Recommender) -> dict[str, float]:
-        values = cost(model)
+    def _measure(self) -> Metrics:
+        values = self._quality_and_cost(self.trained.model, self.trained.weights)
+        small = self._quality_and_cost(self.pruned.model, self.pruned.weights) | self._changes()
+        values |= {f"pruned/{name}": value for name, value in small.items()}
+        return Metrics(
+            values | {"explain/relative_delta": self.pruned.explained.about.relative_delta}
+        )
+
+    def _quality_and_cost(self, model: Recommender, weights: Weights) -> dict[str, float]:
+        values = cost(model, weights.tensors, self.trained.dataset.test.batch)
         for name in ("val", "test"):
             found = quality(model, self.trained.dataset, name)
             values |= {f"{name}/{metric}": value for metric, value in found.items()}
         return values
+
+    def _changes(self) -> dict[str, float]:
+        """What the cut changed: on the test split, on all rows, and for the kept units."""
+        pair = Pair(self.trained.model, self.pruned.model, self.trained.dataset, "test")
+        seed, certificate = self.settings.seed, self.pruned.certificate
+        on_test = changes(pair, seed=seed) | agreement(pair, seed=seed)
+        return {
+            **{f"test/{name}": value for name, value in on_test.items()},
+            "units": float(self.pruned.plan.dropped),
+            "max_abs_logit_difference": certificate.max_abs_logit_difference,
+            "p999_abs_logit_difference": certificate.p999_abs_logit_difference,
+            "rows_changed": float(certificate.rows_changed),
+            "share_changed": certificate.rows_changed / sum(certificate.rows.values()),
+            "conductance_change": self._change_of_kept_units(pair),
+        }
+
+    def _change_of_kept_units(self, pair: Pair) -> float:
+        explain = replace(self.trained.explain, neurons=Conductance())
+        large, small = (
+            explain.of(model, pair.dataset, self.settings.seed)
+            for model in (pair.large, pair.small)
+        )
+        return change_of_kept_units(large, small, FOLLOWED)
+
+
+def _quality(values: dict[str, float], shown: list[str]) -> Iterator[str]:
+    for metric in shown:
+        before, after = values[f"test/{metric}"], values[f"pruned/test/{metric}"]
+        change, low, high = (
+            f"{values[f'pruned/test/{metric}_change{end}']:z.4f}" for end in ("", "_low", "_high")
+        )
+        said = f"test/{metric} {before:.4f} as trained, {after:.4f} pruned"
+        yield f"{said}: {change} ({low} to {high})"
+    if "test/auroc" in values:
+        low, high = (f"{values[f'test/auroc_{end}']:.4f}" for end in ("low", "high"))
+        yield f"test/auroc as trained lies between {low} and {high} (95 % confidence, as above)"
+
+
+def _costs(values: dict[str, float]) -> Iterator[str]:
+    rows = SIZES[-1]
+    for name, said, form, unit in (
+        ("parameters", "parameters", ",.0f", ""),
+        ("flops", "FLOPs a row", ",.0f", ""),
+        ("bytes", "bytes", ",.0f", ""),
+        (f"latency_p50_{rows}", f"latency of {rows:,} rows", ".2f", " ms"),
+    ):
+        before, after = values[name], values[f"pruned/{name}"]
+        change = f" ({after / before - 1:+z.1%})" if before else ""
+        yield f"{said} {before:{form}}{unit} as trained, {after:{form}}{unit} pruned{change}"
+
+
+def _agreement(values: dict[str, float]) -> Iterator[str]:
+    for name, share in values.items():
+        if name.endswith(f"top{TOP}_agreement"):
+            metric = name.removeprefix("pruned/")
+            yield f"{metric} {share:.4f}: the share of a list's first {TOP} that still are"

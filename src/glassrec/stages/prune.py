@@ -19,7 +19,7 @@ from glassrec.prune.stage import Prune
 from glassrec.prune.surgery import carried_out
 from glassrec.stages.explain import Explaining
 from glassrec.stages.stage import Stage
-from glassrec.training.settings import sign
+from glassrec.training.settings import merit
 
 PLANNED = tuple(each.name for each in fields(Prune) if each.name != "curves")
 """The settings that a plan follows from."""
@@ -166,7 +166,7 @@ class Pruning(Stage):
         metric = settings.trainer.monitors(dataset, settings.objective)
 
         def value(model: Recommender) -> float:
-            return sign(metric) * quality(model, dataset, "val")[metric.removeprefix("val/")]
+            return merit(metric, quality(model, dataset, "val")[metric.removeprefix("val/")])
 
         best = value(self.trained.model) if settings.prune.within is not None else 0.0
         return Measures(loss=settings.objective.of(dataset), lost=lambda model: best - value(model))
@@ -194,8 +194,10 @@ class Pruning(Stage):
         )
 
     def _cost_and_quality(self, model: Recommender) -> dict[str, float]:
-        metrics = quality(model, self.trained.dataset, "test")
-        return cost(model) | {f"test/{name}": metrics[name] for name in headline(metrics)}
+        dataset = self.trained.dataset
+        metrics = quality(model, dataset, "test")
+        costs = cost(model, model.state_dict(), dataset.test.batch)
+        return costs | {f"test/{name}": metrics[name] for name in headline(metrics)}
 
     def _tune(self, small: Recommender, epochs: int) -> Recommender:
         trainer = replace(self.settings.trainer, max_epochs=epochs)

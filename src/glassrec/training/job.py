@@ -17,7 +17,7 @@ from glassrec.models.base import Recommender
 from glassrec.run import WHERE
 from glassrec.training.checkpoint import read
 from glassrec.training.objective import Objective
-from glassrec.training.settings import Settings, sign
+from glassrec.training.settings import Settings, merit
 
 KEY = "glassrec"
 
@@ -48,7 +48,7 @@ class Job:
 
     def best_epoch(self, progress: Progress) -> int:
         """The index in the history of the best epoch, the first among equals."""
-        values = [sign(self.monitor) * row[self.monitor] for row in progress.history]
+        values = [merit(self.monitor, row[self.monitor]) for row in progress.history]
         return values.index(max(values))
 
     def over(self, progress: Progress) -> bool:

@@ -1,0 +1,87 @@
+"""Whether a model after a cut would show the same things as before."""
+
+from __future__ import annotations
+
+from math import isnan
+
+import torch
+from torch import Tensor
+
+from glassrec.data.schema import UNSEEN
+from glassrec.evaluate.pair import Pair
+from glassrec.evaluate.retrieval import first_places
+
+TOP = 10
+"""How many places of a list are shown."""
+
+
+def agreement(pair: Pair, *, seed: int = 0) -> dict[str, float]:
+    """`top10_agreement`: of the large model's first ten of a list, the share in the small one's.
+
+    It is a mean over lists of more than ten; without any, there is no such metric. For a retrieval
+    a list is all items that a user can be shown. Otherwise it is a ranking list of the split; where
+    there are none, all rows of a user whom training knows; in data without users, all rows. Names
+    begin with `task/` where there are several tasks.
+
+    Args:
+        pair: both models and the split.
+        seed: of the order of rows of equal logit. It is random, so that their order in the data is
+            no matter, and the same for both models, so that equal models agree.
+    """
+    rows, lists = _lists(pair)
+    before, after = (logits[rows] for logits in pair.logits)
+    found = {}
+    for column, target in enumerate(pair.schema.targets):
+        if target.kind == "retrieval":
+            share = _of_catalogue(pair, column)
+        else:
+            share = shared_top(before[:, column], after[:, column], lists, TOP, seed)
+        found[pair.schema.metric(target, f"top{TOP}_agreement")] = share
+    return {name: share for name, share in found.items() if not isnan(share)}
+
+
+def _lists(pair: Pair) -> tuple[Tensor, Tensor]:
+    """(M,) the rows that are in a list, and (M,) the number of their list."""
+    batch, schema = pair.split.batch, pair.schema
+    rows = torch.arange(batch.rows)
+    if pair.split.query is not None:
+        return rows, pair.split.query
+    if schema.user is None:
+        return rows, torch.zeros_like(rows)
+    users = batch.ids[:, schema.columns(schema.user)[0]]
+    known = users != schema.offsets[schema.place(schema.user)] + UNSEEN
+    return rows[known], users[known]
+
+
+def shared_top(before: Tensor, after: Tensor, lists: Tensor, k: int, seed: int) -> float:
+    """The mean over lists of more than k rows of |both first k| / k; nan if there are none.
+
+    `before` and `after` are logits (N,), `lists` (N,) names the list of each row.
+    """
+    order = torch.randperm(len(lists), generator=torch.Generator().manual_seed(seed))
+    _, owner, counts = lists[order].unique(return_inverse=True, return_counts=True)
+    firsts = [_is_first(score[order], owner, counts, k) for score in (before, after)]
+    both = owner[firsts[0] & firsts[1]].bincount(minlength=len(counts))
+    return both[counts > k].double().mean().item() / k
+
+
+def _is_first(score: Tensor, owner: Tensor, counts: Tensor, k: int) -> Tensor:
+    """(N,) bool: whether a row is among the first k of its list; equal scores in the given order.
+
+    `owner` (N,) is the list of each row, from 0, and `counts` (L,) are their rows.
+    """
+    order = score.argsort(descending=True, stable=True)
+    order = order[owner[order].argsort(stable=True)]
+    starts = counts.cumsum(0) - counts
+    places = torch.arange(len(score)) - starts[owner[order]]
+    return torch.zeros_like(score, dtype=torch.bool).scatter(0, order, places < k)
+
+
+def _of_catalogue(pair: Pair, column: int) -> float:
+    large, small = (
+        first_places(model, pair.dataset, pair.name, column, TOP)
+        for model in (pair.large, pair.small)
+    )
+    long = (large >= 0).all(1)
+    both = (large[long].unsqueeze(2) == small[long].unsqueeze(1)).any(2)
+    return both.double().mean().item()

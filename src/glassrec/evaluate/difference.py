@@ -1,0 +1,176 @@
+"""What a cut changed in quality, with an interval: a paired bootstrap.
+
+In each draw both models are judged on the same rows, so that what makes a row hard for both cancels
+out (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 8). What is drawn is
+what varies independently: rows, or whole ranking lists, or users. A draw weighs each of them by a
+Poisson(1) count, which for many is as good as drawing with replacement (Chamandy et al., Google,
+2012), so that scores are sorted once for all draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from math import exp, factorial
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from glassrec.evaluate.clicks import ranking
+from glassrec.evaluate.pair import Pair
+from glassrec.evaluate.retrieval import each_user
+
+DRAWS, FEWER, MANY = 1000, 200, 100_000
+"""Draws of the bootstrap, and those that must do for more units than so many."""
+
+CELLS = 2**20
+"""Weights that are drawn at once: 8 MiB."""
+
+Statistic = Callable[[Tensor], Tensor]
+"""Of weights (D, U) of U units, a number for each draw (D,); nan where it is not defined."""
+
+
+def changes(pair: Pair, *, seed: int = 0) -> dict[str, float]:
+    """By how much the metrics that tell most differ, the small model's minus the large one's.
+
+    For clicks `auroc_change`, `accuracy_change` and `log_loss_change`, with ranking lists
+    `hr@10_change` and `ndcg@10_change` in the place of the first two; for ratings `rmse_change` and
+    `mae_change`; for retrieval `recall@10_change` and `ndcg@10_change`. Each has its 95 % interval
+    beside it: `auroc_change_low` to `auroc_change_high`, the percentiles of the draws in which the
+    metric is defined. Names begin with `task/` where there are several tasks.
+
+    Args:
+        pair: both models and the split.
+        seed: of the draws.
+    """
+    found: dict[str, float] = {}
+    for column, target in enumerate(pair.schema.targets):
+        kinds = {"click": _of_clicks, "rating": _of_ratings, "retrieval": _of_retrieval}
+        units, by_metric = kinds[target.kind](pair, column)
+        for metric, three in bootstrap(by_metric, units, seed).items():
+            name = pair.schema.metric(target, f"{metric}_change")
+            found |= dict(zip((name, f"{name}_low", f"{name}_high"), three, strict=True))
+    return found
+
+
+def bootstrap(
+    changes: Mapping[str, Statistic], units: int, seed: int
+) -> dict[str, tuple[float, float, float]]:
+    """Each change on all units as they are, and the ends of its 95 % interval."""
+    draws = DRAWS if units <= MANY else FEWER
+    parts = [
+        torch.stack([change(weights) for change in changes.values()])
+        for weights in _weights(units, draws, seed)
+    ]
+    ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    low, high = torch.cat(parts, 1).nanquantile(ends, 1).tolist()
+    once = torch.ones(1, units, dtype=torch.float64)
+    points = [change(once).item() for change in changes.values()]
+    return dict(zip(changes, zip(points, low, high, strict=True), strict=True))
+
+
+def _weights(units: int, draws: int, seed: int) -> Iterator[Tensor]:
+    """(D, units) float64, some of the draws at a time: Poisson(1) counts."""
+    generator = np.random.default_rng(seed)
+    at_once = max(1, CELLS // units)
+    for start in range(0, draws, at_once):
+        shape = min(at_once, draws - start), units
+        uniform = generator.integers(0, 2**16, shape, dtype=np.uint16)
+        yield torch.from_numpy(_poisson()[uniform])
+
+
+@cache
+def _poisson() -> np.ndarray:
+    """(65536,): the Poisson(1) count of a uniform number of 16 bits; a look-up is fast."""
+    shares = np.cumsum([exp(-1) / factorial(events) for events in range(12)])
+    middles = (np.arange(2**16) + 0.5) / 2**16
+    return np.searchsorted(shares, middles).astype(np.float64)
+
+
+def _of_clicks(pair: Pair, column: int) -> tuple[int, dict[str, Statistic]]:
+    before, after, target, query = _columns(pair, column)
+    losses = [_log_loss(score, target) for score in (before, after)]
+    label = target == 1
+    if query is not None:
+        log_loss, lists = _by_list(losses[1] - losses[0], query)
+        ranks = [ranking(score, label, query) for score in (before, after)]
+        differences = {name: ranks[1][name] - ranks[0][name] for name in ranks[0]}
+        means = {name: mean(each) for name, each in differences.items()}
+        return len(lists), means | {"log_loss": mean(log_loss, lists)}
+    # So that both models' sorted order is about the order in memory.
+    order = before.argsort()
+    areas = [auroc(score[order], label[order]) for score in (before, after)]
+    right = [((score >= 0) == label)[order].double() for score in (before, after)]
+    return len(label), {
+        "auroc": lambda weights: areas[1](weights) - areas[0](weights),
+        "accuracy": mean(right[1] - right[0]),
+        "log_loss": mean((losses[1] - losses[0])[order]),
+    }
+
+
+def _of_ratings(pair: Pair, column: int) -> tuple[int, dict[str, Statistic]]:
+    before, after, target, query = _columns(pair, column)
+    errors = [(score - target).abs() for score in (before, after)]
+    absolute, counts = _by_list(errors[1] - errors[0], query)
+    squares = [_by_list(error.square(), query)[0] for error in errors]
+    roots = [mean(each, counts) for each in squares]
+    return len(counts), {
+        "rmse": lambda weights: roots[1](weights).sqrt() - roots[0](weights).sqrt(),
+        "mae": mean(absolute, counts),
+    }
+
+
+def _of_retrieval(pair: Pair, column: int) -> tuple[int, dict[str, Statistic]]:
+    models = pair.large, pair.small
+    before, after = (each_user(model, pair.dataset, pair.name, column) for model in models)
+    metrics = ("recall@10", "ndcg@10")
+    return len(before[metrics[0]]), {name: mean(after[name] - before[name]) for name in metrics}
+
+
+def _columns(pair: Pair, column: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """(N,) each: both models' logits and the true values of one task, and the ranking lists."""
+    before, after = (logits[:, column] for logits in pair.logits)
+    return before, after, pair.split.batch.targets[:, column].double(), pair.split.query
+
+
+def _log_loss(score: Tensor, target: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(score, target, reduction="none")
+
+
+def _by_list(values: Tensor, query: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The sums (L,) of rows' values (N,), and the numbers of rows, by list; else by row."""
+    if query is None:
+        return values, torch.ones_like(values)
+    _, owner = query.unique_consecutive(return_inverse=True)
+    counts = owner.bincount().double()
+    return torch.zeros_like(counts).index_add(0, owner, values), counts
+
+
+def mean(sums: Tensor, counts: Tensor | None = None) -> Statistic:
+    """The weighted mean of units (U,), of `counts` (U,) rows each; of one if None."""
+    if counts is None:
+        return lambda weights: weights @ sums / weights.sum(1)
+    return lambda weights: (weights @ sums) / (weights @ counts)
+
+
+def auroc(score: Tensor, label: Tensor) -> Statistic:
+    """The weighted area under the ROC curve of `score` (N,), `label` (N,) bool; ties count half.
+
+    It is the share of the weight of pairs of a positive and a negative row in which the positive
+    one is higher: a cumulative sum over the sorted negatives, looked up at each positive.
+    """
+    positive, negative = label.nonzero().flatten(), (~label).nonzero().flatten()
+    negative = negative[score[negative].argsort()]
+    ordered, wanted = score[negative], score[positive]
+    first, last = (torch.searchsorted(ordered, wanted, right=right) for right in (False, True))
+    places = [first] if torch.equal(first, last) else [first, last]  # ties are rare, and cost
+
+    def of(weights: Tensor) -> Tensor:
+        below = F.pad(weights.index_select(1, negative).cumsum(1), (1, 0))
+        own = weights.index_select(1, positive)
+        won = [(own * below.index_select(1, place)).sum(1) for place in places]
+        return sum(won, torch.zeros(())) / len(won) / (own.sum(1) * below[:, -1])
+
+    return of

@@ -1,0 +1,175 @@
+"""The paired bootstrap against resampling row by row, scikit-learn's weights, and known truths."""
+
+from __future__ import annotations
+
+from math import erf
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as sk
+
+from glassrec.data.schema import Target
+from glassrec.evaluate import difference
+from glassrec.evaluate.difference import auroc, bootstrap, changes, mean
+from glassrec.evaluate.quality import headline, quality
+
+
+@pytest.mark.parametrize("levels", [3, 20, 10**6])
+def test_weighted_areas_are_those_of_scikit_learn(levels):
+    rng = np.random.default_rng(levels)
+    label = rng.random(300) < 0.3
+    score = rng.integers(0, levels, 300) + 0.2 * levels * label
+    weights = rng.poisson(1, (7, 300))
+    found = auroc(torch.tensor(score), torch.tensor(label))(torch.tensor(weights).double())
+    expected = [sk.roc_auc_score(label, score, sample_weight=each) for each in weights]
+    assert found.tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_an_area_without_a_row_of_a_class_is_not_defined():
+    of = auroc(torch.tensor([1.0, 2, 3]), torch.tensor([True, False, False]))
+    assert of(torch.tensor([[0.0, 1, 1], [1, 0, 0]])).isnan().all()
+    alone = auroc(torch.tensor([1.0, 2]), torch.tensor([False, False]))
+    assert alone(torch.ones(1, 2)).isnan().all()
+
+
+def test_counts_of_a_draw_are_poisson():
+    (weights,) = difference._weights(1000, 1000, 0)
+    counts = torch.bincount(weights.flatten().long()).double() / weights.numel()
+    expected = [0.36788, 0.36788, 0.18394, 0.06131, 0.01533, 0.00307]
+    assert counts[:6].tolist() == pytest.approx(expected, abs=0.002)
+    assert np.corrcoef(weights[:2]).round(1).tolist() == [[1, 0], [0, 1]]
+
+
+def test_a_seed_fixes_the_draws_and_few_at_once_are_as_good(monkeypatch):
+    change = {"mean": mean(torch.linspace(-1, 2, 50, dtype=torch.float64) ** 3)}
+    whole = bootstrap(change, 50, seed=3)
+    assert bootstrap(change, 50, seed=3) == whole
+    assert bootstrap(change, 50, seed=4) != whole
+    monkeypatch.setattr(difference, "CELLS", 200)
+    assert bootstrap(change, 50, seed=3)["mean"] == pytest.approx(whole["mean"], abs=1e-12)
+
+
+def _drawn(rng, units, of):
+    """The middle 95 % of a number of rows that are drawn with replacement, one draw at a time."""
+    draws = [of(rng.integers(0, units, units)) for _ in range(2000)]
+    return np.percentile(draws, [2.5, 97.5])
+
+
+def _agrees(found, name, change, interval):
+    """Two bootstraps agree up to a share of the interval's width, which their draws leave open."""
+    low, high = interval
+    assert found[f"{name}_change"] == pytest.approx(change, abs=1e-6), name
+    assert found[f"{name}_change_low"] == pytest.approx(low, abs=0.1 * (high - low)), name
+    assert found[f"{name}_change_high"] == pytest.approx(high, abs=0.1 * (high - low)), name
+
+
+def _area(truth, score):
+    """scikit-learn's is slow where it is asked for thousands of times."""
+    positive, negative = score[truth], np.sort(score[~truth])
+    return np.searchsorted(negative, positive).mean() / len(negative)
+
+
+def test_changes_of_clicks_and_their_intervals_are_those_of_drawn_rows(pair_of):
+    rng = np.random.default_rng(0)
+    truth = rng.random(400) < 0.3
+    before = rng.normal(size=400) + 1.5 * truth
+    after = 0.8 * before + 0.4 * rng.normal(size=400)
+    pair = pair_of(before, after, truth)
+    found = changes(pair)
+    old, new = (quality(model, pair.dataset, "test") for model in (pair.large, pair.small))
+    metrics = {
+        "auroc": _area,
+        "accuracy": lambda y, s: ((s >= 0) == y).mean(),
+        "log_loss": lambda y, s: np.logaddexp(0, np.where(y, -s, s)).mean(),
+    }
+    assert metrics.keys() == {*headline(old), "log_loss"}
+    for name, of in metrics.items():
+
+        def change(rows, of=of):
+            return of(truth[rows], after[rows]) - of(truth[rows], before[rows])
+
+        _agrees(found, name, new[name] - old[name], _drawn(rng, 400, change))
+    assert len(found) == 9
+
+
+def test_ranking_lists_are_drawn_whole(pair_of):
+    rng = np.random.default_rng(1)
+    sizes = rng.integers(5, 40, 150)
+    query = torch.tensor(np.repeat(np.arange(150), sizes))
+    truth = np.concatenate([np.eye(size)[0] for size in sizes])
+    before = rng.normal(size=len(truth)) + 1.2 * truth
+    after = before + 0.7 * rng.normal(size=len(truth))
+    pair = pair_of(before, after, truth, query=query)
+    found = changes(pair)
+    old, new = (quality(model, pair.dataset, "test") for model in (pair.large, pair.small))
+    assert {n.removesuffix("_change") for n in found if n.endswith("_change")} == {
+        *headline(old), "log_loss"
+    }  # fmt: skip
+    for name in ("hr@10", "ndcg@10", "log_loss"):
+        assert found[f"{name}_change"] == pytest.approx(new[name] - old[name], abs=1e-12)
+    losses = np.logaddexp(0, np.where(truth, -after, after)) - np.logaddexp(
+        0, np.where(truth, -before, before)
+    )
+    sums = np.add.reduceat(losses, np.r_[0, sizes.cumsum()[:-1]])
+    interval = _drawn(rng, 150, lambda lists: sums[lists].sum() / sizes[lists].sum())
+    _agrees(found, "log_loss", losses.mean(), interval)
+
+
+def test_changes_of_ratings_and_their_intervals_are_those_of_drawn_rows(pair_of):
+    rng = np.random.default_rng(2)
+    truth = rng.integers(1, 6, 300)
+    before = truth + rng.normal(size=300)
+    after = before + 0.3 * rng.normal(size=300)
+    pair = pair_of(before, after, truth, Target("stars", "rating"))
+    found = changes(pair)
+    errors = np.stack([after, before]) - truth
+    for name, of in {
+        "rmse": lambda errors: np.sqrt(np.square(errors).mean(1)),
+        "mae": lambda errors: np.abs(errors).mean(1),
+    }.items():
+
+        def change(rows, of=of):
+            return np.subtract(*of(errors[:, rows]))
+
+        _agrees(found, name, change(np.arange(300)), _drawn(rng, 300, change))
+
+
+def test_equal_models_change_nothing(pair_of):
+    rng = np.random.default_rng(3)
+    score, truth = rng.normal(size=60), rng.random(60) < 0.5
+    assert set(changes(pair_of(score, score, truth)).values()) == {0.0}
+
+
+def test_tasks_are_told_apart_by_name(pair_of):
+    rng = np.random.default_rng(4)
+    truth = np.column_stack([rng.random(60) < 0.5, rng.integers(1, 6, 60)])
+    targets = Target("click"), Target("stars", "rating")
+    found = changes(pair_of(rng.normal(size=(60, 2)), rng.normal(size=(60, 2)), truth, *targets))
+    assert {name.rpartition("/")[0] for name in found} == {"click", "stars"}
+    assert "stars/rmse_change_low" in found
+
+
+def test_one_class_leaves_the_area_undefined_and_the_rest_defined(pair_of):
+    found = changes(pair_of([1, 2, 3], [3, 2, 0.5], [0, 0, 0]))
+    undefined = {name for name, value in found.items() if value != value}
+    assert undefined == {"auroc_change", "auroc_change_low", "auroc_change_high"}
+    assert found["accuracy_change"] == 0
+
+
+def test_intervals_cover_the_truth_as_often_as_they_claim(monkeypatch):
+    """Two scores of normals that share most of their noise: their areas are known."""
+    monkeypatch.setattr(difference, "DRAWS", 200)
+    rng = np.random.default_rng(5)
+    label = torch.arange(200) < 80
+    truth = (erf(0.8 / 2) - erf(1 / 2)) / 2
+    covered = 0
+    for _ in range(400):
+        noise = rng.normal(size=200)
+        other = 0.8 * noise + 0.6 * rng.normal(size=200)
+        before = auroc(torch.tensor(noise) + label, label)
+        after = auroc(torch.tensor(other) + 0.8 * label, label)
+        change = {"auroc": lambda weights, a=after, b=before: a(weights) - b(weights)}
+        _, low, high = bootstrap(change, 200, seed=0)["auroc"]
+        covered += low <= truth <= high
+    assert 0.92 < covered / 400 < 0.98
