@@ -75,7 +75,7 @@ class Bounds(Tensor):
         start = 2
         for source in self.sources if len(self.parts) > 2 else ():
             stop = start + source.shape[1]
-            below, above = _reach(source, self.parts[start:stop].flatten(1))
+            below, above = _reach(source, self.parts[start:stop].reshape(stop - start, -1))
             low, high = low + below.view_as(low), high + above.view_as(high)
             start = stop
         return low, high
@@ -144,9 +144,9 @@ def hull(several: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _each(value: Any, change: Callable[[Tensor], Any]) -> Any:
-    """`value` with its tensors of numbers changed, in tuples too; indices and masks stay."""
+    """`value` with its tensors of numbers changed, in lists too; indices and masks stay."""
     if isinstance(value, list | tuple):
-        return tuple(_each(element, change) for element in value)
+        return type(value)(_each(element, change) for element in value)
     number = isinstance(value, Tensor) and (isinstance(value, Bounds) or value.is_floating_point())
     return change(value) if number else value
 

@@ -143,7 +143,7 @@ def _ground(reads: Schema) -> str:
     """The words for interval bounds."""
     dense = dict(zip(reads.dense, reads.intervals, strict=True))
     unbounded = [name for name, ends in dense.items() if any(map(isinf, ends))]
-    ground = "interval bounds"
+    ground = "interval bounds over all ids" if reads.fields else "interval bounds"
     if len(unbounded) < len(dense):
         ground += "; dense columns within their declared ranges"
     if unbounded:
