@@ -66,6 +66,7 @@ BENT: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": lambda x: torch.relu(x),
     "relu of some": lambda x: F.relu(x + torch.tensor([9.0, 0, 0, -9, 0, 0])) @ WEIGHT.T,
     "sigmoid": lambda x: x.sigmoid(),
+    "minus a sigmoid": lambda x: 0.1 - x.sigmoid(),
     "tanh": lambda x: torch.tanh(x),
     "softplus": lambda x: F.softplus(x),
     "clamp": lambda x: x.clamp(-0.5, 1),
@@ -78,6 +79,7 @@ BENT: dict[str, Callable[[Tensor], Tensor]] = {
     "lerp beyond its ends": lambda x: torch.lerp(x, x.tanh(), 3 * x),
     "where a comparison says": lambda x: torch.where(x > 0.1, x - 1, 2.0) + x.where(x < 9, 0),
     "comparison": lambda x: (x >= 0) * 2.0 + (x < 0.3),
+    "comparison of two": lambda x: (x[:, :3] > x[:, 3:]) + 2 * (x[:, :3] <= x[:, 3:]),
     "a network": NETWORK.double().requires_grad_(False),
 }
 

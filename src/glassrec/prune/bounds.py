@@ -207,7 +207,10 @@ def _scaled(apply: Callable[[Tensor, Tensor], Tensor], x: Bounds, weight: Tensor
 def _numbers(*values: Any) -> list[Tensor]:
     """Tensors and numbers in the precision of the bounds among them, so that none is an index."""
     like = next(value.parts for value in values if isinstance(value, Bounds))
-    return [v if isinstance(v, Bounds) else torch.as_tensor(v).to(like) for v in values]
+    return [
+        v if isinstance(v, Bounds) else torch.as_tensor(v, dtype=like.dtype, device=like.device)
+        for v in values
+    ]
 
 
 def _join(func: Rule, tensors: Sequence[Tensor], *args: Any, **kwargs: Any) -> Any:
