@@ -68,6 +68,12 @@ def batch(schema: Schema) -> Batch:
 
 
 @pytest.fixture
+def rows(schema: Schema) -> Callable[..., Batch]:
+    """Draws any number of rows of the schema."""
+    return lambda count, seed=0: draw(schema, count, seed)
+
+
+@pytest.fixture
 def dataset(schema: Schema) -> Dataset:
     train, val, test = (Split(draw(schema, rows, seed)) for seed, rows in enumerate((60, 30, 20)))
     return Dataset(schema, train, val, test)

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from glassrec.data.columns import Columns, check_labels, check_names, check_numbers
+from glassrec.data.columns import Columns, check_labels, check_names, check_numbers, check_ranges
 from glassrec.data.reading import Origin
 
 
@@ -22,6 +22,12 @@ def test_user_and_item_come_first_among_the_fields(tmp_path):
             "log: no such column 'prise'; did you mean 'price'",
         ),
         ({"dense": ("price",), "missing_ok": ("age",)}, "missing_ok: no such column 'age'"),
+        (
+            {"dense": ("price",), "ranges": {"prise": (0, 1)}},
+            "ranges: no such column 'prise'; did you mean 'price'",
+        ),
+        ({"dense": ("age",), "ranges": {"age": (9, 0)}}, r"age is \[9, 0\]; write the lower"),
+        ({"dense": ("age",), "ranges": {"age": (0, np.nan)}}, r"ranges: age is \[0, nan\]"),
         ({"categorical": ("brand",), "item_side": ("brand",)}, "item_side needs an item"),
         (
             {"item": "i", "categorical": ("a",), "item_side": ("b",)},
@@ -63,3 +69,18 @@ def test_dense_values_must_be_finite_and_may_be_missing_where_allowed(tmp_path):
     with pytest.raises(ValueError, match="line 3: age is inf"):
         check_numbers(frame, allowed, origin)
     check_numbers(frame.head(2), allowed, origin)
+
+
+@pytest.mark.parametrize("outside", [-0.5, 120.5])
+def test_a_number_outside_its_declared_range_is_refused_by_line(tmp_path, outside):
+    frame = pd.DataFrame({"age": [0.0, np.nan, 120.0, outside], "price": 1e9})
+    columns = Columns(
+        dense=("age", "price"),
+        missing_ok=("age",),
+        ranges={"age": (0, 120), "price": (0, np.inf)},
+    )
+    origin = Origin(tmp_path / "t.csv", first=2)
+    complaint = rf"t.csv, line 5: age is {outside}, outside its range \[0, 120\].*under ranges"
+    with pytest.raises(ValueError, match=complaint):
+        check_ranges(frame, columns, origin)
+    check_ranges(frame.head(3), columns, origin)

@@ -114,3 +114,31 @@ def test_a_query_must_not_tell_the_item(settings, column):
         retrieval=True, user="who", item="what", categorical=("brand",), item_side=("brand",)
     )
     assert assemble(Parts(part, part, part), told).schema.item_side == ("what", "brand")
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, (-np.inf, np.inf)),
+        ({"ranges": {"age": (10, 60)}}, (-2, 3)),
+        ({"ranges": {"age": (40, 60)}}, (1, 3)),
+        ({"ranges": {"age": (40, 60)}, "missing_ok": ("age",)}, (0, 3)),  # the mean is possible
+        ({"ranges": {"age": (-np.inf, 60)}}, (-np.inf, 3)),
+    ],
+)
+def test_ranges_are_scaled_as_their_column_is(settings, expected):
+    frame = pd.DataFrame({"age": [20.0, 40.0], "price": [1.0, 2.0]})
+    part = Part(frame, np.array([0, 1]))
+    schema = assemble(Parts(part, part, part), Columns(dense=("price", "age"), **settings)).schema
+    assert schema.ranges == ((-np.inf, np.inf), expected)
+    assert schema.take(dense=("age",), fields=()).ranges == (expected,)
+
+
+def test_counts_never_lie_below_a_zero_and_declared_ones_are_logged():
+    frame = pd.DataFrame({"views": np.expm1([1.0, 3.0]), "likes": np.expm1([2.0, 4.0])})
+    part = Part(frame, np.array([0, 1]))
+    columns = Columns(
+        dense=("views", "likes"), log=("views", "likes"), ranges={"views": (-5, np.expm1(6.0))}
+    )
+    ranges = assemble(Parts(part, part, part), columns).schema.ranges
+    np.testing.assert_allclose(ranges, [(-2, 4), (-3, np.inf)], rtol=1e-6)

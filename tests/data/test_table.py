@@ -191,3 +191,31 @@ def test_rare_categories_share_the_unseen_id(tmp_path, frame):
         for n in (1, 2)
     ]
     assert sizes == [5, 4]
+
+
+def test_declared_ranges_are_scaled_and_hold_every_row(tmp_path, frame):
+    roles = ROLES + "ranges: {age: [0, 120], price: [0, .inf]}\n"
+    data = source(tmp_path, frame, roles, split=Given()).load(seed=0)
+    train = frame[frame["fold"] == "train"]
+    ages = train["age"].dropna()
+    price, age = data.schema.ranges
+    expected = [(end - ages.mean()) / ages.std(ddof=0) for end in (0, 120)]
+    assert age == pytest.approx(expected, rel=1e-6)
+    assert price[0] == pytest.approx(-train["price"].mean() / train["price"].std(ddof=0), rel=1e-6)
+    assert price[1] == np.inf
+    for split in data.splits.values():
+        for column, (low, high) in zip(split.batch.dense.T, data.schema.ranges, strict=True):
+            assert low <= column.min() <= column.max() <= high
+
+
+def test_a_row_outside_a_declared_range_is_refused_by_line(tmp_path, frame):
+    frame.loc[7, "price"] = 5000.0
+    roles = ROLES + "ranges: {price: [0, 1000]}\n"
+    with pytest.raises(ValueError, match=r"rows.csv, line 9: price is 5000.0, outside its range"):
+        source(tmp_path, frame, roles).load(seed=0)
+
+
+@pytest.mark.parametrize("wrong", ["[0]", "120", "[0, old]"])
+def test_a_range_that_is_no_pair_of_numbers_is_refused(tmp_path, frame, wrong):
+    with pytest.raises(ValueError, match=r"columns.yaml: ranges.age"):
+        source(tmp_path, frame, ROLES + f"ranges: {{age: {wrong}}}\n").load(seed=0)

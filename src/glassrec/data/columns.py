@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +27,9 @@ class Columns:
     user or the moment. `log` names dense columns that are counts: they become log(1 + x), negative
     ones clipped at 0. `several` names categorical columns whose cells hold several values, as in
     `Action|Comedy`. `missing_ok` names dense columns that may be empty; an empty cell becomes the
-    training mean.
+    training mean. `ranges` declares between which ends, in raw units, dense columns always lie, as
+    in `age: [0, 120]`; what pruning proves for every possible input then holds within them. An end
+    may be infinite.
     """
 
     label: str | None = None
@@ -43,6 +45,7 @@ class Columns:
     split: str | None = None
     missing_ok: tuple[str, ...] = ()
     log: tuple[str, ...] = ()
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         roles = [*self.fields, *self.dense, *filter(None, (self.label, self.rating, self.split))]
@@ -60,10 +63,14 @@ class Columns:
             ("several", self.several, self.categorical),
             ("missing_ok", self.missing_ok, self.dense),
             ("log", self.log, self.dense),
+            ("ranges", tuple(self.ranges), self.dense),
         ):
             for name in names:
                 if name not in known:
                     raise ValueError(f"{role}: no such column {name!r}{one_of(name, known)}")
+        for name, (low, high) in self.ranges.items():
+            if not low <= high:
+                raise ValueError(f"ranges: {name} is [{low}, {high}]; write the lower end first")
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -149,6 +156,19 @@ def check_numbers(frame: pd.DataFrame, columns: Columns, origin: Origin) -> None
             raise ValueError(
                 f"{origin.at(row)}: {name} is {values[row]}, not a finite number; mend the value"
                 f"{missing if name in columns.dense else ''}"
+            )
+
+
+def check_ranges(frame: pd.DataFrame, columns: Columns, origin: Origin) -> None:
+    """ValueError at the first number outside the range that is declared for its column."""
+    for name, (low, high) in columns.ranges.items():
+        values = frame[name].to_numpy()
+        wrong = (values < low) | (values > high)
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise ValueError(
+                f"{origin.at(row)}: {name} is {values[row]}, outside its range [{low}, {high}]; "
+                f"mend the value, or declare a wider range for {name!r} under ranges"
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
 import pandas as pd
@@ -96,6 +97,15 @@ class Scaler:
         scaled = (_prepared(values, self.log) - self.mean) / self.deviation
         return np.nan_to_num(scaled, copy=False, nan=0.0)
 
+    def interval(self, low: float, high: float, missing: bool) -> tuple[float, float]:
+        """Where scaled values lie as float32, given the raw ends and whether some may be missing.
+
+        Rounding never changes an order, so that rounded values lie between the rounded ends.
+        """
+        ends = (_prepared(np.array([low, high]), self.log) - self.mean) / self.deviation
+        first, last = ends.astype(np.float32).tolist()
+        return (min(first, 0.0), max(last, 0.0)) if missing else (first, last)
+
 
 @dataclass(frozen=True)
 class Encoder:
@@ -125,6 +135,10 @@ class Encoder:
         schema = Schema(
             columns.dense, fields, targets, columns.user, columns.item,
             columns.item_fields, history,
+            tuple(
+                scaler.interval(*columns.ranges.get(name, (-inf, inf)), name in columns.missing_ok)
+                for name, scaler in scalers.items()
+            ),
         )  # fmt: skip
         return cls(schema, vocabularies, scalers)
 

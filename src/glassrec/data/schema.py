@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from math import inf
 from typing import Literal
 
 from glassrec.spelling import one_of
@@ -54,7 +55,8 @@ class Schema:
     `offsets[f] + size - 1`, and `Batch.ids` holds joint rows. `user` and `item` name the fields
     that identify who and what, where the data has them; `item_side` names all fields that follow
     from the item, itself first. `Batch.history` holds the joint rows of `history_length` earlier
-    items of the user, newest last.
+    items of the user, newest last. `ranges` says between which ends, scaled, each dense column
+    always lies; an end may be infinite, and without `ranges` all are.
     """
 
     dense: tuple[str, ...] = ()
@@ -64,12 +66,14 @@ class Schema:
     item: str | None = None
     item_side: tuple[str, ...] = ()
     history_length: int = 0
+    ranges: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         names = [*self.dense, *self.field_names]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"column names must differ; twice in the schema: {', '.join(twice)}")
+        assert len(self.ranges) in (0, len(self.dense)), "a range for each dense column, or none"
 
     @property
     def field_names(self) -> tuple[str, ...]:
@@ -87,6 +91,11 @@ class Schema:
     def rows(self) -> int:
         """The number of rows of the joint table."""
         return sum(field.size for field in self.fields)
+
+    @property
+    def intervals(self) -> tuple[tuple[float, float], ...]:
+        """The range of each dense column, (-inf, inf) where nothing is declared."""
+        return self.ranges or ((-inf, inf),) * len(self.dense)
 
     def place(self, name: str) -> int:
         """Which of the fields is called `name`; ValueError if none is."""
@@ -111,6 +120,7 @@ class Schema:
         return replace(
             self,
             dense=tuple(dense),
+            ranges=tuple(self.intervals[self.dense.index(name)] for name in dense),
             fields=tuple(self.fields[self.place(name)] for name in fields),
             item_side=tuple(name for name in self.item_side if name in fields),
             history_length=self.history_length if history else 0,

@@ -19,6 +19,7 @@ from glassrec.data.columns import (
     check_labels,
     check_names,
     check_numbers,
+    check_ranges,
 )
 from glassrec.data.dataset import Dataset, Source
 from glassrec.data.encoding import assemble
@@ -53,6 +54,7 @@ class Table(Source):
     dense: [price, age, views]     # numbers, standardised
     log: [views]                   # dense columns that are counts: log(1 + x) first
     missing_ok: [age]              # dense columns that may be empty: empty becomes the mean
+    ranges: {age: [0, 120]}        # what dense columns always lie within; for proofs in pruning
     time: clicked_at               # a number or an ISO 8601 date; for by_time and leave_one_out
     split: fold                    # for the given split: train, validation or test
     ```
@@ -93,6 +95,7 @@ class Table(Source):
         if columns.label is not None:
             check_labels(frame[columns.label], origin)
         check_numbers(frame, columns, origin)
+        check_ranges(frame, columns, origin)
         for name in filter(None, (columns.user, columns.item)):
             _check_filled(frame[name], origin)
         if columns.time is not None:
