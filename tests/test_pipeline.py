@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -93,6 +94,17 @@ def test_what_a_run_leaves_behind(finished: Path) -> None:
         assert name in metrics
     assert metrics["pruned/max_abs_logit_difference"] <= 1e-9
     assert metrics["pruned/test/auroc"] == pytest.approx(metrics["test/auroc"], abs=1e-6)
+    change = metrics["pruned/test/auroc"] - metrics["test/auroc"]
+    assert metrics["pruned/test/auroc_change"] == pytest.approx(change, abs=1e-12)
+    ends = (metrics[f"pruned/test/auroc_change_{end}"] for end in ("low", "high"))
+    assert next(ends) <= change <= next(ends)
+    assert metrics["pruned/test/top10_agreement"] > 0.99
+    assert metrics["pruned/share_changed"] == 0
+    assert metrics["pruned/conductance_change"] < 0.1
+    clock = json.loads(files["latency.json"])
+    assert {n for n in clock if not n.startswith("pruned/")} == {
+        f"latency_{part}_{rows}" for part in ("p50", "p95") for rows in (1, 256, 4096)
+    }
     assert json.loads(files["status.json"]) == {"state": "finished", "stage": "evaluate"}
     history = pd.read_csv(finished / "history.csv")
     assert history["epoch"].tolist() == [1, 2, 3]
@@ -110,6 +122,12 @@ def test_a_second_run_makes_nothing_and_says_so(
     out = capsys.readouterr().out
     assert "nothing to make: all of it is there and up to date" in out
     assert out.endswith(f"results   {run}\n")
+    number = r"−?\d\.\d{4}"
+    said = rf"test/auroc {number} as trained, {number} pruned: {number} \({number} to {number}\)"
+    assert re.search(rf"^evaluate  {said}$", out, re.M)
+    assert re.search(r"^evaluate  FLOPs a row [\d,]+ as trained, [\d,]+ pruned \(−", out, re.M)
+    assert re.search(r"^evaluate  latency of 4,096 rows .* ms pruned \([−+].*%\)$", out, re.M)
+    assert re.search(r"^evaluate  test/top10_agreement 1\.0000: ", out, re.M)
     after = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"}
     changed = {path.name for path in before if before[path] != after[path]}
     assert changed <= {"status.json"}

@@ -49,7 +49,7 @@ class Evaluating(Stage):
             ),
         )
         for line in (*_quality(values, shown), *_costs(values), *_agreement(values)):
-            self.say(minus(line))
+            self.say(line)
 
     @cached_property
     def metrics(self) -> Metrics:
@@ -126,7 +126,8 @@ def _quality(values: dict[str, float], shown: list[str]) -> Iterator[str]:
     for metric in shown:
         before, after = values[f"test/{metric}"], values[f"pruned/test/{metric}"]
         change, low, high = (
-            f"{values[f'pruned/test/{metric}_change{end}']:z.4f}" for end in ("", "_low", "_high")
+            minus(f"{values[f'pruned/test/{metric}_change{end}']:z.4f}")
+            for end in ("", "_low", "_high")
         )
         said = f"test/{metric} {before:.4f} as trained, {after:.4f} pruned"
         yield f"{said}: {change} ({low} to {high})"
@@ -144,7 +145,7 @@ def _costs(values: dict[str, float]) -> Iterator[str]:
         (f"latency_p50_{rows}", f"latency of {rows:,} rows", ".2f", " ms"),
     ):
         before, after = values[name], values[f"pruned/{name}"]
-        change = f" ({after / before - 1:+z.1%})" if before else ""
+        change = f" ({minus(f'{after / before - 1:+z.1%}')})" if before else ""
         yield f"{said} {before:{form}}{unit} as trained, {after:{form}}{unit} pruned{change}"
 
 
