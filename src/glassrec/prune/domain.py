@@ -25,8 +25,8 @@ after every operation, and so less often with more."""
 
 def domain(
     model: Recommender, data: Schema, limit: int = LIMIT, chunk: int = CHUNK
-) -> tuple[dict[str, Emitted], str]:
-    """What every unit of every layer can emit, and on what ground, in words.
+) -> dict[str, Emitted]:
+    """What every unit of every layer can emit.
 
     Every combination of ids, if the model reads nothing else and they are no more than `limit`:
     then minimum and maximum are attained. Interval bounds otherwise: every unit stays within them,
@@ -44,20 +44,36 @@ def domain(
     Raises:
         ValueError: `score` has an operation whose bounds are not known.
     """
-    reads = model.schema
-    count = countable(reads)
-    if count is not None and count <= limit:
-        found = emitted(model, combinations(data, reads, chunk, model.device))
-        return found, f"all {count:,} combinations of {_listed(reads.field_names)}"
-    return bounded(model), _ground(reads)
+    if tried(model.schema, limit) is None:
+        return bounded(model)
+    return emitted(model, combinations(data, model.schema, chunk, model.device))
 
 
-def countable(reads: Schema) -> int | None:
-    """How many inputs a model of this schema knows; None if not ids alone tell them apart."""
+def ground(reads: Schema, limit: int = LIMIT) -> str:
+    """What `domain` stands on for a model of this schema, in words."""
+    count = tried(reads, limit)
+    if count is not None:
+        return f"all {count:,} combinations of {_listed(reads.field_names)}"
+    dense = dict(zip(reads.dense, reads.intervals, strict=True))
+    unbounded = [name for name, ends in dense.items() if any(map(isinf, ends))]
+    words = "interval bounds over all ids" if reads.fields else "interval bounds"
+    if len(unbounded) < len(dense):
+        words += "; dense columns within their declared ranges"
+    if unbounded:
+        words += f"; no bound on {_listed(unbounded)}"
+    return words
+
+
+def tried(reads: Schema, limit: int = LIMIT) -> int | None:
+    """How many combinations of ids are tried.
+
+    None if not ids alone tell the inputs of a model of this schema apart, or there are too many.
+    """
     several = any(field.values > 1 for field in reads.fields)
     if reads.dense or reads.history_length or several or not reads.fields:
         return None
-    return prod(field.size for field in reads.fields)
+    count = prod(field.size for field in reads.fields)
+    return count if count <= limit else None
 
 
 def combinations(
@@ -109,10 +125,7 @@ def possible(model: Recommender) -> Inputs:
     reads, width = model.schema, model.width
     dense, fields, steps = len(reads.dense), len(reads.fields), reads.history_length
     table = model.table.weight.detach()
-    tables = [
-        table[offset : offset + field.size]
-        for field, offset in zip(reads.fields, reads.offsets, strict=True)
-    ]
+    tables = [model.table.vectors(name).detach() for name in reads.field_names]
     ends = table.new_tensor(reads.intervals).reshape(dense, 2).T
     first = torch.cat([rows[0] for rows in tables]) if tables else table.new_zeros(0)
     past = table.new_zeros(steps * width)
@@ -138,18 +151,6 @@ def _columns(ends: Tensor) -> list[Tensor]:
     """The source (2, 1) of each dense column, counted from its low end; an open one's is zero."""
     spans = (ends[1] - ends[0]).where(ends.isfinite().all(0), 0)
     return [torch.stack([torch.zeros_like(span), span]).unsqueeze(1) for span in spans]
-
-
-def _ground(reads: Schema) -> str:
-    """The words for interval bounds."""
-    dense = dict(zip(reads.dense, reads.intervals, strict=True))
-    unbounded = [name for name, ends in dense.items() if any(map(isinf, ends))]
-    ground = "interval bounds over all ids" if reads.fields else "interval bounds"
-    if len(unbounded) < len(dense):
-        ground += "; dense columns within their declared ranges"
-    if unbounded:
-        ground += f"; no bound on {_listed(unbounded)}"
-    return ground
 
 
 def _listed(names: tuple[str, ...] | list[str]) -> str:

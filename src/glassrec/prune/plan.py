@@ -106,6 +106,8 @@ class Draft:
             self.passes += 1
             went = []
             for name, layer in self._layers():
+                if name not in found:
+                    continue  # the model does not call it
                 goes, constants = found[name].constant, found[name].low
                 foldable = layer.foldable(constants)
                 self.ledgers[name].tied = int((goes & ~foldable).sum())

@@ -16,8 +16,9 @@ from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
 from glassrec.prune.budget import Budget, Measures
 from glassrec.prune.certificate import EXACT, certify
-from glassrec.prune.constants import emitted
+from glassrec.prune.constants import Emitted, emitted
 from glassrec.prune.curves import Curves
+from glassrec.prune.domain import LIMIT, combinations, domain, ground, tried
 from glassrec.prune.plan import Draft, Watch
 from glassrec.prune.scores import Conductance, Evidence, Loss, Score
 from glassrec.prune.surgery import compact, cut, without
@@ -47,6 +48,8 @@ class Prune:
         epochs: level budget: of training on after each round.
         fold: levels sample and budget: whether the mean of a unit takes its place. If not, 0 does.
         rows: training rows on which worth and means are measured.
+        combinations: level domain: how many combinations of ids are tried one by one, at most, for
+            a model that reads nothing else; interval bounds take over beyond.
         chunk: rows that pass the model at once; bounds the memory.
         curves: the cuts that are tried for the curve of quality against the share that goes.
     """
@@ -61,6 +64,7 @@ class Prune:
     epochs: Annotated[int, Ge(0)] = 0
     fold: bool = True
     rows: Annotated[int, Ge(1)] = 10_000
+    combinations: Annotated[int, Ge(0)] = LIMIT
     chunk: Annotated[int, Ge(1)] = 16384
     curves: Curves | None = None
 
@@ -129,9 +133,13 @@ class Prune:
     def _watch(self, model: Recommender, dataset: Dataset) -> tuple[Watch, str]:
         """How an exact level watches units, and what it stands on."""
         if self.level == "domain":
-            raise NotImplementedError
+            words = ground(model.schema, self.combinations)
+            return lambda small: self._domain(small, dataset), words
         rows = sum(split.batch.rows for split in dataset.splits.values())
         return lambda small: emitted(small, _rows(dataset, self.chunk)), f"all {rows:,} rows"
+
+    def _domain(self, small: Recommender, dataset: Dataset) -> dict[str, Emitted]:
+        return domain(small, dataset.schema, self.combinations, self.chunk)
 
     def evidence(
         self,
@@ -168,6 +176,9 @@ class Prune:
         small = deepcopy(large)
         small.load(pruned.tensors, "the pruned model")
         rows = {name: split.batch.chunks(self.chunk) for name, split in dataset.splits.items()}
+        if plan.level == "domain" and tried(large.schema, self.combinations):
+            every = combinations(dataset.schema, large.schema, self.chunk, large.device)
+            rows["combinations"] = every
         return certify(large, small, plan.level, rows, weights=weights_hash)
 
 
