@@ -47,6 +47,7 @@ def wide(history=0, size=100_000):
 
 
 TABLE = 100_000 * 8 * 4
+READ = 2 * 8  # which numbers of each field are stored, a byte each
 ROWS = 64 * (2 * 8 + 4)
 
 
@@ -68,12 +69,12 @@ def test_dense_training_takes_what_its_optimiser_asks_for(optimizer, state, step
     whole = TABLE + 4
     assert found.count == 800_001
     assert found == Memory(
-        800_001, whole, whole, state * whole, step * whole, whole, 2 * ROWS,
-        (3 + state + step) * whole + ROWS,
+        800_001, whole + READ, whole, state * whole, step * whole, whole + READ, 2 * ROWS,
+        (3 + state + step) * whole + 2 * READ + ROWS,
     )  # fmt: skip
     # One epoch never holds gradients and the best weights side by side.
     single = needed(Trainer(1, 32), model, dataset, optimizer)
-    assert single.peak == (2 + state) * whole + max(2 * ROWS, step * whole + ROWS)
+    assert single.peak == (2 + state) * whole + READ + max(2 * ROWS + READ, step * whole + ROWS)
 
 
 @pytest.mark.parametrize(
