@@ -26,6 +26,7 @@ from glassrec.stages.evaluate import Evaluating
 from glassrec.stages.explain import Explaining
 from glassrec.stages.prune import Pruning
 from glassrec.stages.train import Training
+from glassrec.stages.verify import Verifying
 from glassrec.tracking import Log, Tracker
 from glassrec.training.objective import Objective
 from glassrec.training.trainer import Trainer
@@ -72,6 +73,10 @@ class Pipeline:
         if not self.run.made:
             print("nothing to make: all of it is there and up to date")
         print(f"results   {self.run.dir}")
+
+    def verify(self) -> list[str]:
+        """What of the run, which is a `Sealed` one, its files do not give when computed anew."""
+        return Verifying(Training(self, Log(), {}), self._given).tell()
 
     def _stages(self, log: Log) -> tuple[Training, Explaining, Pruning, Evaluating]:
         """Each stage asks those before it for what they made."""

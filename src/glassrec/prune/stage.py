@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 import pandas as pd
 from annotated_types import Ge
 
-from glassrec.artifacts import Certificate, PrunePlan, Weights
+from glassrec.artifacts import Certificate, PrunePlan, Weights, digest
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
-from glassrec.prune.certificate import certify
+from glassrec.prune.certificate import certify, data_digests
 from glassrec.prune.plan import plan
 from glassrec.prune.surgery import compact, cut
 
@@ -53,18 +53,37 @@ class Prune:
         pruned: Weights,
         plan: PrunePlan,
         dataset: Dataset,
-        weights_hash: str,
+        *,
+        files: Mapping[str, str],
+        given: Mapping[str, Mapping[str, str]],
     ) -> Certificate:
         """Compare both models on all rows.
 
+        Args:
+            model: the large one.
+            pruned: the weights of the small one.
+            plan: what went.
+            dataset: all rows.
+            files: the sha256 of the files of both models and of the plan.
+            given: the sha256 of what came from outside, see `Certificate`.
+
         Raises:
-            RuntimeError: an exact level did not keep its promise.
+            BrokenPromiseError: an exact level did not keep its promise.
         """
         large = _precise(model).double().eval()
         small = deepcopy(large)
         small.load(pruned.tensors, "the pruned model")
-        rows = {name: split.batch.chunks(self.chunk) for name, split in dataset.splits.items()}
-        return certify(large, small, plan.level, rows, weights=weights_hash)
+        return certify(
+            large,
+            small,
+            plan,
+            {name: split.batch.chunks(self.chunk) for name, split in dataset.splits.items()},
+            weights=digest(model.state_dict()),
+            pruned=digest(pruned.tensors),
+            files=files,
+            given=given,
+            splits=data_digests(dataset),
+        )
 
 
 def _precise(model: Recommender) -> Recommender:

@@ -7,7 +7,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor
 
-from glassrec.artifacts import PrunePlan
+from glassrec.artifacts import PrunePlan, digest
 from glassrec.models.base import Recommender
 
 
@@ -17,16 +17,11 @@ def cut(model: Recommender, plan: PrunePlan) -> Recommender:
     Raises:
         ValueError: the plan is of a model with other layers or units.
     """
+    refuse_misfit(plan, model)
     small = deepcopy(model).double()
-    layers = small.layers
-    if [*layers] != [*plan.layers]:
-        raise ValueError(f"the plan is of layers {[*plan.layers]}, the model has {[*layers]}")
-    for name, layer in layers.items():
+    for name, layer in small.layers.items():
         constants = plan.layers[name].constants
         units = layer.units.tolist()
-        strange = sorted(constants.keys() - set(units))
-        if strange:
-            raise ValueError(f"the plan drops unit {strange[0]} of {name}, which has none such")
         if constants:
             kept = [i for i, unit in enumerate(units) if unit not in constants]
             values = [constants.get(unit, 0.0) for unit in units]
@@ -34,6 +29,31 @@ def cut(model: Recommender, plan: PrunePlan) -> Recommender:
             where = layer.units.device
             layer.keep(torch.tensor(kept, device=where), emitted.to(where))
     return small
+
+
+def refuse_misfit(plan: PrunePlan, model: Recommender) -> None:
+    """ValueError if a plan is of a model with other layers or units."""
+    layers = model.layers
+    if [*layers] != [*plan.layers]:
+        raise ValueError(f"the plan is of layers {[*plan.layers]}, the model has {[*layers]}")
+    for name, layer in layers.items():
+        strange = sorted(plan.layers[name].constants.keys() - set(layer.units.tolist()))
+        if strange:
+            raise ValueError(f"the plan drops unit {strange[0]} of {name}, which has none such")
+
+
+def refuse_another(plan: str, model: Recommender) -> None:
+    """ValueError if a model is not the one that a plan is of.
+
+    Args:
+        plan: the digest of the tensors that it was made for.
+        model: the one to be cut, before its weights are made float64.
+    """
+    found = digest(model.state_dict())
+    if found != plan:
+        raise ValueError(
+            f"the plan is of the weights {plan[:12]}…, these are {found[:12]}…; plan again"
+        )
 
 
 def compact(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from functools import cached_property
 from typing import ClassVar
 
-from glassrec.artifacts import Certificate, PrunePlan, Weights
+from glassrec.artifacts import Certificate, PrunePlan, Text, Weights
 from glassrec.models.base import Recommender
+from glassrec.prune.wording import text
 from glassrec.stages.explain import Explaining
 from glassrec.stages.stage import Stage
+
+CERTIFIED = ("weights.safetensors", "plan.json", "pruned.safetensors")
+"""The files that a certificate is about."""
 
 
 class Pruning(Stage):
@@ -24,6 +28,7 @@ class Pruning(Stage):
     def tell(self) -> None:
         """Cut the neurons that do nothing, and certify what that changed."""
         plan, certificate = self.plan, self.certificate
+        self.certificate_text  # noqa: B018  made beside it
         rows = sum(certificate.rows.values())
         cuts = plan.layers.values()
         proposed, stay = sum(cut.proposed for cut in cuts), sum(cut.refuted for cut in cuts)
@@ -65,13 +70,29 @@ class Pruning(Stage):
             "certificate.json",
             Certificate,
             lambda: self.settings.prune.certify(
-                trained.model, pruned, plan, trained.dataset,
-                self.run.sha256_of("weights.safetensors"),
+                trained.model,
+                pruned,
+                plan,
+                trained.dataset,
+                files={name: self.run.sha256_of(name) for name in CERTIFIED},
+                given=self.given,
             ),
-            inputs=["weights.safetensors", "plan.json", "pruned.safetensors"],
+            inputs=CERTIFIED,
             doing="comparing both models on all rows",
             needs=(),
-        )  # fmt: skip
+        )
+
+    @cached_property
+    def certificate_text(self) -> str:
+        """The certificate for people."""
+        certificate = self.certificate
+        return self.once(
+            "certificate.md",
+            Text,
+            lambda: Text(text(certificate)),
+            inputs=["certificate.json"],
+            needs=(),
+        ).text
 
     @cached_property
     def model(self) -> Recommender:
