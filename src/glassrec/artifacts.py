@@ -353,7 +353,9 @@ def _cuts(layers: Mapping[str, Any]) -> dict[str, LayerCut]:
         for name, cut in layers.items()
     }
     for name, cut in cuts.items():
-        if sorted(unit for units in cut.dropped.values() for unit in units) != [*cut.constants]:
+        if sorted(unit for units in cut.dropped.values() for unit in units) != sorted(
+            cut.constants
+        ):
             raise ValueError(f"it drops other units of {name} than it gives constants for")
     return cuts
 
@@ -495,6 +497,22 @@ class Picture(Artifact):
     def save(self, path: Path) -> None:
         """Write the bytes."""
         path.write_bytes(self.png)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the bytes."""
+        return cls(path.read_bytes())
+
+
+@dataclass(frozen=True)
+class Binary(Artifact):
+    """A file for others, which Glassrec does not read."""
+
+    content: bytes
+
+    def save(self, path: Path) -> None:
+        """Write the bytes."""
+        path.write_bytes(self.content)
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -106,7 +106,7 @@ class Recommender(nn.Module, ABC):
     def _pooled(self, ids: Tensor, there: Tensor) -> Tensor:
         """(B, F, E): the mean vector of each field's values; `there` (B, C) is false if absent."""
         vectors = self.table(ids.where(there, 0)) * there.unsqueeze(2)
-        shape = (len(ids), len(self.schema.fields))
+        shape = (ids.shape[0], len(self.schema.fields))
         counts = vectors.new_zeros(shape).index_add_(1, self._owner, there.to(vectors.dtype))
         sums = vectors.new_zeros(*shape, self.width).index_add(1, self._owner, vectors)
         return sums / counts.unsqueeze(2)

@@ -68,6 +68,8 @@ class Sealed(Run):
             yield "record.json has been edited: it is not laid out as it was written"
         for name, entry in record.items():
             path, recorded = self.dir / name, str(entry["sha256"])
+            if entry.keys() != {"key", "sha256", "inputs", "settings"}:
+                yield f"record.json has been edited: {name} has the entries {', '.join(entry)}"
             if not path.is_file():
                 yield f"{name} is missing, and record.json has it"
             elif (found := sha256(path)) != recorded:
