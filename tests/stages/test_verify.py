@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import random
 import shutil
@@ -93,21 +94,16 @@ def _record_anew(run: Path, *, keys: bool = True) -> None:
     """What a cunning person does: the record is made to fit the files as they are."""
     record = json.loads((run / "record.json").read_text())
     config = yaml.safe_load((run / "config.yaml").read_text())
-    certified = json.loads(_committed(run))
+    files = [run.parent / "rows.csv", run.parent / "columns.yaml"]
+    given = {"data": {path.name: sha256(path) for path in files}, "model": {}}
     for name, entry in record.items():
         entry["sha256"] = sha256(run / name)
     for entry in record.values() if keys else ():
         slots = {s: {k: config[s][k] for k in names} for s, names in entry["settings"].items()}
-        made_from = {"experiment": experiment(config), "given": certified} | slots
+        made_from = {"experiment": experiment(config), "given": given} | slots
         hashes = {name: record[name]["sha256"] for name in entry["inputs"]}
         entry["key"] = artifact_key(made_from, hashes)
     (run / "record.json").write_text(record_text(record))
-
-
-def _committed(run: Path) -> str:
-    """The hashes of what came from outside, as JSON."""
-    files = [run.parent / "rows.csv", run.parent / "columns.yaml"]
-    return json.dumps({"data": {path.name: sha256(path) for path in files}, "model": {}})
 
 
 def _change(path: Path, at: float, new: bytes | None = None) -> None:
@@ -284,8 +280,6 @@ def test_a_bias_that_took_over_a_constant_is_compared_but_for_rounding(
 
 
 def test_a_run_at_work_is_not_verified(run: Path, verify: Verify) -> None:
-    import fcntl
-
     with (run / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         code, _, err = verify()
