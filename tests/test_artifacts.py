@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -15,15 +17,21 @@ from glassrec.artifacts import (
     Artifact,
     AttributionFile,
     Attributions,
+    Binary,
     Candidates,
     Certificate,
+    CertifiedLayer,
     Explanation,
+    Facts,
+    Gone,
     LayerCut,
     Metrics,
     Picture,
     PrunePlan,
     Table,
+    Text,
     Weights,
+    digest,
 )
 
 CUT = LayerCut(3, [0, 2], {"data": [1]}, {1: 0.1 + 0.2}, proposed=1, refuted=0, tied=0)
@@ -49,7 +57,26 @@ ARTIFACTS: dict[str, Artifact] = {
     "table.parquet": Table(pd.DataFrame({"layer": ["ä", "b"], "mean": [0.1, 1e-30]})),
     "table.csv": Table(pd.DataFrame({"epoch": [1, 2], "loss": [0.1, 1 / 3]})),
     "plan.json": PrunePlan("data", 2, {"tower.0": CUT}),
-    "certificate.json": Certificate("data", True, {"val": 3}, 1e-17, 0.0, 0, 1e-9, "a", "b"),
+    "certificate.json": Certificate(
+        level="data",
+        exact=True,
+        ground="tried",
+        rows={"val": 3},
+        max_abs_logit_difference=1e-17,
+        p999_abs_logit_difference=0.0,
+        rows_changed=0,
+        tolerance=1e-9,
+        layers={"tower.0": CertifiedLayer(3, 3, [Gone("data", 0.1 + 0.2, 1, "tower.0[1]")])},
+        weights="a",
+        pruned="b",
+        files={"plan.json": "c"},
+        given={"data": {"rows.csv": "d"}},
+        splits={"val": "e"},
+        versions={"torch": "2"},
+    ),
+    "certificate.md": Text("größer\n\nals\n"),
+    "model.json": Facts({"inputs": {"ids": ["user", "item"]}}),
+    "model.pt2": Binary(b"PK\x03\r\n"),
     "metrics.json": Metrics({"parameters": 10.0, "test/auroc": 0.1 + 0.2}),
     "figure.png": Picture(b"\x89PNG"),
 }
@@ -171,3 +198,33 @@ def test_an_explanation_keeps_what_is_no_number_apart_from_what_is_not_there(
     loaded = Explanation.load(tmp_path / "e.json")
     assert math.isnan(loaded.rank_stability)  # of a single row
     assert loaded.agreement is None  # nothing was drawn
+
+
+def test_a_digest_is_of_names_types_shapes_and_numbers() -> None:
+    one = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor(True)}
+    expected = hashlib.sha256()
+    for head, array in (
+        (b"a torch.float32 (2, 3)\n", np.arange(6, dtype="f4")),
+        (b"b torch.bool ()\n", np.array(True)),
+    ):
+        expected.update(head + array.tobytes())
+    assert digest(one) == expected.hexdigest()
+    assert digest(dict(reversed(one.items()))) == digest(one)
+    assert digest({"a": one["a"].T.contiguous().T, "b": one["b"]}) == digest(one)
+    others = (one["a"].double(), one["a"].view(3, 2), one["a"] + 0.5, torch.empty(0, 3))
+    assert len({digest(one), *(digest(one | {"a": other}) for other in others)}) == 5
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("level", "levle"), ('"1":', '"x":'), ('"data": [1]', '"data": [2]')]
+)
+def test_a_plan_that_makes_no_sense_is_said_to_be_damaged(
+    before: str, after: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "plan.json"
+    ARTIFACTS["plan.json"].save(path)
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after, 1))
+    with pytest.raises(ValueError, match=r"plan\.json is damaged"):
+        PrunePlan.load(path)

@@ -1,4 +1,4 @@
-"""The command line: the first word is the stage, the rest is Hydra's grammar.
+"""The command line: the first word is the stage or what to do with a run, the rest Hydra's grammar.
 
 Help needs the standard library alone, a wrong command Hydra and pydantic, and only a right one
 imports PyTorch: hence the imports inside functions.
@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,11 @@ STAGES = {
     "prune": "cut the neurons that do nothing, with a certificate",
     "evaluate": "compare quality and size before and after the cut",
 }
+AFTERWARDS = {
+    "verify": "compute the certificate anew, from the files alone, and say what differs",
+    "export": "write the pruned model for who has PyTorch alone, and as ONNX",
+}
+WORDS = STAGES | AFTERWARDS
 
 HELP = """\
 Usage: glassrec STAGE [key=value ...] [options]
@@ -38,10 +44,14 @@ Usage: glassrec STAGE [key=value ...] [options]
 Stages
 {stages}
 
+With a finished run
+{afterwards}
+
 Examples
   glassrec run
   glassrec run model=neumf data=ncf data.root=PATH trainer.max_epochs=20 seed=1
   glassrec prune run.dir=runs/planted-dlrm-1a2b3c4d prune.level=sample
+  glassrec verify run.dir=runs/planted-dlrm-1a2b3c4d
   glassrec run -m model=gmf,mlp trainer.batch_size=256,512
   glassrec run model=gmf seeds=[0,1,2]          mean and standard deviation of every metric
 
@@ -56,9 +66,10 @@ Options
   --help, --version
 
 Results go to run.dir, by default runs/<data>-<model>-<hash of the experiment> in this folder, so
-the same command goes on where it stopped. explain, prune and evaluate work on the run in run.dir.
+the same command goes on where it stopped. All but run and train work on the run in run.dir.
 
-Exit codes: 0 done; 1 a failure on the way; 2 the command is wrong and nothing was run; 130 Ctrl-C.
+Exit codes: 0 done; 1 a failure on the way, or a run that is not as verified; 2 the command is wrong
+and nothing was run; 130 Ctrl-C.
 """
 
 
@@ -72,8 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"glassrec {__version__}")
         return 0
     stage = words.pop(0)
-    if stage not in STAGES:
-        return _complain(f"{stage!r} is no stage{did_you_mean(stage, STAGES)}; {_FIRST}", code=2)
+    if stage not in WORDS:
+        return _complain(f"{stage!r} is no stage{did_you_mean(stage, WORDS)}; {_FIRST}", code=2)
     # The console script does not look in the user's folder, where a model of their own may be.
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
@@ -84,15 +95,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain("interrupted; the same command goes on from here", code=130)
 
 
-_FIRST = f"the first word is one of {', '.join(STAGES)}"
+_FIRST = f"the first word is one of {', '.join(WORDS)}"
 
 
 def _help() -> str:
-    stages = "\n".join(f"  {name:<10} {story}" for name, story in STAGES.items())
+    stages, afterwards = (
+        "\n".join(f"  {name:<10} {story}" for name, story in words.items())
+        for words in (STAGES, AFTERWARDS)
+    )
     choices = slots.choices(slots.find())
     width = max(map(len, choices))
     listed = "\n".join(f"  {slot:<{width}}  {', '.join(each)}" for slot, each in choices.items())
-    return HELP.format(stages=stages, slots=listed)
+    return HELP.format(stages=stages, afterwards=afterwards, slots=listed)
 
 
 def _options(stage: str, words: Sequence[str]) -> argparse.Namespace:
@@ -159,6 +173,8 @@ def _job(
     if sweep is not None:
         sweep.add(directory)
     command = ["glassrec", stage, *(["--config-dir", str(extra)] if extra else []), *words]
+    if stage == "verify":
+        return _verify(checked)
     if checked["seeds"] is None:
         return _execute(stage, checked, command)
     return _each_seed(stage, checked, command)
@@ -195,6 +211,27 @@ def _each_seed(stage: str, checked: dict[str, Any], command: Sequence[str]) -> i
             jobs, run.dir, lambda seed: _succeeds(lambda: _execute(stage, jobs[seed], command))
         )
     return _complain(failed, code=1) if failed else 0
+
+
+def _verify(checked: dict[str, Any]) -> int:
+    """Verify a run, or the run of each seed, and list all that differs."""
+    from glassrec.config import compose
+
+    seeds = checked["seeds"]
+    jobs = [checked] if seeds is None else [compose.of_seed(checked, seed) for seed in seeds]
+    return max(_guarded(partial(_verify_one, job)) for job in jobs)
+
+
+def _verify_one(checked: dict[str, Any]) -> int:
+    from glassrec.config import compose
+
+    parts = compose.build(checked)
+    from glassrec.pipeline import Pipeline
+    from glassrec.stages.sealed import Sealed
+
+    with closing(Sealed(checked["run"]["dir"], compose.plain(checked))) as run:
+        problems = Pipeline(run=run, **parts).verify()
+    return _complain("\n".join(problems), code=1) if problems else 0
 
 
 def _open(checked: dict[str, Any], command: Sequence[str]) -> Run:

@@ -7,15 +7,16 @@ the methods of an explanation take, and both models.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from math import nan
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -24,6 +25,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 class Artifact(ABC):
@@ -37,6 +40,19 @@ class Artifact(ABC):
     @abstractmethod
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote; ValueError if the file is damaged."""
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """The sha256 of named tensors, in the order of their names, in hex.
+
+    It is of names, types, shapes and numbers, so that it does not depend on how a file holds them.
+    """
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -336,12 +352,47 @@ class PrunePlan(Artifact):
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read JSON."""
-        facts = _read_json(path)
-        layers = {}
-        for name, cut in facts["layers"].items():
-            constants = {int(unit): constant for unit, constant in cut["constants"].items()}
-            layers[name] = LayerCut(**(cut | {"constants": constants}))
-        return cls(**(facts | {"layers": layers}))
+        return _read_json(path, lambda facts: cls(**(facts | {"layers": _cuts(facts["layers"])})))
+
+
+def _cuts(layers: Mapping[str, Any]) -> dict[str, LayerCut]:
+    cuts = {
+        name: LayerCut(**(cut | {"constants": {int(u): c for u, c in cut["constants"].items()}}))
+        for name, cut in layers.items()
+    }
+    for name, cut in cuts.items():
+        if sorted(unit for units in cut.dropped.values() for unit in units) != sorted(
+            cut.constants
+        ):
+            raise ValueError(f"it drops other units of {name} than it gives constants for")
+    return cuts
+
+
+@dataclass(frozen=True)
+class Gone:
+    """Units of a layer that went at one level and left the same constant."""
+
+    level: str
+    constant: float
+    count: int
+    units: str
+    """their names as the layer was built: `top.0[0-5, 9]`, `C3×C14, C3×C15`"""
+
+
+@dataclass(frozen=True)
+class CertifiedLayer:
+    """What a cut did to one layer."""
+
+    built: int
+    """units that the layer was built with"""
+    before: int
+    """units that it had before the cut"""
+    gone: list[Gone]
+
+    @property
+    def count(self) -> int:
+        """The number of units that went."""
+        return sum(gone.count for gone in self.gone)
 
 
 @dataclass(frozen=True)
@@ -351,6 +402,8 @@ class Certificate(Artifact):
     level: str
     exact: bool
     """whether the level promises equality, and the comparison kept the promise"""
+    ground: str
+    """in words, how an exact level was proven"""
     rows: dict[str, int]
     """rows compared, a split"""
     max_abs_logit_difference: float
@@ -360,10 +413,20 @@ class Certificate(Artifact):
     rows_changed: int
     """rows whose logit moved by more than `tolerance`"""
     tolerance: float
+    layers: dict[str, CertifiedLayer]
+    """which units went, by layer, input side first"""
     weights: str
-    """sha256 of the large model's file"""
+    """`digest` of the large model's tensors"""
     pruned: str
-    """sha256 of the small model's tensors, in the order of their names"""
+    """`digest` of the small model's tensors"""
+    files: dict[str, str]
+    """sha256 of the files of both models and of the plan"""
+    given: dict[str, dict[str, str]]
+    """sha256 of what comes from outside: of the data's files, and of what the model started from"""
+    splits: dict[str, str]
+    """`digest` of each split's tensors, so that data made from settings has one too"""
+    versions: dict[str, str]
+    """of the packages that made the comparison"""
 
     def save(self, path: Path) -> None:
         """Write JSON."""
@@ -371,8 +434,49 @@ class Certificate(Artifact):
 
     @classmethod
     def load(cls, path: Path) -> Self:
+        """Read JSON; null is not a number."""
+        return _read_json(path, lambda facts: cls(**_certified(facts)))
+
+
+def _certified(facts: dict[str, Any]) -> dict[str, Any]:
+    missing = {name: nan for name, value in facts.items() if value is None}
+    layers = {
+        name: CertifiedLayer(**(layer | {"gone": [Gone(**gone) for gone in layer["gone"]]}))
+        for name, layer in facts["layers"].items()
+    }
+    return facts | missing | {"layers": layers}
+
+
+@dataclass(frozen=True)
+class Text(Artifact):
+    """Text for people, in UTF-8."""
+
+    text: str
+
+    def save(self, path: Path) -> None:
+        """Write the text."""
+        path.write_text(self.text, encoding="utf-8", newline="\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the text."""
+        return cls(path.read_bytes().decode("utf-8"))
+
+
+@dataclass(frozen=True)
+class Facts(Artifact):
+    """Plain values under names, for who reads JSON."""
+
+    values: dict[str, Any]
+
+    def save(self, path: Path) -> None:
+        """Write JSON."""
+        _write_json(path, self.values)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
         """Read JSON."""
-        return cls(**_read_json(path))
+        return cls(_read_json(path))
 
 
 @dataclass(frozen=True)
@@ -388,7 +492,7 @@ class Metrics(Artifact):
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read JSON; null is not a number."""
-        values = _read_json(path)
+        values: dict[str, float | None] = _read_json(path)
         return cls({name: nan if value is None else value for name, value in values.items()})
 
 
@@ -401,6 +505,22 @@ class Picture(Artifact):
     def save(self, path: Path) -> None:
         """Write the bytes."""
         path.write_bytes(self.png)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the bytes."""
+        return cls(path.read_bytes())
+
+
+@dataclass(frozen=True)
+class Binary(Artifact):
+    """A file for others, which Glassrec does not read."""
+
+    content: bytes
+
+    def save(self, path: Path) -> None:
+        """Write the bytes."""
+        path.write_bytes(self.content)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -437,8 +557,9 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path, build: Callable[[Any], T] = lambda value: value) -> T:
+    """What `build` makes of a JSON file; ValueError if that is damaged, or not what it expects."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        return build(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} is damaged ({error}); delete it to have it made again") from None

@@ -24,8 +24,11 @@ from glassrec.prune.stage import Prune
 from glassrec.run import Run, flat, is_path, trusted_sha256
 from glassrec.stages.evaluate import Evaluating
 from glassrec.stages.explain import Explaining
+from glassrec.stages.export import Exporting
 from glassrec.stages.prune import Pruning
+from glassrec.stages.stage import Stage
 from glassrec.stages.train import Training
+from glassrec.stages.verify import Verifying
 from glassrec.tracking import Log, Tracker
 from glassrec.training.objective import Objective
 from glassrec.training.trainer import Trainer
@@ -60,12 +63,13 @@ class Pipeline:
     def execute(self, stage: str) -> None:
         """Make all that is missing up to `stage`, everything for `run`, and say where it lies.
 
+        `export` takes the place of `evaluate`.
+
         Raises:
             ValueError: the data, the settings or a saved file do not allow it.
         """
-        last = STAGES[-1] if stage == "run" else stage
         with self.tracker.open(self.run.dir, self.run.config) as log:
-            for each in self._stages(log)[: STAGES.index(last) + 1]:
+            for each in self._stages(log, stage):
                 with self.run.working_on(each.name):
                     each.tell()
         self.run.save_config()
@@ -73,12 +77,19 @@ class Pipeline:
             print("nothing to make: all of it is there and up to date")
         print(f"results   {self.run.dir}")
 
-    def _stages(self, log: Log) -> tuple[Training, Explaining, Pruning, Evaluating]:
-        """Each stage asks those before it for what they made."""
+    def verify(self) -> list[str]:
+        """What of the run, which is a `Sealed` one, its files do not give when computed anew."""
+        return Verifying(Training(self, Log(), {}), self._given).tell()
+
+    def _stages(self, log: Log, last: str) -> list[Stage]:
+        """The stages up to the last one; each asks those before it for what they made."""
         trained = Training(self, log, self._given())
         explained = Explaining(trained)
         pruned = Pruning(explained)
-        return trained, explained, pruned, Evaluating(pruned)
+        if last == "export":
+            return [trained, explained, pruned, Exporting(pruned)]
+        stages: list[Stage] = [trained, explained, pruned, Evaluating(pruned)]
+        return stages if last == "run" else stages[: STAGES.index(last) + 1]
 
     def _given(self) -> dict[str, Any]:
         """The hashes of all that comes from outside: data files, and what the model starts from.

@@ -76,6 +76,13 @@ def key_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def artifact_key(
+    made_from: Mapping[str, Any], inputs: Mapping[str, str | None], version: str = __version__
+) -> str:
+    """What an artifact is made of, as one hash: settings, hashes of its inputs, and Glassrec's."""
+    return key_of({"from": made_from, "inputs": inputs, "glassrec": version})
+
+
 @dataclass
 class Run:
     """One directory, its artifacts and their record.
@@ -149,7 +156,9 @@ class Run:
                 self._forget_descendants(name)
             # Its old entry goes first: a kill before the new one must not make this file a fake.
             self._write_record({k: e for k, e in self._record().items() if k != name})
-        entry = {"key": key, "sha256": found, "inputs": list(inputs)}
+        entry = {
+            "key": key, "sha256": found, "inputs": list(inputs), "settings": self._names(made_from)
+        }  # fmt: skip
         self._write_record(self._record() | {name: entry})
         self.made.append(name)
         shutil.rmtree(self._parts(name), ignore_errors=True)
@@ -181,8 +190,12 @@ class Run:
         return self.dir / f".{name}.parts"
 
     def _key(self, made_from: Mapping[str, Any], inputs: Sequence[str]) -> str:
-        hashes = {name: self.sha256_of(name) for name in inputs}
-        return key_of({"from": made_from, "inputs": hashes, "glassrec": __version__})
+        return artifact_key(made_from, {name: self.sha256_of(name) for name in inputs})
+
+    def _names(self, made_from: Mapping[str, Any]) -> dict[str, list[str]]:
+        """Which settings are in a key, so that the record tells how it is computed anew."""
+        slots = {name: part for name, part in made_from.items() if name in self.config}
+        return {name: sorted(part) for name, part in slots.items() if isinstance(part, Mapping)}
 
     def sha256_of(self, name: str) -> str:
         """The recorded hash of an artifact that is there."""
@@ -247,7 +260,7 @@ class Run:
         return _record_of(self.dir)
 
     def _write_record(self, record: Mapping[str, Mapping[str, Any]]) -> None:
-        self.write("record.json", json.dumps(dict(sorted(record.items())), indent=1) + "\n")
+        self.write("record.json", record_text(record))
 
     def _refuse_another_experiment(self) -> None:
         path = self.dir / "config.yaml"
@@ -263,6 +276,11 @@ class Run:
                 f"{self.dir} holds another experiment: {name} is {there.get(name)} there and "
                 f"{here.get(name)} here{more}; name another run.dir"
             )
+
+
+def record_text(record: Mapping[str, Mapping[str, Any]]) -> str:
+    """A record as its file holds it."""
+    return json.dumps(dict(sorted(record.items())), indent=1) + "\n"
 
 
 def holds_results(directory: Path) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from glassrec.artifacts import PrunePlan
+from glassrec.artifacts import PrunePlan, digest
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
 from glassrec.explain.neurons import Conductance
@@ -21,7 +21,7 @@ from glassrec.models.layers import Hidden
 from glassrec.prune.certificate import certify
 from glassrec.prune.constants import Emitted, emitted
 from glassrec.prune.stage import Prune
-from glassrec.prune.surgery import carried_out, cut
+from glassrec.prune.surgery import cut
 
 EXPLAIN = Explain(select=Selection(rows=25), neurons=Conductance(8))
 LAYER = {"mlp": "tower.1", "neumf": "tower.0", "dlrm": "top.0"}
@@ -210,7 +210,9 @@ def test_a_unit_that_the_sample_never_woke_is_refuted_by_the_data(
     assert by_data.dropped == 0
     assert by_data.layers["tower.0"].proposed == by_data.layers["tower.0"].refuted == 1
     prune = Prune(level="sample")
-    wrong = prune.certify(model, prune.cut(model, by_sample), by_sample, dataset, "")
+    wrong = prune.certify(
+        model, prune.cut(model, by_sample), by_sample, dataset, files={}, given={}
+    )
     assert not wrong.exact
     assert wrong.max_abs_logit_difference > 0.1
 
@@ -229,7 +231,9 @@ def test_the_certificate_counts_what_a_wrong_cut_changed(
     assert alive not in by_data.layers["tower.1"].constants
     assert by_data.layers["tower.1"].refuted == 1
     prune = Prune(level="sample")
-    certificate = prune.certify(model, prune.cut(model, by_sample), by_sample, dataset, "")
+    certificate = prune.certify(
+        model, prune.cut(model, by_sample), by_sample, dataset, files={}, given={}
+    )
     assert not certificate.exact
     assert certificate.rows == {"train": 60, "val": 30, "test": 20}
     found = _difference(model, cut(model, by_sample), dataset)
@@ -250,12 +254,13 @@ def test_an_exact_level_that_breaks_its_promise_is_an_error(
     build: Callable[..., Recommender], dataset: Dataset
 ) -> None:
     model = build("mlp").double()
+    found = _plan(model, dataset)
     other = deepcopy(model)
     with torch.no_grad():
         other.output.bias += 1e-8
     rows = {name: split.batch.chunks(50) for name, split in dataset.splits.items()}
     with pytest.raises(RuntimeError, match=r"promises equal logits.*1e-08"):
-        certify(model, other, "data", rows, weights="")
+        certify(model, other, found, rows, weights="", pruned="", files={}, given={}, splits={})
 
 
 def test_the_stored_weights_hold_the_certified_numbers(
@@ -293,9 +298,12 @@ def test_a_plan_of_another_model_is_refused(
     model, _ = _planted(build, "mlp")
     found = _plan(model, dataset)
     for other in (build("gmf"), cut(model, found), build("mlp", factors=2)):
-        with pytest.raises(ValueError, match=r"the plan is of weights whose sha256 .*; plan again"):
+        with pytest.raises(ValueError, match=r"the plan is of the weights .*; plan again"):
             cut(other, found)
-    with pytest.raises(ValueError, match=r"the plan is of layers"):
-        carried_out(build("gmf"), found)
-    with pytest.raises(ValueError, match=r"the plan and the model differ in unit 8 of embedding"):
-        carried_out(build("mlp", factors=1), found)
+    for other, said in (
+        (build("gmf"), r"the plan is of layers"),
+        (build("mlp", factors=1), r"the plan and the model differ in unit 8 of embedding"),
+    ):
+        mislabelled = replace(found, weights=digest(other.state_dict()))
+        with pytest.raises(ValueError, match=said):
+            cut(other, mislabelled)

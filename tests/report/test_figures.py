@@ -16,7 +16,23 @@ LAYERS = {
     "bottom.0": LayerCut(4, [0, 1, 2], {"data": [3]}, {3: 0.5}, 1, 0, 0),
     "top.0": LayerCut(8, list(range(8)), {"data": []}, {}, 0, 0, 0),
 }
-CERTIFICATE = Certificate("data", True, {"train": 900, "test": 100}, 3e-12, 1e-13, 0, 1e-9, "", "")
+CERTIFICATE = Certificate(
+    level="data",
+    exact=True,
+    ground="",
+    rows={"train": 900, "test": 100},
+    max_abs_logit_difference=3e-12,
+    p999_abs_logit_difference=1e-13,
+    rows_changed=0,
+    tolerance=1e-9,
+    layers={},
+    weights="",
+    pruned="",
+    files={},
+    given={},
+    splits={},
+    versions={},
+)
 METRICS = {
     "parameters": 1000.0, "tower_parameters": 400.0, "bytes": 4096.0, "flops": 0.0,
     "latency_p50_1": 0.5, "latency_p50_4096": 200.0, "test/auroc": 0.75,

@@ -62,6 +62,8 @@ def prepare(
     Raises:
         ConfigError: everything that is wrong.
     """
+    if stage == "verify":
+        _refuse_other_settings(words)
     config = compose(stage, words, extra)
     if problems := check(config) or _twice(config["seeds"] or ()):
         raise ConfigError(*problems)
@@ -72,6 +74,16 @@ def prepare(
     if problems := list(_occupied(config)):
         raise ConfigError(*problems)
     return config
+
+
+def _refuse_other_settings(words: Sequence[str]) -> None:
+    """ConfigError for a word that is not on where the run or its data lie, or where to compute.
+
+    What else those words may change is of the experiment, which the run keeps.
+    """
+    for override in _parse(words):
+        if _slot(override) not in ("run", "data", "trainer"):
+            raise ConfigError(f"{override.input_line}: a run is verified as it is; leave it out")
 
 
 def of_seed(config: dict[str, Any], seed: int) -> dict[str, Any]:

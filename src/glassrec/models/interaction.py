@@ -42,7 +42,7 @@ class DotInteraction(Layer):
     def forward(self, dense: Tensor, fields: Tensor) -> Tensor:
         """(B, U) from a dense vector (B, columns) and fields (B, F, width)."""
         if len(self.columns) < self.width:
-            constants = self.constants.to(dense.dtype).expand(len(dense), -1)
+            constants = self.constants.to(dense.dtype).expand(dense.shape[0], -1)
             dense = constants.index_copy(1, self.columns, dense)
         vectors = torch.cat([dense.unsqueeze(1), fields], 1)
         if len(self._vectors) < len(self.names):

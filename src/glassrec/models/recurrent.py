@@ -141,7 +141,7 @@ class Recurrent(Layer):
 
         `steps` (B, T) is zero where there is padding.
         """
-        zero = history.new_zeros(len(history), len(self.units))
+        zero = history.new_zeros(history.shape[0], len(self.units))
         state = (zero,) * self.cell.states
         for x, there in zip(history.unbind(1), (steps > 0).unsqueeze(2).unbind(1), strict=True):
             moved = self.cell(x, state)

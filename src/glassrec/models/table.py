@@ -62,7 +62,7 @@ class JointTable(nn.Embedding):
     def _pooled(self, rows: Tensor, there: Tensor) -> Tensor:
         """The mean vector of each field's values; `there` (B, C) is false if absent."""
         vectors = self(rows.where(there, 0)).where(there.unsqueeze(2), 0)
-        shape = (len(rows), len(self._stored.fields))
+        shape = (rows.shape[0], len(self._stored.fields))
         counts = vectors.new_zeros(shape).index_add_(1, self._owner, there.to(vectors.dtype))
         sums = vectors.new_zeros(*shape, vectors.shape[2]).index_add(1, self._owner, vectors)
         return sums / counts.unsqueeze(2)

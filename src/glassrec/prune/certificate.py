@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 
 import torch
 from torch import Tensor
 
-from glassrec.artifacts import Certificate
+from glassrec import __version__
+from glassrec.artifacts import Certificate, CertifiedLayer, Gone, LayerCut, PrunePlan, digest
 from glassrec.data.batch import Batch
+from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
 from glassrec.prune.constants import score
+from glassrec.prune.surgery import refuse_misfit
+from glassrec.prune.wording import in_short
 
 EXACT = ("domain", "data")
 """The levels that promise equal logits on every row."""
@@ -20,50 +24,86 @@ TOLERANCE = 1e-9
 """The largest |Δlogit| in float64 that counts as equal: sums in another order differ by less."""
 
 
+class BrokenPromiseError(RuntimeError):
+    """An exact level did not keep its promise, which is a defect of Glassrec."""
+
+
 @torch.no_grad()
 def certify(
     large: Recommender,
     small: Recommender,
-    level: str,
+    plan: PrunePlan,
     rows: Mapping[str, Iterable[Batch]],
     *,
     weights: str,
+    pruned: str,
+    files: Mapping[str, str],
+    given: Mapping[str, Mapping[str, str]],
+    splits: Mapping[str, str],
 ) -> Certificate:
     """Compare the logits of both models, in float64 and evaluation mode, on all rows.
 
     Args:
-        large: the model before the cut.
+        large: the model before the cut, whose layers name the units.
         small: the model after it.
-        level: what the plan promised.
+        plan: what went, and what was promised.
         rows: each split's rows, in chunks.
-        weights: the sha256 of the large model's file.
+        weights: the digest of the large model's tensors, as they are kept.
+        pruned: the digest of the small model's.
+        files: see `Certificate`, and so are the others.
+        given: what came from outside.
+        splits: see `data_digests`.
 
     Raises:
-        RuntimeError: an exact level did not keep its promise, which is a defect of Glassrec.
+        BrokenPromiseError: an exact level did not keep its promise.
+        ValueError: there are no rows, or the plan is of another model.
     """
-    differences, counts = [], {}
-    for split, batches in rows.items():
-        found = [(score(large, b) - score(small, b)).abs().amax(1).cpu() for b in batches]
-        differences.append(torch.cat(found) if found else torch.empty(0).double())
-        counts[split] = len(differences[-1])
-    difference = torch.cat(differences)
+    refuse_misfit(plan, large)
+    found = {split: _differences(large, small, batches) for split, batches in rows.items()}
+    difference = torch.cat([*found.values()])
+    if not len(difference):
+        raise ValueError("there are no rows to compare the models on")
     largest = difference.max().item()
-    if level in EXACT and not largest <= TOLERANCE:
-        raise RuntimeError(
-            f"the {level} level promises equal logits, and they differ by up to {largest:.3g}; "
-            "please report this"
+    exact = plan.level in EXACT and not plan.finetuned
+    if exact and not largest <= TOLERANCE:
+        raise BrokenPromiseError(
+            f"the {plan.level} level promises equal logits, and they differ by up to "
+            f"{largest:.3g}; please report this, if all files are whole"
         )
     return Certificate(
-        level=level,
-        exact=level in EXACT,
-        rows=counts,
+        level=plan.level,
+        exact=exact,
+        ground=plan.ground,
+        rows={split: len(of_split) for split, of_split in found.items()},
         max_abs_logit_difference=largest,
         p999_abs_logit_difference=_quantile(difference, 0.999),
-        rows_changed=int((difference > TOLERANCE).sum()),
+        rows_changed=int((~(difference <= TOLERANCE)).sum()),  # what is no number has changed
         tolerance=TOLERANCE,
+        layers=_layers(large, plan),
         weights=weights,
-        pruned=digest(small.state_dict()),
+        pruned=pruned,
+        files=dict(files),
+        given={name: dict(hashes) for name, hashes in given.items()},
+        splits=dict(splits),
+        versions=versions(),
     )
+
+
+def data_digests(dataset: Dataset) -> dict[str, str]:
+    """The sha256 of each split's tensors."""
+    return {name: digest(split.batch._asdict()) for name, split in dataset.splits.items()}
+
+
+def versions() -> dict[str, str]:
+    """Of what computes the logits."""
+    return {"glassrec": __version__, "torch": version("torch")}
+
+
+def _differences(large: Recommender, small: Recommender, batches: Iterable[Batch]) -> Tensor:
+    """(N,): the largest |Δlogit| of each row, on the CPU."""
+    there = (batch.to(large.device) for batch in batches)
+    found = [(score(large, batch) - score(small, batch)).abs().amax(1) for batch in there]
+    return torch.cat(found).cpu() if found else torch.empty(0, dtype=torch.float64)
 
 
 def _quantile(values: Tensor, share: float) -> float:
@@ -72,11 +112,21 @@ def _quantile(values: Tensor, share: float) -> float:
     return values.kthvalue(rank).values.item()
 
 
-def digest(weights: Mapping[str, Tensor]) -> str:
-    """The sha256 of all tensors, in the order of their names."""
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        tensor = weights[name].cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
+def _layers(large: Recommender, plan: PrunePlan) -> dict[str, CertifiedLayer]:
+    found = {}
+    for name, layer in large.layers.items():
+        names = dict(zip(layer.units.tolist(), layer.unit_names(name), strict=True))
+        found[name] = CertifiedLayer(layer.size, len(names), _gone(plan.layers[name], names))
+    return found
+
+
+def _gone(cut: LayerCut, names: Mapping[int, str]) -> list[Gone]:
+    """The units that went, those of one level and one constant together."""
+    together: dict[tuple[str, float], list[str]] = {}
+    for level, units in cut.dropped.items():
+        for unit in units:
+            together.setdefault((level, cut.constants[unit]), []).append(names[unit])
+    return [
+        Gone(level, constant, len(units), in_short(units))
+        for (level, constant), units in together.items()
+    ]

@@ -11,10 +11,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from glassrec.artifacts import LayerCut, PrunePlan
+from glassrec.artifacts import LayerCut, PrunePlan, digest
 from glassrec.models.base import Recommender
 from glassrec.models.layers import Layer
-from glassrec.prune.certificate import digest
 from glassrec.prune.constants import Emitted
 
 Level = Literal["domain", "data", "sample", "budget"]

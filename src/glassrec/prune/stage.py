@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -10,12 +10,12 @@ from typing import Annotated, Literal
 import pandas as pd
 from annotated_types import Ge, Interval, MinLen
 
-from glassrec.artifacts import Certificate, PrunePlan, Weights
+from glassrec.artifacts import Certificate, PrunePlan, Weights, digest
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
 from glassrec.prune.budget import Budget, Measures
-from glassrec.prune.certificate import EXACT, certify
+from glassrec.prune.certificate import EXACT, certify, data_digests
 from glassrec.prune.constants import Emitted, emitted
 from glassrec.prune.curves import Curves
 from glassrec.prune.domain import LIMIT, combinations, domain, ground, tried
@@ -165,12 +165,22 @@ class Prune:
         pruned: Weights,
         plan: PrunePlan,
         dataset: Dataset,
-        weights_hash: str,
+        *,
+        files: Mapping[str, str],
+        given: Mapping[str, Mapping[str, str]],
     ) -> Certificate:
         """Compare both models on all rows.
 
+        Args:
+            model: the large one.
+            pruned: the weights of the small one.
+            plan: what went.
+            dataset: all rows.
+            files: the sha256 of the files of both models and of the plan.
+            given: the sha256 of what came from outside, see `Certificate`.
+
         Raises:
-            RuntimeError: an exact level did not keep its promise.
+            BrokenPromiseError: an exact level did not keep its promise.
         """
         large = _precise(model).double().eval()
         small = deepcopy(large)
@@ -179,7 +189,17 @@ class Prune:
         if plan.level == "domain" and tried(large.schema, self.combinations):
             every = combinations(dataset.schema, large.schema, self.chunk, large.device)
             rows["combinations"] = every
-        return certify(large, small, plan.level, rows, weights=weights_hash)
+        return certify(
+            large,
+            small,
+            plan,
+            rows,
+            weights=digest(model.state_dict()),
+            pruned=digest(pruned.tensors),
+            files=files,
+            given=given,
+            splits=data_digests(dataset),
+        )
 
 
 def _rows(dataset: Dataset, chunk: int) -> Iterator[Batch]:

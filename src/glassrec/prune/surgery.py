@@ -8,9 +8,8 @@ from copy import deepcopy
 import torch
 from torch import Tensor
 
-from glassrec.artifacts import PrunePlan
+from glassrec.artifacts import PrunePlan, digest
 from glassrec.models.base import Recommender
-from glassrec.prune.certificate import digest
 
 
 def cut(model: Recommender, plan: PrunePlan) -> Recommender:
@@ -22,29 +21,20 @@ def cut(model: Recommender, plan: PrunePlan) -> Recommender:
     found = digest(model.state_dict())
     if found != plan.weights:
         raise ValueError(
-            f"the plan is of weights whose sha256 is {plan.weights[:12]}…, and these have "
-            f"{found[:12]}…; plan again"
+            f"the plan is of the weights {plan.weights[:12]}…, these are {found[:12]}…; plan again"
         )
+    refuse_misfit(plan, model)
     return carried_out(model, plan)
 
 
 def carried_out(model: Recommender, plan: PrunePlan) -> Recommender:
-    """As `cut`, where an earlier round of the plan has dropped some of the units already.
-
-    Raises:
-        ValueError: the plan is of a model with other layers or units.
-    """
-    layers = model.layers
-    if [*layers] != [*plan.layers]:
-        raise ValueError(f"the plan is of layers {[*plan.layers]}, the model has {[*layers]}")
+    """As `cut`, of a model that an earlier round of the plan has cut and trained on."""
     goes, constants = {}, {}
-    for name, layer in layers.items():
-        there, planned = layer.units.tolist(), plan.layers[name]
-        strange = {*planned.kept} - {*there} or {*there} - {*planned.kept} - {*planned.constants}
-        if strange:
-            raise ValueError(f"the plan and the model differ in unit {min(strange)} of {name}")
-        goes[name] = torch.tensor([unit in planned.constants for unit in there])
-        values = [planned.constants.get(unit, 0.0) for unit in there]
+    for name, layer in model.layers.items():
+        known = plan.layers[name].constants
+        units = layer.units.tolist()
+        goes[name] = torch.tensor([unit in known for unit in units])
+        values = [known.get(unit, 0.0) for unit in units]
         constants[name] = torch.tensor(values, dtype=torch.float64)
     return without(deepcopy(model).double(), goes, constants)
 
@@ -66,6 +56,18 @@ def without(
             layer.keep((~gone).nonzero().flatten().to(where), constants[name].to(where))
     model.narrow()
     return model
+
+
+def refuse_misfit(plan: PrunePlan, model: Recommender) -> None:
+    """ValueError if a plan is of a model with other layers or units."""
+    layers = model.layers
+    if [*layers] != [*plan.layers]:
+        raise ValueError(f"the plan is of layers {[*plan.layers]}, the model has {[*layers]}")
+    for name, layer in layers.items():
+        planned = plan.layers[name]
+        strange = {*planned.kept, *planned.constants} ^ {*layer.units.tolist()}
+        if strange:
+            raise ValueError(f"the plan and the model differ in unit {min(strange)} of {name}")
 
 
 def compact(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar
 
-from glassrec.artifacts import Certificate, PrunePlan, Table, Weights
-from glassrec.evaluate.cost import cost
+from glassrec.artifacts import Certificate, PrunePlan, Table, Text, Weights
+from glassrec.evaluate.cost import cost, flops
 from glassrec.evaluate.quality import headline, quality
 from glassrec.explain.tables import neuron_scores
 from glassrec.models.base import Recommender
@@ -17,6 +17,7 @@ from glassrec.prune.budget import Measures
 from glassrec.prune.plan import joined
 from glassrec.prune.stage import Prune
 from glassrec.prune.surgery import carried_out
+from glassrec.prune.wording import text
 from glassrec.stages.explain import Explaining
 from glassrec.stages.stage import Stage
 from glassrec.training.settings import merit
@@ -51,6 +52,10 @@ def rounds(settings: Prune) -> list[Round]:
     return found
 
 
+CERTIFIED = ("weights.safetensors", "plan.json", "pruned.safetensors")
+"""The files that a certificate is about."""
+
+
 class Pruning(Stage):
     """The cut and its certificate."""
 
@@ -65,6 +70,7 @@ class Pruning(Stage):
     def tell(self) -> None:
         """Cut the neurons that do nothing, or the least, and certify what that changed."""
         plan, certificate = self.plan, self.certificate
+        self.certificate_text  # noqa: B018  made beside it
         if self.settings.prune.curves is not None:
             self.curves  # noqa: B018
         rows = sum(certificate.rows.values())
@@ -169,7 +175,11 @@ class Pruning(Stage):
             return merit(metric, quality(model, dataset, "val")[metric.removeprefix("val/")])
 
         best = value(self.trained.model) if settings.prune.within is not None else 0.0
-        return Measures(loss=settings.objective.of(dataset), lost=lambda model: best - value(model))
+        return Measures(
+            loss=settings.objective.of(dataset),
+            flops=lambda model: flops(model, dataset.validation.batch),
+            lost=lambda model: best - value(model),
+        )
 
     @cached_property
     def curves(self) -> Table:
@@ -213,13 +223,29 @@ class Pruning(Stage):
             "certificate.json",
             Certificate,
             lambda: self.settings.prune.certify(
-                trained.model, pruned, plan, trained.dataset,
-                self.run.sha256_of("weights.safetensors"),
+                trained.model,
+                pruned,
+                plan,
+                trained.dataset,
+                files={name: self.run.sha256_of(name) for name in CERTIFIED},
+                given=self.given,
             ),
-            inputs=["weights.safetensors", "plan.json", "pruned.safetensors"],
+            inputs=CERTIFIED,
             doing="comparing both models on all rows",
             needs=(),
-        )  # fmt: skip
+        )
+
+    @cached_property
+    def certificate_text(self) -> str:
+        """The certificate for people."""
+        certificate = self.certificate
+        return self.once(
+            "certificate.md",
+            Text,
+            lambda: Text(text(certificate)),
+            inputs=["certificate.json"],
+            needs=(),
+        ).text
 
     @cached_property
     def model(self) -> Recommender:

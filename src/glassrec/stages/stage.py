@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 A = TypeVar("A", bound=Artifact)
 
 
-class Stage:
+class Stage(ABC):
     """One stage of a pipeline; its artifacts are made when they are asked for."""
 
     name: ClassVar[str]
@@ -61,6 +62,10 @@ class Stage:
             return make()
 
         return self.run.once(name, kind, self._made_from(needs), tuple(inputs), told)
+
+    @abstractmethod
+    def tell(self) -> object:
+        """Make what is missing, and say what came out."""
 
     def parts(self, name: str, inputs: Iterable[str], needs: Sequence[str]) -> Path:
         """The folder of the parts of an artifact that takes long."""

@@ -1,0 +1,121 @@
+"""A certificate as text that reads well in a terminal, and as Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from textwrap import fill
+
+from glassrec.artifacts import Certificate, CertifiedLayer
+
+WIDTH = 100
+
+
+def in_short(names: Iterable[str]) -> str:
+    """All names of units, those that differ by a number alone together.
+
+    `top.0[3], top.0[4], top.0[5], C3×C14` is `top.0[3-5], C3×C14`.
+    """
+    numbers: dict[str, list[int]] = {}
+    for name in names:
+        if numbered := re.fullmatch(r"(.+)\[(\d+)\]", name):
+            numbers.setdefault(numbered[1], []).append(int(numbered[2]))
+        else:
+            numbers[name] = []
+    return ", ".join(f"{n}[{_ranges(units)}]" if units else n for n, units in numbers.items())
+
+
+def _ranges(units: Sequence[int]) -> str:
+    """`0-2, 5` of 0, 1, 2, 5."""
+    runs = [
+        [unit for _, unit in run]
+        for _, run in groupby(enumerate(sorted(units)), key=lambda at: at[1] - at[0])
+    ]
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def text(certificate: Certificate) -> str:
+    """The whole certificate; the first sentence says what is proven."""
+    parts = [
+        ["# Certificate of a cut"],
+        [fill(_proven(certificate), WIDTH)],
+        ["## What went", "", *_what_went(certificate)],
+        ["## What was compared", "", *_compared(certificate)],
+        ["## What it is about (sha256)", "", *_hashes(certificate)],
+        [f"Made with {', '.join(f'{n} {v}' for n, v in certificate.versions.items())}."],
+    ]
+    return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
+
+
+def _proven(certificate: Certificate) -> str:
+    rows, changed = sum(certificate.rows.values()), certificate.rows_changed
+    largest = f"{certificate.max_abs_logit_difference:.2g}"
+    if not certificate.exact and changed:
+        return f"Not exact: {changed:,} of {rows:,} rows changed, by at most {largest}."
+    close = (
+        f"the logits of all {rows:,} rows differ by at most {largest} in float64, where up to "
+        f"{certificate.tolerance:g} is rounding."
+    )
+    if not certificate.exact:
+        return f"Equal on every row, though not proven by the level: {close}"
+    if not any(layer.count for layer in certificate.layers.values()):
+        return f"Nothing was cut; equal on every row: {close}"
+    every = "for every possible input" if certificate.level == "domain" else "on every row"
+    return f"Equal {every}: {close}"
+
+
+def _what_went(certificate: Certificate) -> Iterator[str]:
+    layers = certificate.layers
+    went, there = (
+        sum(la.count for la in layers.values()),
+        sum(la.before for la in layers.values()),
+    )
+    ground = f": {certificate.ground}" if certificate.ground else ""
+    untouched = [name for name, layer in layers.items() if not layer.count]
+    stay = f" All units stay in {', '.join(untouched)}." if untouched else ""
+    yield fill(
+        f"{went:,} of {there:,} units went, at level {certificate.level}{ground}.{stay}", WIDTH
+    )
+    for name, layer in layers.items():
+        if layer.count:
+            yield from _of_layer(name, layer)
+
+
+def _of_layer(name: str, layer: CertifiedLayer) -> Iterator[str]:
+    built = f" (built with {layer.built:,})" if layer.built != layer.before else ""
+    yield f"\n- {name}: {layer.count:,} of {layer.before:,} units{built}"
+    for gone in layer.gone:
+        if gone.count > 1 or not gone.constant:
+            yield _item(f"{gone.level}, replaced by {gone.constant:.6g}: {gone.units}")
+    for level in dict.fromkeys(gone.level for gone in layer.gone):
+        own = [g for g in layer.gone if g.level == level and g.count == 1 and g.constant]
+        if own:
+            each = ", ".join(f"{gone.units} by {gone.constant:.6g}" for gone in own)
+            yield _item(f"{level}, each replaced by its own constant: {each}")
+
+
+def _item(line: str) -> str:
+    return fill(
+        line, WIDTH, initial_indent="  - ", subsequent_indent="    ", break_on_hyphens=False
+    )
+
+
+def _compared(certificate: Certificate) -> Iterator[str]:
+    splits = ", ".join(f"{name} {count:,}" for name, count in certificate.rows.items())
+    yield f"- rows: {sum(certificate.rows.values()):,} ({splits})"
+    yield f"- largest |Δlogit|: {certificate.max_abs_logit_difference:.3g}"
+    yield f"- 99.9th percentile: {certificate.p999_abs_logit_difference:.3g}"
+    yield f"- rows changed by more than {certificate.tolerance:g}: {certificate.rows_changed:,}"
+
+
+def _hashes(certificate: Certificate) -> Iterator[str]:
+    yield from _listed("file", certificate.files)
+    yield from _listed("tensors", {"large": certificate.weights, "pruned": certificate.pruned})
+    yield from _listed("rows", certificate.splits)
+    for kind, hashes in certificate.given.items():
+        yield from _listed(f"given as {kind}", hashes)
+
+
+def _listed(kind: str, hashes: Mapping[str, str]) -> Iterator[str]:
+    return (f"- {found} {kind} {name}" for name, found in hashes.items())

@@ -1,0 +1,144 @@
+"""`glassrec export`: a program that runs without Glassrec and gives the same scores."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from glassrec.__main__ import main
+from glassrec.artifacts import Weights
+from glassrec.data.batch import Batch
+from glassrec.data.schema import Schema
+from glassrec.models.base import Recommender
+from glassrec.models.export import INPUTS, as_onnx, as_pt2, description, exported
+
+STRANGER = """
+import sys
+
+class NoGlassrec:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("glassrec", "lightning", "captum"):
+            raise ImportError(f"{name} is not there")
+
+sys.meta_path.insert(0, NoGlassrec())
+import torch
+
+run = torch.export.load(sys.argv[1]).module()
+rows = torch.load(sys.argv[2])
+torch.save([run(*each) for each in rows], sys.argv[3])
+assert not [name for name in sys.modules if name.startswith("glassrec")]
+"""
+
+
+def _by_a_stranger(program: Path, rows: list[tuple[torch.Tensor, ...]]) -> list[torch.Tensor]:
+    """The logits of batches of inputs, from a fresh process that has PyTorch alone."""
+    given, found = program.with_name("rows.pt"), program.with_name("logits.pt")
+    torch.save(rows, given)
+    command = [sys.executable, "-I", "-c", STRANGER, str(program), str(given), str(found)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=program.parent)
+    assert done.returncode == 0, done.stderr
+    return torch.load(found)
+
+
+def _batches(batch: Batch) -> list[Batch]:
+    """One row, two, and thousands, drawn from a few."""
+    return [batch.take(torch.arange(rows) * 5 % batch.rows) for rows in (1, 2, 4096)]
+
+
+def _prune(model: Recommender) -> None:
+    """Every other unit of every layer goes."""
+    for layer in model.layers.values():
+        units = len(layer.units)
+        layer.keep(torch.arange(1, units, 2), torch.zeros(units))
+
+
+def test_a_pruned_model_scores_the_same_without_glassrec(
+    model: Recommender, schema: Schema, batch: Batch, tmp_path: Path
+) -> None:
+    _prune(model)
+    (tmp_path / "model.pt2").write_bytes(as_pt2(exported(model, schema)))
+    batches = _batches(batch)
+    found = _by_a_stranger(tmp_path / "model.pt2", [tuple(each[:3]) for each in batches])
+    for logits, each in zip(found, batches, strict=True):
+        assert torch.equal(logits, model(each))
+
+
+def test_a_program_says_nothing_of_this_machine(model: Recommender, schema: Schema) -> None:
+    content = as_pt2(exported(model, schema))
+    assert str(Path(__file__).parents[2]).encode() not in content
+    assert content == as_pt2(exported(model, schema))
+
+
+def test_the_model_stays_as_it_is(build: Callable[..., Recommender], schema: Schema) -> None:
+    model = build("lstm").train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    exported(model, schema)
+    assert model.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_a_pruned_model_scores_the_same_as_onnx(
+    model: Recommender, schema: Schema, batch: Batch
+) -> None:
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    _prune(model)
+    session = runtime.InferenceSession(as_onnx(exported(model, schema)))
+    assert [each.name for each in session.get_inputs()] == [*INPUTS]
+    for each in _batches(batch):
+        inputs = {name: getattr(each, name).numpy() for name in INPUTS}
+        (logits,) = session.run(["logits"], inputs)
+        torch.testing.assert_close(torch.from_numpy(logits), model(each), rtol=1e-5, atol=1e-5)
+
+
+def test_the_description_names_every_column(
+    build: Callable[..., Recommender], schema: Schema
+) -> None:
+    told = description(build("gmf"), schema)
+    assert told["inputs"]["dense"]["columns"] == ["I1", "I2", "I3"]
+    assert told["inputs"]["ids"]["columns"] == ["C1", "user", "C2", "C2", "C2", "item"]
+    fields = {f["name"]: (f["columns"], f["first_id"]) for f in told["inputs"]["ids"]["fields"]}
+    assert fields == {"C1": ([0], 0), "user": ([1], 4), "C2": ([2, 3, 4], 11), "item": ([5], 16)}
+    assert told["inputs"]["history"] == {"type": "int64", "columns": 4, "field": "item"}
+    assert told["outputs"]["logits"] == [
+        {"name": "label", "kind": "click"}, {"name": "stars", "kind": "rating"}
+    ]  # fmt: skip
+    assert told["reads"] == ["user", "item"]
+
+
+def test_a_run_is_exported_and_verified(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / "run"
+    words = [
+        "data.rows=600", "trainer=cpu", "trainer.max_epochs=1", "model.embedding=3",
+        "model.bottom=[4]", "model.top=[24,6]", "explain.select.rows=20", "explain.neurons.steps=2",
+        "explain.method.steps=4", "explain.tolerance=1", "explain/compare=none",
+        "explain.pair_rows=0",
+    ]  # fmt: skip
+    monkeypatch.setattr("glassrec.stages.explain.pictures", lambda found: [])
+    monkeypatch.setitem(sys.modules, "onnx", None)  # as if it were not installed
+    assert main(["prune", f"run.dir={directory}", *words]) == 2  # it works on a run
+    assert main(["train", f"run.dir={directory}", *words]) == 0
+    assert main(["export", f"run.dir={directory}"]) == 0
+    out = capsys.readouterr().out
+    assert "export    model.onnx is not written: the package onnx is missing" in out
+    assert not (directory / "model.onnx").exists()
+    told = json.loads((directory / "model.json").read_text())
+    assert told["units"]["top.0"] < 24
+    shapes = [(len(told["inputs"]["dense"]["columns"]), torch.float32),
+              (len(told["inputs"]["ids"]["columns"]), torch.int64), (0, torch.int64)]  # fmt: skip
+    inputs = tuple(torch.zeros(5, width, dtype=kind) for width, kind in shapes)
+    (logits,) = _by_a_stranger(directory / "model.pt2", [inputs])
+    pruned = Weights.load(directory / "pruned.safetensors")
+    assert logits.shape == (5, 1)
+    assert pruned.tensors["top.0.units"].shape == (told["units"]["top.0"],)
+    assert main(["verify", f"run.dir={directory}"]) == 0
+    monkeypatch.setattr("glassrec.stages.export.exported", None)  # nothing is made again
+    assert main(["export", f"run.dir={directory}"]) == 0

@@ -1,0 +1,307 @@
+"""`glassrec verify`: it passes on what a run made, and says what differs after any change."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from glassrec.__main__ import main
+from glassrec.artifacts import Certificate, Weights, digest
+from glassrec.prune.wording import text
+from glassrec.run import artifact_key, experiment, record_text, sha256
+from glassrec.stages import explain
+
+SMALL = [
+    "trainer=cpu", "trainer.max_epochs=1", "trainer.batch_size=64", "explain.select.rows=40",
+    "explain.neurons.steps=2", "explain.method.steps=4", "explain.tolerance=1",
+    "explain/compare=none", "explain.pair_rows=0",
+]  # fmt: skip
+MODEL = ["model.embedding=3", "model.bottom=[4]", "model.top=[24,6]"]
+
+Verify = Callable[[], tuple[int, str, str]]
+
+
+def _table(folder: Path) -> list[str]:
+    """The words for a table of 400 rows, which is written."""
+    draw = random.Random(0)
+    rows = [
+        f"u{draw.randrange(9)},i{draw.randrange(7)},{draw.random():.3f},{draw.randrange(2)}"
+        for _ in range(400)
+    ]
+    (folder / "rows.csv").write_text("\n".join(["user,item,price,click", *rows]) + "\n")
+    columns = "label: click\nuser: user\nitem: item\ndense: [price]\n"
+    (folder / "columns.yaml").write_text(columns)
+    return ["data=table", f"data.path={folder / 'rows.csv'}", f"data.columns={folder}/columns.yaml"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Finished runs of a DLRM at both levels, and of a GMF, of which nothing can be cut."""
+    folder = tmp_path_factory.mktemp("runs")
+    words = [*_table(folder), *SMALL]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(explain, "pictures", lambda found: [])
+        assert main(["run", f"run.dir={folder / 'run'}", *words, *MODEL]) == 0
+        assert main(["run", f"run.dir={folder / 'none'}", *words, "model=gmf"]) == 0
+        shutil.copytree(folder / "run", folder / "sample")
+        assert main(["prune", f"run.dir={folder / 'sample'}", "prune.level=sample"]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(folder: Path, tmp_path: Path) -> Path:
+    """A copy of the run, with data of its own."""
+    for name in ("rows.csv", "columns.yaml"):
+        shutil.copy(folder / name, tmp_path)
+    shutil.copytree(folder / "run", tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def verify(run: Path, capsys: pytest.CaptureFixture[str]) -> Verify:
+    """Verifies the copy and gives the exit code, the output and the errors."""
+
+    def verified() -> tuple[int, str, str]:
+        capsys.readouterr()
+        data = [f"data.path={run.parent / 'rows.csv'}", f"data.columns={run.parent}/columns.yaml"]
+        code = main(["verify", f"run.dir={run}", *data])
+        return code, *capsys.readouterr()
+
+    return verified
+
+
+def _certify_anew(run: Path, **changes: object) -> None:
+    """A certificate of the files as they are, with changes, and its text."""
+    old = Certificate.load(run / "certificate.json")
+    files = {name: sha256(run / name) for name in old.files}
+    pruned = digest(Weights.load(run / "pruned.safetensors").tensors)
+    new = replace(old, files=files, pruned=pruned, **changes)
+    new.save(run / "certificate.json")
+    (run / "certificate.md").write_text(text(new))
+
+
+def _record_anew(run: Path, *, keys: bool = True) -> None:
+    """What a cunning person does: the record is made to fit the files as they are."""
+    record = json.loads((run / "record.json").read_text())
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    files = [run.parent / "rows.csv", run.parent / "columns.yaml"]
+    given = {"data": {path.name: sha256(path) for path in files}, "model": {}}
+    for name, entry in record.items():
+        entry["sha256"] = sha256(run / name)
+    for entry in record.values() if keys else ():
+        slots = {s: {k: config[s][k] for k in names} for s, names in entry["settings"].items()}
+        made_from = {"experiment": experiment(config), "given": given} | slots
+        hashes = {name: record[name]["sha256"] for name in entry["inputs"]}
+        entry["key"] = artifact_key(made_from, hashes)
+    (run / "record.json").write_text(record_text(record))
+
+
+def _change(path: Path, at: float, new: bytes | None = None) -> None:
+    """Change one byte, at a share of the file."""
+    content = bytearray(path.read_bytes())
+    place = min(int(at * len(content)), len(content) - 1)
+    content[place] = new[0] if new and content[place] != new[0] else content[place] ^ 1
+    path.write_bytes(content)
+
+
+def test_it_passes_and_leaves_every_file_alone(run: Path, verify: Verify) -> None:
+    def state() -> dict[Path, tuple[int, int]]:
+        found = {path: path.stat() for path in run.rglob("*")}
+        return {path: (stat.st_mtime_ns, stat.st_ino) for path, stat in found.items()}
+
+    plan = json.loads((run / "plan.json").read_text())
+    assert any(cut["constants"] for cut in plan["layers"].values())
+    before = state()
+    code, out, err = verify()
+    assert (code, err) == (0, "")
+    assert state() == before
+    said = [line for line in out.splitlines() if line.startswith("verify    ")]
+    assert len(said) == 8
+    assert "2 files from outside have the sha256 that is certified" in out
+    assert "on all 400 rows the logits of both models differ by at most" in out
+    assert "bit for bit" in out
+    assert said[-1] == "verify    everything is as recorded"
+
+
+@pytest.mark.parametrize("name", ["none", "sample"])
+def test_it_passes_where_nothing_or_too_much_is_cut(
+    folder: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", f"run.dir={folder / name}"]) == 0, capsys.readouterr().err
+    dropped = json.loads((folder / name / "plan.json").read_text())["layers"].values()
+    assert any(cut["constants"] for cut in dropped) == (name == "sample")
+
+
+FILES = [
+    "pruned.safetensors", "weights.safetensors", "plan.json", "certificate.json", "certificate.md",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("at", "new"), [(0, b"x"), (0.3, b" "), (0.6, None), (1, b" ")])
+@pytest.mark.parametrize("name", [*FILES, "record.json"])
+def test_one_byte_is_found(
+    run: Path, verify: Verify, name: str, at: float, new: bytes | None
+) -> None:
+    _change(run / name, at, new)
+    code, out, err = verify()
+    assert code == 1
+    assert name in err if name != "record.json" else "recorded" in err or "record.json" in err
+    assert "everything is as recorded" not in out
+
+
+@pytest.mark.parametrize("keys", [False, True])
+@pytest.mark.parametrize(("at", "new"), [(0.5, None), (1, b" ")])
+@pytest.mark.parametrize("name", FILES)
+def test_one_byte_is_found_though_the_record_was_made_to_fit(
+    run: Path, verify: Verify, name: str, at: float, new: bytes | None, keys: bool
+) -> None:
+    _change(run / name, at, new)
+    _record_anew(run, keys=keys)
+    code, _, err = verify()
+    assert code == 1
+    assert name in err
+
+
+def test_the_record_made_to_fit_what_is_there_changes_nothing(run: Path) -> None:
+    """The forger of these tests knows the trade."""
+    before = (run / "record.json").read_bytes()
+    _record_anew(run)
+    assert (run / "record.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(("at", "new"), [(0.5, b"7"), (0.03, b"\n")])
+def test_a_byte_of_the_data_is_found(run: Path, verify: Verify, at: float, new: bytes) -> None:
+    _change(run.parent / "rows.csv", at, new)
+    code, _, err = verify()
+    assert code == 1
+    assert "what came from outside: data.rows.csv is" in err
+
+
+def test_all_that_differs_is_listed(run: Path, verify: Verify) -> None:
+    for name in FILES:
+        _change(run / name, 1, b"!")
+    _change(run.parent / "rows.csv", 0.5, b"7")
+    (run / "history.csv").unlink()
+    code, _, err = verify()
+    assert code == 1
+    for name in FILES:
+        assert f"glassrec: error: {name} has changed: its sha256 is " in err
+    assert "glassrec: error: history.csv is missing, and record.json has it" in err
+    assert "certificate.json is damaged" in err
+    assert not (run / "history.csv").exists()
+
+
+def test_a_data_file_that_is_gone_is_a_difference(run: Path, verify: Verify) -> None:
+    (run.parent / "rows.csv").write_text("user,item,price,click\n")
+    code, _, err = verify()
+    assert code == 1
+    assert "so the cut and the comparison were not checked" in err
+
+
+def test_other_settings_are_found(run: Path, verify: Verify) -> None:
+    config = (run / "config.yaml").read_text()
+    for old, new in (("seed: 0", "seed: 1"), ("level: data", "level: sample")):
+        assert old in config
+        (run / "config.yaml").write_text(config.replace(old, new))
+        code, _, err = verify()
+        assert code == 1
+        assert "not made of what config.yaml and record.json say: " in err
+        assert "plan.json" in err or "more" in err
+
+
+def test_what_is_missing_is_not_made(run: Path, verify: Verify) -> None:
+    (run / "pruned.safetensors").unlink()
+    code, _, err = verify()
+    assert code == 1
+    assert "pruned.safetensors is missing" in err
+    assert not (run / "pruned.safetensors").exists()
+
+
+def test_a_run_that_was_only_trained_has_nothing_to_verify(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"run.dir={tmp_path / 'run'}", "data.rows=300", "trainer=cpu", "model=gmf"]
+    assert main(["train", *words, "trainer.max_epochs=1"]) == 0
+    assert main(["verify", words[0]]) == 1
+    err = capsys.readouterr().err
+    assert "plan.json is not in record.json; run `glassrec prune` first" in err
+
+
+@pytest.mark.parametrize(("by", "code"), [(1e-10, 0), (1e-7, 1)])
+def test_differences_are_compared_but_for_rounding(
+    run: Path, verify: Verify, by: float, code: int
+) -> None:
+    _certify_anew(run, max_abs_logit_difference=by)
+    _record_anew(run)
+    found, _, err = verify()
+    assert found == code
+    assert ("max_abs_logit_difference is 1e-07 there" in err) == bool(code)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"rows_changed": 1}, {"rows": {"train": 320, "val": 40, "test": 41}}, {"level": "domain"},
+     {"weights": "0" * 64}, {"splits": {}}, {"layers": {}}, {"exact": False}],
+)  # fmt: skip
+def test_a_false_certificate_is_found_though_all_else_was_made_to_fit(
+    run: Path, verify: Verify, change: dict[str, object]
+) -> None:
+    _certify_anew(run, **change)
+    _record_anew(run)
+    code, _, err = verify()
+    assert code == 1
+    (name,) = change
+    assert ("rows of the data" if name == "splits" else f"certificate.json: {name}") in err
+
+
+@pytest.mark.parametrize(("by", "code"), [(1e-14, 0), (1e-10, 1)])
+def test_a_bias_that_took_over_a_constant_is_compared_but_for_rounding(
+    run: Path, verify: Verify, by: float, code: int
+) -> None:
+    tensors = load_file(run / "pruned.safetensors")
+    assert tensors["output.bias"].dtype == torch.float32
+    tensors["output.bias"] = tensors["output.bias"].double() + by
+    save_file(tensors, run / "pruned.safetensors")
+    _certify_anew(run)
+    _record_anew(run)
+    found, out, err = verify()
+    assert found == code, err
+    assert "up to rounding" in out if code == 0 else "output.bias is not what the plan cuts" in err
+
+
+def test_a_run_at_work_is_not_verified(run: Path, verify: Verify) -> None:
+    with (run / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        code, _, err = verify()
+    assert code == 1
+    assert "another process is working in" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [([], "run.dir: a value is needed, e.g. run.dir=PATH; verify works on a run"),
+     (["run.dir=nowhere"], "run.dir: nowhere is no run directory"),
+     (["run.dir=nowhere", "prune.level=sample"], "prune.level=sample: a run is verified as it is")],
+)  # fmt: skip
+def test_a_wrong_command_ends_with_2(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_help_lists_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert "  verify     " in out
+    assert "  export     " in out
