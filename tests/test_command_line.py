@@ -140,7 +140,7 @@ def test_each_problem_has_its_line(capsys):
     assert main(["run", "seed=x", "trainer.max_epochs=-1"]) == 2
     assert capsys.readouterr().err.splitlines() == [
         "glassrec: error: seed: 'x' is not allowed; must be a whole number",
-        "glassrec: error: trainer.max_epochs: 0 is not allowed; must be >= 1",
+        "glassrec: error: trainer.max_epochs: -1 is not allowed; must be >= 0",
     ]
 
 
