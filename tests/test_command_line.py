@@ -90,7 +90,7 @@ HEAVY = ("torch", "lightning", "captum", "pandas", "wandb", "matplotlib")
     [
         (["--help"], 0, (*HEAVY, "hydra", "pydantic", "yaml")),
         (["trian"], 2, (*HEAVY, "hydra")),
-        (["run", "model.widht=3", "trainer.max_epochs=0"], 2, HEAVY),
+        (["run", "model.widht=3", "trainer.max_epochs=-1"], 2, HEAVY),
         (["run", "model=neumff"], 2, HEAVY),
         (["prune", "run.dir=no"], 2, HEAVY),
         (["run", "--cfg", "job"], 0, HEAVY),
@@ -137,10 +137,10 @@ def test_a_wrong_command_ends_with_2_and_leaves_nothing(words, said, capsys, fol
 
 
 def test_each_problem_has_its_line(capsys):
-    assert main(["run", "seed=x", "trainer.max_epochs=0"]) == 2
+    assert main(["run", "seed=x", "trainer.max_epochs=-1"]) == 2
     assert capsys.readouterr().err.splitlines() == [
         "glassrec: error: seed: 'x' is not allowed; must be a whole number",
-        "glassrec: error: trainer.max_epochs: 0 is not allowed; must be >= 1",
+        "glassrec: error: trainer.max_epochs: -1 is not allowed; must be >= 0",
     ]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Ge, MinLen
+from pydantic import DirectoryPath, FilePath
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
@@ -27,6 +28,7 @@ from glassrec.stages.explain import Explaining
 from glassrec.stages.export import Exporting
 from glassrec.stages.prune import Pruning
 from glassrec.stages.stage import Stage
+from glassrec.stages.start import start_file
 from glassrec.stages.train import Training
 from glassrec.stages.verify import Verifying
 from glassrec.tracking import Log, Tracker
@@ -40,12 +42,14 @@ STAGES = ("train", "explain", "prune", "evaluate")
 class Pipeline:
     """One experiment. Its fields are the root of the configuration, in the order of `run.yaml`.
 
-    `seeds` is for the command line, which makes a pipeline for each: here it is None.
+    `seeds` is for the command line, which makes a pipeline for each: here it is None. `start` is a
+    run directory, or a file of weights: what the model starts from, narrow where it was pruned.
     """
 
     run: Run
     seed: Annotated[int, Ge(0)]
     seeds: Annotated[Sequence[Annotated[int, Ge(0)]], MinLen(1)] | None
+    start: DirectoryPath | FilePath | None
     data: Source
     model: Callable[[Schema], Recommender]
     objective: Objective
@@ -96,11 +100,18 @@ class Pipeline:
 
         A path among the model's settings is a file, or the directory of a trained run.
         """
-        start = {}
+        parts = {}
         for name, value in flat(self.run.config["model"]).items():
             if is_path(value):
                 file = Path(value) if Path(value).is_file() else Path(value, "weights.safetensors")
                 if not file.is_file():
                     raise ValueError(f"model.{name}: {value} holds no {file.name}; train it first")
-                start[name] = trusted_sha256(file)
-        return {"data": self.data.fingerprint(), "model": start}
+                parts[name] = trusted_sha256(file)
+        given = {"data": self.data.fingerprint(), "model": parts}
+        return given if self.start is None else given | {"start": self._start_hash(self.start)}
+
+    def _start_hash(self, start: Path) -> str:
+        file = start_file(start)
+        if file.resolve().parent == self.run.dir.resolve():
+            raise ValueError(f"start: {start} is this run; name another run.dir")
+        return trusted_sha256(file)

@@ -28,7 +28,16 @@ if TYPE_CHECKING:  # the command line reads this module, and must not wait for t
 
 A = TypeVar("A", bound="Artifact")
 
-EXPERIMENT = ("seed", "data", "model", "objective", "optimizer", "table_optimizer", "trainer")
+EXPERIMENT = (
+    "seed",
+    "start",
+    "data",
+    "model",
+    "objective",
+    "optimizer",
+    "table_optimizer",
+    "trainer",
+)
 """What makes a trained model what it is; a directory holds one experiment."""
 
 WHERE = ("accelerator", "strategy")
@@ -323,9 +332,12 @@ def _refuse_changed(path: Path, expected: str) -> None:
 def experiment(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a configuration that makes the trained model what it is.
 
-    Where a path leads is left out: the data is known by the hashes of its files.
+    Where a path leads is left out: data, and models to start from, are known by the hashes of
+    their files. Whether there is a start is not.
     """
     part = {name: _without_paths(config[name]) for name in EXPERIMENT if name in config}
+    if part.get("start") is not None:
+        part["start"] = "a trained model"
     trainer = part.get("trainer", {})
     return part | {"trainer": {k: v for k, v in trainer.items() if k not in WHERE}}
 

@@ -88,7 +88,7 @@ WRONG = {
     "trainer.max_epoch=3": "trainer.max_epoch: Trainer has no parameter 'max_epoch'; "
     "did you mean 'max_epochs'?",
     "+model.zzz=3": "model.zzz: DLRM has no parameter 'zzz'; it has data, embedding",
-    "trainer.max_epochs=0": "trainer.max_epochs: 0 is not allowed; must be >= 1",
+    "trainer.max_epochs=-1": "trainer.max_epochs: -1 is not allowed; must be >= 0",
     "trainer.max_epochs='3'": "trainer.max_epochs: '3' is not allowed; must be a whole number",
     "model.bottom=[64,0]": "model.bottom[1]: 0 is not allowed; must be >= 1",
     "optimizer.betas=[0.9]": "optimizer.betas: [0.9] is not allowed; must be a longer list",
@@ -280,6 +280,25 @@ def test_two_experiments_never_share_a_directory(folder):
              ["data.rows=1000"],
              ["data=ncf", "data.root=a"], ["data=ncf", "data.root=b"]]  # fmt: skip
     assert len({directory(*words) for words in other}) == len(other)
+
+
+def test_another_start_is_another_directory(folder):
+    for name in ("one", "other"):
+        (folder / name).mkdir()
+    (folder / "weights.safetensors").touch()
+    starts = ["null", "one", "other", "weights.safetensors"]
+    found = [directory(f"start={start}") for start in starts]
+    assert len(set(found)) == 4
+    assert directory(f"start={folder / 'one'}") == found[1]
+    assert config.prepare("run", ["start=one"])["start"] == folder / "one"
+
+
+def test_each_seed_starts_from_the_same_seed_s_run(folder):
+    (folder / "many" / "seed_1").mkdir(parents=True)
+    (folder / "many" / "seed_1" / "weights.safetensors").touch()
+    checked = config.prepare("run", ["start=many", "seeds=[1,2]"])
+    starts = [config.of_seed(checked, seed)["start"] for seed in (1, 2)]
+    assert starts == [folder / "many" / "seed_1", folder / "many"]
 
 
 def test_jobs_of_a_sweep_over_pruning_do_not_meet():

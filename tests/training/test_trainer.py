@@ -115,6 +115,14 @@ def test_the_weights_are_those_of_the_first_best_epoch(tmp_path, metric, values)
     assert len(trained.history) == 4
 
 
+def test_without_an_epoch_nothing_changes_and_nothing_is_written(tmp_path):
+    trained = fit(tmp_path, max_epochs=0)
+    assert same(trained.weights, toy.model().state_dict())
+    assert len(trained.history) == 0
+    assert {"epoch", "train/loss", "val/auroc"} <= {*trained.history}
+    assert not any(tmp_path.iterdir())
+
+
 def test_patience_counts_epochs_without_a_better_one(tmp_path):
     trained = fit_scripted(tmp_path, "auroc", [0.6, 0.5, 0.7, 0.6, 0.7, 0.9], patience=2)
     assert trained.history["val/auroc"].tolist() == [0.6, 0.5, 0.7, 0.6, 0.7]

@@ -93,8 +93,8 @@ def of_seed(config: dict[str, Any], seed: int) -> dict[str, Any]:
     """
     folder = f"seed_{seed}"
     run = config["run"] | {"dir": config["run"]["dir"] / folder}
-    model = _start_from(config["model"], folder)
-    return config | {"run": run, "seed": seed, "seeds": None, "model": model}
+    starts = {slot: _start_from(config[slot], folder) for slot in ("start", "model")}
+    return config | {"run": run, "seed": seed, "seeds": None} | starts
 
 
 def _start_from(node: Any, folder: str) -> Any:

@@ -17,6 +17,7 @@ from glassrec.explain.stage import Explain
 from glassrec.models.base import Recommender
 from glassrec.run import experiment, key_of
 from glassrec.stages.stage import Stage
+from glassrec.stages.start import start_file, start_weights
 from glassrec.training.memory import needed
 from glassrec.training.trainer import CHECKPOINT, Trained, Trainer
 
@@ -32,7 +33,8 @@ class Training(Stage):
         """Train, or go on where a killed run stopped; keep the best epoch."""
         epochs, size = len(self.history.frame), self.weights.bytes / 2**20
         (self.run.dir / CHECKPOINT).unlink(missing_ok=True)
-        self.say(f"{epochs} epochs, {size:.1f} MiB of weights; the best on validation are kept")
+        kept = "the best on validation are kept" if epochs else "nothing is trained"
+        self.say(f"{epochs} epochs, {size:.1f} MiB of weights; {kept}")
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -58,14 +60,12 @@ class Training(Stage):
     def trained(self) -> Trained:
         """The outcome of training, or of the rest of a training that was killed."""
         self.run.describe(self.given["data"])
-        settings, model = self.settings, self._new_model()
+        settings, model = self.settings, self._first_model()
         self.explain.of(model, self.dataset, settings.seed).check()
         settings.prune.stays(model)  # complains of its layers
         model.train()  # who explains it has put it into evaluation mode
-        optimizers = settings.optimizer, settings.table_optimizer
-        resumes = (self.run.dir / CHECKPOINT).is_file()
-        told = needed(settings.trainer, model, self.dataset, *optimizers, resumes=resumes)
-        print(f"memory    {told}", flush=True)
+        if settings.trainer.max_epochs:
+            self._tell_memory(model)
         origin = key_of({"experiment": experiment(self.run.config), "given": self.given})
         return self.fit(model, settings.trainer, self.run.dir, origin, self.log.epoch)
 
@@ -87,6 +87,13 @@ class Training(Stage):
             on_epoch=on_epoch,
         )
 
+    def _tell_memory(self, model: Recommender) -> None:
+        settings = self.settings
+        optimizers = settings.optimizer, settings.table_optimizer
+        resumes = (self.run.dir / CHECKPOINT).is_file()
+        told = needed(settings.trainer, model, self.dataset, *optimizers, resumes=resumes)
+        print(f"memory    {told}", flush=True)
+
     @cached_property
     def history(self) -> Table:
         """One row an epoch."""
@@ -95,18 +102,45 @@ class Training(Stage):
     @cached_property
     def weights(self) -> Weights:
         """The weights of the epoch that was best on the validation split."""
-        return self.once("weights.safetensors", Weights, lambda: Weights(self.trained.weights))
+        return self.once("weights.safetensors", Weights, self._best)
+
+    def _best(self) -> Weights:
+        """Where nothing is trained, the very numbers of the start: its float64 ones were proven."""
+        trained, start = self.trained, self.settings.start
+        if start is not None and self.settings.trainer.max_epochs == 0:
+            return start_weights(start_file(start))
+        return Weights(trained.weights)
 
     @cached_property
     def model(self) -> Recommender:
         """The model as trained, on the trainer's device."""
         return self.loaded(self.weights, "weights.safetensors")
 
+    @cached_property
+    def exact(self) -> Recommender:
+        """The model as trained in float64, with the very numbers of the file, for proofs.
+
+        It is on the trainer's device, or on the processor where that device has no float64.
+        """
+        model = self._new_model().double()
+        model.load(self.weights.tensors, str(self.run.dir / "weights.safetensors"))
+        device = self.settings.trainer.device
+        return model.to("cpu" if device.type == "mps" else device).eval()
+
     def loaded(self, weights: Weights, name: str) -> Recommender:
         """The model with other weights, those of a pruned one too."""
         model = self._new_model()
         model.load(weights.tensors, str(self.run.dir / name))
         return model.to(self.settings.trainer.device).eval()
+
+    def _first_model(self) -> Recommender:
+        """What training begins with: a new model, or the one that it is to start from."""
+        model, start = self._new_model(), self.settings.start
+        if start is not None:
+            file = start_file(start)
+            print(f"start     {file}", flush=True)
+            model.load(start_weights(file).tensors, str(file))
+        return model
 
     def _new_model(self) -> Recommender:
         """The model with its first weights; they depend on the seed alone."""

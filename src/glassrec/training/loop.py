@@ -26,6 +26,7 @@ from torch.optim import Optimizer
 from glassrec.data.batch import Batch
 from glassrec.training.checkpoint import AtomicFile
 from glassrec.training.job import KEY, Job, Progress
+from glassrec.training.sparsity import Shrinkage
 
 OnEpoch = Callable[[Mapping[str, float]], None]
 
@@ -70,6 +71,7 @@ class Loop(lightning.LightningModule):
         self.loss = job.objective.of(job.dataset)
         self.on_epoch = on_epoch
         self.progress = Progress()
+        self.shrinkage: Shrinkage
         self.steps: Steps
         self.losses: Tensor
         self.started = 0.0
@@ -77,6 +79,10 @@ class Loop(lightning.LightningModule):
     def configure_optimizers(self) -> list[Optimizer]:
         """The optimisers of the configuration."""
         return self.job.optimizers()
+
+    def on_train_start(self) -> None:
+        """Find what is shrunk, now that weights and optimisers are restored and where they stay."""
+        self.shrinkage = Shrinkage(self.model, self.job.objective, self.trainer.optimizers)
 
     def train_dataloader(self) -> Steps:
         """The rows of the coming epoch, or this process's share, on the device if they fit."""
@@ -114,6 +120,7 @@ class Loop(lightning.LightningModule):
         self.manual_backward(loss)
         for optimizer in optimizers:
             optimizer.step()
+        self.shrinkage.step()
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, step: int) -> None:
         """Look at the losses now and then, so that a lost run does not go on for hours."""

@@ -25,13 +25,24 @@ class Objective:
     A click has the binary cross-entropy of its logit, a rating the squared error of its estimate,
     a retrieval the cross-entropy of its item among the items of the batch.
 
+    Beside it, the weights of units can be kept few, so that units die and can be pruned; see
+    `sparsity.Shrinkage`. That is no part of the loss of a batch: `train/loss` stays the loss on the
+    data, whatever these two are.
+
     Args:
         weights: by the name of the task; 1 where nothing is named, and 0 leaves the task out.
         temperature: what the dot products of retrieval are divided by in the loss.
+        group_lasso: loss for a unit of ‖w‖₂ · √n, w being the n weights that read a unit; makes
+            whole units zero (Yuan and Lin, "Model selection and estimation in regression with
+            grouped variables", JRSS B 2006).
+        l1: loss for a unit of |w|₁ over the same weights; makes single ones zero. Both together are
+            the sparse group lasso.
     """
 
     weights: Mapping[str, Annotated[float, Ge(0)]] = field(default_factory=dict)
     temperature: Annotated[float, Gt(0)] = 1.0
+    group_lasso: Annotated[float, Ge(0)] = 0.0
+    l1: Annotated[float, Ge(0)] = 0.0
 
     def first(self, targets: Sequence[Target]) -> Target:
         """The first task that is learnt; one of them is."""

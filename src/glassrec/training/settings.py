@@ -26,7 +26,7 @@ class Settings:
     """Settings of the training stage.
 
     Args:
-        max_epochs: passes over the training rows.
+        max_epochs: passes over the training rows; none at 0, which keeps the weights as they are.
         batch_size: rows a step, on each device.
         accelerator: where to compute; `auto` takes a GPU where there is one.
         devices: how many of them; each takes an equal share of the rows.
@@ -39,7 +39,7 @@ class Settings:
         patience: stop after so many epochs without a better one.
     """
 
-    max_epochs: Annotated[int, Ge(1)]
+    max_epochs: Annotated[int, Ge(0)]
     batch_size: Annotated[int, Ge(1)]
     accelerator: Literal["cpu", "gpu", "auto"] = "cpu"
     devices: Annotated[int, Ge(1)] = 1

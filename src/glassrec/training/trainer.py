@@ -56,6 +56,7 @@ class Trainer(Settings):
     ) -> Trained:
         """Train `model`, or go on where a killed call stopped; `model` ends with the best weights.
 
+        Without an epoch (`max_epochs` 0) the model stays as it is, and the history has no rows.
         After every epoch all that is needed to go on is in `directory/training.ckpt`; the caller
         deletes it once the result is safe. On the CPU an interrupted run ends with the same bits.
 
@@ -85,7 +86,10 @@ class Trainer(Settings):
         objective.of(dataset)  # complain of its weights, too
         if table_optimizer is not None:
             self._check_sparse()
-        monitor = self._monitored(dataset, objective, validate(model, dataset))
+        found = {f"val/{name}": value for name, value in validate(model, dataset).items()}
+        monitor = self._monitored(dataset, objective, found)
+        if self.max_epochs == 0:
+            return _untrained(model, found)
         path = directory / CHECKPOINT
         job = Job(
             model, dataset, optimizer, table_optimizer, objective, validate, self, monitor, seed,
@@ -120,19 +124,24 @@ class Trainer(Settings):
     def _monitored(self, dataset: Dataset, objective: Objective, found: Mapping[str, float]) -> str:
         """The metric that selects, checked on the untrained model before hours of training."""
         monitor = self.monitors(dataset, objective)
-        known = {f"val/{name}": value for name, value in found.items()}
-        if monitor not in known:
-            near = difflib.get_close_matches(monitor, known, n=1, cutoff=0.0)
+        if monitor not in found:
+            near = difflib.get_close_matches(monitor, found, n=1, cutoff=0.0)
             raise ValueError(
                 f"trainer.monitor: no metric {monitor!r}; did you mean {near[0]!r}? There are "
-                f"{', '.join(known)}"
+                f"{', '.join(found)}"
             )
-        if math.isnan(known[monitor]):
+        if math.isnan(found[monitor]):
             raise ValueError(
                 f"trainer.monitor: {monitor} is not defined on the validation split: all of its "
                 "rows have one label; monitor val/log_loss, or split otherwise"
             )
         return monitor
+
+
+def _untrained(model: Recommender, metrics: Iterable[str]) -> Trained:
+    """What no epoch leaves: the weights as they are, and a history without rows."""
+    weights = {name: tensor.cpu().clone() for name, tensor in model.state_dict().items()}
+    return Trained(weights, pd.DataFrame(columns=["epoch", "train/loss", *metrics]))
 
 
 def _telling(dataset: Dataset, objective: Objective) -> str:
