@@ -30,7 +30,7 @@ FILES = {
     "explanation.json", "neurons.parquet", "completeness.parquet", "pairs.parquet",
     "methods.parquet", "curves.parquet", "agreement.parquet", "removals.parquet", "truth.json",
     "plan.json", "certificate.json", "certificate.md", "pruned.safetensors", "latency.json",
-    "pruning_curves.parquet", "figures/feature_importance.png",
+    "pruning_curves.parquet", "figures/pruning_curves.png", "figures/feature_importance.png",
     "figures/single_rows.png", "figures/spread.png", "figures/removals.png",
     "figures/neuron_importance.png", "figures/neurons_interaction.png",
     "figures/neurons_interaction_over_rows.png", "figures/neurons_top_1.png",

@@ -298,6 +298,17 @@ def test_a_terminal_gets_a_progress_bar_and_the_lines(tmp_path, capsys, monkeypa
     assert re.search(r"Epoch 2.*10/10", out)
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_quiet_training_prints_nothing_and_trains_alike(tmp_path, capsys, monkeypatch, terminal):
+    loud = fit(tmp_path / "loud")
+    capsys.readouterr()
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    quiet = fit(tmp_path / "quiet", quiet=True)
+    heard = capsys.readouterr()
+    assert heard.out == heard.err == ""
+    assert quiet.history.equals(loud.history)
+
+
 @pytest.mark.parametrize("accelerator", ["cpu", "auto"])
 def test_the_device_is_the_processor_where_there_is_no_gpu(accelerator, monkeypatch):
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)

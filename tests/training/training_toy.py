@@ -55,8 +55,9 @@ validate = partial(quality, name="val")
 
 
 def fit(
-    directory, *, dropout=0.0, seed=1, optimizer=None, table_optimizer=None, pause=0.0, **settings
-):
+    directory, *, dropout=0.0, seed=1, optimizer=None, table_optimizer=None, pause=0.0,
+    quiet=False, **settings,
+):  # fmt: skip
     def slow_quality(model, dataset):
         time.sleep(pause)
         return quality(model, dataset, "val")
@@ -71,6 +72,7 @@ def fit(
         directory=Path(directory),
         validate=slow_quality if pause else validate,
         on_epoch=lambda row: None,
+        quiet=quiet,
     )
 
 

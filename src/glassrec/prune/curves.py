@@ -30,7 +30,7 @@ class Curves:
 
     Args:
         scores: by which units are ranked, by a short name.
-        shares: of the units of each layer that are cut.
+        shares: of the units of each layer that are cut; 0, the uncut model, is always among them.
         draws: how often a random order is drawn.
         unfolded: whether each cut is also made without folding means, so that its effect is seen.
         epochs: of training on, with which each cut is also made; 0 leaves that out.
@@ -50,16 +50,19 @@ class Curves:
         Columns: score, draw, share, folded, epochs, units (that are left in the layers that are
         cut), and what is measured.
         """
-        uncut = measure(evidence.model)
+        tuned = {0: evidence.model}
+        if self.epochs:
+            tuned[self.epochs] = tune(deepcopy(evidence.model), self.epochs)
+        uncut = {epochs: measure(model) for epochs, model in tuned.items()}
         cuts = [_Cut(order, share, way) for order in self._orders(evidence)
-                for share in self.shares for way in self._ways()]  # fmt: skip
+                for share in sorted({0.0, *self.shares}) for way in self._ways()]  # fmt: skip
         rows = []
         for cut in told(((1, cut) for cut in cuts), len(cuts), unit="cuts"):
             small = cut.made(evidence)
-            if cut.way.epochs:
+            if cut.share and cut.way.epochs:
                 small = tune(small, cut.way.epochs)
-            same = cut.share == 0 and not cut.way.epochs
-            rows.append(cut.about(small) | dict(uncut if same else measure(small)))
+            found = measure(small) if cut.share else uncut[cut.way.epochs]
+            rows.append(cut.about(small) | dict(found))
         return pd.DataFrame(rows)
 
     def _ways(self) -> list[_Way]:

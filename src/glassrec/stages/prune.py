@@ -18,6 +18,8 @@ from glassrec.prune.plan import joined
 from glassrec.prune.stage import Prune
 from glassrec.prune.surgery import carried_out
 from glassrec.prune.wording import text
+from glassrec.report.curves import pruning_curves
+from glassrec.report.reading import reading
 from glassrec.stages.explain import Explaining
 from glassrec.stages.stage import Stage
 from glassrec.training.settings import merit
@@ -71,8 +73,7 @@ class Pruning(Stage):
         """Cut the neurons that do nothing, or the least, and certify what that changed."""
         plan, certificate = self.plan, self.certificate
         self.certificate_text  # noqa: B018  made beside it
-        if self.settings.prune.curves is not None:
-            self.curves  # noqa: B018
+        self._tell_curves()
         rows = sum(certificate.rows.values())
         cuts = plan.layers.values()
         if plan.score:
@@ -88,6 +89,17 @@ class Pruning(Stage):
         self.say(f"{plan.dropped:,} of {plan.units:,} neurons are gone (level {plan.level})")
         largest = certificate.max_abs_logit_difference
         self.say(f"largest difference of a logit on all {rows:,} rows: {largest:.1e}")
+
+    def _tell_curves(self) -> None:
+        if self.settings.prune.curves is None:
+            self.run.forget("pruning_curves.parquet")
+            return
+        frame = self.curves.frame
+        metric = next(name for name in map(str, frame) if name.startswith("test/"))
+        inputs = ["pruning_curves.parquet"]
+        self.figure("pruning_curves", inputs, lambda: pruning_curves(frame, metric))
+        for sentence in reading(frame, metric)[:2]:
+            self.say(sentence)
 
     @cached_property
     def plan(self) -> PrunePlan:
@@ -212,7 +224,7 @@ class Pruning(Stage):
     def _tune(self, small: Recommender, epochs: int) -> Recommender:
         trainer = replace(self.settings.trainer, max_epochs=epochs)
         with TemporaryDirectory(dir=self.run.dir) as folder:
-            self.trained.fit(small.train(), trainer, Path(folder), "", lambda _: None)
+            self.trained.fit(small.train(), trainer, Path(folder), "", lambda _: None, quiet=True)
         return small.eval()
 
     @cached_property

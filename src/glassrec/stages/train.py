@@ -70,7 +70,14 @@ class Training(Stage):
         return self.fit(model, settings.trainer, self.run.dir, origin, self.log.epoch)
 
     def fit(
-        self, model: Recommender, trainer: Trainer, directory: Path, origin: str, on_epoch: OnEpoch
+        self,
+        model: Recommender,
+        trainer: Trainer,
+        directory: Path,
+        origin: str,
+        on_epoch: OnEpoch,
+        *,
+        quiet: bool = False,
     ) -> Trained:
         """Train a model as the settings say, but for those of the trainer."""
         settings = self.settings
@@ -85,6 +92,7 @@ class Training(Stage):
             objective=settings.objective,
             validate=partial(quality, name="val"),
             on_epoch=on_epoch,
+            quiet=quiet,
         )
 
     def _tell_memory(self, model: Recommender) -> None:

@@ -45,6 +45,7 @@ class Job:
     seed: int
     path: Path
     origin: str = ""
+    quiet: bool = False
 
     def best_epoch(self, progress: Progress) -> int:
         """The index in the history of the best epoch, the first among equals."""

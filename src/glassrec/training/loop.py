@@ -198,7 +198,7 @@ class Loop(lightning.LightningModule):
         bar = self.trainer.progress_bar_callback
         if isinstance(bar, TQDMProgressBar):
             bar.print(line)
-        else:
+        elif not self.job.quiet:
             print(line, flush=True)
         if self.on_epoch is not None:
             self.on_epoch(row)
@@ -221,6 +221,7 @@ class Steps:
 def _lightning(job: Job) -> lightning.Trainer:
     """Lightning's trainer with all switched off that we do ourselves or never need."""
     settings = job.settings
+    bar = sys.stdout.isatty() and not job.quiet
     strategy: str = settings.strategy
     if settings.devices > 1:
         strategy = "ddp_spawn" if strategy == "auto" else strategy
@@ -232,8 +233,8 @@ def _lightning(job: Job) -> lightning.Trainer:
         devices=settings.devices,
         strategy=strategy,
         precision=settings.precision,
-        callbacks=[TQDMProgressBar()] if sys.stdout.isatty() else [],
-        enable_progress_bar=sys.stdout.isatty(),
+        callbacks=[TQDMProgressBar()] if bar else [],
+        enable_progress_bar=bar,
         plugins=[AtomicFile()],
         reload_dataloaders_every_n_epochs=1,
         use_distributed_sampler=False,

@@ -15,6 +15,11 @@ IDEAL = {
 """What is best of metrics of which more is not better."""
 
 
+def sign(metric: str) -> int:
+    """−1 for an error, of which less is better; 1 for any other metric."""
+    return -1 if IDEAL.get(metric.rpartition("/")[2]) == 0 else 1
+
+
 def merit(metric: str, value: float) -> float:
     """A number of which more is better, from the value of a metric, by its name."""
     ideal = IDEAL.get(metric.rpartition("/")[2])

@@ -53,6 +53,7 @@ class Trainer(Settings):
         objective: Objective = DEFAULT,
         validate: Callable[[Recommender, Dataset], Mapping[str, float]],
         on_epoch: Callable[[Mapping[str, float]], None],
+        quiet: bool = False,
     ) -> Trained:
         """Train `model`, or go on where a killed call stopped; `model` ends with the best weights.
 
@@ -73,6 +74,7 @@ class Trainer(Settings):
             validate: gives the metrics of a model on the validation split.
             on_epoch: gets each row of the history once, in order; those of a killed call first.
                 With several devices it is called when training is over.
+            quiet: print nothing.
 
         Raises:
             ValueError: the loss is not finite; the monitored metric does not exist; the checkpoint
@@ -93,7 +95,7 @@ class Trainer(Settings):
         path = directory / CHECKPOINT
         job = Job(
             model, dataset, optimizer, table_optimizer, objective, validate, self, monitor, seed,
-            path, origin,
+            path, origin, quiet,
         )  # fmt: skip
         model.table.sparse = table_optimizer is not None
         try:

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Which score finds the units that can go: run.sh FOLDER_OF_THE_NCF_AUTHORS_FILES
+set -euo pipefail
+root=$(realpath "${1:?usage: run.sh FOLDER_OF_THE_NCF_AUTHORS_FILES}")
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+run() { # NAME SETTING...
+  glassrec run experiment=pruning_curves 'seeds=[0,1,2]' run.dir="runs/pruning_curves/$1" "${@:2}"
+}
+run dlrm
+# An epoch takes as long as all cuts of a score, so nothing is trained on.
+run neumf data=ncf data.root="$root" data.validation=random model=neumf \
+    trainer.max_epochs=10 trainer.batch_size=512 prune.curves.epochs=0

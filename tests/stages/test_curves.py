@@ -1,0 +1,53 @@
+"""What the pruning stage tells of its curves, and leaves of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from glassrec.__main__ import main
+
+SMALL = [
+    "data.rows=600", "data.users=12", "data.items=8", "model.embedding=4", "model.bottom=[8]",
+    "model.top=[12,6]", "trainer=cpu", "trainer.max_epochs=1", "trainer.batch_size=128",
+]  # fmt: skip
+EXPLAIN = [
+    "explain.select.rows=50", "explain.method.steps=4", "explain.neurons.steps=4",
+    "explain.tolerance=1", "explain/compare=none", "explain.pair_rows=0",
+    "explain.faithfulness.rows=20", "explain.faithfulness.points=1",
+    "explain.faithfulness.models=1",
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*undefined")
+def test_curves_are_drawn_told_in_two_sentences_and_forgotten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glassrec.stages.explain.pictures", lambda found: ())
+    run = f"run.dir={tmp_path}"
+    assert main(["train", run, *SMALL]) == 0
+    capsys.readouterr()
+    words = [run, *EXPLAIN, "prune.curves.shares=[0.5]", "prune.curves.epochs=1"]
+    assert main(["prune", *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    first, second = (line for line in lines if "auroc" in line)
+    assert first.startswith("prune     with 50 % of each layer's units cut, auroc is 0.")
+    assert second.startswith("prune     auroc stays within 0.005 of the uncut 0.")
+    assert not any(line.startswith("epoch") for line in lines)
+
+    found = pd.read_parquet(tmp_path / "pruning_curves.parquet")
+    columns = ["score", "draw", "share", "folded", "epochs", "units", "parameters"]
+    assert [*found] == [*columns, "tower_parameters", "test/auroc", "test/accuracy"]
+    assert len(found) == (1 + 1 + 3) * 2 * 2
+    cut = found["share"] == 0.5
+    assert found.loc[cut, "tower_parameters"].max() < found.loc[~cut, "tower_parameters"].min()
+    assert found.loc[~cut].groupby("epochs")["test/auroc"].nunique().tolist() == [1, 1]
+    picture = tmp_path / "figures" / "pruning_curves.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("tmp")]
+
+    assert main(["prune", run, *EXPLAIN, "prune/curves=none"]) == 0
+    assert not picture.exists()
+    assert not (tmp_path / "pruning_curves.parquet").exists()
