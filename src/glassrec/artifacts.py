@@ -45,11 +45,13 @@ class Artifact(ABC):
 def digest(tensors: Mapping[str, Tensor]) -> str:
     """The sha256 of named tensors, in the order of their names, in hex.
 
-    It is of names, types, shapes and numbers, so that it does not depend on how a file holds them.
+    It is of names, shapes and numbers, taken in float64, so that it does not depend on how a file
+    or a model holds them.
     """
     found = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
+        tensor = tensor.double() if tensor.is_floating_point() else tensor
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         found.update(tensor.flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()

@@ -118,14 +118,15 @@ class Prune:
             watch, ground = self._watch(model, dataset)
             draft.drop_constant(watch, self.level)
             return draft.plan(self.level, ground=ground, folded=True)
-        evidence = self.evidence(model, scores, dataset, seed, measures.loss)
+        single = deepcopy(model).float()  # what is approximate needs no more
+        evidence = self.evidence(single, scores, dataset, seed, measures.loss)
         means = evidence.means if self.fold else evidence.nothing
         if self.level == "sample":
             draft.drop(draft.proposed(), means, self.level)
             return draft.plan(self.level, folded=self.fold)
-        budget = Budget(self.share, self.of, self.within, whole or model, measures)
+        budget = Budget(self.share, self.of, self.within, whole or single, measures)
         goes = budget.goes(
-            self.score.of(evidence), lambda goes: without(deepcopy(model), goes, means)
+            self.score.of(evidence), lambda goes: without(deepcopy(single), goes, means)
         )
         draft.drop(goes, means, self.level)
         return draft.plan(self.level, score=self.score.name, folded=self.fold)

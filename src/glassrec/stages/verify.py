@@ -139,7 +139,7 @@ class Verifying(Stage):
         if self.plan.finetuned:
             self.say("the weights were trained on after the cut, which is not made again")
             return
-        found = self.settings.prune.cut(self.trained.model, self.plan)
+        found = self.settings.prune.cut(self.trained.exact, self.plan)
         exact, problems = _same_tensors(self.pruned.tensors, found.tensors)
         yield from self._told(
             problems,
@@ -150,7 +150,7 @@ class Verifying(Stage):
     def _comparison(self) -> Iterator[str]:
         """Both models on all rows, and everything else that the certificate says."""
         found = self.settings.prune.certify(
-            self.trained.model,
+            self.trained.exact,
             self.pruned,
             self.plan,
             self.trained.dataset,

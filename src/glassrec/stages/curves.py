@@ -1,0 +1,77 @@
+"""Curves: quality against the share of the units that is cut, each score beside its controls."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import ClassVar
+
+from glassrec.artifacts import Table
+from glassrec.evaluate.cost import cost
+from glassrec.evaluate.quality import headline, quality
+from glassrec.models.base import Recommender
+from glassrec.report.curves import pruning_curves
+from glassrec.report.reading import reading
+from glassrec.stages.rounds import Cutting
+from glassrec.stages.stage import Stage
+
+FILE = "pruning_curves.parquet"
+
+
+class Curving(Stage):
+    """What would be left of the test metrics if other shares were cut, or by other scores."""
+
+    name: ClassVar[str] = "prune"
+    slot: ClassVar[str | None] = "prune"
+
+    def __init__(self, cutting: Cutting) -> None:
+        super().__init__(cutting.settings, cutting.log, cutting.given)
+        self.cutting, self.trained = cutting, cutting.trained
+
+    def tell(self) -> None:
+        """Draw the curves and read them, where they are asked for."""
+        if self.settings.prune.curves is None:
+            self.run.forget(FILE)
+            return
+        frame = self.table.frame
+        metric = next(name for name in map(str, frame) if name.startswith("test/"))
+        self.figure("pruning_curves", [FILE], lambda: pruning_curves(frame, metric))
+        for sentence in reading(frame, metric)[:2]:
+            self.say(sentence)
+
+    @cached_property
+    def table(self) -> Table:
+        """One row a cut."""
+        scores = self.cutting.explained.neurons
+        trained, prune, curves = self.trained, self.settings.prune, self.settings.prune.curves
+        assert curves is not None, "asked for only if there are any"
+
+        def make() -> Table:
+            evidence = prune.evidence(
+                trained.model, scores, trained.dataset,
+                self.settings.seed, self.cutting.measures.loss,
+            )  # fmt: skip
+            return Table(curves.of(evidence, self._measured, self._tuned))
+
+        return self.once(
+            FILE,
+            Table,
+            make,
+            inputs=["weights.safetensors", "neurons.parquet"],
+            doing="cutting by each score, and measuring what is left",
+            needs=["curves", "layers", "rows", "chunk"],
+        )
+
+    def _measured(self, model: Recommender) -> dict[str, float]:
+        dataset = self.trained.dataset
+        metrics = quality(model, dataset, "test")
+        costs = cost(model, model.state_dict(), dataset.test.batch)
+        return costs | {f"test/{name}": metrics[name] for name in headline(metrics)}
+
+    def _tuned(self, small: Recommender, epochs: int) -> Recommender:
+        trainer = replace(self.settings.trainer, max_epochs=epochs)
+        with TemporaryDirectory(dir=self.run.dir) as folder:
+            self.trained.fit(small.train(), trainer, Path(folder), "", lambda _: None, quiet=True)
+        return small.eval()
