@@ -6,7 +6,7 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 run() { # NAME SETTING...
   glassrec run experiment=pruning_curves 'seeds=[0,1,2]' run.dir="runs/pruning_curves/$1" "${@:2}"
 }
-run dlrm
-# An epoch takes as long as all cuts of a score, so nothing is trained on.
+run dlrm prune.curves.epochs=1
+run dlrm_lasso objective.group_lasso=0.3 prune/curves=none
 run neumf data=ncf data.root="$root" data.validation=random model=neumf \
-    trainer.max_epochs=10 trainer.batch_size=512 prune.curves.epochs=0
+    trainer.max_epochs=10 trainer.batch_size=512
