@@ -112,7 +112,8 @@ def proofs() -> None:
         prune = Prune(level="domain")
         plan = prune.plan(model, SILENT, dataset)
         planned = perf_counter() - began
-        certificate = prune.certify(model, prune.cut(model, plan), plan, dataset, "")
+        pruned = prune.cut(model, plan)
+        certificate = prune.certify(model, pruned, plan, dataset, files={}, given={})
         total = perf_counter() - began
         print(
             f"{build.__name__:<6} {plan.dropped} of {plan.units} units, {plan.ground}: "
