@@ -8,8 +8,10 @@ BIN := .venv/bin
 help:  ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: .venv/installed  ## Install, then train, explain, prune and evaluate on generated clicks
+demo: .venv/installed  ## Install, then train, explain, prune and evaluate on generated clicks, twice
 	$(BIN)/glassrec run run.dir=runs/demo
+	$(BIN)/glassrec run run.dir=runs/demo_sparse objective=sparse explain/compare=none prune/curves=none
+	$(BIN)/glassrec verify run.dir=runs/demo_sparse
 
 test: .venv/installed  ## Install, then run the tests
 	$(BIN)/python -m pytest -n 2

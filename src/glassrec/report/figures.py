@@ -91,7 +91,7 @@ def _quality_panel(axes: Axes, metrics: Mapping[str, float], shown: Sequence[str
     _names(axes, shown)
     axes.margins(x=0.25)
     axes.set_title("Quality on the test split")
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.08, 1), ncols=2, borderaxespad=0)
 
 
 def _change_panel(axes: Axes, metrics: Mapping[str, float], shown: Sequence[str]) -> None:
