@@ -13,8 +13,8 @@ from glassrec.report.figures import before_and_after
 pytestmark = pytest.mark.filterwarnings("error")
 
 LAYERS = {
-    "bottom.0": LayerCut(4, [0, 1, 2], {"data": [3]}, {3: 0.5}, 1, 0, 0),
-    "top.0": LayerCut(8, list(range(8)), {"data": []}, {}, 0, 0, 0),
+    "bottom.0": LayerCut(4, [0, 1, 2], {"data": [3]}, {3: 0.5}, 1, 0, 0, ""),
+    "top.0": LayerCut(8, list(range(8)), {"data": []}, {}, 0, 0, 0, ""),
 }
 CERTIFICATE = Certificate(
     level="data",
