@@ -281,7 +281,8 @@ def _pairs(model: Recommender) -> None:
         drawn = fields[name][:, columns].abs() + 0.1
         fields[name].zero_()
         fields[name][:, columns] = drawn
-    fields["C1"][:, [UNREAD, FEEDER, 8]] = 1  # its product reads what is not passed on
+    # Its product goes on with the constant, and reads what is not passed on.
+    fields["C1"][:, [CONSTANT, UNREAD, FEEDER, 8]] = 1
     fields["C1"][-1, 9] = 1
     fields["C2"][:, 8] = 0.5
     fields["user"][:, 11], fields["C2"][:, 12] = 1, 1
