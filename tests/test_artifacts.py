@@ -34,7 +34,7 @@ from glassrec.artifacts import (
     digest,
 )
 
-CUT = LayerCut(3, [0, 2], {"data": [1]}, {1: 0.1 + 0.2}, proposed=1, refuted=0, tied=0)
+CUT = LayerCut(3, [0, 2], {"data": [1]}, {1: 0.1 + 0.2}, proposed=1, refuted=0, tied=0, stays="")
 ARTIFACTS: dict[str, Artifact] = {
     "weights.safetensors": Weights({"a": torch.randn(3, 2), "b": torch.arange(2).double()}),
     "candidates.safetensors": Candidates(
@@ -56,7 +56,7 @@ ARTIFACTS: dict[str, Artifact] = {
     ),
     "table.parquet": Table(pd.DataFrame({"layer": ["ä", "b"], "mean": [0.1, 1e-30]})),
     "table.csv": Table(pd.DataFrame({"epoch": [1, 2], "loss": [0.1, 1 / 3]})),
-    "plan.json": PrunePlan("data", 2, {"tower.0": CUT}),
+    "plan.json": PrunePlan("data", "", "all 3 rows", 2, True, False, "ab12", {"tower.0": CUT}),
     "certificate.json": Certificate(
         level="data",
         exact=True,
@@ -204,14 +204,15 @@ def test_a_digest_is_of_names_types_shapes_and_numbers() -> None:
     one = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor(True)}
     expected = hashlib.sha256()
     for head, array in (
-        (b"a torch.float32 (2, 3)\n", np.arange(6, dtype="f4")),
+        (b"a torch.float64 (2, 3)\n", np.arange(6, dtype="f8")),
         (b"b torch.bool ()\n", np.array(True)),
     ):
         expected.update(head + array.tobytes())
     assert digest(one) == expected.hexdigest()
     assert digest(dict(reversed(one.items()))) == digest(one)
     assert digest({"a": one["a"].T.contiguous().T, "b": one["b"]}) == digest(one)
-    others = (one["a"].double(), one["a"].view(3, 2), one["a"] + 0.5, torch.empty(0, 3))
+    assert digest(one | {"a": one["a"].double()}) == digest(one)  # the very numbers
+    others = (one["a"].long(), one["a"].view(3, 2), one["a"] + 0.5, torch.empty(0, 3))
     assert len({digest(one), *(digest(one | {"a": other}) for other in others)}) == 5
 
 

@@ -315,7 +315,7 @@ class LayerCut:
     tied: int
     """units kept though the level lets them go: a reader does more than weigh and add them"""
     stays: str
-    """why the layer keeps all of its units; empty if it may be cut"""
+    """why the layer keeps all of its units, or its last one; empty if neither is so"""
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ METRICS = {
     "pruned/test/auroc_change_low": -0.375, "pruned/test/auroc_change_high": 0.125,
     "pruned/test/top10_agreement": 0.875,
 }  # fmt: skip
-PLAN = PrunePlan("data", 2, LAYERS)
+PLAN = PrunePlan("data", "", "all 9 rows", 2, True, False, "ab12", LAYERS)
 
 
 def test_it_shows_what_is_kept_and_says_whether_it_is_exact(drawn, told) -> None:
@@ -79,7 +79,7 @@ def test_a_change_has_its_interval_and_a_cost_its_share(drawn) -> None:
 def test_what_is_not_defined_and_a_model_without_layers_are_shown_as_such(drawn, told) -> None:
     undefined = {name: nan for name in METRICS if "auroc" in name}
     tasks = {"pruned/test/click/top10_agreement": 0.5, "pruned/test/stars/top10_agreement": 1.0}
-    before_and_after(METRICS | undefined | tasks, ["auroc"], PrunePlan("data", 1, {}), CERTIFICATE)
+    before_and_after(METRICS | undefined | tasks, ["auroc"], replace(PLAN, layers={}), CERTIFICATE)
     _, change, cost = drawn[0].axes
     assert change.texts[0].get_text() == "not defined"
     assert cost.get_title(loc="left") == "Cost of the pruned model"
@@ -99,5 +99,5 @@ def test_many_layers_and_metrics_of_long_names_stay_readable(drawn) -> None:
             "_change_high": 0.0,
         }.items():
             metrics |= {f"test/{name}{end}": value, f"pruned/test/{name}{end}": value}
-    before_and_after(metrics, names, PrunePlan("data", 1, layers), CERTIFICATE)
+    before_and_after(metrics, names, replace(PLAN, layers=layers), CERTIFICATE)
     assert len(drawn) == 1

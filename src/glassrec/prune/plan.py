@@ -23,6 +23,9 @@ sample: units of zero conductance on the explained rows; what that is worth, the
 budget: units of the least worth by a score, as many as asked; likewise.
 """
 
+LAST = "all of them could go, but no layer vanishes"
+"""Why a layer keeps one unit, its first."""
+
 Watch = Callable[[Recommender], Mapping[str, Emitted]]
 """What each unit of a model emits on the ground that a level stands on."""
 
@@ -40,7 +43,8 @@ class _Ledger:
 
     def drop(self, layer: Layer, goes: Tensor, constants: Tensor, level: str) -> bool:
         """Drop units (U,) of a layer, write it down, and say whether anything went."""
-        goes = _all_but_one(goes)
+        if goes.all():
+            goes, self.stays = _all_but_one(goes), LAST
         if not goes.any():
             return False
         units = layer.units.tolist()
@@ -162,8 +166,5 @@ def joined(first: PrunePlan, then: PrunePlan) -> PrunePlan:
 
 
 def _all_but_one(goes: Tensor) -> Tensor:
-    """A layer keeps at least one unit: its first, if all could go."""
-    if goes.all():
-        goes = goes.clone()
-        goes[0] = False
-    return goes
+    """All units but the first."""
+    return goes.index_fill(0, goes.new_zeros(1, dtype=torch.long), False)

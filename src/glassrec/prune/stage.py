@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import pandas as pd
 from annotated_types import Ge, Interval, MinLen
@@ -19,7 +19,7 @@ from glassrec.prune.certificate import EXACT, certify, data_digests
 from glassrec.prune.constants import Emitted, emitted
 from glassrec.prune.curves import Curves
 from glassrec.prune.domain import LIMIT, combinations, domain, ground, tried
-from glassrec.prune.plan import Draft, Watch
+from glassrec.prune.plan import Draft, Level, Watch
 from glassrec.prune.scores import Conductance, Evidence, Loss, Score
 from glassrec.prune.surgery import compact, cut, without
 from glassrec.spelling import one_of
@@ -67,6 +67,16 @@ class Prune:
     combinations: Annotated[int, Ge(0)] = LIMIT
     chunk: Annotated[int, Ge(1)] = 16384
     curves: Curves | None = None
+
+    def __post_init__(self) -> None:
+        if self.level not in get_args(Level):
+            choice = one_of(self.level, get_args(Level))
+            raise ValueError(f"prune.level: no level {self.level!r}{choice}")
+        if not 0 <= self.share < 1:
+            raise ValueError(
+                f"prune.share: {self.share:g} is not allowed; must be at least 0 and below 1, as "
+                "each layer keeps a unit"
+            )
 
     def stays(self, model: Recommender) -> dict[str, str]:
         """Why each layer of a model keeps all of its units; empty for those that may be cut.

@@ -70,7 +70,8 @@ class Cutting(Stage):
             )
         for name, cut in plan.layers.items():
             if cut.stays:
-                self.say(f"{name} keeps all of its neurons: {cut.stays}")
+                share = "one" if cut.constants else "all"
+                self.say(f"{name} keeps {share} of its neurons: {cut.stays}")
         self.say(f"{plan.dropped:,} of {plan.units:,} neurons are gone (level {plan.level})")
 
     @cached_property
