@@ -1,4 +1,4 @@
-"""What cannot be explained is said to be so: what is wrong, the value found, and what to do."""
+"""What cannot be explained or cut is said to be so: what is wrong, the value, and what to do."""
 
 from __future__ import annotations
 
@@ -75,6 +75,31 @@ def test_a_request_that_cannot_be_met_is_told(
     assert "Traceback" not in heard
     assert not (trained / "attributions.parquet").exists()
     assert (trained / "weights.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["prune.share=1"], 2, "prune.share: 1 is not allowed; must be"),
+        (["prune.level=dat"], 2, "prune.level: 'dat' is not allowed; must be 'domain', 'data'"),
+        (["prune.of=bytes"], 2, "prune.of: 'bytes' is not allowed; must be 'layer', 'units'"),
+        (["prune/score=tailor"], 2, "there is no such choice; did you mean 'taylor'?"),
+        (["prune.score=taylor"], 2, "a choice is prune/score=taylor, with a slash"),
+        (["prune.layers=[]"], 2, "prune.layers: "),
+        (["prune.layers=[topp.0]"], 1, "prune.layers: no layer 'topp.0'; did you mean 'top.0'? "
+         "(choices: bottom.0, bottom.1, interaction, top.0)"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)  # fmt: skip
+def test_a_cut_that_cannot_be_made_is_told(
+    trained: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int, said: str
+) -> None:
+    asked = ["explain.tolerance=1", "explain.pair_rows=0", *words]
+    assert main(["prune", f"run.dir={trained}", *asked]) == code
+    heard = capsys.readouterr().err
+    assert said in heard
+    assert "Traceback" not in heard
+    assert not (trained / "plan.json").exists()
 
 
 def test_a_baseline_of_another_shape_is_refused(

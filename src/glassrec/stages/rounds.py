@@ -72,6 +72,11 @@ class Cutting(Stage):
             if cut.stays:
                 share = "one" if cut.constants else "all"
                 self.say(f"{name} keeps {share} of its neurons: {cut.stays}")
+            if cut.tied:
+                self.say(
+                    f"{name} keeps {cut.tied:,} neurons that are constant: what reads them does "
+                    "more than weigh and add them"
+                )
         self.say(f"{plan.dropped:,} of {plan.units:,} neurons are gone (level {plan.level})")
 
     @cached_property
