@@ -33,7 +33,7 @@ def pruning_curves(frame: pd.DataFrame, metric: str) -> Figure:
     better = "less" if sign(metric) < 0 else "more"
     panels[0].set_ylabel(f"{metric.removeprefix('test/')} on the test split ({better} is better)")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles[::-1], labels[::-1], loc="outside lower left", ncols=4 * len(shown))
+    figure.legend(handles[::-1], labels[::-1], loc="outside lower left", ncols=3 * len(shown))
     heading(
         figure,
         "How much can be cut, and does it matter by which score?",
