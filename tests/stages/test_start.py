@@ -15,7 +15,7 @@ from torch import Tensor
 from glassrec.__main__ import main
 from glassrec.config import compose
 from glassrec.pipeline import Pipeline
-from glassrec.run import Run
+from glassrec.run import Run, sha256
 from glassrec.tracking import Log
 
 SMALL = [
@@ -76,6 +76,13 @@ def test_without_an_epoch_the_weights_are_the_start_s_to_the_bit(cut: Path, agai
     history = pd.read_csv(again / "history.csv")
     assert len(history) == 0
     assert {"epoch", "train/loss", "val/auroc"} <= {*history}
+
+
+def test_what_it_started_from_is_certified_and_verified(cut: Path, again: Path) -> None:
+    file = cut / "pruned.safetensors"
+    certificate = json.loads((again / "certificate.json").read_text())
+    assert certificate["given"]["start"] == {"weights": sha256(file)}
+    assert main(["verify", f"run.dir={again}"]) == 0
 
 
 def test_units_refer_to_the_network_as_it_was_built(again: Path) -> None:

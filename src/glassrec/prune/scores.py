@@ -148,7 +148,7 @@ class Taylor(Score):
             with activations(evidence.layers) as heard, torch.enable_grad():
                 loss = evidence.loss(evidence.model, batch)
             for name, effects in _effects(loss, heard).items():
-                each = (effects * batch.rows).abs().sum(0).double().cpu()  # the loss is a mean
+                each = (effects * batch.rows).abs().sum(0).cpu().double()  # the loss is a mean
                 sums[name] = sums.get(name, 0) + each
         return {name: total / evidence.rows.rows for name, total in sums.items()}
 
