@@ -207,4 +207,3 @@ def _rows(dataset: Dataset, chunk: int) -> Iterator[Batch]:
     """All rows of all splits."""
     for split in dataset.splits.values():
         yield from split.batch.chunks(chunk)
-
