@@ -174,3 +174,5 @@ def test_only_the_layers_that_are_named_are_cut(model: Recommender, dataset: Dat
     wrong = replace(prune, layers=["topp.0"])
     with pytest.raises(ValueError, match=r"no layer 'topp.0'; did you mean 'top.0'.*interaction"):
         wrong.plan(model, scores, dataset)
+    with pytest.raises(ValueError, match=r"no layer 'botom'; did you mean 'bottom'\?"):
+        replace(prune, layers=["botom"]).stays(model)

@@ -144,7 +144,7 @@ class Taylor(Score):
         if evidence.loss is None:
             raise ValueError("Taylor needs the loss that training descended; give one")
         sums: dict[str, Tensor] = {}
-        for batch in evidence.batches():
+        for batch in evidence.batches() if evidence.layers else ():
             with activations(evidence.layers) as heard, torch.enable_grad():
                 loss = evidence.loss(evidence.model, batch)
             for name, effects in _effects(loss, heard).items():

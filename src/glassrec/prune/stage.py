@@ -81,7 +81,9 @@ class Prune:
         for wanted in self.layers:
             found = [name for name in layers if f"{name}.".startswith(f"{wanted}.")]
             if not found:
-                raise ValueError(f"prune.layers: no layer {wanted!r}{one_of(wanted, layers)}")
+                towers = dict.fromkeys(name.split(".")[0] for name in layers)
+                known = dict.fromkeys([*towers, *layers])
+                raise ValueError(f"prune.layers: no layer {wanted!r}{one_of(wanted, known)}")
             for name in found:
                 if layers[name].refusal:
                     raise ValueError(f"prune.layers: {name} cannot be cut: {layers[name].refusal}")
