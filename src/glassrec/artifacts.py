@@ -304,7 +304,8 @@ class LayerCut:
     """units that the layer was built with"""
     kept: list[int]
     dropped: dict[str, list[int]]
-    """by level of proof: domain, data, sample or budget; each unit at the strongest that holds"""
+    """by level: domain, data, sample or budget; an exact plan of level data also has units at
+    level domain, those that nobody read before anything went"""
     constants: dict[int, float]
     """what readers put in the place of each dropped unit: what it always emitted at the levels
     domain and data, its mean at the levels sample and budget, or 0 if means are not folded"""

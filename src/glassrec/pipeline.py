@@ -107,8 +107,10 @@ class Pipeline:
                 if not file.is_file():
                     raise ValueError(f"model.{name}: {value} holds no {file.name}; train it first")
                 parts[name] = trusted_sha256(file)
-        given = {"data": self.data.fingerprint(), "model": parts}
-        return given if self.start is None else given | {"start": self._start_hash(self.start)}
+        given: dict[str, Any] = {"data": self.data.fingerprint(), "model": parts}
+        if self.start is not None:
+            given["start"] = {"weights": self._start_hash(self.start)}
+        return given
 
     def _start_hash(self, start: Path) -> str:
         file = start_file(start)

@@ -15,7 +15,7 @@ from glassrec.explain.selection import Selection
 from glassrec.explain.stage import Explain
 from glassrec.explain.tables import neuron_scores
 from glassrec.models.base import Recommender
-from glassrec.prune.budget import Budget, Measures, largest, over_all_layers
+from glassrec.prune.budget import Budget, Measures, Of, largest, over_all_layers
 from glassrec.prune.plan import joined
 from glassrec.prune.scores import Magnitude, Random
 from glassrec.prune.stage import Prune
@@ -69,6 +69,26 @@ def test_the_fewest_units_go_with_which_the_share_of_the_parameters_is_gone(
     reached = 1 - sizes[-1] / sizes[0]
     with pytest.raises(ValueError, match=rf"0.99 of the parameters cannot go.* {reached:.3f} are"):
         impossible.goes(worth, lambda goes: _shrunk(model, goes))
+
+
+@pytest.mark.parametrize("of", ["units", "parameters"])
+def test_within_a_loss_a_share_that_cannot_go_means_all_that_can(
+    model: Recommender, of: Of
+) -> None:
+    """There the share is the most that may go, and not what has to."""
+    worth = _worth(model)
+    budget = Budget(0.99, of, 1.0, model, Measures(lost=lambda small: 0.0))
+    found = budget.goes(worth, lambda goes: _shrunk(model, goes))
+    assert {name: int((~each).sum()) for name, each in found.items()} == dict.fromkeys(worth, 1)
+    with pytest.raises(ValueError, match=f"0.99 of the {of} cannot go"):
+        replace(budget, within=None).goes(worth, lambda goes: _shrunk(model, goes))
+
+
+def test_where_no_layer_may_be_cut_nothing_goes(build: Callable[..., Recommender]) -> None:
+    model = build("popularity")
+    assert Budget(0.5, "units", None, model, Measures()).goes({}, lambda _: model) == {}
+    with pytest.raises(ValueError, match=r"0.5 of the parameters cannot go.* 0.000 are gone"):
+        Budget(0.5, "parameters", None, model, Measures()).goes({}, lambda _: model)
 
 
 def test_a_cost_that_is_lent_counts(model: Recommender) -> None:
@@ -140,3 +160,8 @@ def test_only_the_layers_that_are_named_are_cut(model: Recommender, dataset: Dat
     plan = prune.plan(model, scores, dataset)
     assert [name for name, cut in plan.layers.items() if cut.constants] == ["top.0", "top.1"]
     assert plan.layers["bottom.0"].stays == "it is not in prune.layers"
+    wrong = replace(prune, layers=["topp.0"])
+    with pytest.raises(ValueError, match=r"no layer 'topp.0'; did you mean 'top.0'.*interaction"):
+        wrong.plan(model, scores, dataset)
+    with pytest.raises(ValueError, match=r"no layer 'botom'; did you mean 'bottom'\?"):
+        replace(prune, layers=["botom"]).stays(model)

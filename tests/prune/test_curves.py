@@ -148,6 +148,22 @@ def test_each_cut_is_trained_on_and_the_uncut_model_but_once(
     assert on - plain == pytest.approx([3] * 6, rel=1e-5)
 
 
+def test_training_a_cut_on_changes_no_number_of_the_model_that_is_cut(
+    model: Recommender, dataset: Dataset, neurons: pd.DataFrame
+) -> None:
+    before = deepcopy(model.state_dict())
+
+    def tune(small: Recommender, epochs: int) -> Recommender:
+        with torch.no_grad():
+            for parameter in small.parameters():
+                parameter += epochs
+        return small
+
+    evidence = Prune().evidence(model, neurons, dataset, 0, None)
+    Curves({"magnitude": Magnitude()}, (0.5,), epochs=1).of(evidence, _measure(dataset), tune)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
 def test_only_layers_that_may_be_cut_are(
     model: Recommender, dataset: Dataset, neurons: pd.DataFrame
 ) -> None:

@@ -17,11 +17,11 @@ from glassrec.explain.selection import Selection
 from glassrec.explain.stage import Explain
 from glassrec.explain.tables import neuron_scores
 from glassrec.models.base import Recommender
-from glassrec.models.layers import Hidden
+from glassrec.models.layers import Hidden, Layer
 from glassrec.prune.certificate import certify
 from glassrec.prune.constants import Emitted, emitted
 from glassrec.prune.stage import Prune
-from glassrec.prune.surgery import cut
+from glassrec.prune.surgery import copied, cut, precise, without
 
 EXPLAIN = Explain(select=Selection(rows=25), neurons=Conductance(8))
 LAYER = {"mlp": "tower.1", "neumf": "tower.0", "dlrm": "top.0"}
@@ -196,6 +196,69 @@ def test_each_layer_above_a_dead_one_keeps_one_unit(
     small = cut(model, found)
     assert [len(layer.units) for layer in small.tower] == [1, 1, 1]
     assert _difference(model, small, dataset) <= 1e-9
+
+
+def test_a_unit_whose_only_reader_went_stands_on_the_level_of_that(
+    build: Callable[..., Recommender], dataset: Dataset
+) -> None:
+    """tower.1[1] is silent on these rows; what it alone reads is as needed as it is elsewhere."""
+    model = build("mlp", factors=2)
+    _wake(model)
+    reader = model.layers["tower.1"].affine
+    with torch.no_grad():
+        reader.bias[1] = -1e6
+        reader.weight[[0, 2, 3], 3] = 0  # one reader
+        reader.weight[:, 5] = 0  # none
+    found = _plan(model, dataset)
+    assert found.layers["tower.1"].dropped == {"data": [1]}
+    assert found.layers["tower.0"].dropped == {"domain": [5], "data": [3]}
+
+
+@pytest.mark.parametrize("level", ["data", "sample", "budget"])
+def test_a_plan_leaves_the_model_as_it_is_and_copies_no_table(
+    build: Callable[..., Recommender],
+    dataset: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    level: str,
+) -> None:
+    """In float64, as the pipeline plans; a table can be most of the memory."""
+    model = _planted(build, "neumf")[0].double()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    table = model.table.weight.data_ptr()
+    copies = []
+    monkeypatch.setattr(
+        "glassrec.prune.plan.precise", lambda model: copies.append(precise(model)) or copies[-1]
+    )
+    assert _plan(model, dataset, level).dropped
+    assert [copy.table.weight.data_ptr() for copy in copies] == [table]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_cut_leaves_the_model_that_it_is_of_as_it_is(
+    build: Callable[..., Recommender], dataset: Dataset
+) -> None:
+    model, _ = _planted(build, "neumf")
+    rows = dataset.test.batch
+    logits = model(rows)
+    goes = {name: torch.arange(len(layer.units)) > 0 for name, layer in model.layers.items()}
+    means = {name: torch.ones(len(each)).double() for name, each in goes.items()}
+    small = without(copied(model), goes, means)
+    assert small.table.weight.numel() < model.table.weight.numel()
+    assert torch.equal(model(rows), logits)
+    assert copied(model).float().double().table.weight.data_ptr() != model.table.weight.data_ptr()
+    assert model.table.weight.dtype == torch.float32
+
+
+def test_a_cut_gives_layers_the_numbers_in_the_precision_of_the_model(
+    build: Callable[..., Recommender], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a device has no float64, none may be sent there."""
+    model, _ = _planted(build, "mlp")
+    given = []
+    monkeypatch.setattr(Layer, "keep", lambda layer, kept, constants: given.append(constants.dtype))
+    goes = {"tower.1": torch.tensor([True, False, False, False])}
+    without(model, goes, {"tower.1": torch.ones(4).double()})
+    assert given == [torch.float32]
 
 
 def test_a_plan_of_another_model_is_refused(

@@ -22,6 +22,7 @@ from glassrec.prune.scores import (
     Evidence,
     Magnitude,
     Random,
+    Score,
     Taylor,
     Zeros,
 )
@@ -161,3 +162,15 @@ def test_taylor_refuses_a_layer_that_the_loss_does_not_pass(
     evidence = Evidence(model, layers, pd.DataFrame(), dataset.train.batch, 9, 0, detour)
     with pytest.raises(ValueError, match="does not pass through the layer 'product'"):
         Taylor().of(evidence)
+
+
+@pytest.mark.parametrize("score", [
+    Conductance(), Taylor(), Activation(), Zeros(), Magnitude(), Deviation(), Random(),
+])  # fmt: skip
+def test_where_no_layer_may_be_cut_there_is_nothing_to_rank(
+    build: Callable[..., Recommender], dataset: Dataset, score: Score
+) -> None:
+    model = build("popularity")
+    neurons = pd.DataFrame(columns=["layer", "unit", "mean_abs"])
+    evidence = Evidence(model, {}, neurons, dataset.train.batch, 7, 0, loss)
+    assert score.of(evidence) == {}

@@ -15,7 +15,7 @@ from torch import Tensor
 from glassrec.__main__ import main
 from glassrec.config import compose
 from glassrec.pipeline import Pipeline
-from glassrec.run import Run
+from glassrec.run import Run, sha256
 from glassrec.tracking import Log
 
 SMALL = [
@@ -78,6 +78,13 @@ def test_without_an_epoch_the_weights_are_the_start_s_to_the_bit(cut: Path, agai
     assert {"epoch", "train/loss", "val/auroc"} <= {*history}
 
 
+def test_what_it_started_from_is_certified_and_verified(cut: Path, again: Path) -> None:
+    file = cut / "pruned.safetensors"
+    certificate = json.loads((again / "certificate.json").read_text())
+    assert certificate["given"]["start"] == {"weights": sha256(file)}
+    assert main(["verify", f"run.dir={again}"]) == 0
+
+
 def test_units_refer_to_the_network_as_it_was_built(again: Path) -> None:
     neurons = pd.read_parquet(again / "neurons.parquet")
     names = neurons.loc[neurons["layer"] == "top.0", "name"]
@@ -95,7 +102,7 @@ def test_units_refer_to_the_network_as_it_was_built(again: Path) -> None:
 def test_the_exact_model_has_the_very_numbers(cut: Path, again: Path) -> None:
     checked = compose.prepare("train", [f"run.dir={again}"])
     with closing(Run(again, compose.plain(checked))) as run:
-        trained, *_ = Pipeline(run=run, **compose.build(checked))._stages(Log())
+        trained, *_ = Pipeline(run=run, **compose.build(checked))._stages(Log(), "run")
         weights = trained.exact.state_dict()
         assert not run.made
     for name, tensor in load_file(cut / "pruned.safetensors").items():
@@ -140,7 +147,8 @@ def test_without_a_start_and_an_epoch_a_run_is_a_random_network(tmp_path: Path) 
     ("words", "said"),
     [(["model.embedding=8"], "holds the weights of another model than this DLRM"),
      (["model=gmf"], "holds the weights of another model than this GMF"),
-     (["data.users=30"], "size mismatch for table.weight")],
+     (["data.users=30"],
+      "table is (69, 4) there, and what it stores of this data would be (87, 4)")],
 )  # fmt: skip
 def test_a_start_of_another_model_or_other_data_is_refused(
     cut: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str

@@ -85,9 +85,8 @@ class Budget:
             wanted = count(share, sum(had.values())) - sum(gone.values())
             possible = sum(len(each) - 1 for each in worth.values())
             if wanted > possible:
-                reached = (sum(gone.values()) + possible) / sum(had.values())
-                raise ValueError(_too_much(share, self.of, reached))
-            return over_all_layers(worth, wanted)
+                self._refuse(share, (sum(gone.values()) + possible) / sum(had.values()))
+            return over_all_layers(worth, min(wanted, possible))
         return self._until(share, worth, lambda goes: self._cost(cut(goes)))
 
     def _cost(self, model: Recommender) -> float:
@@ -105,13 +104,21 @@ class Budget:
         few, many = 0, sum(len(each) - 1 for each in worth.values())
         least_cost = cost(over_all_layers(worth, many))
         if least_cost > aim:
-            reached = 1 - least_cost / self._cost(self.whole)
-            raise ValueError(_too_much(share, self.of, reached))
+            self._refuse(share, 1 - least_cost / self._cost(self.whole))
+            return over_all_layers(worth, many)
         while few < many:
             middle = (few + many) // 2
             enough = cost(over_all_layers(worth, middle)) <= aim
             few, many = (few, middle) if enough else (middle + 1, many)
         return over_all_layers(worth, many)
+
+    def _refuse(self, share: float, reached: float) -> None:
+        """Complain that no more than `reached` can go, where that is not all that is asked."""
+        if self.within is None:
+            raise ValueError(
+                f"prune.share: {share:.3g} of the {self.of} cannot go: with one unit left in each "
+                f"layer that may be cut, {reached:.3f} are gone; take a smaller share"
+            )
 
 
 def least(worth: Tensor, number: int) -> Tensor:
@@ -123,6 +130,8 @@ def least(worth: Tensor, number: int) -> Tensor:
 
 def over_all_layers(worth: Mapping[str, Tensor], number: int) -> Goes:
     """The `number` units of the least worth over all layers; the best of each layer stays."""
+    if not worth:
+        return {}  # no layer may be cut
     normal = []
     for each in worth.values():
         size = each.norm().clamp_min(torch.finfo(each.dtype).tiny)
@@ -151,10 +160,3 @@ def largest(lost: Callable[[float], float], within: float, share: float) -> floa
 def count(share: float, units: int) -> int:
     """How many units a share is: rounded down, but .3 of 10 is 3."""
     return int(share * units + 1e-9)
-
-
-def _too_much(share: float, of: str, reached: float) -> str:
-    return (
-        f"prune.share: {share:.3g} of the {of} cannot go: with one unit left in each layer that "
-        f"may be cut, {reached:.3f} are gone; take a smaller share"
-    )

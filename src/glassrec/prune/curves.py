@@ -15,7 +15,7 @@ from glassrec.models.base import Recommender
 from glassrec.progress import told
 from glassrec.prune.budget import count, least
 from glassrec.prune.scores import Evidence, Random, Score
-from glassrec.prune.surgery import without
+from glassrec.prune.surgery import copied, without
 
 Measure = Callable[[Recommender], Mapping[str, float]]
 """Numbers about a model by name: metrics, and what it costs."""
@@ -60,7 +60,7 @@ class Curves:
         for cut in told(((1, cut) for cut in cuts), len(cuts), unit="cuts"):
             small = cut.made(evidence)
             if cut.share and cut.way.epochs:
-                small = tune(small, cut.way.epochs)
+                small = tune(deepcopy(small), cut.way.epochs)
             found = measure(small) if cut.share else uncut[cut.way.epochs]
             rows.append(cut.about(small) | dict(found))
         return pd.DataFrame(rows)
@@ -109,7 +109,7 @@ class _Cut(NamedTuple):
             for name, worth in self.order.worth.items()
         }
         means = evidence.means if self.way.folded else evidence.nothing
-        return without(deepcopy(evidence.model), goes, means)
+        return without(copied(evidence.model), goes, means)
 
     def about(self, small: Recommender) -> dict[str, object]:
         """What was done, and how many units are left."""

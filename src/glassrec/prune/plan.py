@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -15,6 +14,7 @@ from glassrec.artifacts import LayerCut, PrunePlan, digest
 from glassrec.models.base import Recommender
 from glassrec.models.layers import Layer
 from glassrec.prune.constants import Emitted
+from glassrec.prune.surgery import precise
 
 Level = Literal["domain", "data", "sample", "budget"]
 """domain: units that emit the same, or that nobody reads, whatever comes in; exact everywhere.
@@ -79,7 +79,7 @@ class Draft:
 
     def __init__(self, model: Recommender, scores: pd.DataFrame, stays: Mapping[str, str]) -> None:
         self.weights = digest(model.state_dict())
-        self.small = deepcopy(model).double()
+        self.small = precise(model)
         silent = scores[scores["max_abs"] == 0].groupby("layer")["unit"].agg(set)
         self.ledgers = {
             name: _Ledger(layer.size, silent.get(name, set()), stays=stays[name])
@@ -87,14 +87,17 @@ class Draft:
         }
         self.passes = 0
 
-    def drop_unused(self) -> None:
-        """Drop what nobody reads, whatever it emits; and then what only that has read."""
+    def drop_unused(self, level: Level) -> None:
+        """Drop what nobody reads, whatever it emits; and then what only that has read.
+
+        Once a reader has gone at another level than domain, that it is unread stands on that.
+        """
         more = True
         while more:
             more = False
             for name, layer in reversed(self._layers()):
                 unused = ~layer.used
-                more |= self._drop(name, unused, unused.double() * 0, "domain")
+                more |= self._drop(name, unused, torch.zeros_like(unused).double(), level)
 
     def drop_constant(self, watch: Watch, level: Level) -> None:
         """Drop what always emits the same, to a fixed point.
@@ -102,7 +105,7 @@ class Draft:
         Folding a constant can show more units to be constant, where the rounding of sums had hidden
         it, and can leave others without a reader.
         """
-        self.drop_unused()
+        self.drop_unused("domain")
         more = True
         while more:
             found = watch(self.small)
@@ -116,7 +119,7 @@ class Draft:
                 self.ledgers[name].tied = int((goes & ~foldable).sum())
                 went.append(self._drop(name, goes & foldable, constants, level))
             more = any(went)
-            self.drop_unused()
+            self.drop_unused(level)
 
     def drop(self, goes: Mapping[str, Tensor], means: Mapping[str, Tensor], level: Level) -> None:
         """Drop units (U,) by layer and put `means` (U,) in their place."""

@@ -144,11 +144,11 @@ class Taylor(Score):
         if evidence.loss is None:
             raise ValueError("Taylor needs the loss that training descended; give one")
         sums: dict[str, Tensor] = {}
-        for batch in evidence.batches():
+        for batch in evidence.batches() if evidence.layers else ():
             with activations(evidence.layers) as heard, torch.enable_grad():
                 loss = evidence.loss(evidence.model, batch)
             for name, effects in _effects(loss, heard).items():
-                each = (effects * batch.rows).abs().sum(0).double().cpu()  # the loss is a mean
+                each = (effects * batch.rows).abs().sum(0).cpu().double()  # the loss is a mean
                 sums[name] = sums.get(name, 0) + each
         return {name: total / evidence.rows.rows for name, total in sums.items()}
 

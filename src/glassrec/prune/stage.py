@@ -21,7 +21,7 @@ from glassrec.prune.curves import Curves
 from glassrec.prune.domain import LIMIT, combinations, domain, ground, tried
 from glassrec.prune.plan import Draft, Level, Watch
 from glassrec.prune.scores import Conductance, Evidence, Loss, Score
-from glassrec.prune.surgery import compact, cut, without
+from glassrec.prune.surgery import compact, copied, cut, precise, without
 from glassrec.spelling import one_of
 
 NOTHING = Measures()
@@ -91,7 +91,9 @@ class Prune:
         for wanted in self.layers:
             found = [name for name in layers if f"{name}.".startswith(f"{wanted}.")]
             if not found:
-                raise ValueError(f"prune.layers: no layer {wanted!r}{one_of(wanted, layers)}")
+                towers = dict.fromkeys(name.split(".")[0] for name in layers)
+                known = dict.fromkeys([*towers, *layers])
+                raise ValueError(f"prune.layers: no layer {wanted!r}{one_of(wanted, known)}")
             for name in found:
                 if layers[name].refusal:
                     raise ValueError(f"prune.layers: {name} cannot be cut: {layers[name].refusal}")
@@ -122,13 +124,13 @@ class Prune:
             ValueError: a layer of `layers` does not exist or cannot be cut, or the budget cannot be
                 met.
         """
-        model = _precise(model.eval())
+        model = precise(model.eval())
         draft = Draft(model, scores, self.stays(model))
         if self.level in EXACT:
             watch, ground = self._watch(model, dataset)
             draft.drop_constant(watch, self.level)
             return draft.plan(self.level, ground=ground, folded=True)
-        single = deepcopy(model).float()  # what is approximate needs no more
+        single = copied(model).float()  # what is approximate needs no more
         evidence = self.evidence(single, scores, dataset, seed, measures.loss)
         means = evidence.means if self.fold else evidence.nothing
         if self.level == "sample":
@@ -136,7 +138,7 @@ class Prune:
             return draft.plan(self.level, folded=self.fold)
         budget = Budget(self.share, self.of, self.within, whole or single, measures)
         goes = budget.goes(
-            self.score.of(evidence), lambda goes: without(deepcopy(single), goes, means)
+            self.score.of(evidence), lambda goes: without(copied(single), goes, means)
         )
         draft.drop(goes, means, self.level)
         return draft.plan(self.level, score=self.score.name, folded=self.fold)
@@ -193,8 +195,8 @@ class Prune:
         Raises:
             BrokenPromiseError: an exact level did not keep its promise.
         """
-        large = _precise(model).double().eval()
-        small = deepcopy(large)
+        large = precise(model).eval()
+        small = deepcopy(large)  # with a table of its own, as others are loaded into it
         small.load(pruned.tensors, "the pruned model")
         rows = {name: split.batch.chunks(self.chunk) for name, split in dataset.splits.items()}
         if plan.level == "domain" and tried(large.schema, self.combinations):
@@ -217,9 +219,3 @@ def _rows(dataset: Dataset, chunk: int) -> Iterator[Batch]:
     """All rows of all splits."""
     for split in dataset.splits.values():
         yield from split.batch.chunks(chunk)
-
-
-def _precise(model: Recommender) -> Recommender:
-    """A copy where float64 exists: on the model's device, but for Apple's."""
-    copy = deepcopy(model)
-    return copy.cpu() if model.device.type == "mps" else copy

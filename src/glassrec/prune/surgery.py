@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from glassrec.artifacts import PrunePlan, digest
 from glassrec.models.base import Recommender
@@ -36,7 +36,24 @@ def carried_out(model: Recommender, plan: PrunePlan) -> Recommender:
         goes[name] = torch.tensor([unit in known for unit in units])
         values = [known.get(unit, 0.0) for unit in units]
         constants[name] = torch.tensor(values, dtype=torch.float64)
-    return without(deepcopy(model).double(), goes, constants)
+    return without(precise(model), goes, constants)
+
+
+def copied(model: Recommender) -> Recommender:
+    """A copy to cut, not to train or to load into: both hold the same numbers of the table.
+
+    A cut takes a narrower table and changes no number of the old one, and nothing else of a model
+    need be large.
+    """
+    table = model.table.weight
+    shared = nn.Parameter(table.detach(), requires_grad=table.requires_grad)
+    return deepcopy(model, {id(table): shared})
+
+
+def precise(model: Recommender) -> Recommender:
+    """Such a copy in float64: on the model's device, but for Apple's, which has none."""
+    copy = copied(model)
+    return (copy.cpu() if model.device.type == "mps" else copy).double()
 
 
 def without(
@@ -51,9 +68,9 @@ def without(
     """
     for name, gone in goes.items():
         layer = model.layers[name]
-        where = layer.units.device
         if gone.any():
-            layer.keep((~gone).nonzero().flatten().to(where), constants[name].to(where))
+            kept = (~gone).nonzero().flatten().to(model.device)
+            layer.keep(kept, constants[name].to(model.table.weight))  # no float64 on Apple's device
     model.narrow()
     return model
 

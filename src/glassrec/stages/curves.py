@@ -19,6 +19,11 @@ from glassrec.stages.stage import Stage
 
 FILE = "pruning_curves.parquet"
 
+INPUTS = ["weights.safetensors", "neurons.parquet"]
+
+NEEDS = ["curves", "layers", "rows", "chunk"]
+"""The settings that the curves follow from."""
+
 
 class Curving(Stage):
     """What would be left of the test metrics if other shares were cut, or by other scores."""
@@ -59,9 +64,9 @@ class Curving(Stage):
             FILE,
             Table,
             make,
-            inputs=["weights.safetensors", "neurons.parquet"],
+            inputs=INPUTS,
             doing="cutting by each score, and measuring what is left",
-            needs=["curves", "layers", "rows", "chunk"],
+            needs=NEEDS,
         )
 
     def _measured(self, model: Recommender) -> dict[str, float]:
@@ -72,6 +77,8 @@ class Curving(Stage):
 
     def _tuned(self, small: Recommender, epochs: int) -> Recommender:
         trainer = replace(self.settings.trainer, max_epochs=epochs)
-        with TemporaryDirectory(dir=self.run.dir) as folder:
+        device = small.device
+        # Among the parts, so that what a killed process leaves goes once the table is made.
+        with TemporaryDirectory(dir=self.parts(FILE, INPUTS, NEEDS)) as folder:
             self.trained.fit(small.train(), trainer, Path(folder), "", lambda _: None, quiet=True)
-        return small.eval()
+        return small.to(device).eval()  # training leaves it on the processor

@@ -106,7 +106,9 @@ class Verifying(Stage):
         files = sum(isinstance(value, str) for value in found.values())
         yield from self._told(
             _differing("what came from outside", recorded, found),
-            f"{files} files from outside have the sha256 that is certified",
+            f"{files} files from outside have the sha256 that is certified"
+            if files
+            else "nothing came from outside",
         )
 
     def _laid_out(self) -> Iterator[str]:
