@@ -119,8 +119,12 @@ def _mlp(build: Build) -> Planted:
     _inputs(model.tower[0].affine, feeds=True)
     _outputs(model.tower[1].affine, 0)
     _inputs(model.tower[1].affine, feeds=True)
+    # Unit 8 is read by a dead unit alone, and so by nobody once that is gone.
+    model.tower[1].affine.weight[:, 8] = 0
+    model.tower[1].affine.weight[DEAD, 8] = -1
     _inputs(model.output)
-    return Planted(model, {"embedding": EMBEDDING, "tower.0": FEEDING, "tower.1": HIDDEN})
+    first = replace(HIDDEN, unread=(UNREAD, FEEDER, 8))
+    return Planted(model, {"embedding": EMBEDDING, "tower.0": first, "tower.1": HIDDEN})
 
 
 def _factors(model: Recommender) -> Units:
@@ -223,9 +227,10 @@ def _states(cell: Cell, kind: str) -> None:
         if kind == "gru"
         else (cell.gates.weight[30:], cell.gates.bias[30:])
     )
-    new[[DEAD, ASLEEP, BASELINE]] = 0
-    new[ASLEEP, ASLEEP] = 1
-    new_bias[[DEAD, ASLEEP]] = 0
+    # Unit 9 repeats what 8 was a step before, so that it is zero in the first step alone.
+    new[[DEAD, ASLEEP, BASELINE, 9]] = 0
+    new[[ASLEEP, 9], [ASLEEP, 10 + 8]] = 1
+    new_bias[[DEAD, ASLEEP, 9]] = 0
     new_bias[BASELINE] = 1
     # The constant of the items shuts it to the bit: e^-800 is zero, and a sigmoid of 800 is 1.
     valve, shut = (10 + BASELINE, 1600.0) if kind == "gru" else (BASELINE, -1600.0)
@@ -242,7 +247,7 @@ def _recurrent(build: Build, kind: str) -> Planted:
     _outputs(tower, 10, first=True)
     _inputs(tower, 2, feeds=True)
     _inputs(tower, 0)
-    tower.weights(0)[0][:, FEEDER] = 0
+    tower.weights(0)[0][:, [FEEDER, 8]] = 0  # 8 is read in the cell, by units that stay
     _inputs(model.output)
     # Bounds take the zeros of padding for a step like any other.
     states = Units({DEAD: 0, BASELINE: 0}, (UNREAD, FEEDER), beyond_bounds=(BASELINE,))
@@ -460,9 +465,9 @@ def _loss(model: Recommender, batch: Batch) -> Tensor:
 @pytest.mark.parametrize(
     ("score", "worst"),
     [
-        (ByConductance(), {DEAD, CONSTANT, ASLEEP, BASELINE, UNREAD, FEEDER}),
+        (ByConductance(), {DEAD, CONSTANT, ASLEEP, BASELINE, UNREAD, FEEDER, 8}),
         (Deviation(), {DEAD, CONSTANT, ASLEEP, BASELINE, UNREAD}),
-        (Taylor(), {DEAD, ASLEEP, BASELINE, UNREAD, FEEDER}),
+        (Taylor(), {DEAD, ASLEEP, BASELINE, UNREAD, FEEDER, 8}),
         (Activation(), {DEAD, ASLEEP, BASELINE}),
         (Zeros(), {DEAD, ASLEEP, BASELINE}),
     ],
@@ -555,7 +560,7 @@ def test_a_model_that_is_cut_twice_names_its_units_as_built(build: Build, datase
     small = deepcopy(model)
     small.load(prune.cut(model, _plan(prune, model, dataset)).tensors, "the pruned model")
     scores = neuron_scores(ROWS.of(small.float(), dataset, 0)).query("layer == 'tower.0'")
-    left = [TWIN, OTHER, 8, 9]
+    left = [TWIN, OTHER, 9]
     assert scores["unit"].tolist() == left
     assert scores["name"].tolist() == [f"tower.0[{unit}]" for unit in left]
     plan = _plan(again, small, dataset)
