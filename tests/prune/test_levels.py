@@ -55,11 +55,15 @@ class Units:
     beyond_bounds: tuple[int, ...] = ()
     """of those that always go: what interval bounds do not prove"""
     twins: tuple[int, int] = (TWIN, OTHER)
+    orphans: tuple[int, ...] = ()
+    """alive, and read by one that always goes alone: they go at that one's level"""
 
     def by_label(self, level: str) -> dict[str, dict[int, float]]:
         """What goes at an exact level, by the level that each unit is proven at."""
         certain = {u: c for u, c in self.always.items() if u not in self.beyond_bounds}
-        more = self.always | dict.fromkeys(self.asleep, 0.0)
+        orphans = dict.fromkeys(self.orphans, 0.0)
+        more = self.always | dict.fromkeys(self.asleep, 0.0) | orphans
+        certain |= orphans
         unread = dict.fromkeys(self.unread, 0.0)
         return {"domain": unread, "data": more} if level == "data" else {"domain": certain | unread}
 
@@ -123,7 +127,7 @@ def _mlp(build: Build) -> Planted:
     model.tower[1].affine.weight[:, 8] = 0
     model.tower[1].affine.weight[DEAD, 8] = -1
     _inputs(model.output)
-    first = replace(HIDDEN, unread=(UNREAD, FEEDER, 8))
+    first = replace(FEEDING, orphans=(8,))
     return Planted(model, {"embedding": EMBEDDING, "tower.0": first, "tower.1": HIDDEN})
 
 
@@ -411,7 +415,7 @@ def test_the_sample_takes_what_sleeps_there_and_is_caught(
     model, prune = planted.model, Prune("sample")
     plan = _plan(prune, model, waking)
     expected = {
-        name: {*units.always, *units.unread, *units.asleep}
+        name: {*units.always, *units.unread, *units.orphans, *units.asleep}
         for name, units in planted.layers.items()
     }
     assert {n: {*u["sample"]} for n, u in _gone(plan).items()} == expected
