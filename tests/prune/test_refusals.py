@@ -118,7 +118,8 @@ def test_a_level_that_there_is_not_is_refused() -> None:
 def test_a_layer_that_there_is_not_is_refused(
     build: Callable[..., Recommender], dataset: Dataset, level: Level
 ) -> None:
-    said = r"no layer 'tower_0'; did you mean 'tower.0'\? \(choices: embedding, tower, tower.0, tower.1\)"
+    known = "embedding, tower, tower.0, tower.1"
+    said = rf"no layer 'tower_0'; did you mean 'tower.0'\? \(choices: {known}\)"
     with pytest.raises(ValueError, match=said):
         _plan(Prune(level, layers=["tower_0"]), build("mlp", hidden=[5, 4]), dataset)
 
