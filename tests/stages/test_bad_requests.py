@@ -87,7 +87,7 @@ def test_a_request_that_cannot_be_met_is_told(
         (["prune.score=taylor"], 2, "a choice is prune/score=taylor, with a slash"),
         (["prune.layers=[]"], 2, "prune.layers: "),
         (["prune.layers=[topp.0]"], 1, "prune.layers: no layer 'topp.0'; did you mean 'top.0'? "
-         "(choices: bottom.0, bottom.1, interaction, top.0)"),
+         "(choices: bottom, interaction, top, bottom.0, bottom.1, top.0)"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )  # fmt: skip
