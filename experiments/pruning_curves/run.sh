@@ -8,13 +8,9 @@ run() { # NAME SETTING...
 }
 run dlrm prune.curves.epochs=1
 run dlrm_lasso objective.group_lasso=0.3 prune/curves=none
-run neumf data=ncf data.root="$root" data.validation=random model=neumf \
-    trainer.max_epochs=10 trainer.batch_size=512
-
-# What an epoch of training on mends, at two shares only: each takes as long as an epoch of all rows.
-for seed in 0 1 2; do
-  tuned="runs/pruning_curves/neumf_tuned/seed_$seed"
-  [[ -e "$tuned" ]] || { mkdir -p "${tuned%/*}" && cp -r "runs/pruning_curves/neumf/seed_$seed" "$tuned"; }
-  glassrec prune run.dir="$tuned" prune/curves=quick prune.curves.epochs=1 prune.curves.draws=1 \
-      'prune.curves.shares=[0.3,0.6]'
-done
+neumf=(data=ncf data.root="$root" data.validation=random model=neumf trainer.max_epochs=10
+    trainer.batch_size=512)
+run neumf "${neumf[@]}"
+# What an epoch of training on mends, at two shares only, as it takes as long as an epoch of all rows.
+run neumf_tuned "${neumf[@]}" prune/curves=quick prune.curves.epochs=1 prune.curves.draws=1 \
+    'prune.curves.shares=[0.3,0.6]'
