@@ -276,3 +276,23 @@ def test_a_plan_of_another_model_is_refused(
         mislabelled = replace(found, weights=digest(other.state_dict()))
         with pytest.raises(ValueError, match=said):
             cut(other, mislabelled)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("level", ["domain", "data", "sample", "budget"])
+def test_a_gpu_cuts_what_the_processor_does(
+    build: Callable[..., Recommender], dataset: Dataset, level: str
+) -> None:
+    model, _ = _planted(build, "dlrm")
+    scores = neuron_scores(EXPLAIN.of(model, dataset, 0))
+    prune = Prune(level=level)
+    expected = prune.plan(model, scores, dataset)
+    model.to("cuda")
+    found = prune.plan(model, scores, dataset)
+    assert {n: c.kept for n, c in found.layers.items()} == {
+        n: c.kept for n, c in expected.layers.items()
+    }
+    pruned = prune.cut(model, found)
+    certificate = prune.certify(model, pruned, found, dataset, files={}, given={})
+    assert certificate.exact == (level in ("domain", "data"))
