@@ -20,6 +20,7 @@ from glassrec.artifacts import Certificate, Weights, digest
 from glassrec.prune.wording import text
 from glassrec.run import artifact_key, experiment, record_text, sha256
 from glassrec.stages import explain
+from glassrec.stages.verify import _differing
 
 SMALL = [
     "trainer=cpu", "trainer.max_epochs=1", "trainer.batch_size=64", "explain.select.rows=40",
@@ -305,3 +306,11 @@ def test_help_lists_it(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "  verify     " in out
     assert "  export     " in out
+
+
+def test_of_long_values_the_part_that_differs_is_shown() -> None:
+    there = "units " + ", ".join(map(str, range(100)))
+    (line,) = _differing("certificate.json", {"gone": there}, {"gone": there.replace("57", "5X")})
+    assert "56, 57, 58" in line
+    assert "56, 5X, 58" in line
+    assert len(line) < 250

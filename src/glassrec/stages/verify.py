@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from functools import cached_property
 from math import isnan
+from os.path import commonprefix
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -203,7 +204,17 @@ def _differing(what: str, recorded: Mapping[str, Any], found: Mapping[str, Any])
     for name in dict.fromkeys((*recorded, *found)):
         there, here = recorded.get(name), found.get(name)
         if not _equal(there, here):
-            yield f"{what}: {name} is {there} there, and {here} was found"
+            recorded_there, found_here = _where_they_part(str(there), str(here))
+            yield f"{what}: {name} is {recorded_there} there, and {found_here} was found"
+
+
+def _where_they_part(one: str, other: str, most: int = 70) -> tuple[str, str]:
+    """Two texts, or, of long ones, what is around their first difference."""
+    if max(len(one), len(other)) <= most:
+        return one, other
+    part = len(commonprefix([one, other]))
+    start = max(part - most // 2, 0)
+    return f"…{one[start : start + most]}…", f"…{other[start : start + most]}…"
 
 
 def _equal(there: Any, here: Any) -> bool:
