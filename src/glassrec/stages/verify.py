@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from functools import cached_property
 from math import isnan
-from os.path import commonprefix
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -212,7 +211,8 @@ def _where_they_part(one: str, other: str, most: int = 70) -> tuple[str, str]:
     """Two texts, or, of long ones, what is around their first difference."""
     if max(len(one), len(other)) <= most:
         return one, other
-    part = len(commonprefix([one, other]))
+    pairs = enumerate(zip(one, other, strict=False))
+    part = next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
     start = max(part - most // 2, 0)
     return f"…{one[start : start + most]}…", f"…{other[start : start + most]}…"
 
