@@ -14,7 +14,8 @@ from glassrec import __version__
 from glassrec.__main__ import STAGES, main
 from glassrec.config import slots
 
-SMALL = ["model=gmf", "data.rows=400", "trainer.max_epochs=1", "trainer.accelerator=cpu"]
+SMALL = ["model=gmf", "data.rows=400", "trainer.max_epochs=1", "trainer.accelerator=cpu",
+         "prune/curves=none"]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from glassrec.__main__ import main
 SMALL = [
     "data.rows=900", "data.users=4", "data.items=8", "model.embedding=4", "model.bottom=[8]",
     "model.top=[12,6]", "trainer=cpu", "trainer.max_epochs=1", "trainer.batch_size=128",
-    "explain.select.rows=20", "explain.neurons.steps=2",
+    "explain.select.rows=20", "explain.neurons.steps=2", "prune/curves=none",
 ]  # fmt: skip
 
 

@@ -66,6 +66,7 @@ def test_any_length_can_be_drawn(length: int, about, drawn, told) -> None:
 SMALL = [
     "data=planted_sequence", "data.users=40", "model=lstm", "model.embedding=4", "model.hidden=4",
     "model.tower=[4]", "trainer.accelerator=cpu", "trainer.max_epochs=1", "explain.select.rows=20",
+    "prune/curves=none",
 ]  # fmt: skip
 
 

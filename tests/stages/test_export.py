@@ -120,7 +120,7 @@ def test_a_run_is_exported_and_verified(
         "data.rows=600", "trainer=cpu", "trainer.max_epochs=1", "model.embedding=3",
         "model.bottom=[4]", "model.top=[24,6]", "explain.select.rows=20", "explain.neurons.steps=2",
         "explain.method.steps=4", "explain.tolerance=1", "explain/compare=none",
-        "explain.pair_rows=0",
+        "prune/curves=none", "explain.pair_rows=0",
     ]  # fmt: skip
     monkeypatch.setattr("glassrec.stages.explain.pictures", lambda found: [])
     monkeypatch.setitem(sys.modules, "onnx", None)  # as if it were not installed

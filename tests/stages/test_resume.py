@@ -23,7 +23,7 @@ SMALL = [
 ]  # fmt: skip
 EXPLAIN = [
     "explain.select.rows=50", "explain.method.steps=4", "explain.neurons.steps=4",
-    "explain.tolerance=1", "explain/compare=none", "explain.pair_rows=0",
+    "explain.tolerance=1", "explain/compare=none", "explain.pair_rows=0", "prune/curves=none",
 ]  # fmt: skip
 PIECE = 12
 """Rows at most, so that 50 are five pieces of ten."""

@@ -22,7 +22,7 @@ SMALL = [
     "data.rows=600", "data.users=12", "data.items=8", "model.embedding=4", "model.bottom=[8]",
     "model.top=[12,6]", "trainer=cpu", "trainer.batch_size=128", "explain.select.rows=50",
     "explain.method.steps=4", "explain.neurons.steps=4", "explain.tolerance=1",
-    "explain/compare=none", "explain.pair_rows=0",
+    "explain/compare=none", "explain.pair_rows=0", "prune/curves=none",
 ]  # fmt: skip
 PROVEN = 2.0**-60
 """A number that float32 has no room for beside a bias."""

@@ -25,7 +25,7 @@ from glassrec.stages.verify import _differing
 SMALL = [
     "trainer=cpu", "trainer.max_epochs=1", "trainer.batch_size=64", "explain.select.rows=40",
     "explain.neurons.steps=2", "explain.method.steps=4", "explain.tolerance=1",
-    "explain/compare=none", "explain.pair_rows=0",
+    "explain/compare=none", "explain.pair_rows=0", "prune/curves=none",
 ]  # fmt: skip
 MODEL = ["model.embedding=3", "model.bottom=[4]", "model.top=[24,6]"]
 
