@@ -118,14 +118,18 @@ class Run:
         except (FileExistsError, NotADirectoryError):
             raise ValueError(f"run.dir: {self.dir} is not a directory; name another") from None
         self._lock = (self.dir / ".lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"another process is working in {self.dir}; wait for it") from None
+        self._take(fcntl.LOCK_EX)
         self._refuse_another_experiment()
         # Settings that turn out to be wrong must not take the place of those that made results.
         if not holds_results(self.dir):
             self.save_config()
+
+    def _take(self, kind: int) -> None:
+        """Hold the lock; ValueError if another process does."""
+        try:
+            fcntl.flock(self._lock, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another process is working in {self.dir}; wait for it") from None
 
     def close(self) -> None:
         """Let other processes work in the directory."""

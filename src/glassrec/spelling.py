@@ -1,9 +1,15 @@
-"""The nearest name, for whoever misspelt one."""
+"""Names in sentences: in a row, and the nearest one for whoever misspelt it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+
+def listed(words: Iterable[str]) -> str:
+    """`a, b and c`, of one word or more."""
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -108,8 +108,8 @@ class _Cut(NamedTuple):
             name: least(worth, count(self.share, len(worth)))
             for name, worth in self.order.worth.items()
         }
-        means = evidence.means if self.way.folded else evidence.nothing
-        return without(copied(evidence.model), goes, means)
+        stand_ins = evidence.stand_ins(folded=self.way.folded)
+        return without(copied(evidence.model), goes, stand_ins)
 
     def about(self, small: Recommender) -> dict[str, object]:
         """What was done, and how many units are left."""

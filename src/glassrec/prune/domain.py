@@ -14,6 +14,7 @@ from glassrec.models.base import Inputs, Recommender
 from glassrec.models.layers import activations
 from glassrec.prune.bounds import Bounds, hull
 from glassrec.prune.constants import Emitted, emitted
+from glassrec.spelling import listed
 
 LIMIT = 50_000_000
 """How many combinations of ids are tried, at most."""
@@ -53,14 +54,14 @@ def ground(reads: Schema, limit: int = LIMIT) -> str:
     """What `domain` stands on for a model of this schema, in words."""
     count = tried(reads, limit)
     if count is not None:
-        return f"all {count:,} combinations of {_listed(reads.field_names)}"
+        return f"all {count:,} combinations of {listed(reads.field_names)}"
     dense = dict(zip(reads.dense, reads.intervals, strict=True))
     unbounded = [name for name, ends in dense.items() if any(map(isinf, ends))]
     words = "interval bounds over all ids" if reads.fields else "interval bounds"
     if len(unbounded) < len(dense):
         words += "; dense columns within their declared ranges"
     if unbounded:
-        words += f"; no bound on {_listed(unbounded)}"
+        words += f"; no bound on {listed(unbounded)}"
     return words
 
 
@@ -151,8 +152,3 @@ def _columns(ends: Tensor) -> list[Tensor]:
     """The source (2, 1) of each dense column, counted from its low end; an open one's is zero."""
     spans = (ends[1] - ends[0]).where(ends.isfinite().all(0), 0)
     return [torch.stack([torch.zeros_like(span), span]).unsqueeze(1) for span in spans]
-
-
-def _listed(names: tuple[str, ...] | list[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last

@@ -81,9 +81,10 @@ class Evidence:
         """(U,) of each layer: what a unit emits on average."""
         return {name: each.mean for name, each in self.activity.items()}
 
-    @property
-    def nothing(self) -> dict[str, Tensor]:
-        """(U,) of each layer: zeros, where means are not to be folded."""
+    def stand_ins(self, *, folded: bool) -> dict[str, Tensor]:
+        """(U,) of each layer: what takes the place of a unit that goes, its mean or zero."""
+        if folded:
+            return self.means
         return {n: torch.zeros(len(la.units)).double() for n, la in self.layers.items()}
 
 

@@ -132,7 +132,7 @@ class Prune:
             return draft.plan(self.level, ground=ground, folded=True)
         single = copied(model).float()  # what is approximate needs no more
         evidence = self.evidence(single, scores, dataset, seed, measures.loss)
-        means = evidence.means if self.fold else evidence.nothing
+        means = evidence.stand_ins(folded=self.fold)
         if self.level == "sample":
             draft.drop(draft.proposed(), means, self.level)
             return draft.plan(self.level, folded=self.fold)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from glassrec.report.style import minus
+from glassrec.spelling import listed
 from glassrec.training.settings import sign
 
 LED, RANDOM = "conductance", "random"
@@ -207,7 +208,7 @@ def _of_one_run(found: _Curves) -> Iterator[str]:
     at = {score: found.of(way, score).loc[share].item() for score in found.scores}
     ranked = sorted(at, key=lambda score: -at[score])
     mean = {RANDOM: f", the mean of {found.orders} orders"} if found.orders > 1 else {}
-    each = _joined(f"{found.written(at[score])} ({score}{mean.get(score, '')})" for score in ranked)
+    each = listed(f"{found.written(at[score])} ({score}{mean.get(score, '')})" for score in ranked)
     yield (
         f"with {_percent([share])} of each layer's units cut, {found.name} is {each}; uncut it is "
         f"{found.written(found.uncut)}; one run cannot tell a difference from chance"
@@ -236,9 +237,9 @@ def _keeping(found: _Curves) -> str:
     for score in found.scores:
         kept = (uncut - found.of(way, score).mean(axis=1) <= KEPT).cumprod().astype(bool)
         reach.setdefault(max(kept.index[kept], default=0.0), []).append(score)
-    far = [f"up to {_percent([share])} by {_joined(reach[share])}"
+    far = [f"up to {_percent([share])} by {listed(reach[share])}"
            for share in sorted({*reach} - {0}, reverse=True)]  # fmt: skip
-    far += [f"at no share by {_joined(reach[0])}"] if 0 in reach else []
+    far += [f"at no share by {listed(reach[0])}"] if 0 in reach else []
     return (
         f"{found.name} stays within {KEPT:g} of the uncut {found.written(uncut)} {', '.join(far)}"
     )
@@ -257,19 +258,13 @@ def _at(some: Iterable[float], shares: Sequence[float]) -> str:
             runs[-1].append(share)
         elif runs[-1]:
             runs.append([])
-    return f"at {_joined(_percent(run) for run in runs if run)}"
+    return f"at {listed(_percent(run) for run in runs if run)}"
 
 
 def _percent(run: Sequence[float]) -> str:
     """`20 %`, or `20 to 60 %`."""
     ends = dict.fromkeys([run[0], run[-1]])
     return " to ".join(f"{100 * share:g}" for share in ends) + " %"
-
-
-def _joined(words: Iterable[str]) -> str:
-    """`a, b and c`."""
-    *first, last = words
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _epochs(epochs: int) -> str:

@@ -26,10 +26,7 @@ class Sealed(Run):
             raise ValueError(f"run.dir: {self.dir} holds no results; run something there first")
         lock = self.dir / ".lock"
         self._lock = (lock if lock.is_file() else self.dir / "config.yaml").open()
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"another process is working in {self.dir}; wait for it") from None
+        self._take(fcntl.LOCK_SH)
 
     def once(
         self,
