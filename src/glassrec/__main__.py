@@ -36,7 +36,12 @@ AFTERWARDS = {
     "verify": "compute the certificate anew, from the files alone, and say what differs",
     "export": "write the pruned model for who has PyTorch alone, and as ONNX",
 }
-WORDS = STAGES | AFTERWARDS
+ACROSS = {
+    "compare": "show finished runs and sweeps side by side",
+    "search": "let Optuna look for the best settings",
+    "wandb-report": "write a W&B report of a group of runs",
+}
+WORDS = STAGES | AFTERWARDS | ACROSS
 
 HELP = """\
 Usage: glassrec STAGE [key=value ...] [options]
@@ -46,6 +51,9 @@ Stages
 
 With a finished run
 {afterwards}
+
+With many runs (glassrec WORD --help)
+{across}
 
 Examples
   glassrec run
@@ -76,6 +84,8 @@ and nothing was run; 130 Ctrl-C.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0, 1, 2 or 130, as the help says."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in ACROSS:
+        return _across(words[0], words[1:])
     if not words or {"-h", "--help"} & set(words):
         print(_help(), end="")
         return 0
@@ -95,18 +105,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain("interrupted; the same command goes on from here", code=130)
 
 
+def _across(word: str, words: Sequence[str]) -> int:
+    """A command with a grammar of its own, whose module is imported when it is asked for."""
+    if word == "compare":
+        from glassrec.compare.command import main as command
+    elif word == "search":
+        from glassrec.sweep.search import main as command
+    else:
+        from glassrec.tracking.report import main as command
+    try:
+        return _guarded(lambda: command(words))
+    except KeyboardInterrupt:
+        return _complain("interrupted", code=130)
+
+
 _FIRST = f"the first word is one of {', '.join(WORDS)}"
 
 
 def _help() -> str:
-    stages, afterwards = (
-        "\n".join(f"  {name:<10} {story}" for name, story in words.items())
-        for words in (STAGES, AFTERWARDS)
+    stages, afterwards, across = (
+        "\n".join(f"  {name:<13} {story}" for name, story in words.items())
+        for words in (STAGES, AFTERWARDS, ACROSS)
     )
     choices = slots.choices(slots.find())
     width = max(map(len, choices))
     listed = "\n".join(f"  {slot:<{width}}  {', '.join(each)}" for slot, each in choices.items())
-    return HELP.format(stages=stages, afterwards=afterwards, slots=listed)
+    return HELP.format(stages=stages, afterwards=afterwards, across=across, slots=listed)
 
 
 def _options(stage: str, words: Sequence[str]) -> argparse.Namespace:

@@ -1,0 +1,1 @@
+"""Finished runs side by side: in the terminal, as tables, and as one page that needs no server."""

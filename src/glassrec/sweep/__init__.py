@@ -1,0 +1,1 @@
+"""Many jobs of one command: each in a process of its own, and a table of how they ended."""
