@@ -1,0 +1,247 @@
+"""The directory of a run: its artifacts, its settings, its state and where it comes from."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import yaml
+
+from glassrec import __version__
+from glassrec.run.experiment import experiment, flat
+from glassrec.run.files import replacing, sha256
+from glassrec.run.record import (
+    artifact_key,
+    holds_results,
+    read_record,
+    record_text,
+    refuse_changed,
+)
+
+if TYPE_CHECKING:  # the command line reads this module, and must not wait for torch
+    from glassrec.artifacts import Artifact
+
+A = TypeVar("A", bound="Artifact")
+
+
+@dataclass
+class Run:
+    """One directory, its artifacts and their record.
+
+    Args:
+        dir: the directory; made if missing.
+        config: the checked configuration, as plain values.
+        command: the words of the command line, for the provenance.
+
+    Raises:
+        ValueError: the directory holds another experiment, or another process works in it.
+    """
+
+    dir: Path
+    config: Mapping[str, Any]
+    command: Sequence[str] = ()
+    made: list[str] = field(default_factory=list, init=False)
+    """The names of the artifacts made since the run was opened."""
+
+    def __post_init__(self) -> None:
+        self.dir = Path(self.dir)
+        try:
+            self.dir.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise ValueError(f"run.dir: {self.dir} is not a directory; name another") from None
+        self._lock = (self.dir / ".lock").open("w")
+        self._take(fcntl.LOCK_EX)
+        self._refuse_another_experiment()
+        # Settings that turn out to be wrong must not take the place of those that made results.
+        if not holds_results(self.dir):
+            self.save_config()
+
+    def _take(self, kind: int) -> None:
+        """Hold the lock; ValueError if another process does."""
+        try:
+            fcntl.flock(self._lock, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another process is working in {self.dir}; wait for it") from None
+
+    def close(self) -> None:
+        """Let other processes work in the directory."""
+        self._lock.close()
+
+    def once(
+        self,
+        name: str,
+        kind: type[A],
+        made_from: Mapping[str, Any],
+        inputs: Sequence[str],
+        make: Callable[[], A],
+    ) -> A:
+        """The artifact saved as `name`, or the one that `make` makes, saved.
+
+        Args:
+            name: the file, relative to the directory.
+            kind: the artifact's class.
+            made_from: plain values whose change makes the saved file stale.
+            inputs: the names of the artifacts, already there, that it is made of.
+            make: called only if the file is missing or stale.
+
+        Raises:
+            ValueError: the saved file is not the one that was written.
+        """
+        path, key = self.dir / name, self._key(made_from, inputs)
+        known = self._record().get(name)
+        if known is not None and known["key"] == key and path.is_file():
+            refuse_changed(path, known["sha256"])
+            return kind.load(path)
+        artifact = make()
+        self.save_config()
+        with replacing(path) as temporary:
+            artifact.save(temporary)
+            found = sha256(temporary)
+            if known is None or known["sha256"] != found:
+                self._forget_descendants(name)
+            # Its old entry goes first: a kill before the new one must not make this file a fake.
+            self._write_record({k: e for k, e in self._record().items() if k != name})
+        entry = {
+            "key": key, "sha256": found, "inputs": list(inputs), "settings": self._names(made_from)
+        }  # fmt: skip
+        self._write_record(self._record() | {name: entry})
+        self.made.append(name)
+        shutil.rmtree(self._parts(name), ignore_errors=True)
+        return artifact
+
+    def forget(self, name: str) -> None:
+        """Delete an artifact that is not asked for any more, and what was made of it."""
+        record = self._record()
+        if name in record:
+            self._forget_descendants(name)
+            (self.dir / name).unlink(missing_ok=True)
+            self._write_record({k: entry for k, entry in self._record().items() if k != name})
+
+    def parts(self, name: str, made_from: Mapping[str, Any], inputs: Sequence[str]) -> Path:
+        """A folder for the parts of an artifact that takes long, gone once the artifact is made.
+
+        It holds what a killed process left of the same artifact, and nothing of another.
+        """
+        folder, key = self._parts(name), self._key(made_from, inputs)
+        mark = folder / "key"
+        if not mark.is_file() or mark.read_text(encoding="utf-8") != key:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            with replacing(mark) as temporary:
+                temporary.write_text(key, encoding="utf-8")
+        return folder
+
+    def _parts(self, name: str) -> Path:
+        return self.dir / f".{name}.parts"
+
+    def _key(self, made_from: Mapping[str, Any], inputs: Sequence[str]) -> str:
+        return artifact_key(made_from, {name: self.sha256_of(name) for name in inputs})
+
+    def _names(self, made_from: Mapping[str, Any]) -> dict[str, list[str]]:
+        """Which settings are in a key, so that the record tells how it is computed anew."""
+        slots = {name: part for name, part in made_from.items() if name in self.config}
+        return {name: sorted(part) for name, part in slots.items() if isinstance(part, Mapping)}
+
+    def sha256_of(self, name: str) -> str:
+        """The recorded hash of an artifact that is there."""
+        return self._record()[name]["sha256"]
+
+    def write(self, name: str, text: str) -> None:
+        """Write a text file, whole or not at all; an equal one is left alone."""
+        path = self.dir / name
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            return
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    def describe(self, data: Mapping[str, str]) -> None:
+        """Write where the run comes from: versions, seed, git commit, command, data hashes."""
+        packages = ("torch", "lightning", "captum", "torchmetrics", "hydra-core", "pandas")
+        facts = {
+            "glassrec": __version__,
+            "python": platform.python_version(),
+            **{package: version(package) for package in packages},
+            "git_commit": _git_commit(),
+            "seed": self.config["seed"],
+            # The directory is left out: it is where this file lies, and may be moved.
+            "command": [word for word in self.command if not word.startswith("run.dir=")],
+            "data": dict(data),
+        }
+        self.write("provenance.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+
+    @contextmanager
+    def working_on(self, stage: str) -> Iterator[None]:
+        """Say for others, in `status.json`, how far the run is and how it ended."""
+        self._status("running", stage)
+        try:
+            yield
+        except BaseException as error:
+            state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            self._status(state, stage, str(error))
+            raise
+        self._status("finished", stage)
+
+    def save_config(self) -> None:
+        """Write the settings down, as those that made the results."""
+        plain = {name: node for name, node in self.config.items() if name != "run"}
+        self.write("config.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+
+    def _status(self, state: str, stage: str, problem: str = "") -> None:
+        facts = {"state": state, "stage": stage} | ({"problem": problem} if problem else {})
+        self.write("status.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+
+    def _forget_descendants(self, name: str) -> None:
+        """Delete what was made of an artifact that is about to change: it would tell old news."""
+        record = self._record()
+        stale = [other for other, entry in record.items() if name in entry["inputs"]]
+        for other in stale:
+            self._forget_descendants(other)
+            (self.dir / other).unlink(missing_ok=True)
+        if stale:
+            left = self._record()
+            self._write_record({k: entry for k, entry in left.items() if k not in stale})
+
+    def _record(self) -> dict[str, dict[str, Any]]:
+        return read_record(self.dir)
+
+    def _write_record(self, record: Mapping[str, Mapping[str, Any]]) -> None:
+        self.write("record.json", record_text(record))
+
+    def _refuse_another_experiment(self) -> None:
+        path = self.dir / "config.yaml"
+        if not path.is_file() or not holds_results(self.dir):
+            return
+        saved = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        there, here = flat(experiment(saved)), flat(experiment(self.config))
+        differing = [name for name in here | there if there.get(name) != here.get(name)]
+        if differing:
+            name = differing[0]
+            more = f", and {len(differing) - 1} more settings" if len(differing) > 1 else ""
+            raise ValueError(
+                f"{self.dir} holds another experiment: {name} is {there.get(name)} there and "
+                f"{here.get(name)} here{more}; name another run.dir"
+            )
+
+
+def _git_commit() -> str | None:
+    """The commit of the code that runs, `+changes` if files differ; None outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40"]
+    try:
+        found = subprocess.run(
+            [*command, "--dirty=+changes", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return None
+    return found.stdout.strip() or None
