@@ -136,7 +136,8 @@ def test_a_sweep_lists_jobs_that_never_made_a_directory(leave: Leave, tmp_path: 
         {"run": "../../gone", "state": "killed"},
     )
     runs = _scan(tmp_path / "runs" / "sweeps")
-    assert [run.state for run in runs.values()] == ["finished", "failed", "killed"]
+    states = {name: run.state for name, run in runs.items()}
+    assert states == {"a": "finished", "widths 2 job=1": "failed", "widths 3 job=2": "killed"}
     assert all(run.sweep == "widths" for run in runs.values())
     assert runs["widths 2 job=1"].problem == "model.widht: no such key"
     assert runs["widths 2 job=1"].log == tmp_path / "runs" / "sweeps" / "widths" / "1.log"
