@@ -93,7 +93,7 @@ class Found:
         """The epoch whose weights were kept: the one with the validation metrics of the run."""
         if self.history is None or self.history.empty:
             return None
-        there = [n for n in self.history if n.startswith("val/") and n in self.metrics]
+        there = [name for name in self.metrics if name.startswith("val/") and name in self.history]
         distance = (self.history[there] - pd.Series(self.metrics)[there]).abs().sum(axis=1)
         return int(self.history["epoch"][distance.idxmin()]) if there else None
 
