@@ -28,6 +28,9 @@ SMALL = (
 
 SEEDS = 5
 
+TABLES = ("importance.parquet", "neurons.parquet", "pruning_curves.parquet")
+"""Those that the comparison reads."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -81,11 +84,13 @@ def copy(source: Path, directory: Path, number: int) -> None:
     metrics = json.loads((source / "metrics.json").read_text())
     shaken = {name: value and value * generator.uniform(0.9, 1) for name, value in metrics.items()}
     (directory / "metrics.json").write_text(json.dumps(shaken))
-    for name in ("importance", "neurons", "pruning_curves"):
-        frame = pd.read_parquet(source / f"{name}.parquet")
+    for path in source.glob("*.parquet"):
+        if path.name not in TABLES:
+            continue
+        frame = pd.read_parquet(path)
         if "mean_abs" in frame:
             frame["mean_abs"] *= generator.uniform(0.5, 1, len(frame))
-        frame.to_parquet(directory / f"{name}.parquet", index=False)
+        frame.to_parquet(directory / path.name, index=False)
 
 
 if __name__ == "__main__":

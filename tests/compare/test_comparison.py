@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Callable
 from math import isnan
@@ -164,6 +165,26 @@ def test_where_nothing_was_evaluated_nothing_is_ranked(leave: Leave, tmp_path: P
     (task,) = _compare(tmp_path).tasks
     assert (task.by, task.shown) == ("", [])
     assert len(task.settings) == 2
+
+
+def test_trials_that_were_only_trained_are_ranked_by_what_they_came_to(
+    leave: Leave, tmp_path: Path
+) -> None:
+    status = {"state": "finished", "stage": "train"}
+    for place in range(3):
+        leave(f"t{place}", metrics={}, status=status, optimizer__lr=place)
+    jobs = [
+        {"number": place, "label": "", "run": f"t{place}", "log": "", "state": "finished",
+         "values": [value]}
+        for place, value in enumerate((0.2, 0.9, 0.4))
+    ]  # fmt: skip
+    objectives = [{"metric": "val/auroc", "direction": "maximize"}]
+    text = json.dumps({"jobs": jobs, "objectives": objectives})
+    (tmp_path / "runs" / "sweep.json").write_text(text)
+    (task,) = _compare(tmp_path).tasks
+    assert task.by == "val/auroc"
+    assert [setting.differs["optimizer.lr"] for setting in task.settings] == [1, 2, 0]
+    assert task.settings[0].notes == ["1 not evaluated"]
 
 
 def test_the_front_of_a_task_is_of_quality_and_size(leave: Leave, tmp_path: Path) -> None:

@@ -83,14 +83,19 @@ def _of_job(directory: Path, sweep: dict[str, Any], job: dict[str, Any]) -> Iter
         # A run knows best how it ended, unless it had no time to say so.
         unsaid = run.state in _SPEECHLESS and job["state"] in _ENDED
         told, heard = run.problem, job.get("problem") or ""
+        objectives = tuple((o["metric"], o["direction"]) for o in sweep.get("objectives", ()))
+        values = tuple(job.get("values") or ())
         yield replace(
             run,
+            # Trials of a search may end with training, and have no other metrics.
+            metrics={name: v for (name, _), v in zip(objectives, values, strict=False)}
+            | run.metrics,
             sweep=directory.name,
             state=job["state"] if unsaid else run.state,
             problem=(heard or told) if unsaid else (told or heard),
             log=directory / job["log"] if job.get("log") else None,
-            objectives=tuple((o["metric"], o["direction"]) for o in sweep.get("objectives", ())),
-            values=tuple(job.get("values") or ()),
+            objectives=objectives,
+            values=values,
         )
 
 

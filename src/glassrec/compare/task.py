@@ -92,14 +92,17 @@ def _title(key: Key, others: Sequence[Key]) -> str:
         )
     if differ("untrained"):
         words.append(f"without {', '.join(key.untrained)}" if key.untrained else "all targets")
-    if differ("metrics"):
-        words.append(", ".join(key.metrics) or "not evaluated")
+    if not key.metrics:
+        words.append("not evaluated")
+    elif len({other.metrics for other in others if other.metrics}) > 1:
+        words.append(", ".join(key.metrics))
     return f"{key.data} ({'; '.join(words)})" if words else key.data
 
 
 def default_metric(runs: Iterable[Found]) -> str:
-    """What chose the best epochs of these runs; empty if none of them was evaluated."""
-    evaluated = [run for run in runs if run.evaluated]
+    """What chose the best epochs of these runs; empty if none has a metric on validation."""
+    found = [run for run in runs if any(name.startswith("val/") for name in run.metrics)]
+    evaluated = [run for run in found if run.evaluated] or found
     if not evaluated:
         return ""
     monitored = {run.settings.get("trainer.monitor") for run in evaluated}

@@ -77,7 +77,8 @@ def _ranking(task: Task, by: str | None) -> Iterator[str]:
         why = ", which chose the epochs" if task.by == task.quality else ""
         missing = f"; it has no {by}" if by not in (None, task.by) else ""
         yield f"ranked by {task.by}{why}: {'more' if task.sign > 0 else 'less'} is better{missing}"
-        yield f"* no other setting is better in {task.quality} without being larger after the cut"
+        if any(task.pareto(task.quality)):
+            yield f"* no other setting is better in {task.quality} without being larger once cut"
 
 
 def _agreement(task: Task) -> Iterator[str]:
