@@ -59,6 +59,7 @@ def _environment() -> jinja2.Environment:
     made.filters |= {
         "digits": lambda value: DASH if value is None else style.digits(float(value)),
         "whole": whole,
+        "counted": counted,
         "percent": percent,
         "fixed": fixed,
         "png": png,
@@ -85,6 +86,11 @@ def _hash(code: str) -> str:
 def whole(value: float | None) -> str:
     """A count, `12,345`."""
     return DASH if value is None or not isfinite(value) else style.minus(f"{value:,.0f}")
+
+
+def counted(count: int, name: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{count:,} {name}{'s' if count != 1 else ''}"
 
 
 def percent(share: float | None, decimals: int = 1) -> str:
