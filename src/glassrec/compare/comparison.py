@@ -20,7 +20,7 @@ from glassrec.compare.found import Found
 from glassrec.compare.pareto import front
 from glassrec.compare.task import Key, default_metric, keys, titles
 from glassrec.metrics import merit, sign
-from glassrec.spelling import one_of
+from glassrec.spelling import did_you_mean
 
 T = TypeVar("T")
 
@@ -78,6 +78,11 @@ class Task:
     def sign(self) -> int:
         """1 where more of `by` is better, −1 where less is."""
         return sign(self.by)
+
+    @cached_property
+    def quality(self) -> str:
+        """The metric that `by` is unless another one was asked for."""
+        return default_metric(self.runs)
 
     def ranked(self, setting: Setting) -> bool:
         """Whether a setting has a place, or only stands below those that have."""
@@ -139,9 +144,8 @@ def compare(runs: Sequence[Found], by: str | None = None) -> Comparison:
     Raises:
         ValueError: no run has the metric `by`.
     """
-    known = list(dict.fromkeys(name for run in runs for name in run.metrics))
-    if by is not None and by not in known:
-        raise ValueError(f"--by: no run has the metric {by!r}{one_of(by, known)}")
+    if by is not None:
+        require(by, runs)
     grouped = keys([run for run in runs if run.settings])
     named = titles(list(grouped))
     tasks = [_task(named[key], key, found, by) for key, found in grouped.items()]
@@ -151,6 +155,14 @@ def compare(runs: Sequence[Found], by: str | None = None) -> Comparison:
         sorted(tasks, key=lambda task: -len(task.runs)),
         [run for run in runs if not run.settings],
     )
+
+
+def require(metric: str, runs: Iterable[Found]) -> None:
+    """ValueError if none of the runs has a metric."""
+    known = dict.fromkeys(name for run in runs for name in run.metrics)
+    if metric not in known:
+        more = did_you_mean(metric, known) or f"; there are {', '.join(known)}"
+        raise ValueError(f"no run has the metric {metric!r}{more}")
 
 
 def _task(name: str, key: Key, runs: list[Found], by: str | None) -> Task:

@@ -13,8 +13,11 @@ from glassrec.compare.names import shortest
 
 SWEEP = "sweep.json"
 
-_KNOWS_LESS = ("crashed", "damaged", "running", "failed")
+_SPEECHLESS = ("crashed", "damaged", "failed")
 """States of a run of which its sweep may know more: it was there when the process ended."""
+
+_ENDED = ("failed", "killed", "interrupted", "stopped")
+"""States of a job whose sweep saw it end, and not well."""
 
 
 def scan(directories: Sequence[Path]) -> list[Found]:
@@ -78,12 +81,13 @@ def _of_job(directory: Path, sweep: dict[str, Any], job: dict[str, Any]) -> Iter
     name = f"{directory.name} {job['number']} {job['label']}".strip()
     for run in runs or [Found(path or directory, name, job["state"])]:
         # A run knows best how it ended, unless it had no time to say so.
-        unsaid = run.state in _KNOWS_LESS and job["state"] not in ("finished", "running")
+        unsaid = run.state in _SPEECHLESS and job["state"] in _ENDED
+        told, heard = run.problem, job.get("problem") or ""
         yield replace(
             run,
             sweep=directory.name,
             state=job["state"] if unsaid else run.state,
-            problem=run.problem or job.get("problem") or "",
+            problem=(heard or told) if unsaid else (told or heard),
             log=directory / job["log"] if job.get("log") else None,
             objectives=tuple((o["metric"], o["direction"]) for o in sweep.get("objectives", ())),
             values=tuple(job.get("values") or ()),
