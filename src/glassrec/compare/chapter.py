@@ -16,8 +16,8 @@ from glassrec.compare.columns import columns
 from glassrec.compare.comparison import Comparison, Setting, Task
 from glassrec.compare.explanations import agreements
 from glassrec.compare.found import Found
-from glassrec.compare.shown import Shown, carried, coloured, curves, cut, label, learned
-from glassrec.report.page import counted, fixed
+from glassrec.compare.shown import Shown, carried, coloured, curves, cut, hand, label, learned
+from glassrec.report.page import counted
 from glassrec.report.style import APART
 from glassrec.spelling import listed
 
@@ -119,7 +119,10 @@ def chapter(comparison: Comparison, task: Task, first: int) -> Chapter:
 def spread(setting: Setting, metric: str) -> str:
     """`0.6812 ± 0.0021 over 3 seeds`."""
     mean, std, n = (told.get(metric, nan) for told in (setting.mean, setting.std, setting.n))
-    return f"{fixed(mean)} ± {fixed(std)} over {n} seeds" if n > 1 else f"{fixed(mean)}, one run"
+    written = hand(metric)
+    return (
+        f"{written(mean)} ± {written(std)} over {n} seeds" if n > 1 else f"{written(mean)}, one run"
+    )
 
 
 def _lead(task: Task) -> str:

@@ -11,10 +11,9 @@ from markupsafe import Markup
 
 from glassrec.compare.comparison import Task
 from glassrec.compare.found import PROVEN, Found
-from glassrec.compare.shown import Shown, told
+from glassrec.compare.shown import Shown, hand, told
 from glassrec.metrics import merit, sign
-from glassrec.report.figures import COSTS
-from glassrec.report.page import DASH, fixed, percent
+from glassrec.report.page import DASH
 
 COST_SHOWN = ("parameters", "pruned/parameters", PROVEN, "latency_p50_4096")
 """What is not quality and stands in the table from the start."""
@@ -41,7 +40,7 @@ class Column:
     @property
     def first(self) -> str:
         """The order that has the best at the top."""
-        return "ascending" if _costs(self.name) or sign(self.name) < 0 else "descending"
+        return "descending" if sign(self.name) > 0 else "ascending"
 
     @property
     def tip(self) -> str:
@@ -111,27 +110,10 @@ def columns(task: Task, shown: Sequence[Shown]) -> list[Any]:
 
 
 def _column(name: str, task: Task, shown: Sequence[Shown], visible: bool) -> Column:
-    worth = {each.key: _worth(name, each.setting.mean.get(name, nan)) for each in shown}
+    worth = {each.key: merit(name, each.setting.mean.get(name, nan)) for each in shown}
     known = {key: value for key, value in worth.items() if isfinite(value)}
     top = max(known.values(), default=nan)
     # Among equals, none is the best.
     best = [key for key, value in known.items() if value == top]
     marked = frozenset(best if visible and name != PROVEN and len(best) < len(known) else ())
-    return Column(name, told(name), _hand(name), visible, name == task.by, marked)
-
-
-def _worth(name: str, value: float) -> float:
-    """A number of which more is better."""
-    return -value if _costs(name) else merit(name, value)
-
-
-def _costs(name: str) -> bool:
-    return name.removeprefix("pruned/").startswith(("latency", *COSTS))
-
-
-def _hand(name: str) -> Callable[[float], str]:
-    """How its numbers are written."""
-    plain = name.removeprefix("pruned/")
-    if name == PROVEN or plain.endswith("_share"):
-        return percent
-    return COSTS[plain][1] if plain in COSTS else fixed
+    return Column(name, told(name), hand(name), visible, name == task.by, marked)

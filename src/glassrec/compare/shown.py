@@ -12,6 +12,7 @@ from glassrec.compare.comparison import Setting, Task
 from glassrec.compare.differences import said
 from glassrec.compare.found import PROVEN, Found
 from glassrec.report.figures import COSTS
+from glassrec.report.page import fixed, percent
 from glassrec.report.reading import LED, ways
 from glassrec.report.style import APART, REST, short
 
@@ -82,6 +83,14 @@ def told(name: str) -> str:
     plain = name.removeprefix("pruned/").removeprefix("test/")
     label = COSTS[plain][0] if plain in COSTS else plain
     return f"{label}, pruned" if name.startswith("pruned/") else label
+
+
+def hand(name: str) -> Callable[[float], str]:
+    """How its numbers are written."""
+    plain = name.removeprefix("pruned/")
+    if name == PROVEN or plain.endswith("_share"):
+        return percent
+    return COSTS[plain][1] if plain in COSTS else fixed
 
 
 Curves = list[tuple[Shown, pd.DataFrame]]

@@ -21,7 +21,6 @@ import jinja2
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from glassrec.artifacts import Picture
 from glassrec.report import style
 
 LETTERS: dict[str, Any] = {"svg.fonttype": "none", "svg.hashsalt": "glassrec"}
@@ -107,9 +106,8 @@ def fixed(value: float | None, decimals: int = 4) -> str:
     return style.minus(f"{value:z.{decimals}f}")
 
 
-def png(picture: Picture | bytes, described: str) -> Markup:
+def png(content: bytes, described: str) -> Markup:
     """A picture inside the page, with words for those who do not see it."""
-    content = picture.png if isinstance(picture, Picture) else picture
     data = base64.b64encode(content).decode()
     return Markup('<img src="data:image/png;base64,{}" alt="{}">').format(data, described)
 
