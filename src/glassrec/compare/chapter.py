@@ -16,7 +16,7 @@ from glassrec.compare.columns import columns
 from glassrec.compare.comparison import Comparison, Setting, Task
 from glassrec.compare.explanations import agreements
 from glassrec.compare.found import Found
-from glassrec.compare.shown import Shown, carried, coloured, curves, cut, hand, label, learned
+from glassrec.compare.shown import Shown, carried, coloured, curves, cut, hand, learned
 from glassrec.report.page import counted
 from glassrec.report.style import APART
 from glassrec.spelling import listed
@@ -89,7 +89,7 @@ def chapter(comparison: Comparison, task: Task, first: int) -> Chapter:
         task: one of its tasks.
         first: the number of its first setting among all of the page.
     """
-    shown = coloured([label(task, each) for each in task.settings], task.settings, first)
+    shown = coloured(task, comparison.labels, first)
     best, prefix = shown[:MOST], f"t{first}"
     heats = list(_heats(task, best))
     drawn = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,8 @@ class Shown:
     label: str
     colour: str
     setting: Setting
+    words: str
+    """what the page's filter finds it by: `model=mlp model.factors=8`"""
 
     @property
     def runs(self) -> list[Found]:
@@ -40,31 +42,30 @@ class Shown:
         return said(differs[name]) if name in differs else ""
 
     @property
-    def words(self) -> str:
-        """What the page's filter finds it by: `model=mlp model.factors=8`."""
-        pairs = ((name, said(value)) for name, value in self.setting.differs.items())
-        return " ".join(f"{name}={''.join(value.split())}" for name, value in pairs)
-
-    @property
     def of(self) -> str:
         """The gid of what is drawn of it."""
         return f"of:{self.key}"
 
 
-def coloured(labels: Sequence[str], settings: Sequence[Setting], first: int) -> list[Shown]:
-    """Settings, best first: the first few in colours of their own, the others grey.
+def coloured(task: Task, varies: Iterable[str], first: int) -> list[Shown]:
+    """The settings of a task, best first: the first few in colours of their own, the others grey.
 
     Args:
-        labels: what each is called.
-        settings: as many.
+        task: the task.
+        varies: the settings that the page's filter knows, which vary among all of its tasks.
         first: the number of the first among all of the page.
     """
-    colours = [*APART, *[REST] * len(settings)]
-    pairs = enumerate(zip(labels, settings, strict=True))
+    colours = [*APART, *[REST] * len(task.settings)]
     return [
-        Shown(f"{first + place}", label, colours[place], setting)
-        for place, (label, setting) in pairs
+        Shown(f"{first + place}", label(task, each), colours[place], each, _words(each, varies))
+        for place, each in enumerate(task.settings)
     ]
+
+
+def _words(setting: Setting, varies: Iterable[str]) -> str:
+    settings = setting.runs[0].settings
+    pairs = ((name, said(settings[name])) for name in varies if name in settings)
+    return " ".join(f"{name}={''.join(value.split())}" for name, value in pairs)
 
 
 def label(task: Task, setting: Setting) -> str:
