@@ -103,7 +103,7 @@ def _search(search: Search, top: int, width: int | None) -> Iterator[str]:
 
 def _problems(runs: Sequence[Found], top: int) -> Iterator[str]:
     """How many runs are in which state, if not all are finished; and why some went wrong."""
-    states = Counter(run.state for run in runs)
+    states = Counter(sorted(run.state for run in runs))
     if set(states) == {"finished"}:
         return
     yield ""
