@@ -9,6 +9,7 @@ from functools import partial
 from math import nan
 from typing import Any
 
+import pandas as pd
 from markupsafe import Markup
 
 from glassrec.compare import charts, findings, heat
@@ -36,7 +37,7 @@ INPUTS = "Do the models rely on the same inputs?"
 
 WHY = {
     LEARNING: "learning curves (no run has a history of the metric that ranks)",
-    CUTTING: "pruning curves (no run has drawn them: `prune/curves` was off)",
+    CUTTING: "pruning curves (no run has drawn them)",
     CARRYING: "neurons (no run has explained them)",
     INPUTS: "importance of inputs (no run has explained its predictions)",
 }
@@ -189,7 +190,7 @@ def _searches(prefix: str, comparison: Comparison, shown: Sequence[Shown]) -> It
     for number, search in enumerate(comparison.searches):
         if len(search.objectives) != 2 or not any(run.name in keys for run in search.trials):
             continue
-        asked = f"What did the search {search.name} find?"
+        asked = f"What did the search “{search.name}” find?"
         goals = listed(f"{direction} {metric}" for metric, direction in search.objectives)
         front = counted(sum(search.front), "trial")
         rests = (
@@ -235,7 +236,8 @@ def _heats(task: Task, best: Sequence[Shown]) -> Iterator[heat.Heat]:
         shares = found[0].by_setting.T.rename(index=keys)
         yield heat.table(
             INPUTS, findings.of_importance(shares),
-            "Mean |attribution| of each input as a share of the sum over inputs, mean over seeds. "
+            "In %: mean |attribution| of each input as a share of the sum over inputs, mean over "
+            "seeds. "
             + _method(found[0].runs),
             best, heat.main_features(shares),
         )  # fmt: skip
@@ -245,17 +247,21 @@ def _heats(task: Task, best: Sequence[Shown]) -> Iterator[heat.Heat]:
                 "Do the explanations agree?",
                 findings.of_agreement(found[0].between_seeds, found[0].between_settings),
                 "Spearman’s rank correlation of the importance of inputs, mean over pairs of runs. "
-                "On the diagonal: two seeds of one setting.",
+                f"On the diagonal: two seeds of one setting.{_first(together)}",
                 best, together, heat.correlation, (0.0, 1.0),
             )  # fmt: skip
     silence = heat.silent(best)
     if not silence.empty:
         yield heat.table(
             "Where are units silent?", findings.of_silence(silence),
-            "Units of each layer that moved no explained prediction: candidates, of which the "
-            "certificate then tells what is proven on all rows.",
+            "In %: units of each layer that moved no explained prediction: candidates, of which "
+            "the certificate then tells what is proven on all rows.",
             best, silence,
         )  # fmt: skip
+
+
+def _first(together: pd.DataFrame) -> str:
+    return f" The best {heat.TOGETHER} settings." if len(together) == heat.TOGETHER else ""
 
 
 def _method(runs: Sequence[Found]) -> str:

@@ -45,8 +45,7 @@ def against_size(
         metric: a metric, such as `test/auroc`.
         size: a cost, such as `parameters`.
     """
-    names = (size, metric), (f"pruned/{size}", f"pruned/{metric}")
-    points = [(each, [end for pair in names if (end := _point(each, *pair))]) for each in shown]
+    points = [(each, _ends(each, size, metric)) for each in shown]
     every = [end for _, ends in points for end in ends]
     if not every:
         return None
@@ -62,6 +61,13 @@ def against_size(
             axes.xaxis.set_minor_formatter(NullFormatter())
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         return svg(figure, prefix, described, {each.key: each.label for each in shown})
+
+
+def _ends(each: Shown, size: str, metric: str) -> list[Point]:
+    """The model as trained, and as pruned if that is known."""
+    trained, pruned = (_point(each, *names)
+                       for names in ((size, metric), (f"pruned/{size}", f"pruned/{metric}")))  # fmt: skip
+    return [end for end in (trained, pruned) if end is not None] if trained else []
 
 
 def _point(each: Shown, size: str, metric: str) -> Point | None:

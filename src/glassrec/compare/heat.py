@@ -12,11 +12,14 @@ from matplotlib.colors import to_hex
 
 from glassrec.compare.explanations import Agreement
 from glassrec.compare.shown import Shown
-from glassrec.report.page import DASH, fixed, percent
+from glassrec.report.page import DASH, fixed
 from glassrec.report.style import UP
 
 FEATURES = 14
 """Features that have a column of their own; the rest are one together."""
+
+TOGETHER = 15
+"""Settings that are held against each other, so that a table still fits on paper."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Heat:
 
 def table(
     heading: str, finding: str, rests: str, shown: Sequence[Shown], frame: pd.DataFrame,
-    written: Callable[[float], str] = percent, ends: tuple[float, float] = (0, nan),
+    written: Callable[[float], str] | None = None, ends: tuple[float, float] = (0, nan),
 ) -> Heat:  # fmt: skip
     """The table of a frame.
 
@@ -60,12 +63,13 @@ def table(
         rests: what the numbers are.
         shown: the settings that may have a row, in its order.
         frame: a row a setting, by its key; NaN where nothing is known.
-        written: how a number is told.
+        written: how a number is told; as a percentage by default.
         ends: the values of the palest and the darkest colour; NaN is the largest.
     """
     there = [each for each in shown if each.key in frame.index]
     values = frame.loc[[each.key for each in there]].to_numpy(dtype=float)
     low, high = ends[0], ends[1] if isfinite(ends[1]) else float(np.nanmax(values))
+    written = written or hundredths
     span = (high - low) or 1
     rows = [
         Row(each, [_cell(value, (value - low) / span, written) for value in line])
@@ -80,6 +84,11 @@ def _cell(value: float, share: float, written: Callable[[float], str]) -> Cell:
     share = min(1.0, max(0.0, share))
     dark = "number dark" if share > 0.42 else "number"
     return Cell(written(value), f"{value:.6g}", to_hex(UP(share)), dark)
+
+
+def hundredths(share: float) -> str:
+    """A percentage without its sign, which the caption has."""
+    return fixed(100 * share, 1)
 
 
 def correlation(value: float) -> str:
@@ -102,7 +111,7 @@ def agreement(found: Agreement, shown: Sequence[Shown]) -> pd.DataFrame:
     pairs = found.correlation.copy()
     np.fill_diagonal(pairs, nan)  # a run agrees with itself
     frame = pd.DataFrame(pairs).groupby(np.array(found.setting)).mean()
-    both = frame.T.groupby(np.array(found.setting)).mean()
+    both = frame.T.groupby(np.array(found.setting)).mean().iloc[:TOGETHER, :TOGETHER]
     settings = [shown[place] for place in both.index.tolist()]
     named = both.set_axis([each.label for each in settings], axis=1)
     return named.set_axis([each.key for each in settings], axis=0)
