@@ -36,7 +36,7 @@ CARRYING = "How few units carry the prediction?"
 INPUTS = "Do the models rely on the same inputs?"
 
 WHY = {
-    LEARNING: "learning curves (no run has a history of the metric that ranks)",
+    LEARNING: "learning curves (no run has two epochs of the metric that ranks)",
     CUTTING: "pruning curves (no run has drawn them)",
     CARRYING: "neurons (no run has explained them)",
     INPUTS: "importance of inputs (no run has explained its predictions)",
@@ -174,14 +174,15 @@ def _sizes(prefix: str, task: Task, shown: Sequence[Shown]) -> Iterator[Picture]
     if not task.shown:
         return
     metric = task.shown[0]
+    there = [each for each in shown if each.setting.evaluated]
     for size, asked in SIZES.items():
-        picture = charts.against_size(f"{prefix}-{size}", asked, shown, metric, size)
+        picture = charts.against_size(f"{prefix}-{size}", asked, there, metric, size)
         if picture is not None:
             rests = (
                 f"{metric} on the test split, mean over seeds. ● as trained, ◇ after the cut; "
                 "dashed: no other is better and smaller."
             )
-            yield Picture(asked, picture, rests, _legend(shown))
+            yield Picture(asked, picture, rests, _legend(there))
 
 
 def _searches(prefix: str, comparison: Comparison, shown: Sequence[Shown]) -> Iterator[Picture]:
@@ -213,7 +214,7 @@ def _curves(prefix: str, task: Task, best: Sequence[Shown]) -> Iterator[Picture]
         ("carrying", CARRYING, carried,
          charts.UNITS, charts.CARRIED, findings.of_carrying),
     ):  # fmt: skip
-        found = curves(best, of)
+        found = [each for each in curves(best, of) if len(each[1]) > 1]
         if found:
             picture = charts.lines(f"{prefix}-{name}", asked, found, across, upwards)
             yield Picture(
@@ -246,7 +247,8 @@ def _heats(task: Task, best: Sequence[Shown]) -> Iterator[heat.Heat]:
             yield heat.table(
                 "Do the explanations agree?",
                 findings.of_agreement(found[0].between_seeds, found[0].between_settings),
-                "Spearman’s rank correlation of the importance of inputs, mean over pairs of runs. "
+                "Spearman’s rank correlation of the importance of "
+                f"{counted(shares.shape[1], 'input')}, mean over pairs of runs. "
                 f"On the diagonal: two seeds of one setting.{_first(together)}",
                 best, together, heat.correlation, (0.0, 1.0),
             )  # fmt: skip

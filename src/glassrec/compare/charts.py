@@ -11,7 +11,7 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from glassrec.compare.comparison import Search
 from glassrec.compare.pareto import front
@@ -58,15 +58,16 @@ def against_size(
         sizes = [x for x, _ in every]
         if 0 < 5 * min(sizes) < max(sizes):
             axes.set_xscale("log")
-            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+            axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         return svg(figure, prefix, described, {each.key: each.label for each in shown})
 
 
 def _ends(each: Shown, size: str, metric: str) -> list[Point]:
     """The model as trained, and as pruned if that is known."""
-    trained, pruned = (_point(each, *names)
-                       for names in ((size, metric), (f"pruned/{size}", f"pruned/{metric}")))  # fmt: skip
+    trained = _point(each, size, metric)
+    pruned = _point(each, f"pruned/{size}", f"pruned/{metric}")
     return [end for end in (trained, pruned) if end is not None] if trained else []
 
 
@@ -79,9 +80,9 @@ def _point(each: Shown, size: str, metric: str) -> Point | None:
 def _trained_and_pruned(axes: Axes, each: Shown, ends: Sequence[Point]) -> None:
     if len(ends) == 2:
         axes.plot(*zip(*ends, strict=True), color=each.colour, lw=1.2, alpha=0.7, gid=each.of)
-    for (x, y), mark in zip(ends, ("o", "D"), strict=False):
-        axes.plot(x, y, mark, color=each.colour, mfc="white" if mark == "D" else each.colour,
-                  mew=1.5, ms=6, gid=each.of)  # fmt: skip
+    # Where nothing changed, one is seen around the other.
+    for (x, y), mark, fill, size in zip(ends, "oD", (each.colour, "none"), (5, 8), strict=False):
+        axes.plot(x, y, mark, color=each.colour, mfc=fill, mew=1.3, ms=size, gid=each.of)
 
 
 def _draw_front(axes: Axes, points: Sequence[Point]) -> None:

@@ -29,11 +29,8 @@ def of_learning(curves: Curves, metric: str) -> str:
     still = [
         each.label
         for each, frame in curves
-        if len(frame) > 1 and _best_place(frame.mean(axis=1), metric) == len(frame) - 1
+        if _best_place(frame.mean(axis=1), metric) == len(frame) - 1
     ]
-    longest = max(len(frame) for _, frame in curves)
-    if longest < 2:
-        return "One epoch is no curve."
     if not still:
         return "All were best before their last epoch."
     return f"Best at the last epoch, so that more might help: {named(still)}."
