@@ -134,10 +134,14 @@ def test_a_sweep_lists_jobs_that_never_made_a_directory(leave: Leave, tmp_path: 
         {"run": "../../a"},
         {"state": "failed", "problem": "model.widht: no such key"},
         {"run": "../../gone", "state": "killed"},
+        {"run": "../../deleted"},
     )
     runs = _scan(tmp_path / "runs" / "sweeps")
     states = {name: run.state for name, run in runs.items()}
-    assert states == {"a": "finished", "widths 2 job=1": "failed", "widths 3 job=2": "killed"}
+    assert states == {
+        "a": "finished", "widths 2 job=1": "failed", "widths 3 job=2": "killed",
+        "widths 4 job=3": "missing",
+    }  # fmt: skip
     assert all(run.sweep == "widths" for run in runs.values())
     assert runs["widths 2 job=1"].problem == "model.widht: no such key"
     assert runs["widths 2 job=1"].log == tmp_path / "runs" / "sweeps" / "widths" / "1.log"

@@ -70,6 +70,33 @@ def test_parquet_says_the_same_as_csv(written: Path) -> None:
                 assert text[column][there].tolist() == table[column][there].tolist(), column
 
 
+def test_a_table_that_runs_hold_is_joined(leave: Leave, tmp_path: Path) -> None:
+    leave("a", seed=4, importance={"x": 1.0, "y": 2.0})
+    leave("b", importance={"x": 3.0})
+    found = scan([tmp_path / "runs"])
+    tables.write_joined("importance", found, tmp_path)
+    rows = pd.read_csv(tmp_path / "importance.csv")[["run", "seed", "player", "mean_abs"]]
+    assert rows.to_numpy().tolist() == [["a", 4, "x", 1], ["a", 4, "y", 2], ["b", 0, "x", 3]]
+    tables.write_joined("latency", found, tmp_path)
+    assert pd.read_csv(tmp_path / "latency.csv")["latency_p50_4096"].tolist() == [2, 2]
+    with pytest.raises(ValueError, match="no run has a neurons"):
+        tables.write_joined("neurons", found, tmp_path)
+
+
+def test_the_epoch_that_was_kept_is_told(leave: Leave, tmp_path: Path) -> None:
+    text = "epoch,train/loss,val/rmse\n1,1,0.9\n2,0.8,0.7\n3,0.7,0.8\n"
+    run = leave("a", metrics={"val/rmse": 0.7, "test/rmse": 0.8})
+    (run / "history.csv").write_text(text)
+    (leave("untrained", seed=1) / "history.csv").write_text(text.splitlines()[0] + "\n")
+    (leave("none", seed=2) / "history.csv").unlink()
+    rows = tables.runs(compare(scan([tmp_path / "runs"]))).set_index("run")[
+        ["epochs", "best_epoch"]
+    ]
+    assert rows.loc["a"].tolist() == [3, 2]
+    assert rows.loc["untrained"].tolist() == [0, pd.NA]
+    assert rows.loc["none"].isna().all()
+
+
 def test_a_setting_that_is_called_like_a_column_is_told_from_it(
     leave: Leave, tmp_path: Path
 ) -> None:

@@ -106,5 +106,8 @@ def _change(name: str, title: str, form: str, priority: int, shown: Sequence[Set
 
 
 def _share(setting: Setting) -> str:
+    """A dash where there is a cut, and it is not exact."""
     share = setting.mean.get(PROVEN, nan)
-    return "–" if isnan(share) else f"{share:.1%}"
+    if not isnan(share):
+        return f"{share:.1%}"
+    return "–" if any(PROVEN in run.metrics for run in setting.runs) else ""

@@ -54,6 +54,8 @@ def main(words: Sequence[str]) -> int:
         print(line)
     out = asked.out or _beside(asked.directories[0])
     tables.write(comparison, out)
+    for name in asked.table:
+        tables.write_joined(name, comparison.runs, out)
     page.write(comparison, out / "index.html")
     for problem in sorted({text for run in comparison.runs for text in run.unreadable}):
         print(f"glassrec: warning: left out, as it cannot be read: {problem}", file=sys.stderr)
@@ -74,6 +76,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--metric", action="append", default=[], metavar="METRIC",
         help="show this metric in the place of those that tell most; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--table", action="append", default=[], metavar="NAME",
+        help="join a table that the runs hold, such as importance, as NAME.csv; may be repeated",
     )  # fmt: skip
     parser.add_argument(
         "--top", type=_positive, default=20, metavar="N",

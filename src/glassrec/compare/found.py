@@ -33,7 +33,8 @@ class Found:
     """the end of the path that no other run has; of a job without a directory, what it was"""
     state: str
     """running, finished, failed, interrupted, stopped; crashed where it says running and no process
-    works there; damaged where a file cannot be read; or what the sweep says of the job"""
+    works there; damaged where a file cannot be read; missing where a finished job's directory is
+    gone; or what the sweep says of the job"""
     stage: str = ""
     """the stage that it came to"""
     problem: str = ""
@@ -87,6 +88,15 @@ class Found:
         """A row a cut: `score`, `draw`, `share`, `folded`, `epochs`, its size and test metrics."""
         return self._table("pruning_curves")
 
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch whose weights were kept: the one with the validation metrics of the run."""
+        if self.history is None or self.history.empty:
+            return None
+        there = [name for name in self.metrics if name.startswith("val/") and name in self.history]
+        distance = (self.history[there] - pd.Series(self.metrics)[there]).abs().sum(axis=1)
+        return int(self.history["epoch"][distance.idxmin()]) if there else None
+
     @cached_property
     def certificate(self) -> dict[str, Any] | None:
         """The fields of `artifacts.Certificate`, as JSON has them."""
@@ -96,6 +106,11 @@ class Found:
     def explanation(self) -> dict[str, Any] | None:
         """The fields of `artifacts.Explanation`, as JSON has them."""
         return self._read("explanation.json", facts)
+
+    def table(self, name: str) -> pd.DataFrame | None:
+        """Any table of the run, by the name of its file; of facts, it is one row."""
+        found = self._read(f"{name}.json", facts)
+        return self._table(name) if found is None else pd.DataFrame([found])
 
     def _table(self, name: str, *columns: str) -> pd.DataFrame | None:
         """These columns of a table, as far as it has them; all if none is named."""

@@ -79,7 +79,7 @@ def _of_job(directory: Path, sweep: dict[str, Any], job: dict[str, Any]) -> Iter
     path = (directory / job["run"]).resolve() if job.get("run") else None
     runs = list(_within(path, set())) if path is not None and path.is_dir() else []
     name = f"{directory.name} {job['number']} {job['label']}".strip()
-    for run in runs or [Found(path or directory, name, job["state"])]:
+    for run in runs or [_absent(path or directory, name, job["state"])]:
         # A run knows best how it ended, unless it had no time to say so.
         unsaid = run.state in _SPEECHLESS and job["state"] in _ENDED
         told, heard = run.problem, job.get("problem") or ""
@@ -92,6 +92,13 @@ def _of_job(directory: Path, sweep: dict[str, Any], job: dict[str, Any]) -> Iter
             objectives=tuple((o["metric"], o["direction"]) for o in sweep.get("objectives", ())),
             values=tuple(job.get("values") or ()),
         )
+
+
+def _absent(path: Path, name: str, state: str) -> Found:
+    """A job without a run directory; one that had finished has lost it."""
+    if state == "finished":
+        return Found(path, name, "missing", problem=f"{path} holds no run any more")
+    return Found(path, name, state)
 
 
 def _named(runs: list[Found]) -> list[Found]:

@@ -1,8 +1,8 @@
-"""The comparison as CSV and parquet: a row a run, and a row a setting."""
+"""The comparison as CSV and parquet: a row a run, a row a setting, and tables of all runs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,25 @@ def write(comparison: Comparison, directory: Path) -> None:
             frame.to_csv(part, index=False)
         with replacing(directory / f"{name}.parquet") as part:
             frame.to_parquet(part, index=False)
+
+
+def write_joined(name: str, found: Iterable[Found], directory: Path) -> None:
+    """Write a table that runs hold as one CSV, with the name and the seed of the run in each row.
+
+    Raises:
+        ValueError: none of the runs has it.
+    """
+    parts = [
+        frame.assign(run=run.name, seed=run.seed)
+        for run in found
+        if (frame := run.table(name)) is not None
+    ]
+    if not parts:
+        raise ValueError(f"--table: no run has a {name}.parquet or a {name}.json")
+    whole = pd.concat(parts)
+    whole = whole[list(dict.fromkeys(["run", "seed", *whole]))]
+    with replacing(directory / f"{name}.csv") as part:
+        whole.to_csv(part, index=False)
 
 
 def runs(comparison: Comparison) -> pd.DataFrame:
@@ -61,6 +80,7 @@ def _run(run: Found) -> dict[str, Any]:
     return {
         "run": run.name, "path": str(run.path), "sweep": run.sweep, "state": run.state,
         "stage": run.stage, "problem": run.problem, "seed": run.seed,
+        "epochs": None if run.history is None else len(run.history), "best_epoch": run.best_epoch,
     }  # fmt: skip
 
 
@@ -97,4 +117,6 @@ def _beside(about: pd.DataFrame, varies: pd.DataFrame, metrics: pd.DataFrame) ->
     taken = {*about, *metrics}
     renamed = varies.rename(columns=lambda name: f"setting {name}" if name in taken else name)
     columns = pd.concat([about, renamed, metrics], axis=1)
-    return columns.astype({name: "Int64" for name in ("seed", "rank") if name in columns})
+    return columns.astype(
+        {name: "Int64" for name in ("seed", "rank", "epochs", "best_epoch") if name in columns}
+    )

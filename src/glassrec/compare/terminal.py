@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from math import isnan
 from pathlib import Path
 
 from glassrec.compare.cells import columns
@@ -82,7 +83,7 @@ def _ranking(task: Task, by: str | None) -> Iterator[str]:
 def _agreement(task: Task) -> Iterator[str]:
     for found in agreements(task)[:1]:
         pairs = [(found.between_seeds, "seeds"), (found.between_settings, "settings")]
-        said = [f"{value:.2f} between {name}" for value, name in pairs if value == value]
+        said = [f"{value:.2f} between {name}" for value, name in pairs if not isnan(value)]
         if said:
             players = f"{_count(len(found.importance), 'player')}, {_count(len(found.runs), 'run')}"
             yield f"importance agrees at a rank correlation of {listed(said)} ({players})"
