@@ -58,7 +58,9 @@ def against_size(
         sizes = [x for x, _ in every]
         if 0 < 5 * min(sizes) < max(sizes):
             axes.set_xscale("log")
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+            # A few ticks, whether sizes span one power of ten or four.
+            subs = (1,) if max(sizes) > 100 * min(sizes) else (1, 2, 5)
+            axes.xaxis.set_major_locator(LogLocator(subs=subs))
             axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         return svg(figure, prefix, described, {each.key: each.label for each in shown})

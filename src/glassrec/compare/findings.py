@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from glassrec.compare.certified import Certified
 from glassrec.compare.shown import PLACES, Curves
 from glassrec.metrics import merit, sign
 from glassrec.report.page import fixed, percent
@@ -104,9 +105,8 @@ def of_silence(frame: pd.DataFrame) -> str:
     return f"Most in {worst.index[0]}: up to {percent(worst.iloc[0])} of its units."
 
 
-def of_proof(told: Sequence[dict]) -> str:
+def of_proof(found: Sequence[Certified]) -> str:
     """How many cuts are exact."""
-    exact = [each for each in told if each["exact"]]
-    share = max((each["share"] for each in exact), default=0.0)
-    most = f", and up to {percent(share)} of the units went" if exact else ""
-    return f"{len(exact)} of {len(told)} cuts are exact on all rows that were compared{most}."
+    exact = [each.share for each in found if each.facts["exact"]]
+    most = f", and up to {percent(max(exact))} of the units went" if exact else ""
+    return f"{len(exact)} of {len(found)} cuts are exact on all rows that were compared{most}."
