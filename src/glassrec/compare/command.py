@@ -52,7 +52,7 @@ def main(words: Sequence[str]) -> int:
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for line in tell(comparison, top=asked.top, width=width, metrics=asked.metric, by=asked.by):
         print(line)
-    out = asked.out or _beside(asked.directories[0])
+    out = asked.out or _beside(asked.directories)
     tables.write(comparison, out)
     for name in asked.table:
         tables.write_joined(name, comparison.runs, out)
@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, metavar="DIR",
-        help=f"where to write (default: {FOLDER}/ in the first DIR, or here if that is a run)",
+        help=f"where to write (default: {FOLDER}/ in DIR; here, if DIR is a run or one of many)",
     )  # fmt: skip
     return parser
 
@@ -99,8 +99,9 @@ def _positive(word: str) -> int:
     return number
 
 
-def _beside(directory: Path) -> Path:
+def _beside(directories: Sequence[Path]) -> Path:
     """The folder to write to: never inside a run, whose files are its own."""
     from glassrec.compare.directory import read
 
-    return directory / FOLDER if read(directory) is None else Path(FOLDER)
+    alone = len(directories) == 1 and read(directories[0]) is None
+    return directories[0] / FOLDER if alone else Path(FOLDER)

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -91,11 +92,13 @@ class Found:
     @property
     def best_epoch(self) -> int | None:
         """The epoch whose weights were kept: the one with the validation metrics of the run."""
-        if self.history is None or self.history.empty:
+        history = self.history
+        if history is None or history.empty:
             return None
-        there = [name for name in self.metrics if name.startswith("val/") and name in self.history]
-        distance = (self.history[there] - pd.Series(self.metrics)[there]).abs().sum(axis=1)
-        return int(self.history["epoch"][distance.idxmin()]) if there else None
+        there = [name for name in self.metrics if name.startswith("val/") and name in history]
+        kept = np.array([self.metrics[name] for name in there])
+        distance = np.abs(history[there].to_numpy(dtype=float) - kept).sum(1)
+        return int(history["epoch"].iloc[np.argmin(distance)]) if there else None
 
     @cached_property
     def certificate(self) -> dict[str, Any] | None:
