@@ -76,7 +76,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _run(folder / EVIL, settings, 0, None, state="failed", problem=f"CUDA {EVIL}")
     _run(folder / "crashed", settings, 1, None, state="running", stage="train")
     other = {"model": {"_target_": "models.MLP", "factors": 8}, "objective": {"x": EVIL}}
-    other["data"] = {"_target_": "glassrec.data.table.Table"}
+    other["data"] = {"_target_": f"glassrec.data.table.{'Long' * 20}Table"}
     _run(folder / "another-task", other, 0, 0.5)
     page = folder / "comparison" / "index.html"
     write(compare(scan([folder])), page)
