@@ -1,0 +1,173 @@
+"""What all pages share: one HTML file that needs no network and trusts no name.
+
+A page extends `report/page.html.j2`. Whatever a template prints is escaped; what comes from here as
+`Markup` is not, and holds no text of a user that is not escaped already.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+from collections.abc import Collection, Mapping
+from functools import cache
+from math import isfinite
+from typing import Any
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+import jinja2
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from glassrec.report import style
+
+LETTERS: dict[str, Any] = {"svg.fonttype": "none", "svg.hashsalt": "glassrec"}
+"""How a figure is drawn so that its letters stay letters, and equal figures equal text."""
+
+SVG, HREF, TIE = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href", "of:"
+"""Names in a drawing; a gid that starts with `TIE` ties an artist to what it is of."""
+
+DASH = "–"
+"""What stands for a value that is not there."""
+
+
+def rendered(template: str, script: str | None = None, **facts: Any) -> str:
+    """The page.
+
+    Args:
+        template: its path below the package, such as `compare/page.html.j2`.
+        script: the path of its script below the package; no other script runs in the page.
+        facts: what the template asks for; an undefined name in it is an error.
+    """
+    code = _packed(script) if script else ""
+    return _environment().get_template(template).render(code=code, allowed=_hash(code), **facts)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("glassrec", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals |= {"packed": _packed, "style": style, "DASH": DASH}
+    made.filters |= {
+        "digits": lambda value: DASH if value is None else style.digits(float(value)),
+        "whole": whole,
+        "counted": counted,
+        "percent": percent,
+        "fixed": fixed,
+        "png": png,
+        "minus": style.minus,
+        "short": style.short,
+    }
+    return made
+
+
+def _packed(path: str) -> Markup:
+    """The text of a file of the package, such as a style sheet, as it is."""
+    loader = _environment().loader
+    assert loader is not None
+    return Markup(loader.get_source(_environment(), path)[0])
+
+
+def _hash(code: str) -> str:
+    """What the page's policy says of scripts: this one, or none."""
+    if not code:
+        return "'none'"
+    return f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"
+
+
+def whole(value: float | None) -> str:
+    """A count, `12,345`."""
+    return DASH if value is None or not isfinite(value) else style.minus(f"{value:,.0f}")
+
+
+def counted(count: int, name: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{count:,} {name}{'s' if count != 1 else ''}"
+
+
+def percent(share: float | None, decimals: int = 1) -> str:
+    """A share, `12.3 %`."""
+    if share is None or not isfinite(share):
+        return DASH
+    return style.minus(f"{share:.{decimals}%}".replace("%", " %"))
+
+
+def fixed(value: float | None, decimals: int = 4) -> str:
+    """A number with so many decimals: those of a column stand below each other."""
+    if value is None or not isfinite(value):
+        return DASH
+    return style.minus(f"{value:z.{decimals}f}")
+
+
+def png(content: bytes, described: str) -> Markup:
+    """A picture inside the page, with words for those who do not see it."""
+    data = base64.b64encode(content).decode()
+    return Markup('<img src="data:image/png;base64,{}" alt="{}">').format(data, described)
+
+
+def svg(
+    figure: Figure, prefix: str, described: str, tips: Mapping[str, str] | None = None
+) -> Markup:
+    """A figure inside the page, as large as its place, with letters that can be read and found.
+
+    An artist whose gid is `of:KEY` becomes a group with the attribute `data-of="KEY"`.
+
+    Args:
+        figure: drawn under `LETTERS`.
+        prefix: a word that no other figure of the page has: it keeps their parts apart.
+        described: words for those who do not see it.
+        tips: what shows where the pointer rests on a group, by its key.
+    """
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)
+    drawing = ElementTree.fromstring(buffer.getvalue())
+    used = {name for each in drawing.iter() for name in _asked(each)}
+    for element in drawing.iter():
+        _rename(element, prefix, used)
+        _tie(element, tips or {})
+    for size in ("width", "height"):  # left to the page
+        del drawing.attrib[size]
+    drawing.attrib |= {"role": "img", "aria-label": described}
+    return Markup(ElementTree.tostring(drawing, encoding="unicode"))
+
+
+def _asked(element: Element) -> list[str]:
+    """The parts of the drawing that an element asks for by their ids."""
+    asked = element.get(HREF, "").removeprefix("#")
+    clipped = re.findall(r"url\(#([^)]+)\)", element.get("clip-path", ""))
+    return [name for name in (asked, *clipped) if name]
+
+
+def _rename(element: Element, prefix: str, used: Collection[str]) -> None:
+    """Prefix the ids that are used, and drop the others."""
+    element.tag = element.tag.removeprefix(SVG)
+    if (name := element.get("id")) in used:
+        element.set("id", f"{prefix}-{name}")
+    elif name is not None and not name.startswith(TIE):
+        del element.attrib["id"]
+    if HREF in element.attrib:
+        element.set("href", f"#{prefix}-{element.attrib.pop(HREF)[1:]}")
+    if "style" in element.attrib:  # letters are the page's
+        element.set("style", re.sub(r"font-family: [^;]*; ?", "", element.attrib["style"]))
+    if "clip-path" in element.attrib:
+        element.set("clip-path", element.attrib["clip-path"].replace("(#", f"(#{prefix}-"))
+
+
+def _tie(element: Element, tips: Mapping[str, str]) -> None:
+    """Tell the page what a group is of, and the reader who rests on it."""
+    if not element.get("id", "").startswith(TIE):
+        return
+    key = element.attrib.pop("id").removeprefix(TIE)
+    element.set("data-of", key)
+    if key in tips:
+        title = Element("title")
+        title.text = tips[key]
+        element.insert(0, title)
