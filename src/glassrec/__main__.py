@@ -77,13 +77,16 @@ Results go to run.dir, by default runs/<data>-<model>-<hash of the experiment> i
 the same command goes on where it stopped. All but run and train work on the run in run.dir.
 
 Exit codes: 0 done; 1 a failure on the way, or a run that is not as verified; 2 the command is wrong
-and nothing was run; 130 Ctrl-C.
+and nothing was run; 3 a trial of a search that was stopped early; 130 Ctrl-C.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0, 1, 2 or 130, as the help says."""
+    """Run a command and return its exit code: 0, 1, 2, 3 or 130, as the help says."""
     words = list(sys.argv[1:] if argv is None else argv)
+    # The console script does not look in the user's folder, where a model of their own may be.
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
     if words and words[0] in ACROSS:
         return _across(words[0], words[1:])
     if not words or {"-h", "--help"} & set(words):
@@ -95,9 +98,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     stage = words.pop(0)
     if stage not in WORDS:
         return _complain(f"{stage!r} is no stage{did_you_mean(stage, WORDS)}; {_FIRST}", code=2)
-    # The console script does not look in the user's folder, where a model of their own may be.
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
     options = _options(stage, words)
     try:
         return _guarded(lambda: _dispatch(stage, options))
@@ -156,9 +156,13 @@ def _complain(message: object, code: int) -> int:
 def _guarded(action: Callable[[], int]) -> int:
     """The exit code of an action. What is not a user's mistake keeps its traceback."""
     from glassrec.config.compose import ConfigError
+    from glassrec.run import StoppedEarly
 
     try:
         return action()
+    except StoppedEarly as stop:
+        print(stop)
+        return 3
     except ConfigError as error:
         return _complain(error, code=2)
     except (ValueError, OSError) as error:
@@ -210,10 +214,11 @@ def _execute(stage: str, checked: dict[str, Any], command: Sequence[str]) -> int
     parts = compose.build(checked)
     from glassrec.pipeline import Pipeline
     from glassrec.seeds import TABLE
+    from glassrec.sweep.trial import watcher
 
     with closing(_open(checked, command)) as run:
         try:
-            Pipeline(run=run, **parts).execute(stage)
+            Pipeline(run=run, **parts).execute(stage, watcher())
         except SystemExit as stop:
             if isinstance(stop.__context__, KeyboardInterrupt):  # what Lightning makes of Ctrl-C
                 raise KeyboardInterrupt from None

@@ -45,6 +45,11 @@ WHERE = ("accelerator", "strategy")
 a batch of its own."""
 
 
+
+class StoppedEarly(Exception):  # noqa: N818  it is no error
+    """Training was ended on purpose, as a search has better settings; no stage follows it."""
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` that takes its place, whole or not at all.
@@ -244,8 +249,7 @@ class Run:
         try:
             yield
         except BaseException as error:
-            state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            self._status(state, stage, str(error))
+            self._status(_state_after(error), stage, str(error))
             raise
         self._status("finished", stage)
 
@@ -289,6 +293,12 @@ class Run:
                 f"{self.dir} holds another experiment: {name} is {there.get(name)} there and "
                 f"{here.get(name)} here{more}; name another run.dir"
             )
+
+
+def _state_after(error: BaseException) -> str:
+    if isinstance(error, StoppedEarly):
+        return "stopped"
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
 
 
 def record_text(record: Mapping[str, Mapping[str, Any]]) -> str:

@@ -1,0 +1,190 @@
+"""A search at work: its trials as jobs, some at a time, and the record of how each one ended."""
+
+from __future__ import annotations
+
+import fcntl
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from math import isnan
+from pathlib import Path
+from time import sleep, time
+
+from glassrec.run import replacing
+from glassrec.sweep import record, standing
+from glassrec.sweep.job import SWEEP, Outcome, supervise, wanted
+from glassrec.sweep.objective import Objective, values
+from glassrec.sweep.record import Job, Record
+from glassrec.sweep.space import Space
+from glassrec.sweep.study import Study, Trial
+from glassrec.sweep.trial import STOPPED, TRIAL
+
+HOPELESS = 3
+"""So many failed trials before the first good one end a search: it is the command that is wrong."""
+
+STOP = ".stop"
+"""The file that tells the running jobs of a search to end."""
+
+
+@dataclass
+class Trials:
+    """The trials of a search.
+
+    Args:
+        directory: an existing folder, in which no other process searches.
+        record: of this search; it is changed, and written, as trials begin and end.
+        stage: of each job, `run` or `train`, with `--config-dir` if need be.
+        space: of its words.
+        objectives: one, or two.
+        study: where trials come from.
+        stops: whether bad trials are stopped early.
+        at_once: how many jobs run at the same time.
+        supervise: runs a job to its end.
+    """
+
+    directory: Path
+    record: Record
+    stage: Sequence[str]
+    space: Space
+    objectives: Sequence[Objective]
+    study: Study
+    stops: bool = False
+    at_once: int = 1
+    supervise: Callable[..., Outcome] = supervise
+
+    def until(self, total: int) -> None:
+        """Run what is missing of `total` trials; one that fails does not stop the others.
+
+        Raises:
+            ValueError: a finished run lacks a metric that is an objective.
+        """
+        self._stop.unlink(missing_ok=True)
+        waiting = self._promising(self.study.until(total))
+        running: dict[Future[Outcome], Job] = {}
+        with ThreadPoolExecutor(self.at_once) as pool:
+            try:
+                while True:
+                    while len(running) < self.at_once and (trial := next(waiting, None)):
+                        job = self._begin(trial)
+                        if job.state == "running":
+                            running[pool.submit(self._run, job)] = job
+                        else:
+                            self._tell(job, total)
+                    if not running:
+                        return
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        job = running.pop(future)
+                        self._end(job, future.result())
+                        self._tell(job, total)
+            except BaseException:
+                self._end_all(running)
+                raise
+
+    @property
+    def _stop(self) -> Path:
+        return self.directory / STOP
+
+    def _promising(self, trials: Iterator[Trial]) -> Iterator[Trial]:
+        """The trials, as long as there is hope that one succeeds."""
+        before = sum(job.state == "failed" for job in self.record.jobs)
+        for trial in trials:
+            yield trial
+            failed = sum(job.state == "failed" for job in self.record.jobs) - before
+            if failed >= HOPELESS and all(job.values is None for job in self.record.jobs):
+                print(f"the first {failed} trials failed, and no other is tried", flush=True)
+                return
+
+    def _tell(self, job: Job, total: int) -> None:
+        print(standing.line(job, self.record, total, self.at_once), flush=True)
+
+    def _begin(self, trial: Trial) -> Job:
+        """Write a trial down as running; or as finished if its like is, whose values it takes."""
+        number, label = trial.number, standing.label(trial.point)
+        words = [*self.stage, *self.space.words(trial.point)]
+        jobs = {job.number: job for job in self.record.jobs}
+        twin = self.study.same_as(trial)
+        if twin is None:
+            log = f"logs/{number}-{label}.log"
+            job = Job(number, label, words, f"trials/{number}", log, "running", started=time())
+        else:
+            job = replace(jobs[twin], number=number, seconds=None, problem=f"trial {twin} again")
+        self.record.jobs = [each for _, each in sorted((jobs | {number: job}).items())]
+        record.write(self.directory, self.record)
+        if job.values is not None:
+            self.study.finished(number, job.values)
+        return job
+
+    def _run(self, job: Job) -> Outcome:
+        assert job.run is not None
+        run = self.directory / job.run
+        self._wait_for(run, job.number)
+        environment = {SWEEP: str(self.directory)}
+        if self.stops:
+            environment[TRIAL] = f"{job.number} {self.objectives[0].metric}"
+        place = "run.dir='" + str(run).replace("'", r"\'") + "'"
+        return self.supervise(
+            [*job.words, place], self.directory / job.log, environment, stop=self._stop
+        )
+
+    def _wait_for(self, run: Path, number: int) -> None:
+        """Where a search was killed, its jobs have gone on."""
+        told = False
+        while _at_work(run) and not wanted(self._stop):
+            if not told:
+                print(f"trial {number}: its job of before is still at work; waiting", flush=True)
+            told = True
+            sleep(1)
+
+    def _end(self, job: Job, outcome: Outcome) -> None:
+        """Write down how a job ended, and only then tell Optuna: a kill between runs it again."""
+        job.state, job.code, job.problem = outcome.state, outcome.code, outcome.problem
+        job.seconds = round(outcome.seconds, 1)
+        if outcome.code == STOPPED:
+            job.state, job.problem = "stopped", "worse than the median of the trials before"
+        try:
+            if job.state == "finished":
+                self._measure(job)
+        finally:
+            record.write(self.directory, self.record)
+        if job.values is not None:
+            self.study.finished(job.number, job.values)
+        elif job.state == "stopped":
+            self.study.stopped(job.number)
+        elif job.state == "failed":
+            self.study.failed(job.number)
+
+    def _measure(self, job: Job) -> None:
+        assert job.run is not None
+        try:
+            found = values(self.directory / job.run, self.objectives, self.stage[0])
+        except ValueError as error:
+            job.state, job.problem = "failed", str(error)
+            raise
+        strange = [each.metric for each, value in zip(self.objectives, found, strict=True)
+                   if isnan(value)]  # fmt: skip
+        if strange:
+            job.state, job.problem = "failed", f"{strange[0]} is not a number"
+        else:
+            job.values = found
+
+    def _end_all(self, running: dict[Future[Outcome], Job]) -> None:
+        """End the jobs that run; the same command goes on with them."""
+        with replacing(self._stop) as part:
+            part.write_text(str(int(signal.SIGINT)), encoding="utf-8")
+        for future, job in running.items():
+            self._end(job, future.result())
+        self._stop.unlink()
+
+
+def _at_work(run: Path) -> bool:
+    """Whether a process works in a run directory."""
+    lock = run / ".lock"
+    if not lock.is_file():
+        return False
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
