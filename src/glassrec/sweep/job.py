@@ -12,6 +12,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Literal, NamedTuple
 
+from glassrec.sweep.stopping import wanted
+
 SWEEP = "GLASSREC_SWEEP"
 """The variable that tells a job the directory of the sweep that it belongs to."""
 
@@ -90,11 +92,6 @@ def _ended(process: subprocess.Popen[bytes], stop: Path | None) -> tuple[int, bo
             )
             process.wait()
             raise
-
-
-def wanted(stop: Path | None) -> int:
-    """The signal that running jobs are to end with, and others not to start; 0 if none is."""
-    return int(stop.read_text()) if stop is not None and stop.is_file() else 0
 
 
 def _send(process: subprocess.Popen[bytes], number: int) -> None:
