@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
 from statistics import fmean
 from typing import Literal, NamedTuple, cast
@@ -74,7 +75,7 @@ def values(directory: Path, objectives: Sequence[Objective], stage: str) -> list
     """What a run came to, an objective each; the mean over the seeds where there are several.
 
     Raises:
-        ValueError: it has no such metric.
+        ValueError: it has no such metric, or it is not a number.
     """
     runs = sorted(directory.glob("seed_*")) or [directory]
     return [fmean(_value(run, each, stage) for run in runs) for each in objectives]
@@ -88,6 +89,8 @@ def _value(run: Path, objective: Objective, stage: str) -> float:
             f"--objective: {run} has no metric {objective.metric!r}{near}; it has "
             f"{', '.join(name for name in found if 'test' not in name.split('/'))}"
         )
+    if isnan(found[objective.metric]):
+        raise ValueError(f"{objective.metric} is not a number")
     return found[objective.metric]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ from glassrec.sweep import record, standing
 from glassrec.sweep.objective import Objective, objective
 from glassrec.sweep.record import Record
 from glassrec.sweep.space import Space
+from glassrec.sweep.stopping import stoppable
 from glassrec.sweep.study import JOURNAL, Study
 from glassrec.sweep.trials import Trials
 
@@ -35,15 +37,17 @@ def search(options: Namespace) -> int:
         space = _selecting(space, objectives[0])
     command = _command(options, space, objectives)
     directory = (options.dir or _directory(space, command)).absolute()
-    with record.held(directory):
+    with record.held(directory), stoppable(directory) as stopping:
         found = _record(directory, command, objectives)
         study = Study(directory, space, objectives, options.sampler, options.seed)
         stage = [options.stage, *_config_dir(options)]
-        Trials(
+        trials = Trials(
             directory, found, stage, space, objectives, study,
             stops=options.pruner != "none", at_once=options.jobs,
-        ).until(options.trials)  # fmt: skip
-        return _tell(directory, found, study)
+        )  # fmt: skip
+        print(f"search    {len(found.jobs)} of {options.trials} trials are there in {directory}")
+        trials.until(options.trials, lambda: stopping.code != 0)
+        return _tell(directory, found, study, stopping.code)
 
 
 def _refuse(options: Namespace, space: Space, objectives: Sequence[Objective]) -> None:
@@ -91,7 +95,7 @@ def _config_dir(options: Namespace) -> list[str]:
 def _command(options: Namespace, space: Space, objectives: Sequence[Objective]) -> list[str]:
     """What makes the search what it is, in words: not how many trials, nor how they are run."""
     return [
-        "search", *options.words, *_config_dir(options), f"--stage={options.stage}",
+        "glassrec", "search", *options.words, *_config_dir(options), f"--stage={options.stage}",
         *(f"--objective={each.metric}:{each.direction}" for each in objectives),
         f"--sampler={options.sampler}", f"--seed={options.seed}",
     ]  # fmt: skip
@@ -121,15 +125,18 @@ def _record(directory: Path, command: list[str], objectives: Sequence[Objective]
     return found
 
 
-def _tell(directory: Path, found: Record, study: Study) -> int:
+def _tell(directory: Path, found: Record, study: Study, stopped: int) -> int:
     here = Path.cwd()
     shown = directory.relative_to(here) if directory.is_relative_to(here) else directory
     for line in standing.summary(shown, found, study.best(), study.objectives):
         print(line)
-    print(f"results   {shown}; glassrec compare {shown}", flush=True)
-    if all(job.values is None for job in found.jobs):
-        raise ValueError("no trial succeeded; the logs tell why")
+    print(f"results   {shown}")
+    print(f"to compare them: glassrec compare {shown}", flush=True)
     left = [str(job.number) for job in found.jobs if job.state in ("killed", "interrupted")]
-    if left:
+    if stopped:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+    elif left:
         raise ValueError(f"trial {', '.join(left)} did not end; the same command runs it again")
-    return 0
+    elif all(job.values is None for job in found.jobs):
+        raise ValueError("no trial succeeded; the logs tell why")
+    return stopped

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import fcntl
-import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from math import isnan
 from pathlib import Path
 from time import sleep, time
 
-from glassrec.run import replacing
-from glassrec.sweep import record, standing
-from glassrec.sweep.job import SWEEP, Outcome, supervise, wanted
+from glassrec.sweep import record, standing, stopping
+from glassrec.sweep.job import SWEEP, Outcome, supervise
 from glassrec.sweep.objective import Objective, values
 from glassrec.sweep.record import Job, Record
 from glassrec.sweep.space import Space
@@ -22,9 +19,6 @@ from glassrec.sweep.trial import STOPPED, TRIAL
 
 HOPELESS = 3
 """So many failed trials before the first good one end a search: it is the command that is wrong."""
-
-STOP = ".stop"
-"""The file that tells the running jobs of a search to end."""
 
 
 @dataclass
@@ -53,47 +47,39 @@ class Trials:
     at_once: int = 1
     supervise: Callable[..., Outcome] = supervise
 
-    def until(self, total: int) -> None:
+    def until(self, total: int, stopped: Callable[[], bool]) -> None:
         """Run what is missing of `total` trials; one that fails does not stop the others.
 
-        Raises:
-            ValueError: a finished run lacks a metric that is an objective.
+        Args:
+            total: how many there shall be in all.
+            stopped: whether no other is to begin. Those that run are told by the file of
+                `sweep.stopping`, and are waited for.
         """
-        self._stop.unlink(missing_ok=True)
-        waiting = self._promising(self.study.until(total))
+        trials = self.study.until(total)
+        before = {job.number for job in self.record.jobs if job.state == "failed"}
         running: dict[Future[Outcome], Job] = {}
         with ThreadPoolExecutor(self.at_once) as pool:
-            try:
-                while True:
-                    while len(running) < self.at_once and (trial := next(waiting, None)):
-                        job = self._begin(trial)
-                        if job.state == "running":
-                            running[pool.submit(self._run, job)] = job
-                        else:
-                            self._tell(job, total)
-                    if not running:
-                        return
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        job = running.pop(future)
-                        self._end(job, future.result())
+            while True:
+                while len(running) < self.at_once and not (stopped() or self._hopeless(before)):
+                    if (trial := next(trials, None)) is None:
+                        break
+                    if (job := self._begin(trial)).state == "running":
+                        running[pool.submit(self._run, job)] = job
+                    else:
                         self._tell(job, total)
-            except BaseException:
-                self._end_all(running)
-                raise
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    job = running.pop(future)
+                    self._end(job, future.result())
+                    self._tell(job, total)
 
-    @property
-    def _stop(self) -> Path:
-        return self.directory / STOP
-
-    def _promising(self, trials: Iterator[Trial]) -> Iterator[Trial]:
-        """The trials, as long as there is hope that one succeeds."""
-        before = sum(job.state == "failed" for job in self.record.jobs)
-        for trial in trials:
-            yield trial
-            failed = sum(job.state == "failed" for job in self.record.jobs) - before
-            if failed >= HOPELESS and all(job.values is None for job in self.record.jobs):
-                print(f"the first {failed} trials failed, and no other is tried", flush=True)
-                return
+    def _hopeless(self, before: Collection[int]) -> bool:
+        """Whether it is the command that is wrong: trials failed, or lacked an objective."""
+        if any(job.values is not None for job in self.record.jobs):
+            return False
+        failed = [j for j in self.record.jobs if j.state == "failed" and j.number not in before]
+        return len(failed) >= HOPELESS or any(job.code == 0 for job in failed)
 
     def _tell(self, job: Job, total: int) -> None:
         print(standing.line(job, self.record, total, self.at_once), flush=True)
@@ -124,13 +110,14 @@ class Trials:
             environment[TRIAL] = f"{job.number} {self.objectives[0].metric}"
         place = "run.dir='" + str(run).replace("'", r"\'") + "'"
         return self.supervise(
-            [*job.words, place], self.directory / job.log, environment, stop=self._stop
-        )
+            [*job.words, place], self.directory / job.log, environment,
+            folder=Path(self.record.folder), stop=stopping.file(self.directory),
+        )  # fmt: skip
 
     def _wait_for(self, run: Path, number: int) -> None:
         """Where a search was killed, its jobs have gone on."""
-        told = False
-        while _at_work(run) and not wanted(self._stop):
+        stop, told = stopping.file(self.directory), False
+        while _at_work(run) and not stopping.wanted(stop):
             if not told:
                 print(f"trial {number}: its job of before is still at work; waiting", flush=True)
             told = True
@@ -142,11 +129,9 @@ class Trials:
         job.seconds = round(outcome.seconds, 1)
         if outcome.code == STOPPED:
             job.state, job.problem = "stopped", "worse than the median of the trials before"
-        try:
-            if job.state == "finished":
-                self._measure(job)
-        finally:
-            record.write(self.directory, self.record)
+        if job.state == "finished":
+            self._measure(job)
+        record.write(self.directory, self.record)
         if job.values is not None:
             self.study.finished(job.number, job.values)
         elif job.state == "stopped":
@@ -157,24 +142,9 @@ class Trials:
     def _measure(self, job: Job) -> None:
         assert job.run is not None
         try:
-            found = values(self.directory / job.run, self.objectives, self.stage[0])
+            job.values = values(self.directory / job.run, self.objectives, self.stage[0])
         except ValueError as error:
             job.state, job.problem = "failed", str(error)
-            raise
-        strange = [each.metric for each, value in zip(self.objectives, found, strict=True)
-                   if isnan(value)]  # fmt: skip
-        if strange:
-            job.state, job.problem = "failed", f"{strange[0]} is not a number"
-        else:
-            job.values = found
-
-    def _end_all(self, running: dict[Future[Outcome], Job]) -> None:
-        """End the jobs that run; the same command goes on with them."""
-        with replacing(self._stop) as part:
-            part.write_text(str(int(signal.SIGINT)), encoding="utf-8")
-        for future, job in running.items():
-            self._end(job, future.result())
-        self._stop.unlink()
 
 
 def _at_work(run: Path) -> bool:
