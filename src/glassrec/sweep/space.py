@@ -133,6 +133,8 @@ def _numbers(
     log = "log" in sweep.tags
     if isinstance(low, int) and isinstance(high, int) and not isinstance(step, float):
         return IntDistribution(low, high, log=log, step=step or 1)
+    if step is not None:  # Hydra adds up steps, and 0.1 + 0.2 is 0.30000000000000004
+        low, high = float(f"{low:.12g}"), float(f"{high:.12g}")
     return FloatDistribution(low, high, log=log, step=step)
 
 
