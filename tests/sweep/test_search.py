@@ -152,8 +152,8 @@ def test_more_trials_with_the_same_command(jobs, capsys):
 
 
 def test_a_trial_like_a_finished_one_takes_its_values(jobs):
-    WIDE = ["model=gmf,mlp", "model.factors=2,4", "optimizer.lr=0.01"]
-    assert main(["search", *WIDE, "--trials=20", "--dir=s", *TWO]) == 0
+    words = ["model=gmf,mlp", "model.factors=2,4", "optimizer.lr=0.01"]
+    assert main(["search", *words, "--trials=20", "--dir=s", *TWO]) == 0
     assert len(jobs.points) == len(set(jobs.points)) == 4
     found = entries()
     assert len(found) == 20
