@@ -173,7 +173,7 @@ def test_trials_that_fail_do_not_stop_the_search(jobs, capsys):
         *3 * ["finished"],
     ]
     said = capsys.readouterr()
-    assert "failed    trial 2: out of luck; s/logs/2-model=" in said.out
+    assert "failed      trial 2: out of luck; see s/logs/2-model=" in said.out
     assert "trial 3 did not end; the same command runs it again" in said.err
     third = jobs.points[2]
     jobs.points, jobs.ends = [], {}

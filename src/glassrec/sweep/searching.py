@@ -45,7 +45,8 @@ def search(options: Namespace) -> int:
             directory, found, stage, space, objectives, study,
             stops=options.pruner != "none", at_once=options.jobs,
         )  # fmt: skip
-        print(f"search    {len(found.jobs)} of {options.trials} trials are there in {directory}")
+        done = len(standing.done(found))
+        print(f"search    {done} of {options.trials} trials are done in {directory}", flush=True)
         trials.until(options.trials, lambda: stopping.code != 0)
         return _tell(directory, found, study, stopping.code)
 

@@ -24,11 +24,16 @@ def label(point: Point) -> str:
     return re.sub(r"[^\w.,=+-]+", "_", ",".join(parts))[:80]
 
 
+def done(record: Record) -> list[Job]:
+    """The trials that the same command does not run again."""
+    return [job for job in record.jobs if job.state in ("finished", "stopped", "failed")]
+
+
 def line(job: Job, record: Record, total: int, at_once: int) -> str:
     """How a trial ended, and how far the search is."""
-    ended = [each for each in record.jobs if each.state != "running"]
+    ended = done(record)
     took = [each.seconds for each in ended if each.seconds is not None]
-    left = clock((total - len(ended)) * fmean(took) / at_once)
+    left = clock((total - len(ended)) * fmean(took) / at_once) if took else "?"
     pairs = zip(record.objectives, job.values or (), strict=False)
     came = ", ".join(f"{each['metric']} {_number(value)}" for each, value in pairs)
     said = "; ".join(part for part in (came, job.problem) if part)
@@ -53,7 +58,8 @@ def summary(
     yield "trials    " + ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(sorted(states)))
     for job in record.jobs:
         if job.state not in ("finished", "stopped"):
-            yield f"{job.state:<9} trial {job.number}: {job.problem}; {directory / job.log}"
+            why = f"{job.problem}; see " if job.problem else ""
+            yield f"{job.state:<11} trial {job.number}: {why}{directory / job.log}"
     best = [trial for trial in best if jobs[trial.number].run == f"trials/{trial.number}"]
     if not best:
         return
