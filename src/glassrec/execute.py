@@ -31,12 +31,13 @@ def guarded(action: Callable[[], int]) -> int:
     """The exit code of an action. What is not a user's mistake keeps its traceback."""
     from glassrec.config.compose import ConfigError
     from glassrec.run import StoppedEarly
+    from glassrec.sweep.trial import STOPPED
 
     try:
         return action()
     except StoppedEarly as stop:
         print(stop)
-        return 3
+        return STOPPED
     except ConfigError as error:
         return complain(error, code=2)
     except (ValueError, OSError) as error:

@@ -132,7 +132,7 @@ def _sampler(kind: Sampler, seed: int, number: int) -> optuna.samplers.BaseSampl
         return optuna.samplers.RandomSampler(seed=drawn)
     if kind == "nsgaii":
         return optuna.samplers.NSGAIISampler(seed=drawn)
-    return optuna.samplers.TPESampler(seed=drawn, constant_liar=True)
+    return optuna.samplers.TPESampler(seed=drawn)
 
 
 def _suggest(trial: optuna.Trial, name: str, kind: BaseDistribution) -> str | int | float:

@@ -94,7 +94,8 @@ class Trials:
             log = f"logs/{number}-{label}.log"
             job = Job(number, label, words, f"trials/{number}", log, "running", started=time())
         else:
-            job = replace(jobs[twin], number=number, seconds=None, problem=f"trial {twin} again")
+            known = replace(jobs[twin], started=None, seconds=None)  # it took no time
+            job = replace(known, number=number, problem=f"trial {twin} again")
         self.record.jobs = [each for _, each in sorted((jobs | {number: job}).items())]
         record.write(self.directory, self.record)
         if job.values is not None:
@@ -104,7 +105,8 @@ class Trials:
     def _run(self, job: Job) -> Outcome:
         assert job.run is not None
         run = self.directory / job.run
-        self._wait_for(run, job.number)
+        if not self._is_free(run, job.number):
+            return Outcome("interrupted", 130, 0.0)
         environment = {SWEEP: str(self.directory)}
         if self.stops:
             environment[TRIAL] = f"{job.number} {self.objectives[0].metric}"
@@ -114,14 +116,15 @@ class Trials:
             folder=Path(self.record.folder), stop=stopping.file(self.directory),
         )  # fmt: skip
 
-    def _wait_for(self, run: Path, number: int) -> None:
-        """Where a search was killed, its jobs have gone on."""
+    def _is_free(self, run: Path, number: int) -> bool:
+        """Wait for a job of a killed search, which has gone on; False if the search is to end."""
         stop, told = stopping.file(self.directory), False
         while _at_work(run) and not stopping.wanted(stop):
             if not told:
                 print(f"trial {number}: its job of before is still at work; waiting", flush=True)
             told = True
             sleep(1)
+        return not stopping.wanted(stop)
 
     def _end(self, job: Job, outcome: Outcome) -> None:
         """Write down how a job ended, and only then tell Optuna: a kill between runs it again."""
