@@ -81,7 +81,7 @@ def _monitored(space: Space, extra: Path | None) -> Objective:
 
 def _selecting(space: Space, first: Objective) -> Space:
     """The space, in which the objective selects the best epoch."""
-    word = f"trainer.monitor='{first.metric}'"
+    word = f"trainer.monitor={first.metric}"
     for other in (each for each in space.fixed if each.startswith("trainer.monitor=")):
         if first.metric not in other:
             raise ConfigError(f"{other}: with --stage train, --objective selects; leave it out")
