@@ -217,15 +217,22 @@ def test_a_digest_is_of_names_types_shapes_and_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [("level", "levle"), ('"1":', '"x":'), ('"data": [1]', '"data": [2]')]
+    ("name", "before", "after"),
+    [
+        ("plan.json", "level", "levle"),
+        ("plan.json", '"1":', '"x":'),
+        ("plan.json", '"data": [1]', '"data": [2]'),
+        ("certificate.json", "gone", "went"),
+        ("explanation.json", "method", "methods"),
+    ],
 )
-def test_a_plan_that_makes_no_sense_is_said_to_be_damaged(
-    before: str, after: str, tmp_path: Path
+def test_what_makes_no_sense_is_said_to_be_damaged(
+    name: str, before: str, after: str, tmp_path: Path
 ) -> None:
-    path = tmp_path / "plan.json"
-    ARTIFACTS["plan.json"].save(path)
+    path = tmp_path / name
+    ARTIFACTS[name].save(path)
     text = path.read_text()
     assert before in text
     path.write_text(text.replace(before, after, 1))
-    with pytest.raises(ValueError, match=r"plan\.json is damaged"):
-        PrunePlan.load(path)
+    with pytest.raises(ValueError, match=rf"{name} is damaged"):
+        type(ARTIFACTS[name]).load(path)

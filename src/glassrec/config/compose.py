@@ -11,7 +11,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,33 +19,19 @@ import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
-from hydra.errors import (
-    HydraException,
-    InstantiationException,
-    MissingConfigException,
-    OverrideParseException,
-)
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from glassrec.config import slots
 from glassrec.config.check import check
+from glassrec.config.complaints import ConfigError, reworded
 from glassrec.config.slots import find
 from glassrec.run import EXPERIMENT, WHERE, experiment, flat, holds_results
 from glassrec.spelling import did_you_mean, one_of
 
 SAVED = "config.yaml"
 """The configuration in a run directory."""
-
-
-class ConfigError(ValueError):
-    """The command is wrong, and nothing was run; one line for each problem."""
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
 
 
 def prepare(
@@ -348,46 +333,3 @@ def _lay(overrides: list[Override], saved: dict[str, Any], extra: Path | None) -
             key = override.key_or_group
             OmegaConf.update(config, key, override.value(), merge=True, force_add=True)
     return config
-
-
-# --- Hydra's complaints ----------------------------------------------------------------------
-
-
-@contextmanager
-def reworded() -> Iterator[None]:
-    """Say what Hydra, OmegaConf and YAML complain of in one line, as a `ConfigError`."""
-    try:
-        yield
-    except ConfigError:
-        raise
-    except OverrideParseException as error:
-        raise ConfigError(_grammar(error)) from None
-    except MissingConfigException as error:
-        raise ConfigError(_choice(error)) from None
-    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
-        raise ConfigError(_flat(error)) from None
-
-
-def _grammar(error: OverrideParseException) -> str:
-    if "=" not in error.override:
-        return f"{error.override!r} is not of the form key=value"
-    lines = [line for line in error.message.splitlines() if not line.startswith("Error parsing")]
-    why = lines[0]
-    return f"{error.override!r} cannot be read: {why} (quote special characters: key='\"a: b\"')"
-
-
-def _choice(error: MissingConfigException) -> str:
-    slot, _, name = (error.missing_cfg_file or "").rpartition("/")
-    if error.options is None:
-        return str(error).splitlines()[0]
-    return f"{slot}={name}: there is no such choice{one_of(name, error.options)}"
-
-
-def _flat(error: Exception) -> str:
-    text = str(error) or str(error.__cause__)
-    if unused := re.search(r"Could not override '([^'@]+)[^']*'\. No match in the defaults", text):
-        return f"{unused[1]}: what was chosen for {unused[1].split('/')[0]} has no such slot"
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    key = next((line.split()[1] for line in lines if line.startswith("full_key:")), None)
-    said = "; ".join(line for line in lines if not re.match(r"(full_key|object_type)\b", line))
-    return f"{key}: {said}" if key else said

@@ -2,7 +2,7 @@
 
 A configuration may name what Glassrec defines, the optimisers of PyTorch, and a user's own models,
 sources and trackers. What counts is where a definition stands, not the path that leads to it:
-`glassrec.run.os.system` is `os.system`, and refused.
+`glassrec.run.files.os.system` is `os.system`, and refused.
 """
 
 from __future__ import annotations

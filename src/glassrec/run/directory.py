@@ -1,14 +1,9 @@
-"""A run is a directory: each artifact is made once, atomically, and known by its hash.
-
-Resuming is running again: only what is missing, or was made from something else, is made.
-"""
+"""The directory of a run: its artifacts, its settings, its state and where it comes from."""
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -22,74 +17,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 
 from glassrec import __version__
+from glassrec.run.experiment import experiment, flat
+from glassrec.run.files import replacing, sha256
+from glassrec.run.record import (
+    artifact_key,
+    holds_results,
+    read_record,
+    record_text,
+    refuse_changed,
+)
 
 if TYPE_CHECKING:  # the command line reads this module, and must not wait for torch
     from glassrec.artifacts import Artifact
 
 A = TypeVar("A", bound="Artifact")
-
-EXPERIMENT = (
-    "seed",
-    "start",
-    "data",
-    "model",
-    "objective",
-    "optimizer",
-    "table_optimizer",
-    "trainer",
-)
-"""What makes a trained model what it is; a directory holds one experiment."""
-
-WHERE = ("accelerator", "strategy")
-"""Trainer settings that say where to compute, not what. The number of devices says what: each takes
-a batch of its own."""
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place, whole or not at all.
-
-    Its name is always the same, so that what a killed process left is written over by the next.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.touch()
-    mode = part.stat().st_mode  # what the user's umask says; some writers know better
-    try:
-        yield part
-        part.chmod(mode)
-        _flush(part)
-        part.replace(path)
-        _flush(path.parent)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    """Make the content of a file, or the names in a directory, survive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def sha256(path: Path) -> str:
-    """The sha256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def key_of(value: Any) -> str:
-    """The sha256 of a plain value; the same on every machine."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def artifact_key(
-    made_from: Mapping[str, Any], inputs: Mapping[str, str | None], version: str = __version__
-) -> str:
-    """What an artifact is made of, as one hash: settings, hashes of its inputs, and Glassrec's."""
-    return key_of({"from": made_from, "inputs": inputs, "glassrec": version})
 
 
 @dataclass
@@ -158,7 +99,7 @@ class Run:
         path, key = self.dir / name, self._key(made_from, inputs)
         known = self._record().get(name)
         if known is not None and known["key"] == key and path.is_file():
-            _refuse_changed(path, known["sha256"])
+            refuse_changed(path, known["sha256"])
             return kind.load(path)
         artifact = make()
         self.save_config()
@@ -270,7 +211,7 @@ class Run:
             self._write_record({k: entry for k, entry in left.items() if k not in stale})
 
     def _record(self) -> dict[str, dict[str, Any]]:
-        return _record_of(self.dir)
+        return read_record(self.dir)
 
     def _write_record(self, record: Mapping[str, Mapping[str, Any]]) -> None:
         self.write("record.json", record_text(record))
@@ -289,80 +230,6 @@ class Run:
                 f"{self.dir} holds another experiment: {name} is {there.get(name)} there and "
                 f"{here.get(name)} here{more}; name another run.dir"
             )
-
-
-def record_text(record: Mapping[str, Mapping[str, Any]]) -> str:
-    """A record as its file holds it."""
-    return json.dumps(dict(sorted(record.items())), indent=1) + "\n"
-
-
-def holds_results(directory: Path) -> bool:
-    """Whether a run has made anything there; a start that failed binds nobody to its settings."""
-    return (directory / "record.json").is_file() or (directory / "training.ckpt").is_file()
-
-
-def trusted_sha256(path: Path) -> str:
-    """The sha256 of a file; ValueError if the run that it lies in recorded another."""
-    recorded = _record_of(path.parent).get(path.name)
-    if recorded is not None:
-        _refuse_changed(path, recorded["sha256"])
-    return sha256(path)
-
-
-def _record_of(directory: Path) -> dict[str, dict[str, Any]]:
-    """What a run wrote down of its artifacts; nothing where no run has made any."""
-    path = directory / "record.json"
-    if not path.is_file():
-        return {}
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        whole = all({"key", "sha256", "inputs"} <= entry.keys() for entry in record.values())
-    except (ValueError, AttributeError):
-        whole = False
-    if not whole:
-        raise ValueError(f"{path} is damaged; delete it to have everything made again")
-    return record
-
-
-def _refuse_changed(path: Path, expected: str) -> None:
-    found = sha256(path)
-    if found != expected:
-        raise ValueError(
-            f"{path} has changed since it was written: its sha256 is {found[:12]}…, recorded "
-            f"{expected[:12]}…; restore it, or delete it to have it made again"
-        )
-
-
-def experiment(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a configuration that makes the trained model what it is.
-
-    Where a path leads is left out: data, and models to start from, are known by the hashes of
-    their files. Whether there is a start is not.
-    """
-    part = {name: _without_paths(config[name]) for name in EXPERIMENT if name in config}
-    if part.get("start") is not None:
-        part["start"] = "a trained model"
-    trainer = part.get("trainer", {})
-    return part | {"trainer": {k: v for k, v in trainer.items() if k not in WHERE}}
-
-
-def _without_paths(node: Any) -> Any:
-    if isinstance(node, Mapping):
-        return {k: _without_paths(v) for k, v in node.items() if not is_path(v)}
-    return node
-
-
-def is_path(value: Any) -> bool:
-    """Whether a setting is a path: the check of a configuration makes every path absolute."""
-    return isinstance(value, str) and Path(value).is_absolute()
-
-
-def flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested settings under dotted names."""
-    if not isinstance(node, Mapping):
-        return {prefix: node}
-    pairs = [flat(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in node.items()]
-    return {name: value for part in pairs for name, value in part.items()}
 
 
 def _git_commit() -> str | None:

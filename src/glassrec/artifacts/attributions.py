@@ -1,0 +1,146 @@
+"""What each player contributed to each logit, for any number of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Self
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from glassrec.artifacts.base import Artifact, damaged
+
+_ABOUT = ("@row", "@label", "@logit", "@baseline_logit")
+"""The columns of an attribution file that are no player's; none of those is called so."""
+
+_PIECE, _TOGETHER = 4096, 4
+"""Rows of an attribution file that are read at once, at most, and how many times those are one row
+group of the file."""
+
+
+@dataclass(frozen=True)
+class Attributions:
+    """How much each of P players moved each of N logits away from the baseline's."""
+
+    players: tuple[str, ...]
+    values: Tensor
+    """(N, P)"""
+    logits: Tensor
+    """(N,)"""
+    baseline_logits: Tensor
+    """(N,)"""
+    rows: Tensor
+    """(N,) the explained rows of the split"""
+    labels: Tensor
+    """(N,) the true values of the explained task"""
+
+    @classmethod
+    def join(cls, parts: Iterable[Attributions]) -> Self:
+        """All rows of several, which have the same players."""
+        first, *others = parts
+        tensors = (
+            torch.cat([getattr(part, name) for part in (first, *others)])
+            for name in ("values", "logits", "baseline_logits", "rows", "labels")
+        )
+        return cls(first.players, *tensors)
+
+    def take(self, places: Tensor) -> Attributions:
+        """Some of the rows, by their places."""
+        tensors = (self.values, self.logits, self.baseline_logits, self.rows, self.labels)
+        return Attributions(self.players, *(tensor[places] for tensor in tensors))
+
+    @property
+    def delta(self) -> Tensor:
+        """(N,): what the players' parts miss of the logit difference; 0 is complete."""
+        return self.values.sum(1) - (self.logits - self.baseline_logits)
+
+    @property
+    def relative_delta(self) -> float:
+        """The mean size of `delta` over the mean size of the logit difference."""
+        scale = (self.logits - self.baseline_logits).abs().mean()
+        return (self.delta.abs().mean() / scale.clamp_min(torch.finfo(scale.dtype).tiny)).item()
+
+    def importance(self) -> pd.Series:
+        """The mean of |attribution| a player, largest first. Signs never cancel."""
+        mean = pd.Series(self.values.abs().mean(0).tolist(), index=list(self.players))
+        return mean.sort_values(ascending=False, kind="stable")
+
+
+@dataclass(frozen=True)
+class AttributionFile(Artifact):
+    """Attributions of any number of rows in parquet: a column a player, beside `_ABOUT`.
+
+    It is written and read piece by piece, so that memory does not grow with the rows. One that is
+    not saved yet consists of a file a piece.
+    """
+
+    files: tuple[Path, ...]
+
+    @staticmethod
+    def write_piece(path: Path, piece: Attributions) -> None:
+        """Write the rows of one piece, as one row group."""
+        about = (piece.rows, piece.labels, piece.logits, piece.baseline_logits)
+        columns = [*about, *piece.values.unbind(1)]
+        arrays = [pa.array(column.numpy()) for column in columns]
+        table = pa.Table.from_arrays(arrays, [*_ABOUT, *piece.players])
+        # No two parts are equal, so a dictionary of them would only take time.
+        pq.write_table(table, path, row_group_size=max(1, len(piece.rows)), use_dictionary=False)
+
+    def save(self, path: Path) -> None:
+        """Write all pieces to one file, several as one row group: readers keep a note of each."""
+        with pq.ParquetWriter(path, pq.read_schema(self.files[0]), use_dictionary=False) as writer:
+            batches = self._batches()
+            while some := [*islice(batches, _TOGETHER)]:
+                writer.write_table(pa.Table.from_batches(some), row_group_size=_TOGETHER * _PIECE)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """The file itself; ValueError if it is damaged."""
+        try:
+            pq.read_schema(path)
+        except pa.ArrowInvalid as error:
+            raise damaged(path, error) from None
+        return cls((path,))
+
+    @property
+    def players(self) -> tuple[str, ...]:
+        """Who has an attribution."""
+        return tuple(pq.read_schema(self.files[0]).names[len(_ABOUT) :])
+
+    @property
+    def rows(self) -> int:
+        """The number of rows N."""
+        return sum(pq.read_metadata(file).num_rows for file in self.files)
+
+    def pieces(self) -> Iterator[Attributions]:
+        """All rows, some thousand at a time."""
+        players = self.players
+        for batch in self._batches():
+            rows, labels, logits, baselines, *values = (
+                torch.from_numpy(column.to_numpy().copy()) for column in batch.columns
+            )
+            yield Attributions(players, torch.stack(values, 1), logits, baselines, rows, labels)
+
+    def sample(self, count: int) -> Attributions:
+        """At most `count` rows, at even places."""
+        wanted = torch.linspace(0, self.rows - 1, min(count, self.rows)).round().long()
+        parts, start = [], 0
+        for piece in self.pieces():
+            inside = wanted[(wanted >= start) & (wanted < start + len(piece.rows))]
+            parts.append(piece.take(inside - start))
+            start += len(piece.rows)
+        return Attributions.join(parts)
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        for path in self.files:
+            with pq.ParquetFile(path) as file:
+                # `iter_batches` would keep the whole file, and threads memory of their own.
+                for group in range(file.num_row_groups):
+                    yield from file.read_row_group(group, use_threads=False).to_batches(_PIECE)
+        pa.default_memory_pool().release_unused()  # Arrow would keep it for the next file

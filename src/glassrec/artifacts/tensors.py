@@ -1,0 +1,84 @@
+"""Named tensors in safetensors format: the weights of a model, and lists to rank."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from glassrec.artifacts.base import Artifact, damaged
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """The sha256 of named tensors, in the order of their names, in hex.
+
+    It is of names, shapes and numbers, taken in float64, so that it does not depend on how a file
+    or a model holds them.
+    """
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        tensor = tensor.double() if tensor.is_floating_point() else tensor
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+@dataclass(frozen=True)
+class Weights(Artifact):
+    """The parameters and buffers of a model, by name."""
+
+    tensors: dict[str, Tensor]
+
+    def save(self, path: Path) -> None:
+        """Write the tensors in safetensors format."""
+        save_file({name: tensor.contiguous() for name, tensor in self.tensors.items()}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the tensors to the CPU."""
+        return cls(_tensors(path)[0])
+
+    @property
+    def bytes(self) -> int:
+        """The size of all tensors."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+
+@dataclass(frozen=True)
+class Candidates(Artifact):
+    """The ranking lists of the evaluation splits: joint rows (N, F) and query (N,) a split."""
+
+    ids: dict[str, Tensor]
+    query: dict[str, Tensor]
+
+    def save(self, path: Path) -> None:
+        """Write the tensors in safetensors format, as int32: half the size."""
+        tensors = {f"{split}.ids": ids for split, ids in self.ids.items()}
+        tensors |= {f"{split}.query": query for split, query in self.query.items()}
+        save_file({name: tensor.int().contiguous() for name, tensor in tensors.items()}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the tensors to the CPU."""
+        parts: dict[str, dict[str, Tensor]] = {"ids": {}, "query": {}}
+        for name, tensor in _tensors(path)[0].items():
+            split, kind = name.rsplit(".", 1)
+            parts[kind][split] = tensor.long()
+        return cls(parts["ids"], parts["query"])
+
+
+def _tensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = file.keys()
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+    except SafetensorError as error:
+        raise damaged(path, error) from None

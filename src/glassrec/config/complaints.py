@@ -1,0 +1,61 @@
+"""What is wrong with a command, in lines for people."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from glassrec.spelling import one_of
+
+
+class ConfigError(ValueError):
+    """The command is wrong, and nothing was run; one line for each problem."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@contextmanager
+def reworded() -> Iterator[None]:
+    """Say what Hydra, OmegaConf and YAML complain of in one line, as a `ConfigError`."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except OverrideParseException as error:
+        raise ConfigError(_grammar(error)) from None
+    except MissingConfigException as error:
+        raise ConfigError(_choice(error)) from None
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise ConfigError(_flat(error)) from None
+
+
+def _grammar(error: OverrideParseException) -> str:
+    if "=" not in error.override:
+        return f"{error.override!r} is not of the form key=value"
+    lines = [line for line in error.message.splitlines() if not line.startswith("Error parsing")]
+    why = lines[0]
+    return f"{error.override!r} cannot be read: {why} (quote special characters: key='\"a: b\"')"
+
+
+def _choice(error: MissingConfigException) -> str:
+    slot, _, name = (error.missing_cfg_file or "").rpartition("/")
+    if error.options is None:
+        return str(error).splitlines()[0]
+    return f"{slot}={name}: there is no such choice{one_of(name, error.options)}"
+
+
+def _flat(error: Exception) -> str:
+    text = str(error) or str(error.__cause__)
+    if unused := re.search(r"Could not override '([^'@]+)[^']*'\. No match in the defaults", text):
+        return f"{unused[1]}: what was chosen for {unused[1].split('/')[0]} has no such slot"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    key = next((line.split()[1] for line in lines if line.startswith("full_key:")), None)
+    said = "; ".join(line for line in lines if not re.match(r"(full_key|object_type)\b", line))
+    return f"{key}: {said}" if key else said

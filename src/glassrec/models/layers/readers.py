@@ -1,0 +1,131 @@
+"""What reads the units of a layer: affine maps and sums, which fold what a lost unit emitted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glassrec.data.schema import Target
+from glassrec.models.layers.sizes import replace, shrink_to
+
+
+@runtime_checkable
+class Consumer(Protocol):
+    """What reads the activations of a layer, as one of several parts laid side by side."""
+
+    def folds(self, constants: Tensor) -> Tensor:
+        """Which (U,) units may go for good, given the constant (U,) that each emits."""
+
+    def drop_inputs(self, part: int, kept: Tensor, constants: Tensor) -> None:
+        """Read only the `kept` units of a part, and fold the constants (U,) of the others."""
+
+    def weights(self, part: int) -> list[Tensor]:
+        """Views (..., U) of the weights that read each unit of a part; none if it has no such."""
+
+    def reads(self, part: int) -> Tensor:
+        """(U,): whether anything comes of each unit of a part; () if the same holds for all."""
+
+
+class Affine(nn.Module):
+    """y = W [x₁; x₂; …] + b over parts laid side by side: (B, sum of parts) to (B, out)."""
+
+    parts: Tensor
+
+    def __init__(self, parts: Sequence[int], out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out, sum(parts)))
+        self.bias = nn.Parameter(torch.zeros(out))
+        self.register_buffer("parts", torch.tensor(list(parts)))
+        self.register_load_state_dict_pre_hook(shrink_to)
+        nn.init.xavier_uniform_(self.weight)
+
+    def forward(self, *parts: Tensor) -> Tensor:
+        """(B, out)."""
+        joined = torch.cat(parts, 1) if len(parts) > 1 else parts[0]
+        return F.linear(joined, self.weight, self.bias)
+
+    def folds(self, constants: Tensor) -> Tensor:
+        """Every constant can move into the bias."""
+        return torch.ones_like(constants, dtype=torch.bool)
+
+    def weights(self, part: int) -> list[Tensor]:
+        """The columns (out, U) of a part."""
+        start = int(self.parts[:part].sum())
+        return [self.weight[:, start : start + int(self.parts[part])]]
+
+    def reads(self, part: int) -> Tensor:
+        """(U,): whether a column of a part has a weight that is not zero."""
+        return (self.weights(part)[0] != 0).any(0)
+
+    @torch.no_grad()
+    def drop_inputs(self, part: int, kept: Tensor, constants: Tensor) -> None:
+        """Read only the `kept` units of a part; b takes over W · constants of the others."""
+        start, width = int(self.parts[:part].sum()), int(self.parts[part])
+        assert constants.shape == (width,), "one constant for each unit that was read"
+        dropped = torch.ones(width, dtype=torch.bool, device=kept.device)
+        dropped[kept] = False
+        before, own, after = self.weight.tensor_split([start, start + width], dim=1)
+        self.bias.add_(own[:, dropped] @ constants[dropped].to(own))
+        replace(self, "weight", torch.cat([before, own[:, kept], after], 1))
+        self.parts[part] = len(kept)
+
+    @torch.no_grad()
+    def keep_outputs(self, kept: Tensor) -> None:
+        """Compute only the `kept` outputs."""
+        replace(self, "weight", self.weight[kept].clone())
+        replace(self, "bias", self.bias[kept].clone())
+
+
+def means(targets: Sequence[Target]) -> Tensor:
+    """(K,): where the logits of these tasks start, so that training need not find it first."""
+    return torch.tensor([target.mean for target in targets])
+
+
+def start(targets: Sequence[Target]) -> nn.Parameter:
+    """One bias (K,) a task. It is fixed where all is retrieval: a softmax does not notice it."""
+    learnt = any(target.kind != "retrieval" for target in targets)
+    return nn.Parameter(means(targets), requires_grad=learnt)
+
+
+class Output(Affine):
+    """The affine map to the logits of K tasks, which starts at their means."""
+
+    def __init__(self, parts: Sequence[int], targets: Sequence[Target]) -> None:
+        super().__init__(parts, len(targets))
+        self.bias = nn.Parameter(means(targets))
+
+
+class Total(nn.Module):
+    """y = Σ x + b, with one b a task, which starts at its mean: (B, U) to (B, K)."""
+
+    def __init__(self, targets: Sequence[Target]) -> None:
+        super().__init__()
+        self.bias = start(targets)
+
+    def forward(self, units: Tensor) -> Tensor:
+        """(B, K)."""
+        return units.sum(1, keepdim=True) + self.bias
+
+    def folds(self, constants: Tensor) -> Tensor:
+        """Every constant can move into the bias."""
+        return torch.ones_like(constants, dtype=torch.bool)
+
+    def weights(self, part: int) -> list[Tensor]:
+        """None: it adds up."""
+        return []
+
+    def reads(self, part: int) -> Tensor:
+        """() every unit counts."""
+        return torch.ones((), dtype=torch.bool, device=self.bias.device)
+
+    @torch.no_grad()
+    def drop_inputs(self, part: int, kept: Tensor, constants: Tensor) -> None:
+        """The bias takes over the constants of the units that are not `kept`."""
+        assert part == 0, "there is one part"
+        gone = torch.ones(len(constants), dtype=torch.bool, device=kept.device)
+        gone[kept] = False
+        self.bias.add_(constants[gone].sum().to(self.bias))

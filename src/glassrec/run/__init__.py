@@ -1,0 +1,25 @@
+"""A run is a directory: each artifact is made once, atomically, and known by its hash.
+
+Resuming is running again: only what is missing, or was made from something else, is made.
+"""
+
+from glassrec.run.directory import Run
+from glassrec.run.experiment import EXPERIMENT, WHERE, experiment, flat, is_path
+from glassrec.run.files import replacing, sha256
+from glassrec.run.record import artifact_key, holds_results, key_of, record_text, trusted_sha256
+
+__all__ = [
+    "EXPERIMENT",
+    "WHERE",
+    "Run",
+    "artifact_key",
+    "experiment",
+    "flat",
+    "holds_results",
+    "is_path",
+    "key_of",
+    "record_text",
+    "replacing",
+    "sha256",
+    "trusted_sha256",
+]

@@ -1,0 +1,55 @@
+"""The part of a configuration that makes a trained model what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+EXPERIMENT = (
+    "seed",
+    "start",
+    "data",
+    "model",
+    "objective",
+    "optimizer",
+    "table_optimizer",
+    "trainer",
+)
+"""What makes a trained model what it is; a directory holds one experiment."""
+
+WHERE = ("accelerator", "strategy")
+"""Trainer settings that say where to compute, not what. The number of devices says what: each takes
+a batch of its own."""
+
+
+def experiment(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that makes the trained model what it is.
+
+    Where a path leads is left out: data, and models to start from, are known by the hashes of
+    their files. Whether there is a start is not.
+    """
+    part = {name: _without_paths(config[name]) for name in EXPERIMENT if name in config}
+    if part.get("start") is not None:
+        part["start"] = "a trained model"
+    trainer = part.get("trainer", {})
+    return part | {"trainer": {k: v for k, v in trainer.items() if k not in WHERE}}
+
+
+def _without_paths(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {k: _without_paths(v) for k, v in node.items() if not is_path(v)}
+    return node
+
+
+def is_path(value: Any) -> bool:
+    """Whether a setting is a path: the check of a configuration makes every path absolute."""
+    return isinstance(value, str) and Path(value).is_absolute()
+
+
+def flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings under dotted names."""
+    if not isinstance(node, Mapping):
+        return {prefix: node}
+    pairs = [flat(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in node.items()]
+    return {name: value for part in pairs for name, value in part.items()}

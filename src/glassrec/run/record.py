@@ -1,0 +1,67 @@
+"""What a run wrote down of its artifacts: of each its hash, and a key of what it was made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from glassrec import __version__
+from glassrec.run.files import sha256
+
+
+def key_of(value: Any) -> str:
+    """The sha256 of a plain value; the same on every machine."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def artifact_key(
+    made_from: Mapping[str, Any], inputs: Mapping[str, str | None], version: str = __version__
+) -> str:
+    """What an artifact is made of, as one hash: settings, hashes of its inputs, and Glassrec's."""
+    return key_of({"from": made_from, "inputs": inputs, "glassrec": version})
+
+
+def record_text(record: Mapping[str, Mapping[str, Any]]) -> str:
+    """A record as its file holds it."""
+    return json.dumps(dict(sorted(record.items())), indent=1) + "\n"
+
+
+def holds_results(directory: Path) -> bool:
+    """Whether a run has made anything there; a start that failed binds nobody to its settings."""
+    return (directory / "record.json").is_file() or (directory / "training.ckpt").is_file()
+
+
+def read_record(directory: Path) -> dict[str, dict[str, Any]]:
+    """What a run wrote down of its artifacts; nothing where no run has made any."""
+    path = directory / "record.json"
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        whole = all({"key", "sha256", "inputs"} <= entry.keys() for entry in record.values())
+    except (ValueError, AttributeError):
+        whole = False
+    if not whole:
+        raise ValueError(f"{path} is damaged; delete it to have everything made again")
+    return record
+
+
+def refuse_changed(path: Path, expected: str) -> None:
+    """ValueError if a file is not the one that was recorded."""
+    found = sha256(path)
+    if found != expected:
+        raise ValueError(
+            f"{path} has changed since it was written: its sha256 is {found[:12]}…, recorded "
+            f"{expected[:12]}…; restore it, or delete it to have it made again"
+        )
+
+
+def trusted_sha256(path: Path) -> str:
+    """The sha256 of a file; ValueError if the run that it lies in recorded another."""
+    recorded = read_record(path.parent).get(path.name)
+    if recorded is not None:
+        refuse_changed(path, recorded["sha256"])
+    return sha256(path)
