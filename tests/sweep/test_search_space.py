@@ -77,7 +77,8 @@ def test_wrong_words_are_refused_before_anything_runs(words, said):
         ("pruned/parameters", "minimize"),
         ("latency_p50_4096", "minimize"),
         ("pruned/units", "maximize"),
-        ("explain/relative_delta:minimize", "minimize"),
+        ("explain/relative_delta", "minimize"),
+        ("neither/known:maximize", "maximize"),
     ],
 )
 def test_it_is_known_which_way_a_metric_is_better(text, direction):

@@ -37,7 +37,6 @@ class StoppedEarly(Exception):  # noqa: N818  it is no error
     """Training was ended on purpose, as a search has better settings; no stage follows it."""
 
 
-
 @dataclass
 class Run:
     """One directory, its artifacts and their record.

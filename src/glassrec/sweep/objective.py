@@ -11,13 +11,11 @@ from statistics import fmean
 from typing import Literal, NamedTuple, cast
 
 from glassrec.config.compose import ConfigError
+from glassrec.metrics import IDEAL, sign
 from glassrec.spelling import did_you_mean
 
 Direction = Literal["minimize", "maximize"]
 """In Optuna's words."""
-
-COSTS = ("parameters", "tower_parameters", "flops", "bytes", "tower_bytes")
-"""Of which less is better, as of any latency."""
 
 
 class Objective(NamedTuple):
@@ -55,19 +53,15 @@ def objective(text: str) -> Objective:
 
 
 def _direction(metric: str) -> Direction:
-    from glassrec.training.settings import IDEAL, sign
-
-    last = metric.rpartition("/")[2]
-    if "val" in metric.split("/") and IDEAL.get(last, 0) == 0:
-        return "minimize" if sign(metric) < 0 else "maximize"
-    if last in COSTS or last.startswith("latency_"):
+    if sign(metric) < 0:
         return "minimize"
-    if metric == "pruned/units":
+    quality = "val" in metric.split("/") and metric.rpartition("/")[2] not in IDEAL
+    if quality or metric == "pruned/units":
         return "maximize"
-    near = did_you_mean(metric, ["pruned/units", *COSTS, *(f"pruned/{cost}" for cost in COSTS)])
+    known = [name for cost in IDEAL for name in (cost, f"pruned/{cost}")]
     raise ConfigError(
         f"--objective: which way is {metric} better? Write {metric}:minimize or "
-        f"{metric}:maximize{near}"
+        f"{metric}:maximize{did_you_mean(metric, [*known, 'pruned/units'])}"
     )
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from glassrec.evaluate.quality import headline
+from glassrec.metrics import headline
 from glassrec.progress import clock
 from glassrec.seeds import TABLE
 from glassrec.sweep.record import Job
