@@ -67,7 +67,7 @@ def _execute(stage: str, checked: dict[str, Any], command: Sequence[str]) -> int
 
     parts = compose.build(checked)
     from glassrec.pipeline import Pipeline
-    from glassrec.seeds import TABLE
+    from glassrec.run import SEEDS
     from glassrec.sweep.trial import watcher
 
     with closing(_open(checked, command)) as run:
@@ -78,7 +78,7 @@ def _execute(stage: str, checked: dict[str, Any], command: Sequence[str]) -> int
                 raise KeyboardInterrupt from None
             raise
         if run.made and run.dir.name == f"seed_{checked['seed']}":
-            (run.dir.parent / TABLE).unlink(missing_ok=True)  # it told of what was before
+            (run.dir.parent / SEEDS).unlink(missing_ok=True)  # it told of what was before
     return 0
 
 

@@ -9,10 +9,7 @@ from typing import Any
 import pandas as pd
 
 from glassrec.artifacts import Metrics, Table
-from glassrec.run import replacing
-
-TABLE = "seeds.csv"
-"""In the directory that holds the runs `seed_0`, `seed_1`, ..."""
+from glassrec.run import SEEDS, replacing
 
 SHOWN = ("rmse", "auroc", "recall@10", "hr@10", "ndcg@10")
 """The metrics that tell most, whatever the task; on the screen there are no others."""
@@ -35,10 +32,10 @@ def each(seeds: Collection[int], directory: Path, job: Callable[[int], bool]) ->
         if not job(seed):
             failed.append(seed)
     frame = table(directory, [seed for seed in seeds if seed not in failed])
-    _tell(frame, directory / TABLE)
+    _tell(frame, directory / SEEDS)
     if not failed:
         return ""
-    covered = f"; {TABLE} covers the other {len(seeds) - len(failed)}" if len(frame) else ""
+    covered = f"; {SEEDS} covers the other {len(seeds) - len(failed)}" if len(frame) else ""
     return f"failed: {', '.join(f'seed {seed}' for seed in failed)}{covered}"
 
 

@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 
 from glassrec import __version__
 from glassrec.config import compose
-from glassrec.run import flat, is_path, key_of
+from glassrec.run import SEEDS, flat, is_path, key_of
 
 
 class Done:
@@ -33,9 +33,7 @@ class Done:
         """
         if config["seeds"] is None:
             return self._one(config)
-        from glassrec.seeds import TABLE  # pandas comes with it
-
-        told = self.stage not in ("run", "evaluate") or (config["run"]["dir"] / TABLE).is_file()
+        told = self.stage not in ("run", "evaluate") or (config["run"]["dir"] / SEEDS).is_file()
         runs = (compose.of_seed(config, seed) for seed in config["seeds"])
         return told and _saved(config) and all(map(self._one, runs))
 

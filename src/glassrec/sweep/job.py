@@ -87,9 +87,8 @@ def _ended(process: subprocess.Popen[bytes], stop: Path | None) -> tuple[int, bo
                 told = wish
                 _send(process, told)
         except BaseException as error:  # an interrupt of ours: the job ends first
-            _send(
-                process, signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
-            )
+            own = signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
+            _send(process, wanted(stop) or own)
             process.wait()
             raise
 

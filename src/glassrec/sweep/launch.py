@@ -12,16 +12,19 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from glassrec.sweep.done import Done
 from glassrec.sweep.launchers import Launcher, divided
 from glassrec.sweep.plan import Asked, check, expand, jobs_of
-from glassrec.sweep.record import Job, Record, held, read, write
+from glassrec.sweep.record import Job, Record, State, changing, held, read, write
 from glassrec.sweep.stopping import stoppable
+from glassrec.sweep.table import lines
 from glassrec.sweep.watch import watched
+
+MANY = 10
+"""Jobs whose check takes a few seconds."""
 
 
 def sweep(stage: str, words: Sequence[str], extra: Path | None = None) -> int:
@@ -43,6 +46,8 @@ def sweep(stage: str, words: Sequence[str], extra: Path | None = None) -> int:
     asked = Asked(stage, what, extra)
     launcher = Launcher(where, asked.directory, extra)
     jobs = expand(asked)
+    if len(jobs) >= MANY:
+        print(f"sweep     checking {len(jobs)} jobs ...", flush=True)
     configs = check(asked, jobs)
     directory = launcher.directory
     with held(directory):
@@ -57,23 +62,15 @@ def sweep(stage: str, words: Sequence[str], extra: Path | None = None) -> int:
 def _plan(
     directory: Path, command: Sequence[str], jobs: Sequence[Job], configs: Sequence[dict[str, Any]]
 ) -> set[int]:
-    """Write the record anew, and say which jobs are done; what is known of those stays in it."""
-    done = Done(command[0])
-    before = {job.number for job, config in zip(jobs, configs, strict=True) if done(config)}
-    old = read(directory)
-    known = {tuple(job.words): job for job in (old.jobs if old else ())}
-    entries = [
-        replace(
-            job,
-            state="finished",
-            code=0,
-            seconds=known[tuple(job.words)].seconds if tuple(job.words) in known else None,
-        )
-        if job.number in before
-        else job
-        for job in jobs
-    ]
-    write(directory, Record(["glassrec", *command], str(Path.cwd()), entries))
+    """Write the record anew, and say which jobs are done; how long those took stays in it."""
+    done, old = Done(command[0]), read(directory)
+    took = {tuple(job.words): job.seconds for job in (old.jobs if old else ())}
+    before = set()
+    for job, config in zip(jobs, configs, strict=True):
+        if done(config):
+            before.add(job.number)
+            job.state, job.code, job.seconds = "finished", 0, took.get(tuple(job.words))
+    write(directory, Record(["glassrec", *command], str(Path.cwd()), list(jobs)))
     print(f"sweep     {len(jobs)} jobs in {directory}", flush=True)
     if before:
         print(f"sweep     {len(before)} of {len(jobs)} done before", flush=True)
@@ -81,17 +78,21 @@ def _plan(
 
 
 def _launch(launcher: Launcher, numbers: Sequence[int]) -> None:
+    """Have the jobs run; whatever happens to the launcher, what is known of them is told."""
+    lost: State = "killed"
     try:
         launcher.launch(numbers)
-    except KeyboardInterrupt:  # the second one; what is known is told all the same
-        pass
-    except Exception:  # of the launcher: the jobs raise nothing
+    except KeyboardInterrupt:  # the second one
+        lost = "interrupted"
+    except Exception:  # the jobs raise nothing: it is the launcher's own
         traceback.print_exc()
+    with changing(launcher.directory) as record:
+        for job in record.jobs:
+            if job.state == "running":
+                job.state, job.problem = lost, "together with the process that watched it"
 
 
 def _tell(directory: Path, before: Collection[int], stopped: int) -> int:
-    from glassrec.sweep.table import lines  # PyTorch comes with it
-
     record = read(directory)
     assert record is not None
     for line in lines(directory, record.jobs, before):
@@ -100,7 +101,10 @@ def _tell(directory: Path, before: Collection[int], stopped: int) -> int:
     print(f"to compare them: glassrec compare {directory}", flush=True)
     failed = [job for job in record.jobs if job.state != "finished"]
     if failed and not stopped:
-        raise ValueError(
-            "\n".join(f"job {j.number} {j.state}: {j.label}: {j.problem}" for j in failed)
-        )
+        raise ValueError("\n".join(map(_failure, failed)))
     return stopped
+
+
+def _failure(job: Job) -> str:
+    how = "was not started" if job.state == "waiting" else job.state
+    return f"job {job.number} {how}: {job.label}" + (f": {job.problem}" if job.problem else "")

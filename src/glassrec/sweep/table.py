@@ -9,7 +9,7 @@ from pathlib import Path
 
 from glassrec.metrics import headline
 from glassrec.progress import clock
-from glassrec.seeds import TABLE
+from glassrec.run import SEEDS
 from glassrec.sweep.record import Job
 
 
@@ -43,8 +43,8 @@ def result(run: Path) -> str:
 
 def metrics(run: Path) -> Mapping[str, float]:
     """The metrics of a run; the means over its seeds where it has several; else nothing."""
-    if (run / TABLE).is_file():
-        with (run / TABLE).open(encoding="utf-8", newline="") as file:
+    if (run / SEEDS).is_file():
+        with (run / SEEDS).open(encoding="utf-8", newline="") as file:
             return {row["metric"]: float(row["mean"] or "nan") for row in csv.DictReader(file)}
     if (run / "metrics.json").is_file():
         found: dict[str, float] = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
