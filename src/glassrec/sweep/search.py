@@ -18,7 +18,7 @@ Lets Optuna choose settings, run after run, and learn from what came of them. Ea
 
 What to search: a setting with several values; all others are the same in every trial
   model=gmf,mlp,neumf                           one of them (choice(...) and glob(...), too)
-  model.factors=range(8,65,8)                   8, 16, ... 64
+  model.factors='range(8,65,8)'                 8, 16, ... 64
   trainer.batch_size='int(tag(log,interval(64,4096)))'    any whole number, evenly on a log scale
   optimizer.lr='tag(log,interval(1e-4,1e-2))'   any number, evenly on a log scale
   seeds=[0,1,2]                                 no choice: each trial is the mean over three seeds
@@ -47,19 +47,19 @@ Options
 Examples
   glassrec search model=gmf,mlp model.factors=8,16,32 --trials 6
   glassrec search model=mlp optimizer.lr='tag(log,interval(1e-4,1e-1))' --pruner median --jobs 2
-  glassrec search model.factors=range(4,65,4) model=gmf,mlp,neumf --trials 40 \\
+  glassrec search model=gmf,mlp,neumf model.factors='range(4,65,4)' --trials 40 \\
       --objective val/auroc --objective pruned/parameters
 
 Stop it with Ctrl-C, or by a power cut: the same command goes on from there, with the trials that
 were running first, each from its last epoch. With one job at a time it tries what it would have
-tried without a stop. More trials with the same command and a larger --trials. A trial at the same
+tried without a stop. For more trials, give the same command a larger --trials. A trial at the same
 point as a finished one takes its values and is not run again.
 
 In DIR lie sweep.json with the state of each trial, trials/N the run directories, logs/ what they
 printed, and optuna.journal, which Optuna's dashboard opens. `glassrec compare DIR` shows it all.
 
 Exit codes: 0 done, if one trial or more succeeded; 1 none did, or some were killed and the same
-command runs them again; 2 the command is wrong and nothing was run; 130 Ctrl-C.
+command runs them again; 2 the command is wrong and nothing was run; 130 Ctrl-C; 143 SIGTERM.
 """
 
 
