@@ -43,7 +43,7 @@ def executed(monkeypatch):
 
     calls = Calls()
 
-    def execute(self, stage):
+    def execute(self, stage, watch=None):
         calls.all.append((stage, self))
         for target, error in calls.raises.items():
             if target in self.run.config["model"]["_target_"]:

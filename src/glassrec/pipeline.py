@@ -29,7 +29,7 @@ from glassrec.stages.export import Exporting
 from glassrec.stages.prune import Pruning
 from glassrec.stages.stage import Stage
 from glassrec.stages.start import start_file
-from glassrec.stages.train import Training
+from glassrec.stages.train import OnEpoch, Training
 from glassrec.stages.verify import Verifying
 from glassrec.tracking import Log, Tracker
 from glassrec.training.objective import Objective
@@ -64,16 +64,19 @@ class Pipeline:
         if self.seeds is not None:
             raise ValueError(f"seeds: {self.seeds} is not allowed; make a pipeline for each")
 
-    def execute(self, stage: str) -> None:
+    def execute(self, stage: str, watch: OnEpoch | None = None) -> None:
         """Make all that is missing up to `stage`, everything for `run`, and say where it lies.
 
-        `export` takes the place of `evaluate`.
+        Args:
+            stage: one of `STAGES`, `run`, or `export`, which takes the place of `evaluate`.
+            watch: gets each row of the training history, and may raise `StoppedEarly`.
 
         Raises:
             ValueError: the data, the settings or a saved file do not allow it.
+            StoppedEarly: `watch` did.
         """
         with self.tracker.open(self.run.dir, self.run.config) as log:
-            for each in self._stages(log, stage):
+            for each in self._stages(log, stage, watch):
                 with self.run.working_on(each.name):
                     each.tell()
         self.run.save_config()
@@ -85,9 +88,9 @@ class Pipeline:
         """What of the run, which is a `Sealed` one, its files do not give when computed anew."""
         return Verifying(Training(self, Log(), {}), self._given).tell()
 
-    def _stages(self, log: Log, last: str) -> list[Stage]:
+    def _stages(self, log: Log, last: str, watch: OnEpoch | None) -> list[Stage]:
         """The stages up to the last one; each asks those before it for what they made."""
-        trained = Training(self, log, self._given())
+        trained = Training(self, log, self._given(), watch)
         explained = Explaining(trained)
         pruned = Pruning(explained)
         if last == "export":

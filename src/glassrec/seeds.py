@@ -10,10 +10,7 @@ import pandas as pd
 
 from glassrec.artifacts import Metrics, Table
 from glassrec.metrics import headline
-from glassrec.run import replacing
-
-TABLE = "seeds.csv"
-"""In the directory that holds the runs `seed_0`, `seed_1`, ..."""
+from glassrec.run import SEEDS, replacing
 
 
 def each(seeds: Collection[int], directory: Path, job: Callable[[int], bool]) -> str:
@@ -33,10 +30,10 @@ def each(seeds: Collection[int], directory: Path, job: Callable[[int], bool]) ->
         if not job(seed):
             failed.append(seed)
     frame = table(directory, [seed for seed in seeds if seed not in failed])
-    _tell(frame, directory / TABLE)
+    _tell(frame, directory / SEEDS)
     if not failed:
         return ""
-    covered = f"; {TABLE} covers the other {len(seeds) - len(failed)}" if len(frame) else ""
+    covered = f"; {SEEDS} covers the other {len(seeds) - len(failed)}" if len(frame) else ""
     return f"failed: {', '.join(f'seed {seed}' for seed in failed)}{covered}"
 
 

@@ -11,10 +11,12 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
@@ -53,7 +55,7 @@ def prepare(
     if problems := check(config) or _twice(config["seeds"] or ()):
         raise ConfigError(*problems)
     if config["run"].get("dir") is None:
-        keys = {_slot(override) for override in _parse(words)}
+        keys = {_slot(override) for override in parse(words)}
         swept = [slot for slot in ("explain", "prune") if sweep and slot in keys]
         config["run"]["dir"] = _directory(config, [*EXPERIMENT, *swept])
     if problems := list(_occupied(config)):
@@ -66,7 +68,7 @@ def _refuse_other_settings(words: Sequence[str]) -> None:
 
     What else those words may change is of the experiment, which the run keeps.
     """
-    for override in _parse(words):
+    for override in parse(words):
         if _slot(override) not in ("run", "data", "trainer"):
             raise ConfigError(f"{override.input_line}: a run is verified as it is; leave it out")
 
@@ -195,7 +197,7 @@ def compose(stage: str, words: Sequence[str], extra: Path | None = None) -> dict
     Raises:
         ConfigError: the words say nothing that could be composed.
     """
-    overrides = _parse(words)
+    overrides = parse(words)
     for override in overrides:
         _refuse_misplaced(override, _choices(extra))
         if override.is_sweep_override():
@@ -211,6 +213,11 @@ def compose(stage: str, words: Sequence[str], extra: Path | None = None) -> dict
     return {str(key): value for key, value in resolved.items()}
 
 
+def shown(stage: str, words: Sequence[str], extra: Path | None = None) -> str:
+    """That configuration as YAML."""
+    return yaml.safe_dump(compose(stage, words, extra), sort_keys=False)
+
+
 def forced(words: Iterable[str], extra: Path | None = None) -> list[str]:
     """The words as Hydra takes them: a choice as it is, and `++` before any other key.
 
@@ -218,7 +225,7 @@ def forced(words: Iterable[str], extra: Path | None = None) -> list[str]:
         ConfigError: a word names a slot that does not exist.
     """
     known = _choices(extra)
-    return [_forced(override, known) for override in _parse(words)]
+    return [_forced(override, known) for override in parse(words)]
 
 
 def _forced(override: Override, known: dict[str, list[str]]) -> str:
@@ -244,16 +251,29 @@ def _refuse_misplaced(override: Override, known: dict[str, list[str]]) -> None:
 
 
 def _fresh(words: Iterable[str], extra: Path | None) -> DictConfig:
-    overrides = forced(words, extra)
-    if extra is not None:
-        quoted = str(extra.absolute()).replace("'", r"\'")
-        overrides.insert(0, f"hydra.searchpath=['file://{quoted}']")
-    GlobalHydra.instance().clear()  # in a sweep, it is the sweep's, which needs it no more
-    with hydra.initialize_config_dir(str(find()), version_base="1.3", job_name="glassrec"):
+    overrides = [*searching(extra), *forced(words, extra)]
+    with started():
         return hydra.compose("run", overrides=overrides)
 
 
-def _parse(words: Iterable[str]) -> list[Override]:
+@contextmanager
+def started() -> Iterator[None]:
+    """Hydra at work, with `configs/` as its own folder."""
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(find()), version_base="1.3", job_name="glassrec"):
+        yield
+
+
+def searching(extra: Path | None) -> list[str]:
+    """The word, if any, by which Hydra looks into a folder of the user's own choices, too."""
+    if extra is None:
+        return []
+    quoted = str(extra.absolute()).replace("'", r"\'")
+    return [f"hydra.searchpath=['file://{quoted}']"]
+
+
+def parse(words: Iterable[str]) -> list[Override]:
+    """The words as Hydra reads them; ConfigError for those that it cannot."""
     with reworded():
         return OverridesParser.create().parse_overrides(list(words))
 

@@ -3,15 +3,17 @@
 Resuming is running again: only what is missing, or was made from something else, is made.
 """
 
-from glassrec.run.directory import Run
-from glassrec.run.experiment import EXPERIMENT, WHERE, experiment, flat, is_path
+from glassrec.run.directory import Run, StoppedEarly
+from glassrec.run.experiment import EXPERIMENT, SEEDS, WHERE, experiment, flat, is_path
 from glassrec.run.files import replacing, sha256
 from glassrec.run.record import artifact_key, holds_results, key_of, record_text, trusted_sha256
 
 __all__ = [
     "EXPERIMENT",
+    "SEEDS",
     "WHERE",
     "Run",
+    "StoppedEarly",
     "artifact_key",
     "experiment",
     "flat",

@@ -33,6 +33,10 @@ if TYPE_CHECKING:  # the command line reads this module, and must not wait for t
 A = TypeVar("A", bound="Artifact")
 
 
+class StoppedEarly(Exception):  # noqa: N818  it is no error
+    """Training was ended on purpose, as a search has better settings; no stage follows it."""
+
+
 @dataclass
 class Run:
     """One directory, its artifacts and their record.
@@ -185,8 +189,7 @@ class Run:
         try:
             yield
         except BaseException as error:
-            state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            self._status(state, stage, str(error))
+            self._status(_state_after(error), stage, str(error))
             raise
         self._status("finished", stage)
 
@@ -230,6 +233,12 @@ class Run:
                 f"{self.dir} holds another experiment: {name} is {there.get(name)} there and "
                 f"{here.get(name)} here{more}; name another run.dir"
             )
+
+
+def _state_after(error: BaseException) -> str:
+    if isinstance(error, StoppedEarly):
+        return "stopped"
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
 
 
 def _git_commit() -> str | None:

@@ -18,6 +18,9 @@ EXPERIMENT = (
 )
 """What makes a trained model what it is; a directory holds one experiment."""
 
+SEEDS = "seeds.csv"
+"""The table of a setting with many seeds, beside the runs `seed_0`, `seed_1`, ..."""
+
 WHERE = ("accelerator", "strategy")
 """Trainer settings that say where to compute, not what. The number of devices says what: each takes
 a batch of its own."""

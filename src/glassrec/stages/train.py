@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
@@ -18,8 +18,12 @@ from glassrec.models.base import Recommender
 from glassrec.run import experiment, key_of
 from glassrec.stages.stage import Stage
 from glassrec.stages.start import start_file, start_weights
+from glassrec.tracking import Log
 from glassrec.training.memory import needed
 from glassrec.training.trainer import CHECKPOINT, Trained, Trainer
+
+if TYPE_CHECKING:
+    from glassrec.pipeline import Pipeline
 
 OnEpoch = Callable[[Mapping[str, float]], None]
 
@@ -28,6 +32,12 @@ class Training(Stage):
     """The trained model, and the data that it was trained on."""
 
     name: ClassVar[str] = "train"
+
+    def __init__(
+        self, settings: Pipeline, log: Log, given: dict[str, Any], watch: OnEpoch | None = None
+    ) -> None:
+        super().__init__(settings, log, given)
+        self.watch = watch
 
     def tell(self) -> None:
         """Train, or go on where a killed run stopped; keep the best epoch."""
@@ -67,7 +77,7 @@ class Training(Stage):
         if settings.trainer.max_epochs:
             self._tell_memory(model)
         origin = key_of({"experiment": experiment(self.run.config), "given": self.given})
-        return self.fit(model, settings.trainer, self.run.dir, origin, self.log.epoch)
+        return self.fit(model, settings.trainer, self.run.dir, origin, self._after_epoch)
 
     def fit(
         self,
@@ -94,6 +104,11 @@ class Training(Stage):
             on_epoch=on_epoch,
             quiet=quiet,
         )
+
+    def _after_epoch(self, row: Mapping[str, float]) -> None:
+        self.log.epoch(row)
+        if self.watch is not None:
+            self.watch(row)
 
     def _tell_memory(self, model: Recommender) -> None:
         settings = self.settings

@@ -1,0 +1,134 @@
+"""One command without `-m`: a job, or one for each of its seeds, and the exit code that it gives.
+
+PyTorch is imported when a command is found right, hence the imports inside functions.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glassrec.sweep.job import SWEEP
+
+if TYPE_CHECKING:
+    from glassrec.run import Run
+
+
+def complain(message: object, code: int) -> int:
+    """Tell what is wrong on standard error, and return the exit code that says so."""
+    for line in str(message).splitlines():
+        print(f"glassrec: error: {line}", file=sys.stderr)
+    return code
+
+
+def guarded(action: Callable[[], int]) -> int:
+    """The exit code of an action. What is not a user's mistake keeps its traceback."""
+    from glassrec.config.compose import ConfigError
+    from glassrec.run import StoppedEarly
+    from glassrec.sweep.trial import STOPPED
+
+    try:
+        return action()
+    except StoppedEarly as stop:
+        print(stop)
+        return STOPPED
+    except ConfigError as error:
+        return complain(error, code=2)
+    except (ValueError, OSError) as error:
+        return complain(error, code=1)
+
+
+def job(stage: str, words: Sequence[str], extra: Path | None) -> int:
+    """Do what the words ask for, in a process of its own if it is one of a sweep's.
+
+    Raises:
+        ConfigError: the words are wrong, and nothing was run.
+        ValueError: what went wrong on the way.
+    """
+    from glassrec.config import compose
+
+    checked = compose.prepare(stage, words, extra, sweep=SWEEP in os.environ)
+    command = ["glassrec", stage, *(["--config-dir", str(extra)] if extra else []), *words]
+    if stage == "verify":
+        return _verify(checked)
+    if checked["seeds"] is None:
+        return _execute(stage, checked, command)
+    return _each_seed(stage, checked, command)
+
+
+def _execute(stage: str, checked: dict[str, Any], command: Sequence[str]) -> int:
+    from glassrec.config import compose
+
+    parts = compose.build(checked)
+    from glassrec.pipeline import Pipeline
+    from glassrec.run import SEEDS
+    from glassrec.sweep.trial import watcher
+
+    with closing(_open(checked, command)) as run:
+        try:
+            Pipeline(run=run, **parts).execute(stage, watcher())
+        except SystemExit as stop:
+            if isinstance(stop.__context__, KeyboardInterrupt):  # what Lightning makes of Ctrl-C
+                raise KeyboardInterrupt from None
+            raise
+        if run.made and run.dir.name == f"seed_{checked['seed']}":
+            (run.dir.parent / SEEDS).unlink(missing_ok=True)  # it told of what was before
+    return 0
+
+
+def _each_seed(stage: str, checked: dict[str, Any], command: Sequence[str]) -> int:
+    from glassrec.config import compose
+
+    jobs = {seed: compose.of_seed(checked, seed) for seed in checked["seeds"]}
+    compose.build(next(iter(jobs.values())))  # what does not go together is told before any starts
+    from glassrec import seeds
+
+    with closing(_open(checked, command)) as run:
+        failed = seeds.each(
+            jobs, run.dir, lambda seed: _succeeds(lambda: _execute(stage, jobs[seed], command))
+        )
+    return complain(failed, code=1) if failed else 0
+
+
+def _verify(checked: dict[str, Any]) -> int:
+    """Verify a run, or the run of each seed, and list all that differs."""
+    from glassrec.config import compose
+
+    seeds = checked["seeds"]
+    jobs = [checked] if seeds is None else [compose.of_seed(checked, seed) for seed in seeds]
+    return max(guarded(partial(_verify_one, job)) for job in jobs)
+
+
+def _verify_one(checked: dict[str, Any]) -> int:
+    from glassrec.config import compose
+
+    parts = compose.build(checked)
+    from glassrec.pipeline import Pipeline
+    from glassrec.stages.sealed import Sealed
+
+    with closing(Sealed(checked["run"]["dir"], compose.plain(checked))) as run:
+        problems = Pipeline(run=run, **parts).verify()
+    return complain("\n".join(problems), code=1) if problems else 0
+
+
+def _open(checked: dict[str, Any], command: Sequence[str]) -> Run:
+    from glassrec.config import compose
+    from glassrec.run import Run
+
+    place = {key: value for key, value in checked["run"].items() if key != "_target_"}
+    return Run(**place, config=compose.plain(checked), command=command)
+
+
+def _succeeds(action: Callable[[], int]) -> bool:
+    """Whether one job of many went well; the next one starts in any case."""
+    try:
+        return guarded(action) == 0
+    except (Exception, SystemExit):
+        traceback.print_exc()
+        return False

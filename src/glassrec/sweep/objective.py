@@ -1,0 +1,105 @@
+"""What a search is after: a metric of a finished run, and which way it is better."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from math import isnan
+from pathlib import Path
+from statistics import fmean
+from typing import Literal, NamedTuple, cast
+
+from glassrec.config.compose import ConfigError
+from glassrec.metrics import IDEAL, sign
+from glassrec.spelling import did_you_mean
+
+Direction = Literal["minimize", "maximize"]
+"""In Optuna's words."""
+
+
+class Objective(NamedTuple):
+    """A metric by its name in `metrics.json` or `latency.json`, and which way it is better."""
+
+    metric: str
+    direction: Direction
+
+    @property
+    def each_epoch(self) -> bool:
+        """Whether training tells it after each epoch."""
+        return self.metric.startswith("val/")
+
+    def merit(self, value: float) -> float:
+        """A number of which more is better."""
+        return value if self.direction == "maximize" else -value
+
+
+def objective(text: str) -> Objective:
+    """The objective that `METRIC` or `METRIC:minimize` names.
+
+    Raises:
+        ConfigError: it is of the test split, or it is not known which way it is better.
+    """
+    metric, colon, direction = text.partition(":")
+    if "test" in metric.split("/"):
+        near = "/".join("val" if part == "test" else part for part in metric.split("/"))
+        raise ConfigError(
+            f"--objective: {metric} is of the test split, which judges what a search has found and "
+            f"must not guide it; take {near}"
+        )
+    if colon and direction not in ("minimize", "maximize"):
+        raise ConfigError(f"--objective: {text!r} must end in :minimize or :maximize")
+    return Objective(metric, cast(Direction, direction) if colon else _direction(metric))
+
+
+def _direction(metric: str) -> Direction:
+    if sign(metric) < 0:
+        return "minimize"
+    quality = "val" in metric.split("/") and metric.rpartition("/")[2] not in IDEAL
+    if quality or metric == "pruned/units":
+        return "maximize"
+    known = [name for cost in IDEAL for name in (cost, f"pruned/{cost}")]
+    raise ConfigError(
+        f"--objective: which way is {metric} better? Write {metric}:minimize or "
+        f"{metric}:maximize{did_you_mean(metric, [*known, 'pruned/units'])}"
+    )
+
+
+def values(directory: Path, objectives: Sequence[Objective], stage: str) -> list[float]:
+    """What a run came to, an objective each; the mean over the seeds where there are several.
+
+    Raises:
+        ValueError: it has no such metric, or it is not a number.
+    """
+    runs = sorted(directory.glob("seed_*")) or [directory]
+    return [fmean(_value(run, each, stage) for run in runs) for each in objectives]
+
+
+def _value(run: Path, objective: Objective, stage: str) -> float:
+    found = _best_epoch(run, objective) if stage == "train" else _evaluated(run)
+    if objective.metric not in found:
+        near = did_you_mean(objective.metric, found)
+        raise ValueError(
+            f"--objective: {run} has no metric {objective.metric!r}{near}; it has "
+            f"{', '.join(name for name in found if 'test' not in name.split('/'))}"
+        )
+    if isnan(found[objective.metric]):
+        raise ValueError(f"{objective.metric} is not a number")
+    return found[objective.metric]
+
+
+def _evaluated(run: Path) -> dict[str, float]:
+    files = [run / "metrics.json", run / "latency.json"]
+    return {
+        name: float("nan") if value is None else float(value)
+        for file in files
+        for name, value in json.loads(file.read_text(encoding="utf-8")).items()
+    }
+
+
+def _best_epoch(run: Path, objective: Objective) -> dict[str, float]:
+    """The row of the epoch that was kept: the objective is what selects it."""
+    with (run / "history.csv").open(encoding="utf-8", newline="") as file:
+        rows = [{k: float(v or "nan") for k, v in row.items()} for row in csv.DictReader(file)]
+    best = max((row.get(objective.metric, 0.0) for row in rows), key=objective.merit, default=0.0)
+    return next((row for row in rows if row.get(objective.metric, 0.0) == best), {})

@@ -1,0 +1,116 @@
+"""`sweep.json`: what a sweep was asked for, and how each of its jobs is doing.
+
+The sweep writes it when all is planned. From then on whoever runs a job, on whatever machine,
+writes the job's entry, under a lock; so the file is right at any time, for `glassrec compare` too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from glassrec.run import replacing
+
+FILE = "sweep.json"
+"""In the directory of a sweep."""
+
+State = Literal[
+    "waiting", "running", "finished", "failed", "killed", "interrupted", "stopped"
+]  # fmt: skip
+"""Killed is by a signal, interrupted by the user, and stopped by a search that gave it up."""
+
+
+@dataclass
+class Job:
+    """One job of a sweep; paths are relative to the sweep's directory."""
+
+    number: int
+    """from 1"""
+    label: str
+    """what it has of its own: `model=gmf,seed=0`"""
+    words: Sequence[str]
+    """the command line, after `glassrec`"""
+    run: str | None
+    """the directory of its run, or of the runs of its seeds"""
+    log: str
+    state: State = "waiting"
+    code: int | None = None
+    started: float | None = None
+    """seconds since 1970"""
+    seconds: float | None = None
+    """how long it took"""
+    problem: str = ""
+    """what went wrong, in a line"""
+    values: Sequence[float] | None = None
+    """what it came to, of each objective of a search"""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it went wrong by itself."""
+        return self.state in ("failed", "killed")
+
+
+@dataclass
+class Record:
+    """What a sweep was asked for, and its jobs in the order of their numbers."""
+
+    command: Sequence[str]
+    folder: str
+    """where the command was given: paths in it are relative to that"""
+    jobs: list[Job]
+    objectives: Sequence[dict[str, Any]] = field(default_factory=list)
+    """of a search: `metric` and `direction` of each"""
+
+
+def read(directory: Path) -> Record | None:
+    """The record of a sweep; None where there is none.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    path = directory / FILE
+    if not path.is_file():
+        return None
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        return Record(**facts | {"jobs": [Job(**job) for job in facts["jobs"]]})
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(f"{path} is damaged; delete it to have the sweep planned anew") from None
+
+
+def write(directory: Path, record: Record) -> None:
+    """Write the record, whole or not at all."""
+    with replacing(directory / FILE) as part:
+        part.write_text(json.dumps(asdict(record), indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+@contextmanager
+def changing(directory: Path) -> Iterator[Record]:
+    """The record of a sweep, to be changed inside; others who change it wait meanwhile."""
+    with (directory / f".{FILE}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        record = read(directory)
+        assert record is not None
+        yield record
+        write(directory, record)
+
+
+@contextmanager
+def held(directory: Path) -> Iterator[None]:
+    """Keep others from working on the same sweep.
+
+    Raises:
+        ValueError: another process does.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another process is working on {directory}; wait for it") from None
+        yield

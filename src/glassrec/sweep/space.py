@@ -1,0 +1,145 @@
+"""What a search may change: words with several values, in Hydra's grammar, as Optuna takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from glassrec.config import compose, slots
+from glassrec.config.compose import ConfigError
+from glassrec.spelling import did_you_mean
+
+Point = Mapping[str, str | int | float]
+"""A value for each dimension, by its key; a choice is the text that a word has after its `=`."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """The words of a search: those that all trials share, and what they differ in."""
+
+    fixed: tuple[str, ...]
+    dimensions: dict[str, BaseDistribution]
+
+    @classmethod
+    def read(cls, words: Sequence[str], extra: Path | None = None) -> Space:
+        """The space that some words span.
+
+        Args:
+            words: `key=value` is fixed; several values, `range` and `interval` are a dimension.
+            extra: a folder of the user's own choices.
+
+        Raises:
+            ConfigError: the words cannot be read, or leave nothing to search.
+        """
+        with compose.reworded():
+            overrides = OverridesParser.create().parse_overrides(list(words))
+        known = slots.choices(slots.find(), *([] if extra is None else [extra]))
+        dimensions: dict[str, BaseDistribution] = {}
+        for override in overrides:
+            key = override.get_key_element()
+            _refuse(override, twice=key in dimensions)
+            if override.is_sweep_override():
+                dimensions[key] = _dimension(override, known.get(override.key_or_group, []))
+        if not dimensions:
+            raise ConfigError(
+                "there is nothing to search: give a setting several values, e.g. model=gmf,mlp or "
+                "optimizer.lr='tag(log,interval(1e-4,1e-2))'"
+            )
+        fixed = (each.input_line for each in overrides if not each.is_sweep_override())
+        return cls(tuple(map(str, fixed)), dimensions)
+
+    def words(self, point: Point) -> list[str]:
+        """The words of the trial at a point."""
+        return [*self.fixed, *(f"{key}={value}" for key, value in point.items())]
+
+    @property
+    def first(self) -> Point:
+        """Of each dimension the first choice, or the lower end."""
+        return {key: _ends(dimension)[0] for key, dimension in self.dimensions.items()}
+
+    def check(self, stage: str, extra: Path | None = None) -> None:
+        """Compose what every choice and both ends of every range ask for, one after the other.
+
+        Raises:
+            ConfigError: all that is wrong, before anything is trained.
+        """
+        problems: dict[str, None] = {}
+        for point in self._probes():
+            try:
+                compose.prepare(stage, self.words(point), extra)
+            except ConfigError as error:
+                problems |= dict.fromkeys(error.problems)
+        if problems:
+            raise ConfigError(*problems)
+
+    def _probes(self) -> Iterator[Point]:
+        yield self.first
+        for key, dimension in self.dimensions.items():
+            yield from ({**self.first, key: value} for value in _ends(dimension)[1:])
+
+
+def _refuse(override: Override, *, twice: bool) -> None:
+    """ConfigError for a word that is not for a search."""
+    line = override.input_line
+    if override.key_or_group == "run.dir":
+        raise ConfigError(f"{line}: each trial has a directory of its own; say --dir=DIR")
+    if override.is_hydra_override():
+        raise ConfigError(f"{line}: a search has no settings of Hydra's; leave it out")
+    if twice:
+        raise ConfigError(f"{line}: {override.key_or_group} is there twice")
+
+
+def _dimension(override: Override, known: Sequence[str]) -> BaseDistribution:
+    value, line = override.value(), str(override.input_line)
+    try:
+        if isinstance(value, IntervalSweep):
+            return _numbers(value, value.start, value.end, None)
+        if isinstance(value, RangeSweep):
+            numbers = sorted(value.range())
+            return _numbers(value, numbers[0], numbers[-1], abs(value.step))
+    except (ValueError, IndexError) as error:
+        why = "it is empty" if isinstance(error, IndexError) else error
+        raise ConfigError(f"{line}: {why}") from None
+    # Sorted, as a resumed search must find them as they were, also where they are shuffled.
+    texts = value.filter(list(known)) if isinstance(value, Glob) else sorted(
+        set(override.sweep_string_iterator()))  # fmt: skip
+    if not texts:
+        raise ConfigError(f"{line}: no choice fits (choices: {', '.join(known)})")
+    return CategoricalDistribution(texts)
+
+
+def _numbers(
+    sweep: IntervalSweep | RangeSweep,
+    low: float | None,
+    high: float | None,
+    step: float | None,
+) -> BaseDistribution:
+    """From `low` to `high`, both included; integers where both are."""
+    assert low is not None
+    assert high is not None
+    if strange := sweep.tags - {"log"}:
+        tag = min(strange)
+        raise ValueError(f"{tag!r} is no tag{did_you_mean(tag, ['log'])}; the only one is log")
+    log = "log" in sweep.tags
+    if isinstance(low, int) and isinstance(high, int) and not isinstance(step, float):
+        return IntDistribution(low, high, log=log, step=step or 1)
+    if step is not None:  # Hydra adds up steps, and 0.1 + 0.2 is 0.30000000000000004
+        low, high = float(f"{low:.12g}"), float(f"{high:.12g}")
+    return FloatDistribution(low, high, log=log, step=step)
+
+
+def _ends(dimension: BaseDistribution) -> list[str | int | float]:
+    if isinstance(dimension, CategoricalDistribution):
+        return [str(choice) for choice in dimension.choices]
+    assert isinstance(dimension, IntDistribution | FloatDistribution)
+    return [dimension.low, dimension.high]

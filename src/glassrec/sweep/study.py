@@ -1,0 +1,144 @@
+"""A search as Optuna keeps it: one file that several processes may share, and survives them all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from glassrec.sweep.objective import Objective
+from glassrec.sweep.space import Point, Space
+
+JOURNAL = "optuna.journal"
+"""Optuna's file in the directory of a search. It needs no database, and works on shared disks."""
+
+NAME = "search"
+"""Of the only study in that file."""
+
+Sampler = Literal["tpe", "random", "nsgaii"]
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+class Trial(NamedTuple):
+    """One point of the space."""
+
+    number: int
+    """from 1; Optuna counts from 0"""
+    point: Point
+
+
+@dataclass(frozen=True)
+class Study:
+    """Says which point to try next, and remembers what came of each.
+
+    Args:
+        directory: an existing folder.
+        space: the same in each process that works on the search, like all that follows.
+        objectives: one, or two.
+        sampler: how a point is chosen.
+        seed: of the sampler.
+    """
+
+    directory: Path
+    space: Space
+    objectives: Sequence[Objective]
+    sampler: Sampler = "tpe"
+    seed: int = 0
+
+    @cached_property
+    def _study(self) -> optuna.Study:
+        return optuna.create_study(
+            storage=storage(self.directory),
+            study_name=NAME,
+            directions=[each.direction for each in self.objectives],
+            load_if_exists=True,
+        )
+
+    def until(self, total: int) -> Iterator[Trial]:
+        """The trials that were begun and not ended, then new ones until there are `total`.
+
+        A new one is chosen when it is asked for, from what is known by then.
+        """
+        trials = self._study.get_trials()
+        for begun in trials:
+            if begun.state is TrialState.RUNNING:
+                yield self._choose(begun.number + 1)
+        for number in range(len(trials) + 1, total + 1):
+            yield self._choose(number, new=True)
+
+    def _choose(self, number: int, *, new: bool = False) -> Trial:
+        """The point of a trial. Values that it has are kept, if a kill left some or all of them."""
+        # Seeded by the trial, so that a resumed search goes on as one that never stopped.
+        self._study.sampler = _sampler(self.sampler, self.seed, number)
+        trial = self._study.ask() if new else as_begun(self._study, number)
+        assert trial.number == number - 1
+        point = {k: _suggest(trial, k, each) for k, each in self.space.dimensions.items()}
+        return Trial(number, point)
+
+    def same_as(self, trial: Trial) -> int | None:
+        """The number of a finished trial at the same point, if there is one."""
+        ended = self._study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+        return next((each.number + 1 for each in ended if each.params == trial.point), None)
+
+    def finished(self, number: int, values: Sequence[float]) -> None:
+        """Take in what a trial came to, an objective each."""
+        self._study.tell(number - 1, list(values))
+
+    def stopped(self, number: int) -> None:
+        """Take in that a trial was stopped early; its last epoch tells how good it was."""
+        self._study.tell(number - 1, state=TrialState.PRUNED)
+
+    def failed(self, number: int) -> None:
+        """Take in that nothing came of a trial."""
+        self._study.tell(number - 1, state=TrialState.FAIL)
+
+    def best(self) -> list[Trial]:
+        """The finished trials, best first; of two objectives, the Pareto front by the first one."""
+        several = len(self.objectives) > 1
+        found = self._study.best_trials if several else self._study.get_trials(
+            states=[TrialState.COMPLETE])  # fmt: skip
+        ordered = sorted(found, key=lambda trial: -self.objectives[0].merit(trial.values[0]))
+        return [Trial(trial.number + 1, trial.params) for trial in ordered]
+
+
+def storage(directory: Path) -> JournalStorage:
+    """Optuna's file of a search."""
+    return JournalStorage(JournalFileBackend(str(directory / JOURNAL)))
+
+
+def as_begun(study: optuna.Study, number: int) -> optuna.Trial:
+    """A trial that this process, or another one, has begun."""
+    return optuna.Trial(study, study.get_trials(deepcopy=False)[number - 1]._trial_id)
+
+
+def _sampler(kind: Sampler, seed: int, number: int) -> optuna.samplers.BaseSampler:
+    drawn = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+    if kind == "random":
+        return optuna.samplers.RandomSampler(seed=drawn)
+    if kind == "nsgaii":
+        return optuna.samplers.NSGAIISampler(seed=drawn)
+    return optuna.samplers.TPESampler(seed=drawn)
+
+
+def _suggest(trial: optuna.Trial, name: str, kind: BaseDistribution) -> str | int | float:
+    if isinstance(kind, CategoricalDistribution):
+        return str(trial.suggest_categorical(name, kind.choices))
+    if isinstance(kind, IntDistribution):
+        return trial.suggest_int(name, kind.low, kind.high, step=kind.step, log=kind.log)
+    assert isinstance(kind, FloatDistribution)
+    return trial.suggest_float(name, kind.low, kind.high, step=kind.step, log=kind.log)
