@@ -10,8 +10,9 @@ from typing import ClassVar
 
 import torch
 
-from glassrec.artifacts import Candidates, Table, Weights
+from glassrec.artifacts import Candidates, Facts, Table, Weights
 from glassrec.data.dataset import Dataset, Split
+from glassrec.data.facts import facts
 from glassrec.evaluate.quality import quality
 from glassrec.explain.stage import Explain
 from glassrec.models.base import Recommender
@@ -32,6 +33,7 @@ class Training(Stage):
     def tell(self) -> None:
         """Train, or go on where a killed run stopped; keep the best epoch."""
         epochs, size = len(self.history.frame), self.weights.bytes / 2**20
+        self.once("data.json", Facts, lambda: Facts(facts(self.dataset)))
         (self.run.dir / CHECKPOINT).unlink(missing_ok=True)
         kept = "the best on validation are kept" if epochs else "nothing is trained"
         self.say(f"{epochs} epochs, {size:.1f} MiB of weights; {kept}")
