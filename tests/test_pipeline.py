@@ -36,6 +36,7 @@ FILES = {
     "figures/neurons_interaction_over_rows.png", "figures/neurons_top_1.png",
     "figures/neurons_top_1_over_rows.png", "figures/methods.png", "figures/faithfulness.png",
     "figures/agreement.png", "figures/feature_pairs.png", "figures/before_and_after.png",
+    "data.json", "figures/learning_curve.png", "report.html",
 }  # fmt: skip
 
 
@@ -45,6 +46,7 @@ def _run(directory: Path, *words: str, stage: str = "run") -> int:
 
 CLOCKED = {
     "methods.parquet", "figures/methods.png", "latency.json", "figures/before_and_after.png",
+    "report.html",
 }  # fmt: skip
 """They hold seconds, which no two runs share."""
 

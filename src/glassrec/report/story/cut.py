@@ -147,7 +147,8 @@ def _curves(found: Found) -> Iterator[Part]:
             found.pictures["pruning_curves"],
             "lines of a metric against the share of neurons that is cut, one for each score",
             f"{metric(name)} against the share of each layer that is cut, by several scores of "
-            "what a neuron is worth. A good score stays high for long.",
+            "what a neuron is worth. A good score stays near "
+            "the uncut model for long.",
         )
 
 

@@ -101,7 +101,9 @@ def leading(found: Found) -> str:
         for place, (name, size) in enumerate(zip(first["player"], first["mean_abs"], strict=True))
     )
     then = f"; then come{'s' * (len(others) == 1)} {listed(others)}" if others else ""
-    return f"What moves the logit most is {most}{then}."
+    several = found.data is not None and len(found.data["tasks"]) > 1
+    of = f" of {found.about.task}" if several and found.about is not None else ""
+    return f"What moves the logit{of} most is {most}{then}."
 
 
 def _bars(frame: pd.DataFrame, about: Explanation) -> Bars:
@@ -185,10 +187,11 @@ def neurons(found: Found) -> Section | None:
     if about is None or not len(scores):
         return None
     silent, never = silent_and_never_positive(scores)
+    some = f"{whole(silent)} of {whole(len(scores))} neurons are" if silent else "No neuron is"
+    they = "they had no" if silent else "each had an"
     said = (
-        f"{whole(silent)} of {whole(len(scores))} neurons are silent: they had no effect on any of "
-        f"the {whole(about.rows)} explained rows. {whole(never)} more only ever lowered a "
-        "prediction."
+        f"{some} silent: {they} effect on {'any' if silent else 'some'} of the "
+        f"{whole(about.rows)} explained rows. {whole(never)} only ever lowered a prediction."
     )
     rows = []
     for layer, own in scores.groupby("layer", sort=False):

@@ -50,7 +50,7 @@ def tiles(found: Found) -> Iterator[tuple[str, str]]:
     if found.certificate is not None:
         yield " of ".join(map(whole, gone(found.certificate))), "neurons cut"
         for name, words in {"parameters": "parameters", "flops": "FLOPs"}.items():
-            if change := cheaper(found, name):
+            if (change := cheaper(found, name)) and gone(found.certificate)[0]:
                 yield change, f"{words} after the cut"
         yield whole(found.certificate.rows_changed), "rows whose prediction changed"
 
@@ -66,12 +66,14 @@ def _first_of_each_task(found: Found) -> list[str]:
 def _trained(found: Found) -> str:
     epochs = len(found.table("history"))
     times = f"for {epochs} epoch{'s' if epochs > 1 else ''}" if epochs else "for no epoch"
-    said = f"A {found.model} was trained {times} on {found.source}"
     facts: Mapping[str, Any] | None = found.data
     if facts is None:
-        return f"{said}."
+        return f"The model, {found.model}, was trained {times} on {found.source}."
     tasks = listed(task["name"] for task in facts["tasks"])
-    return f"{said}, {whole(facts['rows']['train'])} rows, to predict {tasks}."
+    return (
+        f"The model, {found.model}, was trained {times} on {whole(facts['rows']['train'])} rows of "
+        f"{found.source} to predict {tasks}."
+    )
 
 
 def _good(found: Found, name: str) -> str:
@@ -94,7 +96,7 @@ def _cut(found: Found) -> Iterator[str]:
     went, there = gone(certificate)
     rows = sum(certificate.rows.values())
     if not went:
-        yield "No neuron could be cut."
+        yield "No neuron was cut."
         return
     ground = {
         "domain": "provably do nothing, whatever comes in",

@@ -9,6 +9,8 @@ from glassrec.report.page import fixed, percent
 
 METRICS = {
     "auroc": "AUROC",
+    "auroc_low": "AUROC, low end of its interval",
+    "auroc_high": "AUROC, high end of its interval",
     "accuracy": "accuracy",
     "log_loss": "log loss",
     "normalized_entropy": "normalised entropy",
