@@ -116,6 +116,22 @@ def test_what_a_run_leaves_behind(finished: Path) -> None:
     assert metrics["parameters"] == count
 
 
+def test_the_report_holds_the_numbers_and_the_pictures_of_the_run(finished: Path) -> None:
+    html = (finished / "report.html").read_text(encoding="utf-8")
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert f"{metrics['test/auroc']:.4f}" in html
+    assert f"{metrics['parameters']:,.0f}" in html
+    assert "The deep learning recommendation model (Naumov et al., 2019" in html
+    drawn = {name for name in FILES if name.startswith("figures/")} - {
+        "figures/feature_importance.png"  # shown as bars, which a phone can show, too
+    }
+    assert html.count("data:image/png") == len(drawn)
+    for section in ("data", "model", "training", "explanation", "neurons", "cut", "repeat"):
+        assert f'<section id="{section}">' in html
+    assert str(finished) not in html
+    assert len(html) < 3e6
+
+
 def test_a_second_run_makes_nothing_and_says_so(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -191,7 +207,7 @@ def test_another_prune_setting_makes_the_cut_again_and_not_the_training(run: Pat
     for name in ("weights.safetensors", "neurons.parquet", "figures/neuron_importance.png"):
         assert after[name] == before[name]
     # What told of the old cut is gone until the new one is evaluated.
-    assert "metrics.json" not in after
+    assert not {"metrics.json", "report.html"} & after.keys()
     assert _run(run, stage="evaluate") == 0
     assert _files(run).keys() == FILES
     assert json.loads((run / "certificate.json").read_text())["level"] == "sample"

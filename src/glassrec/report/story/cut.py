@@ -75,8 +75,8 @@ def _kept(found: Found) -> Iterator[str]:
     refuted = sum(layer.refuted for layer in found.plan.layers.values())
     if refuted:
         yield (
-            f"{whole(refuted)} neurons that were silent on the explained rows stay, because they "
-            "are not constant on all rows."
+            f"Of the neurons that were silent on the explained rows, {whole(refuted)} "
+            f"stay{'s' * (refuted == 1)}: elsewhere they do something."
         )
 
 
