@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import subprocess
 import sys
@@ -68,25 +67,3 @@ def test_its_commands_are_accepted(study: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "composed").read_text().count(f"experiment={study.name}") >= 1
-
-
-def test_finished_runs_are_collected(tmp_path: Path) -> None:
-    for seed in (10, 9):
-        run = tmp_path / "small" / f"seed_{seed}"
-        run.mkdir(parents=True)
-        (run / "config.yaml").write_text(f"seed: {seed}\n")
-        (run / "history.csv").write_text(
-            "epoch,train/loss,val/rmse\n1,1,0.9\n2,0.8,0.7\n3,0.7,0.8\n"
-        )
-        (run / "metrics.json").write_text(f'{{"val/rmse": 0.7, "test/rmse": 0.{seed}}}')
-    (tmp_path / "small" / "seed_11").mkdir()  # failed
-    collect = [sys.executable, ROOT / "experiments" / "collect.py"]
-    done = subprocess.run(
-        [*collect, tmp_path / "small"], capture_output=True, text=True, check=True
-    )
-    found = pd.read_csv(io.StringIO(done.stdout)).to_dict("records")
-    both = {"run": "small", "epochs": 3, "best_epoch": 2, "val/rmse": 0.7}
-    assert found == [
-        both | {"seed": 9, "test/rmse": 0.9}, both | {"seed": 10, "test/rmse": 0.1}
-    ]  # fmt: skip
-    assert subprocess.run([*collect, tmp_path], capture_output=True, check=False).returncode == 2

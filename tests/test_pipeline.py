@@ -17,6 +17,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from glassrec.__main__ import main
+from glassrec.artifacts import Certificate, Metrics
+from glassrec.compare.found import PROVEN
+from glassrec.compare.scan import scan
 
 SMALL = [
     "data.rows=1500", "data.users=12", "data.items=8", "model.embedding=4", "model.bottom=[8]",
@@ -130,6 +133,27 @@ def test_the_report_holds_the_numbers_and_the_pictures_of_the_run(finished: Path
         assert f'<section id="{section}">' in html
     assert str(finished) not in html
     assert len(html) < 3e6
+
+
+def test_a_comparison_reads_what_a_run_leaves_behind(finished: Path) -> None:
+    (run,) = scan([finished])
+    assert (run.state, run.stage, run.problem, run.seed) == ("finished", "evaluate", "", 0)
+    assert run.settings["data"] == "planted"
+    assert run.settings["trainer.max_epochs"] == 3
+    metrics = {**Metrics.load(finished / "metrics.json").values,
+               **Metrics.load(finished / "latency.json").values}  # fmt: skip
+    certificate = Certificate.load(finished / "certificate.json")
+    gone = sum(layer.count for layer in certificate.layers.values())
+    assert certificate.exact
+    assert gone == metrics["pruned/units"] > 0
+    units = sum(layer.before for layer in certificate.layers.values())
+    assert run.metrics == pytest.approx(metrics | {PROVEN: gone / units}, nan_ok=True)
+    assert run.certificate == json.loads((finished / "certificate.json").read_text())
+    assert len(run.history) == 3
+    for table in (run.importance, run.neurons):
+        assert len(table)
+        assert "mean_abs" in table
+    assert not run.unreadable
 
 
 def test_a_second_run_makes_nothing_and_says_so(

@@ -101,9 +101,10 @@ def test_what_tells_most_is_printed(tmp_path: Path) -> None:
         _write(tmp_path / f"seed_{seed}", found)
     assert seeds.summary(seeds.table(tmp_path, range(3))) == [
         "test/stars/rmse 0.9331 ± 0.0019 as trained, 0.9341 ± 0.0019 pruned (3 seeds)",
+        "test/stars/mae 0.7000 ± 0.0000 as trained, 0.7010 ± 0.0000 pruned (3 seeds)",
         "parameters 1,500 ± 0 as trained, 1,500 ± 0 pruned (3 seeds)",
     ]
-    (line, _) = seeds.summary(seeds.table(tmp_path, [1]))
+    (line, *_) = seeds.summary(seeds.table(tmp_path, [1]))
     assert line == "test/stars/rmse 0.9331 as trained, 0.9341 pruned (1 seed)"
 
 

@@ -9,13 +9,11 @@ from typing import Any
 import pandas as pd
 
 from glassrec.artifacts import Metrics, Table
+from glassrec.metrics import headline
 from glassrec.run import replacing
 
 TABLE = "seeds.csv"
 """In the directory that holds the runs `seed_0`, `seed_1`, ..."""
-
-SHOWN = ("rmse", "auroc", "recall@10", "hr@10", "ndcg@10")
-"""The metrics that tell most, whatever the task; on the screen there are no others."""
 
 
 def each(seeds: Collection[int], directory: Path, job: Callable[[int], bool]) -> str:
@@ -70,11 +68,11 @@ def table(directory: Path, seeds: Iterable[int]) -> pd.DataFrame:
 def summary(frame: pd.DataFrame) -> list[str]:
     """`test/rmse 0.9331 ± 0.0017 as trained, 0.9331 ± 0.0017 pruned (5 seeds)`, for some rows."""
     rows = {str(row["metric"]): row for row in frame.to_dict("records")}
-    quality = [n for n in rows if n.startswith("test/") and n.split("/")[-1] in SHOWN]
+    tests = [name.removeprefix("test/") for name in rows if name.startswith("test/")]
     return [
         f"{name} {_spread(name, rows)} as trained, {_spread(f'pruned/{name}', rows)} pruned "
         f"({rows[name]['n']} seed{'s' if rows[name]['n'] > 1 else ''})"
-        for name in [*quality, "parameters"]
+        for name in [*(f"test/{metric}" for metric in headline(tests)), "parameters"]
     ]
 
 

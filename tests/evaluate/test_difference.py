@@ -12,7 +12,8 @@ from sklearn import metrics as sk
 from glassrec.data.schema import Target
 from glassrec.evaluate import difference
 from glassrec.evaluate.difference import auroc, bootstrap, changes, mean
-from glassrec.evaluate.quality import headline, quality
+from glassrec.evaluate.quality import quality
+from glassrec.metrics import headline
 
 
 @pytest.mark.parametrize("levels", [3, 20, 10**6])

@@ -11,7 +11,8 @@ from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema, Target
 from glassrec.evaluate.clicks import clicks
-from glassrec.evaluate.quality import headline, quality
+from glassrec.evaluate.quality import quality
+from glassrec.metrics import headline
 from glassrec.models.base import Recommender
 
 

@@ -19,8 +19,9 @@ from glassrec.evaluate import retrieval as module
 from glassrec.evaluate.agreement import agreement
 from glassrec.evaluate.difference import changes
 from glassrec.evaluate.pair import Pair
-from glassrec.evaluate.quality import headline, quality
+from glassrec.evaluate.quality import quality
 from glassrec.evaluate.retrieval import each_user, first_places, measure, retrieval
+from glassrec.metrics import headline
 from glassrec.models.mf import MF
 from glassrec.models.popularity import Popularity
 

@@ -5,8 +5,6 @@ All of it is computed in float64 on whole tensors.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from torch import Tensor
 
 from glassrec.data.dataset import Dataset, Split
@@ -14,9 +12,6 @@ from glassrec.evaluate.clicks import clicks
 from glassrec.evaluate.ratings import ratings
 from glassrec.evaluate.retrieval import retrieval
 from glassrec.models.base import Recommender
-
-TELLING = (("recall@10", "ndcg@10"), ("hr@10", "ndcg@10"), ("rmse", "mae"), ("auroc", "accuracy"))
-"""The two metrics that tell most, by the first one that is there."""
 
 
 def quality(model: Recommender, dataset: Dataset, name: str) -> dict[str, float]:
@@ -47,16 +42,6 @@ def predicted(model: Recommender, split: Split) -> Tensor:
     logits = model.predict(split.batch).double()
     _check(logits)
     return logits
-
-
-def headline(metrics: Collection[str]) -> list[str]:
-    """Those names of metrics that tell most, two a task; none for a task that has none of them."""
-    found: list[str] = []
-    for task in dict.fromkeys(name.rpartition("/")[0] for name in metrics):
-        prefix = f"{task}/" if task else ""
-        pairs = ([prefix + metric for metric in pair] for pair in TELLING)
-        found += next((pair for pair in pairs if pair[0] in metrics), [])
-    return found
 
 
 def _check(logits: Tensor) -> None:

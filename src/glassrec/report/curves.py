@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from glassrec.metrics import sign
 from glassrec.report.reading import LED, RANDOM, Way, reading, ways
 from glassrec.report.style import APART, INK, REST, SMALL, drawn, heading
-from glassrec.training.settings import sign
 
 LOOK = {RANDOM: (REST, 1.6), LED: (SMALL, 2.8)}
 """Colour and width of the lines that have a band; the others are thin."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import isnan
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from glassrec.artifacts import Certificate, PrunePlan
 from glassrec.report.style import FAINT, LARGE, SMALL, digits, drawn, heading, minus
+
+if TYPE_CHECKING:
+    from glassrec.artifacts import Certificate, PrunePlan
 
 COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
     "parameters": ("parameters", lambda count: f"{count:,.0f}"),

@@ -21,7 +21,6 @@ import jinja2
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from glassrec.artifacts import Picture
 from glassrec.report import style
 
 LETTERS: dict[str, Any] = {"svg.fonttype": "none", "svg.hashsalt": "glassrec"}
@@ -59,6 +58,7 @@ def _environment() -> jinja2.Environment:
     made.filters |= {
         "digits": lambda value: DASH if value is None else style.digits(float(value)),
         "whole": whole,
+        "counted": counted,
         "percent": percent,
         "fixed": fixed,
         "png": png,
@@ -87,6 +87,11 @@ def whole(value: float | None) -> str:
     return DASH if value is None or not isfinite(value) else style.minus(f"{value:,.0f}")
 
 
+def counted(count: int, name: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{count:,} {name}{'s' if count != 1 else ''}"
+
+
 def percent(share: float | None, decimals: int = 1) -> str:
     """A share, `12.3 %`."""
     if share is None or not isfinite(share):
@@ -101,9 +106,8 @@ def fixed(value: float | None, decimals: int = 4) -> str:
     return style.minus(f"{value:z.{decimals}f}")
 
 
-def png(picture: Picture | bytes, described: str) -> Markup:
+def png(content: bytes, described: str) -> Markup:
     """A picture inside the page, with words for those who do not see it."""
-    content = picture.png if isinstance(picture, Picture) else picture
     data = base64.b64encode(content).decode()
     return Markup('<img src="data:image/png;base64,{}" alt="{}">').format(data, described)
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from glassrec.metrics import sign
 from glassrec.report.style import minus
 from glassrec.spelling import listed
-from glassrec.training.settings import sign
 
 LED, RANDOM = "conductance", "random"
 """The score that is held against the others, and the control that is drawn several times."""

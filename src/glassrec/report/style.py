@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable
 from functools import wraps
 from math import isnan
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import matplotlib as mpl
 from matplotlib.colors import LinearSegmentedColormap
@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
-from glassrec.artifacts import Explanation, Picture
+if TYPE_CHECKING:
+    from glassrec.artifacts import Explanation, Picture
 
 INK, LARGE, SMALL, SILENT = "#22303c", "#2f6f9f", "#e08e45", "#c3423f"
 """Text; the model as trained; the model after the cut; units that do nothing."""
@@ -73,6 +74,9 @@ def drawn(draw: Callable[P, Figure]) -> Callable[P, Picture]:
 
 def picture(figure: Figure) -> Picture:
     """The figure as PNG; equal figures give equal bytes."""
+    # Pages of many runs take colours from here, and need not wait for PyTorch.
+    from glassrec.artifacts import Picture
+
     buffer = io.BytesIO()
     # Without its version note, the same picture has the same bytes.
     figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})

@@ -10,7 +10,8 @@ from typing import ClassVar
 
 from glassrec.artifacts import Table
 from glassrec.evaluate.cost import cost
-from glassrec.evaluate.quality import headline, quality
+from glassrec.evaluate.quality import quality
+from glassrec.metrics import headline
 from glassrec.models.base import Recommender
 from glassrec.report.curves import pruning_curves
 from glassrec.report.reading import reading

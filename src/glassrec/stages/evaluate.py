@@ -13,9 +13,10 @@ from glassrec.evaluate.cost import cost
 from glassrec.evaluate.difference import changes
 from glassrec.evaluate.latency import SIZES, latency
 from glassrec.evaluate.pair import Pair
-from glassrec.evaluate.quality import headline, quality
+from glassrec.evaluate.quality import quality
 from glassrec.explain.kept_units import change_of_kept_units
 from glassrec.explain.neurons import Conductance
+from glassrec.metrics import headline
 from glassrec.models.base import Recommender
 from glassrec.report import figures
 from glassrec.report.style import minus

@@ -12,6 +12,7 @@ from glassrec.artifacts import PrunePlan, Weights
 from glassrec.evaluate.cost import flops
 from glassrec.evaluate.quality import quality
 from glassrec.explain.tables import neuron_scores
+from glassrec.metrics import merit
 from glassrec.models.base import Recommender
 from glassrec.prune.budget import Measures
 from glassrec.prune.plan import joined
@@ -19,7 +20,6 @@ from glassrec.prune.stage import Prune
 from glassrec.prune.surgery import carried_out
 from glassrec.stages.explain import Explaining
 from glassrec.stages.stage import Stage
-from glassrec.training.settings import merit
 
 PLANNED = tuple(each.name for each in fields(Prune) if each.name != "curves")
 """The settings that a plan follows from."""

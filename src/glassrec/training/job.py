@@ -13,11 +13,12 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from glassrec.data.dataset import Dataset
+from glassrec.metrics import merit
 from glassrec.models.base import Recommender
 from glassrec.run import WHERE
 from glassrec.training.checkpoint import read
 from glassrec.training.objective import Objective
-from glassrec.training.settings import Settings, merit
+from glassrec.training.settings import Settings
 
 KEY = "glassrec"
 

@@ -8,23 +8,6 @@ from typing import Annotated, Literal
 import torch
 from annotated_types import Ge
 
-IDEAL = {
-    "log_loss": 0, "normalized_entropy": 0, "ece": 0, "calibration": 1, "rmse": 0, "mae": 0,
-    "bias": 0,
-}  # fmt: skip
-"""What is best of metrics of which more is not better."""
-
-
-def sign(metric: str) -> int:
-    """−1 for an error, of which less is better; 1 for any other metric."""
-    return -1 if IDEAL.get(metric.rpartition("/")[2]) == 0 else 1
-
-
-def merit(metric: str, value: float) -> float:
-    """A number of which more is better, from the value of a metric, by its name."""
-    ideal = IDEAL.get(metric.rpartition("/")[2])
-    return value if ideal is None else -abs(value - ideal)
-
 
 @dataclass(frozen=True)
 class Settings:

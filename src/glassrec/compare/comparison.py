@@ -1,0 +1,219 @@
+"""Runs side by side: those of one task are ranked, those that differ in their seed alone are one.
+
+Runs of other data, or of other metrics, are another task. They are never ranked against each other.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import isnan, nan
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from glassrec.compare.differences import fingerprint, labels, varying
+from glassrec.compare.found import Found
+from glassrec.compare.pareto import front
+from glassrec.compare.task import Key, default_metric, keys, titles
+from glassrec.metrics import merit, sign
+from glassrec.spelling import did_you_mean
+
+T = TypeVar("T")
+
+Moments = tuple[dict[str, float], dict[str, float], dict[str, int]]
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """Runs that differ in their seed alone, and the moments of each of their metrics."""
+
+    differs: dict[str, Any]
+    """the settings that vary within the task, by dotted name; none that it does not have"""
+    runs: list[Found]
+    mean: dict[str, float]
+    std: dict[str, float]
+    """of a sample; NaN where there is one run"""
+    n: dict[str, int]
+    """how many runs have the metric; smaller where it is not a number in some of them"""
+
+    @property
+    def evaluated(self) -> int:
+        """How many of its runs have metrics of the test split."""
+        return sum(run.evaluated for run in self.runs)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is not as it should be: `1 failed`, `2 not evaluated`."""
+        found = Counter(run.state for run in self.runs if run.state != "finished")
+        bare = sum(run.state == "finished" and not run.evaluated for run in self.runs)
+        return [f"{n} {state}" for state, n in found.items()] + [f"{bare} not evaluated"] * (
+            bare > 0
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Settings that can be ranked against each other: same data, same targets, same metrics."""
+
+    name: str
+    labels: dict[str, str]
+    """the settings that vary, dotted, and what they are called for short"""
+    by: str
+    """the metric that ranks; empty where no run has been evaluated"""
+    shown: list[str]
+    """the metrics of the test split that tell most, as `test/NAME`"""
+    settings: list[Setting]
+    """best first; those that have no value of `by` are last"""
+
+    @property
+    def runs(self) -> list[Found]:
+        """All runs, those of the best setting first."""
+        return [run for setting in self.settings for run in setting.runs]
+
+    @property
+    def sign(self) -> int:
+        """1 where more of `by` is better, −1 where less is."""
+        return sign(self.by)
+
+    @cached_property
+    def quality(self) -> str:
+        """The metric that `by` is unless another one was asked for."""
+        return default_metric(self.runs)
+
+    def ranked(self, setting: Setting) -> bool:
+        """Whether a setting has a place, or only stands below those that have."""
+        return not isnan(setting.mean.get(self.by, nan))
+
+    def pareto(self, quality: str, size: str = "pruned/parameters") -> list[bool]:
+        """Which settings no other one beats in one of two metrics without losing in the other."""
+        return front(
+            [[_merit(setting, name) for name in (quality, size)] for setting in self.settings]
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """The trials of a search, in their order, and which of them nothing dominates."""
+
+    name: str
+    objectives: tuple[tuple[str, str], ...]
+    """each metric, and `minimize` or `maximize`"""
+    trials: list[Found]
+    """those that came to values"""
+
+    @cached_property
+    def front(self) -> list[bool]:
+        """Which trials are on the Pareto front; with one objective, the best."""
+        signs = [1 if direction == "maximize" else -1 for _, direction in self.objectives]
+        return front([[s * v for s, v in zip(signs, t.values, strict=True)] for t in self.trials])
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """All that was found."""
+
+    runs: list[Found]
+    labels: dict[str, str]
+    """the settings that vary over all runs, dotted, and what they are called for short"""
+    tasks: list[Task]
+    """the largest first"""
+    strays: list[Found]
+    """what belongs to no task, as its settings are not known: jobs without a directory, damage"""
+
+    @cached_property
+    def searches(self) -> list[Search]:
+        """The searches among the sweeps."""
+        trials: dict[str, list[Found]] = {}
+        for run in self.runs:
+            if run.objectives and len(run.values) == len(run.objectives):
+                trials.setdefault(run.sweep, []).append(run)
+        return [Search(name, found[0].objectives, found) for name, found in trials.items()]
+
+
+def compare(runs: Sequence[Found], by: str | None = None) -> Comparison:
+    """Rank runs by a metric, by default the one on validation that chose their best epochs.
+
+    Args:
+        runs: from `scan`.
+        by: a metric, as the files of the runs have it; tasks without it keep their own.
+
+    Raises:
+        ValueError: no run has the metric `by`.
+    """
+    if by is not None:
+        require(by, runs)
+    grouped = keys([run for run in runs if run.settings])
+    named = titles(list(grouped))
+    tasks = [_task(named[key], key, found, by) for key, found in grouped.items()]
+    return Comparison(
+        list(runs),
+        labels(varying(runs)),
+        sorted(tasks, key=lambda task: -len(task.runs)),
+        [run for run in runs if not run.settings],
+    )
+
+
+def require(metric: str, runs: Iterable[Found]) -> None:
+    """ValueError if none of the runs has a metric."""
+    known = dict.fromkeys(name for run in runs for name in run.metrics)
+    if metric not in known:
+        more = did_you_mean(metric, known) or f"; there are {', '.join(known)}"
+        raise ValueError(f"no run has the metric {metric!r}{more}")
+
+
+def _task(name: str, key: Key, runs: list[Found], by: str | None) -> Task:
+    names = varying(runs)
+    has = any(by in run.metrics for run in runs)
+    chosen = by if by is not None and has else default_metric(runs)
+    settings = sorted(_settings(names, runs), key=lambda setting: _place(setting, chosen))
+    shown = [f"test/{metric}" for metric in key.metrics]
+    return Task(name, labels(names), chosen, shown, settings)
+
+
+def _place(setting: Setting, by: str) -> tuple[bool, float]:
+    value = _merit(setting, by)
+    return isnan(value), -value
+
+
+def _merit(setting: Setting, metric: str) -> float:
+    return merit(metric, setting.mean.get(metric, nan))
+
+
+def _settings(names: Sequence[str], runs: Sequence[Found]) -> list[Setting]:
+    groups: dict[str, list[Found]] = {}
+    for run in runs:
+        groups.setdefault(fingerprint(run.settings), []).append(run)
+    found = [sorted(same, key=_by_seed) for same in groups.values()]
+    return [
+        Setting(
+            {name: same[0].settings[name] for name in names if name in same[0].settings},
+            same,
+            *moments,
+        )
+        for same, moments in zip(found, _moments(found), strict=True)
+    ]
+
+
+def _by_seed(run: Found) -> tuple[bool, int]:
+    return run.seed is None, run.seed or 0
+
+
+def _moments(groups: Sequence[Sequence[Found]]) -> Iterator[Moments]:
+    """Mean, standard deviation and count of each metric, a group each."""
+    values = pd.DataFrame([run.metrics for same in groups for run in same])
+    place = np.repeat(np.arange(len(groups)), [len(same) for same in groups])
+    grouped = values.groupby(place)
+    rows = [
+        moment.to_dict("records") for moment in (grouped.mean(), grouped.std(), grouped.count())
+    ]
+    for mean, std, n in zip(*rows, strict=True):
+        there = [name for name, count in n.items() if count]
+        yield _only(mean, there), _only(std, there), _only(n, there)
+
+
+def _only(values: Mapping[Any, T], names: Iterable[Any]) -> dict[str, T]:
+    return {str(name): values[name] for name in names}

@@ -1,0 +1,113 @@
+"""All runs below some directories, with those that a sweep lists and that never came to be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from glassrec.compare.directory import read
+from glassrec.compare.found import Found, facts
+from glassrec.compare.names import shortest
+
+SWEEP = "sweep.json"
+
+_SPEECHLESS = ("crashed", "damaged", "failed")
+"""States of a run of which its sweep may know more: it was there when the process ended."""
+
+_ENDED = ("failed", "killed", "interrupted", "stopped")
+"""States of a job whose sweep saw it end, and not well."""
+
+
+def scan(directories: Sequence[Path]) -> list[Found]:
+    """All runs in some directories, each once, in the order of their paths.
+
+    Args:
+        directories: each is a run, the directory of a sweep, or a folder with any of those in it,
+            at any depth. A sweep's jobs count that never made a directory, too.
+
+    Raises:
+        ValueError: a directory does not exist, or there is no run in it.
+    """
+    found: dict[tuple[Path, str], Found] = {}
+    for directory in directories:
+        if not directory.is_dir():
+            raise ValueError(f"{directory} is not a directory that exists")
+        there = list(_within(directory.resolve(), set()))
+        if not there:
+            raise ValueError(
+                f"{directory} holds no run and no sweep: neither it nor a directory in it, at any "
+                f"depth, has a status.json, a record.json, a config.yaml with a .lock, or a {SWEEP}"
+            )
+        for run in there:
+            # What a sweep says of its job is kept, whichever way the run is found first.
+            if run.sweep or (run.path, run.name) not in found:
+                found[run.path, run.name] = run
+    return _named([found[key] for key in sorted(found)])
+
+
+def _within(directory: Path, seen: set[Path]) -> Iterator[Found]:
+    """The runs in a directory. A link may lead in a circle: no directory is entered twice."""
+    if directory in seen:
+        return
+    seen.add(directory)
+    run = None
+    if (directory / SWEEP).is_file():
+        yield from _of_sweep(directory)
+    else:
+        run = read(directory)
+    if run is not None:
+        yield run
+        return
+    for inside in sorted(directory.iterdir()):
+        if inside.is_dir() and not inside.name.startswith("."):
+            yield from _within(inside.resolve(), seen)
+
+
+def _of_sweep(directory: Path) -> Iterator[Found]:
+    """The runs of a sweep's jobs; a job that has none is listed all the same."""
+    try:
+        sweep = facts(directory / SWEEP)
+        for job in sweep["jobs"]:
+            yield from _of_job(directory, sweep, job)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        yield Found(directory, directory.name, "damaged", problem=f"{SWEEP}: {error!r}")
+
+
+def _of_job(directory: Path, sweep: dict[str, Any], job: dict[str, Any]) -> Iterator[Found]:
+    path = (directory / job["run"]).resolve() if job.get("run") else None
+    runs = list(_within(path, set())) if path is not None and path.is_dir() else []
+    name = f"{directory.name} {job['number']} {job['label']}".strip()
+    for run in runs or [_absent(path or directory, name, job["state"])]:
+        # A run knows best how it ended, unless it had no time to say so.
+        unsaid = run.state in _SPEECHLESS and job["state"] in _ENDED
+        told, heard = run.problem, job.get("problem") or ""
+        yield replace(
+            run,
+            sweep=directory.name,
+            state=job["state"] if unsaid else run.state,
+            problem=(heard or told) if unsaid else (told or heard),
+            log=directory / job["log"] if job.get("log") else None,
+            objectives=tuple((o["metric"], o["direction"]) for o in sweep.get("objectives", ())),
+            values=tuple(job.get("values") or ()),
+        )
+
+
+def _absent(path: Path, name: str, state: str) -> Found:
+    """A job without a run directory; one that had finished has lost it."""
+    if state == "finished":
+        return Found(path, name, "missing", problem=f"{path} holds no run any more")
+    return Found(path, name, state)
+
+
+def _named(runs: list[Found]) -> list[Found]:
+    """The runs, each with the end of its path that no other has; `seed_0` alone tells nothing."""
+    nameless = [run for run in runs if not run.name]
+    paths = [run.path.parts for run in nameless]
+    depths = shortest(paths, [1 + path[-1].startswith("seed_") for path in paths])
+    names = {
+        run.path: "/".join(path[-depth:])
+        for run, path, depth in zip(nameless, paths, depths, strict=True)
+    }
+    return [run if run.name else replace(run, name=names[run.path]) for run in runs]

@@ -1,0 +1,142 @@
+"""Settings as the page shows them: a name, a colour, and the curves of their runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from glassrec.compare.comparison import Setting, Task
+from glassrec.compare.differences import said
+from glassrec.compare.found import PROVEN, Found
+from glassrec.report.figures import COSTS
+from glassrec.report.page import fixed, percent
+from glassrec.report.reading import LED, ways
+from glassrec.report.style import APART, REST, short
+
+PLACES = np.linspace(0, 1, 51)
+"""Shares of a layer's units at which curves of neurons are taken."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A setting as the page shows it."""
+
+    key: str
+    label: str
+    colour: str
+    setting: Setting
+    words: str
+    """what the page's filter finds it by: `model=mlp model.factors=8`"""
+
+    @property
+    def runs(self) -> list[Found]:
+        """Its runs, a seed each."""
+        return self.setting.runs
+
+    def value(self, name: str) -> str:
+        """What a setting is set to; nothing where it does not have it."""
+        differs = self.setting.differs
+        return said(differs[name]) if name in differs else ""
+
+    @property
+    def of(self) -> str:
+        """The gid of what is drawn of it."""
+        return f"of:{self.key}"
+
+
+def coloured(task: Task, varies: Iterable[str], first: int) -> list[Shown]:
+    """The settings of a task, best first: the first few in colours of their own, the others grey.
+
+    Args:
+        task: the task.
+        varies: the settings that the page's filter knows, which vary among all of its tasks.
+        first: the number of the first among all of the page.
+    """
+    colours = [*APART, *[REST] * len(task.settings)]
+    return [
+        Shown(f"{first + place}", label(task, each), colours[place], each, _words(each, varies))
+        for place, each in enumerate(task.settings)
+    ]
+
+
+def _words(setting: Setting, varies: Iterable[str]) -> str:
+    settings = setting.runs[0].settings
+    pairs = ((name, said(settings[name])) for name in varies if name in settings)
+    return " ".join(f"{name}={''.join(value.split())}" for name, value in pairs)
+
+
+def label(task: Task, setting: Setting) -> str:
+    """`mlp · factors 16`: the values that vary; those that are no names, with their settings."""
+    parts = [
+        short(value if isinstance(value, str) else f"{task.labels[name]} {said(value)}", 32)
+        for name, value in setting.differs.items()
+    ]
+    return " · ".join(parts) or "the only setting"
+
+
+def told(name: str) -> str:
+    """What a metric is called in a heading."""
+    if name == PROVEN:
+        return "provably removable"
+    plain = name.removeprefix("pruned/").removeprefix("test/")
+    label = COSTS[plain][0] if plain in COSTS else plain
+    return f"{label}, pruned" if name.startswith("pruned/") else label
+
+
+def hand(name: str) -> Callable[[float], str]:
+    """How its numbers are written."""
+    plain = name.removeprefix("pruned/")
+    if name == PROVEN or plain.endswith("_share"):
+        return percent
+    return COSTS[plain][1] if plain in COSTS else fixed
+
+
+Curves = list[tuple[Shown, pd.DataFrame]]
+"""Settings with their curves (places, runs)."""
+
+
+def curves(shown: Sequence[Shown], of: Callable[[Found], pd.Series | None]) -> Curves:
+    """The settings of which some run has a curve, and what `of` finds in all their runs."""
+    found = []
+    for each in shown:
+        ones = [one for run in each.runs if (one := of(run)) is not None and len(one)]
+        if ones:
+            found.append((each, pd.concat(ones, axis=1).sort_index()))
+    return found
+
+
+def learned(run: Found, metric: str) -> pd.Series | None:
+    """A metric by the epoch."""
+    frame = run.history
+    if frame is None or metric not in frame:
+        return None
+    return frame.set_index("epoch")[metric].dropna()
+
+
+def cut(run: Found, metric: str) -> pd.Series | None:
+    """A metric by the share that is cut of each layer, by conductance."""
+    frame = run.pruning_curves
+    if frame is None or metric not in frame:
+        return None
+    way = ways(frame)[0]
+    alike = (frame["folded"] == way.folded) & (frame["epochs"] == way.epochs)
+    return frame[alike & (frame["score"] == LED)].groupby("share")[metric].mean()
+
+
+def carried(run: Found) -> pd.Series | None:
+    """The share of conductance by the share of units, from 0 to 1 at `PLACES`; a mean over layers.
+
+    Scores of different layers do not compare, so each layer counts by its shares alone.
+    """
+    if run.neurons is None:
+        return None
+    found = []
+    for _, size in run.neurons.groupby("layer")["mean_abs"]:
+        ranked = np.sort(size.to_numpy(float))[::-1].cumsum()
+        if len(ranked) and ranked[-1] > 0:
+            shares = np.linspace(0, 1, len(ranked) + 1)
+            found.append(np.interp(PLACES, shares, [0, *ranked / ranked[-1]]))
+    return pd.Series(np.mean(found, axis=0), index=PLACES) if found else None

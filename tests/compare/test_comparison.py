@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from math import isnan
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glassrec.compare.comparison import Comparison, compare
+from glassrec.compare.pareto import front
+from glassrec.compare.scan import scan
+
+Leave = Callable[..., Path]
+
+
+def _metrics(value: float, name: str = "auroc") -> dict[str, float]:
+    return {f"val/{name}": value, f"test/{name}": 1 - value}
+
+
+def _compare(tmp_path: Path, by: str | None = None) -> Comparison:
+    return compare(scan([tmp_path / "runs"]), by)
+
+
+def _only_task(tmp_path: Path, by: str | None = None) -> list[dict[str, object]]:
+    (task,) = _compare(tmp_path, by).tasks
+    return [{task.labels[name]: v for name, v in s.differs.items()} for s in task.settings]
+
+
+def test_runs_that_differ_in_their_seed_alone_are_one_setting(leave: Leave, tmp_path: Path) -> None:
+    values = [0.71, 0.74, 0.78]
+    for seed, value in enumerate(values):
+        leave(f"a/seed_{seed}", seed=seed, metrics=_metrics(value))
+    leave("b", seed=1, model__factors=16, metrics=_metrics(0.5))
+    (task,) = _compare(tmp_path).tasks
+    first, second = task.settings
+    assert first.differs == {"model.factors": 8}
+    assert [run.seed for run in first.runs] == [0, 1, 2]
+    assert first.mean["val/auroc"] == pytest.approx(statistics.mean(values))
+    assert first.std["val/auroc"] == pytest.approx(statistics.stdev(values))
+    assert first.n["val/auroc"] == 3
+    assert second.mean["val/auroc"] == 0.5
+    assert isnan(second.std["val/auroc"])
+
+
+def test_only_settings_that_differ_are_shown_under_short_names(
+    leave: Leave, tmp_path: Path
+) -> None:
+    leave("a", trainer__max_epochs=3, optimizer__lr=0.1, metrics=_metrics(0.9))
+    leave("b", trainer__max_epochs=4, optimizer__lr=0.1, metrics=_metrics(0.8))
+    assert _only_task(tmp_path) == [{"max_epochs": 3}, {"max_epochs": 4}]
+
+
+def test_names_that_two_settings_share_are_longer(leave: Leave, tmp_path: Path) -> None:
+    leave("a", metrics=_metrics(0.9), model__steps=1, trainer__steps=1)
+    leave("b", metrics=_metrics(0.8), model__steps=2, trainer__steps=2)
+    assert _only_task(tmp_path)[0] == {"model.steps": 1, "trainer.steps": 1}
+
+
+def test_settings_of_another_model_are_blank(leave: Leave, tmp_path: Path) -> None:
+    leave("a", "gmf", metrics=_metrics(0.9))
+    leave("b", "mlp", metrics=_metrics(0.8))
+    leave("c", "mlp", model__hidden=[64], metrics=_metrics(0.7))
+    assert _only_task(tmp_path) == [
+        {"model": "gmf"}, {"model": "mlp", "hidden": [32, 16]}, {"model": "mlp", "hidden": [64]}
+    ]  # fmt: skip
+
+
+def test_a_setting_that_older_runs_lack_is_a_difference_only_where_nothing_else_is(
+    leave: Leave, tmp_path: Path
+) -> None:
+    leave("old", metrics=_metrics(0.9))
+    leave("new", metrics=_metrics(0.8), model__factors=16, trainer__patience=None)
+    assert _only_task(tmp_path) == [{"factors": 8}, {"factors": 16}]
+    leave("newer", metrics=_metrics(0.7), trainer__patience=None)
+    assert {"factors": 8, "patience": None} in _only_task(tmp_path)
+
+
+def test_null_is_a_value_like_others(leave: Leave, tmp_path: Path) -> None:
+    leave("a", trainer__patience=None, metrics=_metrics(0.9))
+    leave("b", trainer__patience=3, metrics=_metrics(0.8))
+    assert _only_task(tmp_path) == [{"patience": None}, {"patience": 3}]
+
+
+def test_an_error_ranks_upwards(leave: Leave, tmp_path: Path) -> None:
+    leave("bad", metrics=_metrics(0.9, "rmse"), optimizer__lr=1)
+    leave("good", metrics=_metrics(0.8, "rmse"), optimizer__lr=2)
+    assert [each["lr"] for each in _only_task(tmp_path)] == [2, 1]
+
+
+def test_ranking_is_by_validation_unless_asked(leave: Leave, tmp_path: Path) -> None:
+    leave("a", metrics=_metrics(0.9), optimizer__lr=1)
+    leave("b", metrics=_metrics(0.8) | {"parameters": 7.0}, optimizer__lr=2)
+    assert [each["lr"] for each in _only_task(tmp_path)] == [1, 2]
+    assert [each["lr"] for each in _only_task(tmp_path, "test/auroc")] == [2, 1]
+    assert [each["lr"] for each in _only_task(tmp_path, "parameters")] == [2, 1]
+    with pytest.raises(ValueError, match="did you mean 'test/auroc'"):
+        _compare(tmp_path, "test/aurok")
+
+
+def test_the_metric_that_training_watched_ranks(leave: Leave, tmp_path: Path) -> None:
+    both = {"val/auroc": 0.7, "val/log_loss": 0.5, "test/auroc": 0.7}
+    leave("a", metrics=both, trainer__monitor="val/log_loss", optimizer__lr=1)
+    leave("b", metrics=both, trainer__monitor="val/log_loss", optimizer__lr=2)
+    assert _compare(tmp_path).tasks[0].by == "val/log_loss"
+    leave("c", metrics=both, optimizer__lr=3)
+    assert _compare(tmp_path).tasks[0].by == "val/auroc"
+
+
+def test_of_several_targets_the_first_one_that_is_learnt_ranks(
+    leave: Leave, tmp_path: Path
+) -> None:
+    names = ("watched/recall@10", "rated/rmse")  # in the order of the data, not of the alphabet
+    metrics = {f"{split}/{name}": 0.5 for split in ("val", "test") for name in names}
+    leave("both", metrics=metrics)
+    assert _compare(tmp_path).tasks[0].by == "val/watched/recall@10"
+    leave("ratings", metrics=metrics, objective__weights={"watched": 0})
+    assert {task.by for task in _compare(tmp_path).tasks} == {
+        "val/watched/recall@10", "val/rated/rmse"
+    }  # fmt: skip
+
+
+def test_runs_of_other_data_or_other_metrics_are_another_task(leave: Leave, tmp_path: Path) -> None:
+    leave("a")
+    leave("wider", model__factors=16)
+    leave("harder_negatives", data__negatives=8)
+    leave("more_rows", data__rows=4000)
+    leave("other_file", files={"u.data": "abc"})
+    leave("ratings", metrics=_metrics(0.9, "rmse"))
+    tasks = _compare(tmp_path).tasks
+    assert [sorted(run.name for run in task.runs) for task in tasks] == [
+        ["a", "harder_negatives", "wider"], ["more_rows"], ["other_file"], ["ratings"]
+    ]  # fmt: skip
+    assert len({task.name for task in tasks}) == 4
+    assert all(task.name.startswith("planted (") for task in tasks)
+
+
+def test_runs_that_failed_stand_below_those_of_their_task(leave: Leave, tmp_path: Path) -> None:
+    leave("a/seed_0", metrics=_metrics(0.6), files={"u.data": "abc"})
+    failed = {"state": "failed", "stage": "train", "problem": "the loss is not finite"}
+    leave("a/seed_1", seed=1, metrics={}, status=failed, files={"u.data": "abc"})
+    leave("b", metrics={}, status=failed, optimizer__lr=9)
+    leave("c", metrics={}, status={"state": "finished", "stage": "explain"}, optimizer__lr=5)
+    (task,) = _compare(tmp_path).tasks
+    first, *others = task.settings
+    assert (first.differs, first.n["val/auroc"]) == ({"optimizer.lr": 0.001}, 1)
+    assert first.notes == ["1 failed"]
+    assert [other.notes for other in others] == [["1 failed"], ["1 not evaluated"]]
+    assert [task.ranked(setting) for setting in task.settings] == [True, False, False]
+
+
+def test_a_job_without_settings_belongs_to_no_task(leave: Leave, tmp_path: Path) -> None:
+    leave("a")
+    (leave("b") / "config.yaml").unlink()
+    found = _compare(tmp_path)
+    assert [run.name for run in found.strays] == ["b"]
+    assert [run.name for run in found.tasks[0].runs] == ["a"]
+
+
+def test_where_nothing_was_evaluated_nothing_is_ranked(leave: Leave, tmp_path: Path) -> None:
+    leave("a", metrics={}, optimizer__lr=1)
+    leave("b", metrics={}, optimizer__lr=2)
+    (task,) = _compare(tmp_path).tasks
+    assert (task.by, task.shown) == ("", [])
+    assert len(task.settings) == 2
+
+
+def test_the_front_of_a_task_is_of_quality_and_size(leave: Leave, tmp_path: Path) -> None:
+    sizes = {0.9: 100.0, 0.8: 50.0, 0.7: 60.0}
+    for lr, (value, size) in enumerate(sizes.items()):
+        leave(str(lr), metrics=_metrics(value) | {"pruned/parameters": size}, optimizer__lr=lr)
+    (task,) = _compare(tmp_path).tasks
+    assert task.pareto("val/auroc") == [True, True, False]
+
+
+@pytest.mark.parametrize("objectives", [1, 2, 3])
+def test_the_front_is_what_nothing_dominates(objectives: int) -> None:
+    points = np.random.default_rng(objectives).integers(0, 6, (60, objectives)).astype(float)
+    points[7, 0] = np.nan
+
+    def dominated(point: np.ndarray) -> bool:
+        return any(
+            all(b >= a for a, b in zip(point, other, strict=True))
+            and any(b > a for a, b in zip(point, other, strict=True))
+            for other in points
+        )
+
+    expected = [not (np.isnan(point).any() or dominated(point)) for point in points]
+    assert front(points.tolist()) == expected
+    assert any(expected)
+    assert front([]) == []
+
+
+def test_many_runs_are_grouped_as_a_plain_loop_groups_them(leave: Leave, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    expected: dict[tuple[float, int], list[float]] = {}
+    for number in range(50):
+        lr, factors, value = 10.0 ** -(number % 4), 2 ** (number % 3), generator.uniform()
+        leave(str(number), seed=number, optimizer__lr=lr, model__factors=factors,
+              metrics=_metrics(value))  # fmt: skip
+        expected.setdefault((lr, factors), []).append(value)
+    (task,) = _compare(tmp_path).tasks
+    found = [
+        ((each.differs["optimizer.lr"], each.differs["model.factors"]), each.mean["val/auroc"])
+        for each in task.settings
+    ]
+    means = {key: statistics.mean(values) for key, values in expected.items()}
+    assert [key for key, _ in found] == sorted(means, key=lambda key: -means[key])
+    assert dict(found) == pytest.approx(means)

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isnan
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from glassrec.compare.comparison import Task, compare
+from glassrec.compare.explanations import agreements
+from glassrec.compare.scan import scan
+
+Leave = Callable[..., Path]
+
+
+def _task(tmp_path: Path) -> Task:
+    (task,) = compare(scan([tmp_path / "runs"])).tasks
+    return task
+
+
+@pytest.fixture
+def values(leave: Leave) -> dict[str, dict[str, float]]:
+    """The importance of six players in five runs of two settings, with ties, in any order."""
+    generator = np.random.default_rng(1)
+    found = {}
+    for run in range(5):
+        players = generator.permutation([f"p{place}" for place in range(6)])
+        found[f"r{run}"] = dict(
+            zip(players, generator.integers(1, 5, 6).astype(float), strict=True)
+        )
+        leave(f"r{run}", seed=run, optimizer__lr=run // 3, importance=found[f"r{run}"])
+    return found
+
+
+def test_rank_correlations_are_spearmans(
+    values: dict[str, dict[str, float]], tmp_path: Path
+) -> None:
+    (found,) = agreements(_task(tmp_path))
+    players = sorted(values["r0"])
+    expected = np.array(
+        [
+            [
+                spearmanr(
+                    [values[a.name][p] for p in players], [values[b.name][p] for p in players]
+                )[0]
+                for b in found.runs
+            ]
+            for a in found.runs
+        ]
+    )
+    assert found.correlation == pytest.approx(expected)
+    same = np.array([[a == b for b in found.setting] for a in found.setting])
+    pairs = np.triu(np.ones_like(same), 1)
+    assert found.between_seeds == pytest.approx(expected[same & pairs].mean())
+    assert found.between_settings == pytest.approx(expected[~same & pairs].mean())
+
+
+def test_importance_is_a_share_most_important_first(
+    values: dict[str, dict[str, float]], tmp_path: Path
+) -> None:
+    (found,) = agreements(_task(tmp_path))
+    assert found.importance.sum().to_numpy() == pytest.approx(np.ones(5))
+    assert found.importance.mean(axis=1).is_monotonic_decreasing
+    place = next(i for i, run in enumerate(found.runs) if run.name == "r3")
+    own = values["r3"]
+    assert found.importance.loc["p2"].iloc[place] == pytest.approx(own["p2"] / sum(own.values()))
+    first = [place for place, setting in enumerate(found.setting) if setting == 0]
+    means = found.importance.iloc[:, first].mean(axis=1).to_numpy()
+    assert found.by_setting[0].to_numpy() == pytest.approx(means)
+
+
+def test_the_overlap_counts_the_players_on_top_of_both(leave: Leave, tmp_path: Path) -> None:
+    leave("a", importance={"x": 4.0, "y": 3.0, "z": 2.0, "w": 1.0})
+    leave("b", seed=1, importance={"x": 4.0, "z": 3.0, "y": 2.0, "w": 1.0})
+    (found,) = agreements(_task(tmp_path))
+    assert found.top == 2
+    assert found.overlap.tolist() == [[1, 0.5], [0.5, 1]]
+
+
+def test_runs_that_explain_other_players_are_apart(leave: Leave, tmp_path: Path) -> None:
+    leave("a")
+    leave("b", seed=1)
+    leave("c", seed=2, importance={"history": 1.0, "item": 2.0})
+    (leave("d", seed=3) / "importance.parquet").unlink()
+    found = agreements(_task(tmp_path))
+    assert [[run.name for run in each.runs] for each in found] == [["a", "b"], ["c"]]
+    assert isnan(found[0].between_settings)
+    assert isnan(found[1].between_seeds)
+
+
+def test_players_that_are_all_alike_cannot_be_ranked(leave: Leave, tmp_path: Path) -> None:
+    leave("a", importance={"x": 1.0, "y": 1.0})
+    leave("b", seed=1, importance={"x": 1.0, "y": 2.0})
+    (found,) = agreements(_task(tmp_path))
+    assert np.isnan(found.correlation[0]).all()
+    assert isnan(found.between_seeds)
