@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from glassrec.metrics import merit, sign
 from glassrec.report.style import INK, LARGE, SMALL, drawn, heading
-from glassrec.training.settings import merit, sign
 
 
 @drawn

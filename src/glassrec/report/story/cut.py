@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import isnan
 
 from glassrec.artifacts import Certificate
-from glassrec.evaluate.quality import headline
+from glassrec.metrics import headline
 from glassrec.prune.wording import proven
 from glassrec.report.figures import COSTS
 from glassrec.report.page import fixed, percent, whole
