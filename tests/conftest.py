@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 # Before torch is imported, here and in subprocesses: the tests run side by side, and more threads
 # than processors wait for each other.
@@ -117,3 +119,18 @@ def play(build: Callable[..., Recommender], schema: Schema) -> Callable[..., Gam
 def model(request: pytest.FixtureRequest, build: Callable[..., Recommender]) -> Recommender:
     """Each model of `configs/model` in turn."""
     return build(request.param)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium, where it is installed."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.skip(f"no browser: none of {', '.join(names)} is on the PATH")
+    with playwright.sync_playwright() as started:
+        flags = ["--no-sandbox", "--disable-background-networking"]
+        opened = started.chromium.launch(executable_path=found, args=flags)
+        yield opened
+        opened.close()

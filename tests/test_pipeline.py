@@ -39,6 +39,7 @@ FILES = {
     "figures/neurons_interaction_over_rows.png", "figures/neurons_top_1.png",
     "figures/neurons_top_1_over_rows.png", "figures/methods.png", "figures/faithfulness.png",
     "figures/agreement.png", "figures/feature_pairs.png", "figures/before_and_after.png",
+    "data.json", "figures/learning_curve.png", "report.html",
 }  # fmt: skip
 
 
@@ -48,6 +49,7 @@ def _run(directory: Path, *words: str, stage: str = "run") -> int:
 
 CLOCKED = {
     "methods.parquet", "figures/methods.png", "latency.json", "figures/before_and_after.png",
+    "report.html",
 }  # fmt: skip
 """They hold seconds, which no two runs share."""
 
@@ -115,6 +117,22 @@ def test_what_a_run_leaves_behind(finished: Path) -> None:
     weights = load_file(finished / "weights.safetensors")
     count = sum(t.numel() for name, t in weights.items() if name.endswith(("weight", "bias")))
     assert metrics["parameters"] == count
+
+
+def test_the_report_holds_the_numbers_and_the_pictures_of_the_run(finished: Path) -> None:
+    html = (finished / "report.html").read_text(encoding="utf-8")
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert f"{metrics['test/auroc']:.4f}" in html
+    assert f"{metrics['parameters']:,.0f}" in html
+    assert "The deep learning recommendation model (Naumov et al., 2019" in html
+    drawn = {name for name in FILES if name.startswith("figures/")} - {
+        "figures/feature_importance.png"  # shown as bars, which a phone can show, too
+    }
+    assert html.count("data:image/png") == len(drawn)
+    for section in ("data", "model", "training", "explanation", "neurons", "cut", "repeat"):
+        assert f'<section id="{section}">' in html
+    assert str(finished) not in html
+    assert len(html) < 3e6
 
 
 def test_a_comparison_reads_what_a_run_leaves_behind(finished: Path) -> None:
@@ -213,7 +231,7 @@ def test_another_prune_setting_makes_the_cut_again_and_not_the_training(run: Pat
     for name in ("weights.safetensors", "neurons.parquet", "figures/neuron_importance.png"):
         assert after[name] == before[name]
     # What told of the old cut is gone until the new one is evaluated.
-    assert "metrics.json" not in after
+    assert not {"metrics.json", "report.html"} & after.keys()
     assert _run(run, stage="evaluate") == 0
     assert _files(run).keys() == FILES
     assert json.loads((run / "certificate.json").read_text())["level"] == "sample"

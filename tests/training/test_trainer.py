@@ -16,6 +16,7 @@ import training_toy as toy
 from torch.nn.functional import binary_cross_entropy_with_logits
 from training_toy import fit
 
+from glassrec import progress
 from glassrec.evaluate.quality import quality
 from glassrec.training.trainer import Trainer
 
@@ -290,12 +291,15 @@ def test_without_a_terminal_each_epoch_is_one_plain_line(tmp_path, capfd):
     assert error == ""
 
 
-def test_a_terminal_gets_a_progress_bar_and_the_lines(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_long_epoch_tells_how_far_it_is(tmp_path, capfd, monkeypatch, terminal):
+    monkeypatch.setattr(progress, "QUIET", 0.0)
+    monkeypatch.setattr(progress, "LINE", 0.0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
     fit(tmp_path)
-    out = capsys.readouterr().out
-    assert len(re.findall(LINE, out)) == 3
-    assert re.search(r"Epoch 2.*10/10", out)
+    out, error = capfd.readouterr()
+    assert re.fullmatch(f"({LINE}\n){{3}}", out)
+    assert re.search(r"64 of 600 rows, [\d,.]+ rows/s, \d+:\d\d left", error)
 
 
 @pytest.mark.parametrize("terminal", [False, True])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from glassrec.progress import told
 
 
 class Batch(NamedTuple):
@@ -42,6 +44,11 @@ class Batch(NamedTuple):
     def to(self, device: torch.device | str) -> Batch:
         """The same rows on `device`."""
         return Batch(*(column.to(device) for column in self))
+
+
+def counted(batches: Iterable[Batch], total: int, unit: str = "rows") -> Iterator[Batch]:
+    """The batches, of which there are `total` rows: long work on them tells how far it is."""
+    return told(((batch.rows, batch) for batch in batches), total, unit=unit)
 
 
 def join(batches: list[Batch]) -> Batch:

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from glassrec.evaluate.clicks import ranking
 from glassrec.evaluate.pair import Pair
 from glassrec.evaluate.retrieval import each_user
+from glassrec.progress import told
 
 DRAWS, FEWER, MANY = 1000, 200, 100_000
 """Draws of the bootstrap, and those that must do for more units than so many."""
@@ -60,9 +61,10 @@ def bootstrap(
 ) -> dict[str, tuple[float, float, float]]:
     """Each change on all units as they are, and the ends of its 95 % interval."""
     draws = DRAWS if units <= MANY else FEWER
+    drawn = ((len(weights), weights) for weights in _weights(units, draws, seed))
     parts = [
         torch.stack([change(weights) for change in changes.values()])
-        for weights in _weights(units, draws, seed)
+        for weights in told(drawn, draws, unit="draws")
     ]
     ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
     low, high = torch.cat(parts, 1).nanquantile(ends, 1).tolist()

@@ -26,6 +26,7 @@ from glassrec.explain.statistics import Spread
 from glassrec.explain.truth import score_main, score_pairs, score_players
 from glassrec.models.base import Recommender
 from glassrec.models.layers import Layer
+from glassrec.progress import told
 
 DRAWS = 1000
 """Permutations: the least p-value is a thousandth."""
@@ -134,7 +135,7 @@ def neurons(explainer: Explainer, done: int = 0) -> Iterator[tuple[int, dict[str
 def neuron_scores(explainer: Explainer) -> pd.DataFrame:
     """One row a unit of any layer: statistics over the explained rows."""
     spreads = {name: Spread(seed=explainer.seed) for name in explainer.model.layers}
-    for _, values in neurons(explainer):
+    for values in told(neurons(explainer), len(explainer.rows)):
         for name, spread in spreads.items():
             spread.add(values[name])
     return neuron_table(explainer.model, spreads)
@@ -185,7 +186,9 @@ def pairs(explainer: Explainer) -> pd.DataFrame:
     if not len(rows) or len(view.players) < 2:
         return NO_PAIRS
     spread = Spread(seed=explainer.seed)
-    for game in explainer.games(rows, evaluations(len(view.players)), view=view):
+    games = explainer.games(rows, evaluations(len(view.players)), view=view)
+    parts = ((game.rows // explainer.bases.rows, game) for game in games)
+    for game in told(parts, len(rows)):
         spread.add(explainer.averaged(interactions(game)).unsqueeze(0))
     frame = pd.concat([names(view.players, _weights(explainer.model)), spread.frame()], axis=1)
     return frame.sort_values("mean_abs", ascending=False, kind="stable", ignore_index=True)

@@ -13,7 +13,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor, nn
 
-from glassrec.data.batch import Batch
+from glassrec.data.batch import Batch, counted
 from glassrec.data.schema import Schema
 from glassrec.models.layers import Layer
 from glassrec.models.table import JointTable
@@ -141,7 +141,8 @@ class Recommender(nn.Module, ABC):
         """
         training = self.training
         self.eval()
-        logits = [self(part.to(self.device)).cpu() for part in batch.chunks(chunk)]
+        parts = counted(batch.chunks(chunk), batch.rows)
+        logits = [self(part.to(self.device)).cpu() for part in parts]
         self.train(training)
         return torch.cat(logits) if logits else torch.empty(0, len(self.schema.targets))
 

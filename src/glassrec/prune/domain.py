@@ -8,7 +8,7 @@ from math import isinf, prod
 import torch
 from torch import Tensor
 
-from glassrec.data.batch import Batch
+from glassrec.data.batch import Batch, counted
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.layers import activations
@@ -45,9 +45,11 @@ def domain(
     Raises:
         ValueError: `score` has an operation whose bounds are not known.
     """
-    if tried(model.schema, limit) is None:
+    count = tried(model.schema, limit)
+    if count is None:
         return bounded(model)
-    return emitted(model, combinations(data, model.schema, chunk, model.device))
+    every = combinations(data, model.schema, chunk, model.device)
+    return emitted(model, counted(every, count, "combinations"))
 
 
 def ground(reads: Schema, limit: int = LIMIT) -> str:

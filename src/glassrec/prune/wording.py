@@ -39,7 +39,7 @@ def text(certificate: Certificate) -> str:
     """The whole certificate; the first sentence says what is proven."""
     parts = [
         ["# Certificate of a cut"],
-        [fill(_proven(certificate), WIDTH)],
+        [fill(proven(certificate), WIDTH)],
         ["## What went", "", *_what_went(certificate)],
         ["## What was compared", "", *_compared(certificate)],
         ["## What it is about (sha256)", "", *_hashes(certificate)],
@@ -48,7 +48,8 @@ def text(certificate: Certificate) -> str:
     return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
 
 
-def _proven(certificate: Certificate) -> str:
+def proven(certificate: Certificate) -> str:
+    """What the certificate proves, as one sentence."""
     rows, changed = sum(certificate.rows.values()), certificate.rows_changed
     largest = f"{certificate.max_abs_logit_difference:.2g}"
     if not certificate.exact and changed:

@@ -55,7 +55,7 @@ def bars(axes: Axes, names: Iterable[str], statistics: pd.DataFrame) -> None:
     """A bar of mean_abs a name, from the top down, with its interval, and a mark at mean."""
     size = statistics["mean_abs"].to_numpy(float)
     places = np.arange(len(size))
-    found = _beyond_chance(statistics)
+    found = beyond_chance(statistics)
     told = (found, LARGE, "mean |·| over rows, so that signs do not cancel")
     untold = (~found, PALE, f"the same, but not told from chance (q ≥ {CHANCE})")
     for some, colour, label in (told, untold):
@@ -90,7 +90,7 @@ def named(figure: Figure, axes: Axes) -> None:
     )
 
 
-def _beyond_chance(statistics: pd.DataFrame) -> np.ndarray:
+def beyond_chance(statistics: pd.DataFrame) -> np.ndarray:
     """Which rows are told from chance; all where none was tested."""
     if "q_value" not in statistics or statistics["q_value"].isna().all():
         return np.ones(len(statistics), dtype=bool)

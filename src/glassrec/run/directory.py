@@ -155,6 +155,11 @@ class Run:
         slots = {name: part for name, part in made_from.items() if name in self.config}
         return {name: sorted(part) for name, part in slots.items() if isinstance(part, Mapping)}
 
+    @property
+    def recorded(self) -> list[str]:
+        """The artifacts that the run made."""
+        return [*self._record()]
+
     def sha256_of(self, name: str) -> str:
         """The recorded hash of an artifact that is there."""
         return self._record()[name]["sha256"]

@@ -21,6 +21,7 @@ from glassrec.models.base import Recommender
 from glassrec.report import figures
 from glassrec.report.style import minus
 from glassrec.stages.prune import Pruning
+from glassrec.stages.report import Reporting
 from glassrec.stages.stage import Stage
 
 FOLLOWED = 200
@@ -51,6 +52,7 @@ class Evaluating(Stage):
         )
         for line in (*_quality(values, shown), *_costs(values), *_agreement(values)):
             self.say(line)
+        Reporting(self.trained).tell()
 
     @cached_property
     def metrics(self) -> Metrics:

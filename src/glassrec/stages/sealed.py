@@ -49,11 +49,6 @@ class Sealed(Run):
         """Nothing may be written."""
         raise AssertionError(f"{name} of a run that is only read")
 
-    @property
-    def recorded(self) -> list[str]:
-        """The artifacts that the run made."""
-        return [*self._record()]
-
     def strange_files(self) -> Iterator[str]:
         """How the files differ from what the record says of them.
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from glassrec.artifacts import Candidates, Table, Weights
+from glassrec.artifacts import Candidates, Facts, Table, Weights
 from glassrec.data.dataset import Dataset, Split
+from glassrec.data.facts import facts
 from glassrec.evaluate.quality import quality
 from glassrec.explain.stage import Explain
 from glassrec.models.base import Recommender
+from glassrec.report.learning import learning_curve
 from glassrec.run import experiment, key_of
 from glassrec.stages.stage import Stage
 from glassrec.stages.start import start_file, start_weights
@@ -42,6 +44,14 @@ class Training(Stage):
     def tell(self) -> None:
         """Train, or go on where a killed run stopped; keep the best epoch."""
         epochs, size = len(self.history.frame), self.weights.bytes / 2**20
+        about = self.facts
+        if epochs:
+            history, monitor = self.history.frame, about["monitor"]
+            self.figure(
+                "learning_curve",
+                ["history.csv", "data.json"],
+                lambda: learning_curve(history, monitor),
+            )
         (self.run.dir / CHECKPOINT).unlink(missing_ok=True)
         kept = "the best on validation are kept" if epochs else "nothing is trained"
         self.say(f"{epochs} epochs, {size:.1f} MiB of weights; {kept}")
@@ -59,6 +69,15 @@ class Training(Stage):
             validation=_with_candidates(dataset.validation, lists, "val"),
             test=_with_candidates(dataset.test, lists, "test"),
         )
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What is in the data, and by which metric of the validation split epochs are chosen."""
+        return self.once("data.json", Facts, lambda: Facts(self._facts())).values
+
+    def _facts(self) -> dict[str, Any]:
+        dataset, settings = self.dataset, self.settings
+        return facts(dataset) | {"monitor": settings.trainer.monitors(dataset, settings.objective)}
 
     @cached_property
     def explain(self) -> Explain:

@@ -6,7 +6,6 @@ Nothing in a step waits for the device: losses stay there and are read when an e
 from __future__ import annotations
 
 import logging
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,14 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import pytorch as lightning
-from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.multiprocessing import ProcessRaisedException
 from torch.optim import Optimizer
 
-from glassrec.data.batch import Batch
+from glassrec.data.batch import Batch, counted
 from glassrec.training.checkpoint import AtomicFile
 from glassrec.training.job import KEY, Job, Progress
 from glassrec.training.sparsity import Shrinkage
@@ -93,7 +91,8 @@ class Loop(lightning.LightningModule):
         if not rows.rows:
             raise ValueError("no rows to train on: fewer training rows than devices")
         rows = rows.to(self.device) if _fits(rows, self.device) else rows
-        self.steps = Steps(rows, self.job.settings.batch_size)
+        tells = self.trainer.is_global_zero and not self.job.quiet
+        self.steps = Steps(rows, self.job.settings.batch_size, tells)
         return self.steps
 
     def on_train_epoch_start(self) -> None:
@@ -195,33 +194,31 @@ class Loop(lightning.LightningModule):
             f"  train/loss {row['train/loss']:.4f}  {self.job.monitor} {row[self.job.monitor]:.4f}"
             f"  {perf_counter() - self.started:.1f} s"
         )
-        bar = self.trainer.progress_bar_callback
-        if isinstance(bar, TQDMProgressBar):
-            bar.print(line)
-        elif not self.job.quiet:
+        if not self.job.quiet:
             print(line, flush=True)
         if self.on_epoch is not None:
             self.on_epoch(row)
 
 
 class Steps:
-    """The batches of one epoch, as slices of its rows."""
+    """The batches of one epoch, as slices of its rows; long epochs tell how far they are."""
 
-    def __init__(self, rows: Batch, size: int) -> None:
+    def __init__(self, rows: Batch, size: int, tells: bool) -> None:
         self.rows = rows
         self.size = size
+        self.tells = tells
 
     def __len__(self) -> int:
         return -(-self.rows.rows // self.size)
 
     def __iter__(self) -> Iterator[Batch]:
-        return self.rows.chunks(self.size)
+        parts = self.rows.chunks(self.size)
+        return counted(parts, self.rows.rows) if self.tells else parts
 
 
 def _lightning(job: Job) -> lightning.Trainer:
     """Lightning's trainer with all switched off that we do ourselves or never need."""
     settings = job.settings
-    bar = sys.stdout.isatty() and not job.quiet
     strategy: str = settings.strategy
     if settings.devices > 1:
         strategy = "ddp_spawn" if strategy == "auto" else strategy
@@ -233,8 +230,7 @@ def _lightning(job: Job) -> lightning.Trainer:
         devices=settings.devices,
         strategy=strategy,
         precision=settings.precision,
-        callbacks=[TQDMProgressBar()] if bar else [],
-        enable_progress_bar=bar,
+        enable_progress_bar=False,
         plugins=[AtomicFile()],
         reload_dataloaders_every_n_epochs=1,
         use_distributed_sampler=False,

@@ -1,0 +1,83 @@
+"""What there is in a dataset, as plain values: for who reads of a run and did not load its data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glassrec.data.batch import Batch
+from glassrec.data.dataset import Dataset, Split
+from glassrec.data.schema import ABSENT, UNSEEN, Field, Schema
+
+
+def facts(dataset: Dataset) -> dict[str, Any]:
+    """Rows, tasks, columns and known effects, under these names.
+
+    rows, by split. lists, by split: the ranking lists of splits that have them. negatives: how many
+    are drawn for each training row, which is a positive then; None where labels are as they come.
+    tasks: name, kind and the mean of the label by split. fields: name, the `values` that training
+    knows, how many of them a row has (`per_row`), and `unseen`, by split: the share of the values
+    there that training does not know. dense: names. history: its length and, by split, the mean
+    number of items in it; None without one. user and item: which fields say who and what. truth:
+    main and pairs, known effects as [name(s), strength]; None where nothing is known.
+    """
+    schema, splits = dataset.schema, dataset.splits
+    later = {name: split.batch for name, split in splits.items() if name != "train"}
+    return {
+        "rows": {name: split.batch.rows for name, split in splits.items()},
+        "lists": {n: _lists(split) for n, split in splits.items() if split.query is not None},
+        "negatives": None if dataset.negatives is None else dataset.negatives.per_positive,
+        "tasks": [
+            {"name": target.name, "kind": target.kind, "mean": _means(splits, column)}
+            for column, target in enumerate(schema.targets)
+        ],
+        "fields": [_field(schema, field, later) for field in schema.fields],
+        "dense": [*schema.dense],
+        "history": _history(schema, splits),
+        "user": schema.user,
+        "item": schema.item,
+        "truth": _truth(dataset),
+    }
+
+
+def _lists(split: Split) -> int:
+    assert split.query is not None, "asked for only if there are lists"
+    return len(split.query.unique())
+
+
+def _means(splits: dict[str, Split], column: int) -> dict[str, float]:
+    return {name: _mean(split.batch.targets[:, column]) for name, split in splits.items()}
+
+
+def _field(schema: Schema, field: Field, splits: dict[str, Batch]) -> dict[str, Any]:
+    unseen = schema.offsets[schema.place(field.name)] + UNSEEN
+    columns = [*schema.columns(field.name)]
+    shares = {}
+    for name, batch in splits.items():
+        ids = batch.ids[:, columns]
+        shares[name] = _mean(ids[ids != ABSENT] == unseen)
+    known = field.size - 1
+    return {"name": field.name, "values": known, "per_row": field.values, "unseen": shares}
+
+
+def _history(schema: Schema, splits: dict[str, Split]) -> dict[str, Any] | None:
+    if not schema.history_length:
+        return None
+    means = {n: _mean((split.batch.history > 0).sum(1)) for n, split in splits.items()}
+    return {"length": schema.history_length, "items": means}
+
+
+def _truth(dataset: Dataset) -> dict[str, Any] | None:
+    if dataset.truth is None:
+        return None
+    main, pairs = dataset.truth.main.items(), dataset.truth.pairs.items()
+    return {
+        "main": [[name, strength] for name, strength in main],
+        "pairs": [[*names, strength] for names, strength in pairs],
+    }
+
+
+def _mean(values: Tensor) -> float:
+    return values.mean(dtype=torch.float64).item()

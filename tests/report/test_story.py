@@ -1,0 +1,316 @@
+"""The report of a run: what it says of artifacts made by hand, and what a browser makes of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from glassrec.artifacts import (
+    Certificate,
+    CertifiedLayer,
+    Explanation,
+    Gone,
+    LayerCut,
+    PrunePlan,
+)
+from glassrec.report import story
+from glassrec.report.learning import learning_curve
+from glassrec.report.story.found import Found, needed
+from glassrec.report.story.parts import Bars, Listing, More, Section, Sentences
+
+EVIL = "<img src=x onerror=alert(1)>"
+
+DATA = {
+    "rows": {"train": 800, "val": 100, "test": 100},
+    "lists": {},
+    "negatives": None,
+    "tasks": [{"name": "click", "kind": "click", "mean": {"train": 0.3, "val": 0.2, "test": 0.25}}],
+    "fields": [
+        {"name": EVIL, "values": 40, "per_row": 1, "unseen": {"val": 0.0, "test": 0.125}},
+        {"name": "genres", "values": 9, "per_row": 3, "unseen": {"val": 0.0, "test": 0.0}},
+    ],
+    "dense": ["price"],
+    "history": {"length": 5, "items": {"train": 3.5, "val": 4.0, "test": 4.0}},
+    "user": None,
+    "item": None,
+    "truth": None,
+    "monitor": "val/auroc",
+}
+
+NUMBERS = {
+    "test/auroc": 0.75, "test/auroc_low": 0.7, "test/auroc_high": 0.8, "test/accuracy": 0.9,
+    "pruned/test/auroc": 0.74, "pruned/test/auroc_change": -0.01,
+    "pruned/test/auroc_change_low": -0.02, "pruned/test/auroc_change_high": 0.005,
+    "pruned/test/accuracy": 0.9, "parameters": 1000.0, "pruned/parameters": 800.0,
+    "tower_parameters": 250.0, "pruned/tower_parameters": 50.0, "flops": 400.0,
+    "pruned/flops": 300.0, "latency_p50_1": 0.5, "pruned/latency_p50_1": 0.4,
+}  # fmt: skip
+
+
+def _certificate(level: str, changed: int) -> Certificate:
+    return Certificate(
+        level=level, exact=not changed, ground="all 1,000 rows",
+        rows={"train": 800, "val": 100, "test": 100},
+        max_abs_logit_difference=0.5 if changed else 1e-15, p999_abs_logit_difference=0.25,
+        rows_changed=changed, tolerance=1e-9,
+        layers={"top.0": CertifiedLayer(8, 8, [Gone(level, 0.5, 2, "top.0[1, 4]")])},
+        weights="a" * 64, pruned="b" * 64, files={"weights.safetensors": "c" * 64},
+        given={"data": {"rows.csv": "d" * 64}}, splits={"train": "e" * 64},
+        versions={"glassrec": "0.1.0"},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def found(about: Explanation, statistics: Callable[..., pd.DataFrame]) -> Found:
+    """A run of which everything is there, but for pictures."""
+    epochs = {"epoch": [1, 2, 3], "train/loss": [0.7, 0.6, 0.5], "val/auroc": [0.6, 0.71, 0.7]}
+    importance = pd.DataFrame(
+        {
+            "player": ["price", EVIL, "genres"],
+            "mean_abs": [0.2, 0.5, 0.05], "mean_abs_low": [0.18, 0.4, 0.04],
+            "mean_abs_high": [0.25, 0.6, 0.06], "mean": [0.1, -0.2, 0.0],
+            "positive_share": [0.5, 0.25, 0.5], "q_value": [0.01, 0.001, 0.4],
+        }
+    )  # fmt: skip
+    neurons = pd.DataFrame(
+        {
+            "layer": ["bottom.0"] * 2 + ["top.0"] * 3,
+            "name": ["bottom.0[0]", "bottom.0[1]", "top.0[0]", "top.0[1]", "top.0[2]"],
+            "mean_abs": [0.1, 0.3, 0.2, 0.0, 0.1], "max_abs": [0.4, 0.5, 0.3, 0.0, 0.1],
+            "positive_share": [0.5, 0.5, 0.5, 0.0, 0.0],
+            "negative_share": [0.5, 0.5, 0.5, 0.0, 1.0],
+        }
+    )  # fmt: skip
+    cut = LayerCut(8, [0, 2, 3, 5, 6, 7], {"data": [1, 4]}, {1: 0.5, 4: 0.5}, 3, 1, 0, "")
+    plan = PrunePlan("data", "", "all 1,000 rows", 1, True, False, "a" * 64, {"top.0": cut})
+    config = {
+        "seed": 3, "data": {"_target_": "glassrec.data.table.Table", "path": "/home/me/clicks.csv"},
+        "model": {"_target_": f"mine.{EVIL}", "width": 8},
+    }  # fmt: skip
+    provenance = {
+        "glassrec": "0.1.0", "torch": "2.13.0", "git_commit": "abc", "seed": 3,
+        "command": ["glassrec", "run", "data=table", "data.path=/home/me/clicks.csv", f"a={EVIL}"],
+        "data": {"clicks.csv": "d" * 64},
+    }  # fmt: skip
+    return Found(
+        config, provenance, {"model": "A model of mine.", "split": "Rows at random."},
+        data=DATA, about=about, plan=plan, certificate=_certificate("data", 0),
+        tables={
+            "history": pd.DataFrame(epochs), "importance": importance, "neurons": neurons,
+        },
+        numbers=NUMBERS, hashes={"certificate.json": "f" * 64},
+    )  # fmt: skip
+
+
+def _section(found: Found, name: str) -> Section:
+    return next(each for each in story.story(found).sections if each.name == name)
+
+
+def _listings(parts: Any) -> Iterator[Listing]:
+    for part in parts:
+        if isinstance(part, Listing):
+            yield part
+        elif isinstance(part, More):
+            yield from _listings(part.parts)
+
+
+def test_the_nutshell_says_what_was_trained_how_good_it_is_and_what_the_cut_did(
+    found: Found,
+) -> None:
+    name = EVIL.rpartition(".")[2]
+    assert [*story.story(found).nutshell] == [
+        f"The model, {name}, was trained for 3 epochs on 800 rows of clicks.csv to predict click.",
+        "Of two test rows, one of label 1 and one of label 0, it scores the first one higher in "
+        "75.0 % of cases (AUROC; 50 % is chance); the 95 % interval is 70.0 % to 80.0 %.",
+        f"What moves the logit most is {EVIL}, by 0.5 on average; then come price (0.2) and "
+        "genres (0.05).",
+        "2 of its 8 neurons (25.0 %) provably do nothing on any of the 1,000 rows.",
+        "Without them every prediction is the same, and the model is smaller: parameters −20.0 % "
+        "and FLOPs a row −25.0 %.",
+    ]
+    assert [*story.story(found).tiles] == [
+        ("0.7500", "AUROC on the test split"), ("1,000", "parameters as trained"),
+        ("2 of 8", "neurons cut"), ("−20.0 %", "parameters after the cut"),
+        ("−25.0 %", "FLOPs after the cut"), ("0", "rows whose prediction changed"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("level", "said"),
+    [("domain", "provably do nothing, whatever comes in"),
+     ("sample", "had no effect on the explained rows"),
+     ("budget", "are worth the least")],
+)  # fmt: skip
+def test_only_what_is_proven_is_called_so(found: Found, level: str, said: str) -> None:
+    changed = 250 if level in ("sample", "budget") else 0
+    told = story.story(replace(found, certificate=_certificate(level, changed)))
+    assert told.nutshell[3] == f"2 of its 8 neurons (25.0 %) {said}."
+    if changed:
+        assert "25.0 % of the predictions change, by at most 0.5 in the logit" in told.nutshell[4]
+        assert not re.search("prov(en|ably)", " ".join(told.nutshell))
+    assert f"level {level}" in [term for term, _ in told.words]
+
+
+def test_the_data_are_told_with_what_training_does_not_know(found: Found) -> None:
+    section = _section(found, "data")
+    assert section.finding == (
+        "800 rows of clicks.csv train the model, 100 choose the epoch that is kept, and 100, which "
+        "nothing is chosen by, test it at the end."
+    )
+    rows, fields = _listings(section.parts)
+    assert rows.rows[2] == ["test", "100", "0.250"]
+    assert fields.rows == [
+        [EVIL, "40", "0.0 %", "12.5 %"], ["genres (several a row)", "9", "0.0 %", "0.0 %"]
+    ]  # fmt: skip
+    said = next(part for part in section.parts if isinstance(part, Sentences)).lines
+    assert "How it was split: Rows at random." in said
+    assert "It was read from clicks.csv." in said
+    assert any("up to 5 earlier items of its user, in the training rows 3.5" in s for s in said)
+
+
+def test_ranking_lists_and_negatives_are_told_as_such(found: Found) -> None:
+    lists = DATA | {"rows": {"train": 800, "val": 500, "test": 500}, "negatives": 4,
+                    "lists": {"val": 5, "test": 5}}  # fmt: skip
+    section = _section(replace(found, data=lists), "data")
+    assert "5 lists of 100 items choose the epoch" in section.finding
+    assert next(_listings(section.parts)).rows[0] == ["training", "800", "–"]
+    said = next(part for part in section.parts if isinstance(part, Sentences)).lines
+    assert "in each epoch 4 items that were not are drawn" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [([0.6, 0.71, 0.7], "Epoch 2 of 3 is kept: its AUROC on the validation split, 0.7100, is the "
+      "best, and what came after it was no better."),
+     ([0.6, 0.7, 0.71], "The last of 3 epochs is kept: its AUROC on the validation split, 0.7100, "
+      "is the best so far, so more epochs may do better.")],
+)  # fmt: skip
+def test_the_epoch_that_is_kept_is_the_best_on_validation(
+    found: Found, values: list[float], said: str
+) -> None:
+    history = found.table("history").assign(**{"val/auroc": values})
+    changed = replace(found, tables={**found.tables, "history": history})
+    assert _section(changed, "training").finding == said
+
+
+def test_of_an_error_the_least_is_best(found: Found, drawn: list[Any]) -> None:
+    frame = pd.DataFrame({"epoch": [1, 2], "train/loss": [1.0, 0.9], "val/rmse": [0.9, 1.1]})
+    learning_curve(frame, "val/rmse")
+    assert "Epoch 1 is kept" in drawn[0].texts[0].get_text()
+    _, quality = drawn[0].axes
+    assert "less is better" in quality.get_title(loc="left")
+    line, ring = quality.lines
+    assert line.get_ydata().tolist() == [0.9, 1.1]
+    assert [*ring.get_xdata(), *ring.get_ydata()] == [1, 0.9]
+
+
+def test_bars_are_ranked_and_pale_where_it_could_be_chance(found: Found) -> None:
+    section = _section(found, "explanation")
+    bars = next(part for part in section.parts if isinstance(part, Bars)).bars
+    assert [(bar.name, bar.said, bar.faint) for bar in bars] == [
+        (EVIL, "0.500", False), ("price", "0.200", False), ("genres", "0.050", True)
+    ]  # fmt: skip
+    widest = bars[0]
+    assert (widest.share, widest.low, widest.high) == pytest.approx((5 / 6, 4 / 6, 1.0))
+    trust = next(part for part in section.parts if isinstance(part, Sentences)).lines
+    assert "they miss 3.1 % of how far" in trust[0]
+    assert "correlate by 0.97" in trust[1]
+
+
+def test_silent_neurons_are_counted_by_layer(found: Found) -> None:
+    section = _section(found, "neurons")
+    assert section.finding == (
+        "1 of 5 neurons are silent: they had no effect on any of the 2,000 explained rows. 1 only "
+        "ever lowered a prediction."
+    )
+    assert next(_listings(section.parts)).rows == [
+        ["bottom.0", "bottom.0[1]", "2", "0", "0"], ["top.0", "top.0[0]", "3", "1", "1"]
+    ]  # fmt: skip
+
+
+def test_the_cut_is_told_with_its_promise_its_price_and_its_units(found: Found) -> None:
+    section = _section(found, "cut")
+    assert section.finding.startswith("Equal on every row: the logits of all 1,000 rows")
+    quality, cost, _, went, compared = _listings(section.parts)
+    assert quality.rows[0] == ["AUROC", "0.7500", "0.7400", "−0.0100 (−0.0200 to 0.0050)"]
+    assert ["parameters", "1,000", "800", "−20.0 %"] in cost.rows
+    assert went.rows == [["top.0", "data", "0.5", "top.0[1, 4]", "2"]]
+    assert ["rows: train", "800"] in compared.rows
+    said = next(part for part in section.parts if isinstance(part, Sentences)).lines
+    assert said[1].startswith("Of the neurons that were silent on the explained rows, 1 stays")
+
+
+def test_it_can_be_repeated_and_names_no_folder_of_the_machine(found: Found) -> None:
+    html = story.page(found)
+    assert "glassrec verify run.dir=" in html
+    assert "/home/me" not in html
+    assert "clicks.csv" in html
+    hashes = [*_listings(_section(found, "repeat").parts)][-1].rows
+    assert ["weights.safetensors", "c" * 64] in hashes
+    assert ["given as data: rows.csv", "d" * 64] in hashes
+
+
+def test_what_is_not_there_has_no_section(found: Found) -> None:
+    nothing = Found(found.config)
+    assert story.story(nothing).sections == []
+    assert "was trained for no epoch on clicks.csv." in story.page(nothing)
+    names = [each.name for each in story.story(replace(found, certificate=None)).sections]
+    assert "cut" not in names
+    assert "explanation" in names
+
+
+def test_only_words_that_are_used_are_explained(found: Found) -> None:
+    words = dict(story.story(found).words)
+    assert {"AUROC", "conductance", "level data"} <= words.keys()
+    assert not {"RMSE", "level budget", "recall@10"} & words.keys()
+    ids = re.findall(r'href="#(word-\d+)"', story.page(found))
+    assert ids
+    assert all(f'id="{each}"' in story.page(found) for each in ids)
+
+
+def test_a_report_is_made_of_what_it_tells_and_of_nothing_else() -> None:
+    recorded = ["weights.safetensors", "metrics.json", "figures/spread.png", "report.html"]
+    assert needed(recorded) == ["figures/spread.png", "metrics.json"]
+
+
+def test_names_stay_text_and_nothing_runs(found: Found) -> None:
+    html = story.page(found)
+    assert EVIL not in html
+    assert "&lt;img src=x onerror=alert(1)&gt;" in html
+    assert "<script" not in html
+    assert "default-src 'none'" in unescape(html)
+    assert "script-src 'none'" in unescape(html)
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_a_browser_asks_for_nothing_and_only_tables_scroll(
+    found: Found, browser: Any, tmp_path: Path, width: int
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(story.page(found), encoding="utf-8")
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(f"error {error}"))
+    page.on("console", lambda message: wrong.append(f"console {message.text}"))
+    page.on("dialog", lambda dialog: (wrong.append("dialog"), dialog.dismiss()))
+    page.on("request", lambda asked: wrong.append(asked.url)
+            if not asked.url.startswith(("file:", "data:")) else None)  # fmt: skip
+    page.goto(path.as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.locator("main img").count() == 0
+    assert page.locator("section#explanation .bars tr").count() == 3
+    bar = page.locator(".bars .bar").first.bounding_box()
+    track = page.locator(".bars .track div").first.bounding_box()
+    assert bar["width"] / track["width"] == pytest.approx(1, abs=0.01)  # the widest layer
+    page.locator("a.term").first.click()
+    assert page.url.startswith(f"{path.as_uri()}#word-")
+    assert wrong == []
+    page.close()
