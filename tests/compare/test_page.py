@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from glassrec.compare.page import write
 from glassrec.compare.scan import scan
 
 EVIL = "<img src=x onerror=alert(1)>"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 def _run(path: Path, settings: dict[str, Any], seed: int, auroc: float | None, **more: Any) -> Path:
@@ -81,19 +79,6 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     page = folder / "comparison" / "index.html"
     write(compare(scan([folder])), page)
     return page
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is on the PATH")
-    with playwright.sync_playwright() as started:
-        flags = ["--no-sandbox", "--disable-background-networking"]
-        opened = started.chromium.launch(executable_path=found, args=flags)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture
