@@ -356,14 +356,6 @@ def test_pretraining_starts_from_two_runs(
     assert "holds no weights.safetensors" in capsys.readouterr().err
 
 
-def test_a_sweep_gives_each_job_a_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(["train", "-m", *SMALL, "seed=0,1"]) == 0
-    assert len([*tmp_path.glob("runs/planted-dlrm-*/weights.safetensors")]) == 2
-
-
 def test_a_finished_run_is_opened_quickly(run: Path) -> None:
     """A run that has everything loads no data, and neither Lightning nor Captum."""
     code = (

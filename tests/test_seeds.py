@@ -240,15 +240,3 @@ def test_ctrl_c_ends_all_seeds(executed: list, capsys, tmp_path: Path) -> None:
     assert main(["run", *SMALL, "seeds=[0,1,2]"]) == 130
     assert len(executed) == 2
     assert "interrupted" in capsys.readouterr().err
-
-
-def test_a_sweep_runs_every_setting_with_every_seed(executed: list, capsys, tmp_path) -> None:
-    (tmp_path / "fail").write_text("value")
-    assert main(["train", "-m", *SMALL, "optimizer.lr=0.1,0.2", "seeds=[0,1]"]) == 1
-    found = [(directory.name, config["optimizer"]["lr"]) for directory, config in executed]
-    assert found == [("seed_0", 0.1), ("seed_1", 0.1), ("seed_0", 0.2), ("seed_1", 0.2)]
-    assert len({directory.parent for directory, _ in executed}) == 2
-    failed = [e for e in capsys.readouterr().err.splitlines() if "failed: data" in e]
-    assert len(failed) == 2
-    assert "optimizer.lr=0.1" in failed[0]
-    assert "seeds=[0,1]" in failed[0]

@@ -48,6 +48,7 @@ class Done:
             status.get("state") == "finished"
             and status["stage"] == self._last
             and origin.get("glassrec") == __version__
+            and bool(record)
             and all((directory / name).is_file() for name in record)
             and origin["data"] == self._fingerprint(config["data"])
         )
