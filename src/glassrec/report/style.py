@@ -9,9 +9,11 @@ from math import isnan
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.image import imsave
 from matplotlib.textpath import text_to_path
 
 from glassrec.artifacts import Explanation, Picture
@@ -54,6 +56,9 @@ STYLE: dict[Any, Any] = {
     "text.parse_math": False,
 }
 
+DPI = 130
+"""Dots an inch of every picture."""
+
 QUESTION, FACTS = FontProperties(size=12, weight="bold"), FontProperties(size=9)
 """The letters of a heading; sizes in points."""
 
@@ -73,9 +78,12 @@ def drawn(draw: Callable[P, Figure]) -> Callable[P, Picture]:
 
 def picture(figure: Figure) -> Picture:
     """The figure as PNG; equal figures give equal bytes."""
-    buffer = io.BytesIO()
+    figure.set_dpi(DPI)
+    canvas, buffer = FigureCanvasAgg(figure), io.BytesIO()
+    canvas.draw()  # once, where `savefig` draws twice
     # Without its version note, the same picture has the same bytes.
-    figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
+    silent: Any = {"Software": None}
+    imsave(buffer, canvas.buffer_rgba(), format="png", dpi=DPI, metadata=silent)
     return Picture(buffer.getvalue())
 
 
