@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 # Before torch is imported, here and in subprocesses: the tests run side by side, and more threads
 # than processors wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).parent))  # for `small_run`
 
 import pytest
 import torch
