@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,19 +14,13 @@ from glassrec.data.dataset import Dataset
 from glassrec.explain.gradients import InputXGradient, IntegratedGradients
 from glassrec.explain.stage import Explain
 from glassrec.models.base import Inputs, Recommender
-
-SMALL = [
-    "data.rows=600", "data.users=5", "data.items=4", "model.embedding=2", "model.bottom=[4]",
-    "model.top=[6]", "trainer=cpu", "trainer.max_epochs=1", "explain.select.rows=20",
-    "explain.neurons.steps=2", "explain/compare=none", "explain.faithfulness.rows=5",
-]  # fmt: skip
+from small_run import QUICK
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("trained") / "run"
-    assert main(["train", f"run.dir={directory}", *SMALL]) == 0
-    return directory
+def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the trained run, in which no request is to leave anything."""
+    return Path(shutil.copytree(trained, tmp_path_factory.mktemp("asked") / "run"))
 
 
 @pytest.mark.parametrize(
@@ -52,7 +47,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "explain.groups.a: no input 'prize'; did you mean 'price'? (choices: dense, fields",
         ),
         (["explain.select.above=0.9999"], 1, "above 0.9999: none of 60 val rows is scored so"),
-        (["explain.select.user=99"], 1, "user 99: the model knows the users 0 to 5"),
+        (["explain.select.user=99"], 1, "user 99: the model knows the users 0 to 12"),
         (
             ["explain/method=neuron_conductance", "explain.method.neuron='top.7[1]'"],
             1,
@@ -66,15 +61,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
 def test_a_request_that_cannot_be_met_is_told(
-    trained: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int, said: str
+    run: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int, said: str
 ) -> None:
-    before = (trained / "weights.safetensors").read_bytes()
-    assert main(["explain", f"run.dir={trained}", *words]) == code
+    before = (run / "weights.safetensors").read_bytes()
+    assert main(["explain", f"run.dir={run}", *words]) == code
     heard = capsys.readouterr().err
     assert said in heard
     assert "Traceback" not in heard
-    assert not (trained / "attributions.parquet").exists()
-    assert (trained / "weights.safetensors").read_bytes() == before
+    assert not (run / "attributions.parquet").exists()
+    assert (run / "weights.safetensors").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -87,19 +82,18 @@ def test_a_request_that_cannot_be_met_is_told(
         (["prune.score=taylor"], 2, "a choice is prune/score=taylor, with a slash"),
         (["prune.layers=[]"], 2, "prune.layers: "),
         (["prune.layers=[topp.0]"], 1, "prune.layers: no layer 'topp.0'; did you mean 'top.0'? "
-         "(choices: bottom, interaction, top, bottom.0, bottom.1, top.0)"),
+         "(choices: bottom, interaction, top, bottom.0, bottom.1, top.0, top.1)"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )  # fmt: skip
 def test_a_cut_that_cannot_be_made_is_told(
-    trained: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int, said: str
+    run: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int, said: str
 ) -> None:
-    asked = ["explain.tolerance=1", "explain.pair_rows=0", *words]
-    assert main(["prune", f"run.dir={trained}", *asked]) == code
+    assert main(["prune", f"run.dir={run}", *QUICK, *words]) == code
     heard = capsys.readouterr().err
     assert said in heard
     assert "Traceback" not in heard
-    assert not (trained / "plan.json").exists()
+    assert not (run / "plan.json").exists()
 
 
 def test_a_baseline_of_another_shape_is_refused(

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from glassrec.__main__ import main
-
-SMALL = [
-    "data.rows=600", "data.users=12", "data.items=8", "model.embedding=4", "model.bottom=[8]",
-    "model.top=[12,6]", "trainer=cpu", "trainer.max_epochs=1", "trainer.batch_size=128",
-]  # fmt: skip
-EXPLAIN = [
-    "explain.select.rows=50", "explain.method.steps=4", "explain.neurons.steps=4",
-    "explain.tolerance=1", "explain/compare=none", "explain.pair_rows=0",
-    "explain.faithfulness.rows=20", "explain.faithfulness.points=1",
-    "explain.faithfulness.models=1",
-]  # fmt: skip
+from small_run import QUICK
 
 
 @pytest.mark.filterwarnings("ignore:.*undefined")
 def test_curves_are_drawn_told_in_two_sentences_and_forgotten(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("glassrec.stages.explain.pictures", lambda found: ())
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     run = f"run.dir={tmp_path}"
-    assert main(["train", run, *SMALL]) == 0
-    capsys.readouterr()
-    words = [run, *EXPLAIN, "prune.curves.shares=[0.5]", "prune.curves.epochs=1"]
+    words = [run, *QUICK, "prune.curves.shares=[0.5]", "prune.curves.epochs=1"]
     assert main(["prune", *words]) == 0
     lines = capsys.readouterr().out.splitlines()
     first, second = (line for line in lines if "auroc" in line)
@@ -50,6 +39,6 @@ def test_curves_are_drawn_told_in_two_sentences_and_forgotten(
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert not [path for path in tmp_path.iterdir() if path.is_dir() and path != picture.parent]
 
-    assert main(["prune", run, *EXPLAIN, "prune/curves=none"]) == 0
+    assert main(["prune", run, *QUICK, "prune/curves=none"]) == 0
     assert not picture.exists()
     assert not (tmp_path / "pruning_curves.parquet").exists()

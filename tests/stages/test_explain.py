@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from glassrec.__main__ import main
+from glassrec.stages import explain
 
 SMALL = [
     "data.rows=1500", "data.users=12", "data.items=8", "model=dcn", "model.embedding=8",
@@ -31,15 +33,29 @@ FEW = [
 KEPT = ["attributions.parquet", "neurons.parquet", "methods.parquet", "curves.parquet"]
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("small") / "run"
+    assert main(["train", f"run.dir={directory}", *SMALL]) == 0
+    return directory
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("few") / "run"
+    assert main(["train", f"run.dir={directory}", *FEW]) == 0
+    return directory
+
+
 @pytest.fixture
 def told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., list[str]]:
-    """Explains a small model as asked, without pictures, and keeps what was printed."""
-    monkeypatch.setattr("glassrec.stages.explain.pictures", lambda found: ())
+    """Explains a copy of the small model as asked, and keeps what was printed."""
+    shutil.copytree(small, tmp_path, dirs_exist_ok=True)
 
     def tell(*settings: str) -> list[str]:
-        assert main(["run", f"run.dir={tmp_path}", *SMALL, *settings]) == 0
+        assert main(["explain", f"run.dir={tmp_path}", *settings]) == 0
         return capsys.readouterr().out.splitlines()
 
     return tell
@@ -78,15 +94,12 @@ def test_a_comparison_that_is_not_asked_for_any_more_is_gone(
 
 
 def test_incomplete_and_unstable_methods_are_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    shutil.copytree(few, tmp_path, dirs_exist_ok=True)
     words = ["explain/compare=sampled", "explain.compare.lime_classic.samples=10"]
     words.append("explain/against=all")
-    train = [word for word in FEW if not word.startswith("explain")]
-    assert main(["train", *train, f"run.dir={tmp_path}"]) == 0
-    explain = [word for word in FEW if word.startswith("explain")]
-    capsys.readouterr()
-    assert main(["explain", f"run.dir={tmp_path}", *explain, *words]) == 0
+    assert main(["explain", f"run.dir={tmp_path}", *words]) == 0
     told = capsys.readouterr().out
     assert "deeplift_captum: the parts miss" in told
     assert "lime_classic: two seeds agree at only" in told
@@ -113,10 +126,15 @@ def test_known_effects_are_told_in_words_where_there_are_any(
 
 
 def test_what_a_changed_setting_does_not_touch_is_not_made_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    few: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert main(["train", *FEW[:6], f"run.dir={tmp_path}"]) == 0
-    assert main(["explain", f"run.dir={tmp_path}", *FEW[6:], "explain/compare=none"]) == 0
+    shutil.copytree(few, tmp_path, dirs_exist_ok=True)
+    # No picture is drawn, but the curves that one shows are made.
+    monkeypatch.setattr(explain, "pictures", lambda found: found.curves.iloc[:0].itertuples())
+    assert main(["explain", f"run.dir={tmp_path}", "explain/compare=none"]) == 0
     kept = {name: (tmp_path / name).stat().st_mtime_ns for name in KEPT}
     importance = (tmp_path / "importance.parquet").read_bytes()
     capsys.readouterr()

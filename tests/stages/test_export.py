@@ -17,6 +17,9 @@ from glassrec.data.batch import Batch
 from glassrec.data.schema import Schema
 from glassrec.models.base import Recommender
 from glassrec.models.export import INPUTS, as_onnx, as_pt2, description, exported
+from small_run import QUICK
+
+MODELS = sorted((Path(__file__).parents[2] / "configs" / "model").glob("*.yaml"))
 
 STRANGER = """
 import sys
@@ -29,19 +32,24 @@ class NoGlassrec:
 sys.meta_path.insert(0, NoGlassrec())
 import torch
 
-run = torch.export.load(sys.argv[1]).module()
-rows = torch.load(sys.argv[2])
-torch.save([run(*each) for each in rows], sys.argv[3])
+def logits(program, batches):
+    run = torch.export.load(program).module()
+    return [run(*each) for each in batches]
+
+torch.save([logits(*each) for each in torch.load(sys.argv[1])], sys.argv[2])
 assert not [name for name in sys.modules if name.startswith("glassrec")]
 """
 
 
-def _by_a_stranger(program: Path, rows: list[tuple[torch.Tensor, ...]]) -> list[torch.Tensor]:
+Rows = list[tuple[torch.Tensor, ...]]
+
+
+def _by_a_stranger(folder: Path, programs: dict[Path, Rows]) -> list[list[torch.Tensor]]:
     """The logits of batches of inputs, from a fresh process that has PyTorch alone."""
-    given, found = program.with_name("rows.pt"), program.with_name("logits.pt")
-    torch.save(rows, given)
-    command = [sys.executable, "-I", "-c", STRANGER, str(program), str(given), str(found)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=program.parent)
+    given, found = folder / "rows.pt", folder / "logits.pt"
+    torch.save([(str(program), rows) for program, rows in programs.items()], given)
+    command = [sys.executable, "-I", "-c", STRANGER, str(given), str(found)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     assert done.returncode == 0, done.stderr
     return torch.load(found)
 
@@ -58,21 +66,28 @@ def _prune(model: Recommender) -> None:
         layer.keep(torch.arange(1, units, 2), torch.zeros(units))
 
 
-def test_a_pruned_model_scores_the_same_without_glassrec(
-    model: Recommender, schema: Schema, batch: Batch, tmp_path: Path
+def test_pruned_models_score_the_same_without_glassrec(
+    build: Callable[..., Recommender], schema: Schema, batch: Batch, tmp_path: Path
 ) -> None:
-    _prune(model)
-    (tmp_path / "model.pt2").write_bytes(as_pt2(exported(model, schema)))
+    models = {path.stem: build(path.stem) for path in MODELS}
     batches = _batches(batch)
-    found = _by_a_stranger(tmp_path / "model.pt2", [tuple(each[:3]) for each in batches])
-    for logits, each in zip(found, batches, strict=True):
-        assert torch.equal(logits, model(each))
+    for name, model in models.items():
+        _prune(model)
+        (tmp_path / name).write_bytes(as_pt2(exported(model, schema)))
+    rows = [tuple(each[:3]) for each in batches]
+    found = _by_a_stranger(tmp_path, {tmp_path / name: rows for name in models})
+    for (name, model), several in zip(models.items(), found, strict=True):
+        for logits, each in zip(several, batches, strict=True):
+            assert torch.equal(logits, model(each)), name
 
 
-def test_a_program_says_nothing_of_this_machine(model: Recommender, schema: Schema) -> None:
-    content = as_pt2(exported(model, schema))
+@pytest.mark.parametrize("name", ["dlrm", "lstm"])  # products of pairs, and a loop over steps
+def test_a_program_says_nothing_of_this_machine(
+    name: str, build: Callable[..., Recommender], schema: Schema
+) -> None:
+    content = as_pt2(exported(build(name), schema))
     assert str(Path(__file__).parents[2]).encode() not in content
-    assert content == as_pt2(exported(model, schema))
+    assert content == as_pt2(exported(build(name), schema))
 
 
 def test_the_model_stays_as_it_is(build: Callable[..., Recommender], schema: Schema) -> None:
@@ -116,17 +131,12 @@ def test_a_run_is_exported_and_verified(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = tmp_path / "run"
-    words = [
-        "data.rows=600", "trainer=cpu", "trainer.max_epochs=1", "model.embedding=3",
-        "model.bottom=[4]", "model.top=[24,6]", "explain.select.rows=20", "explain.neurons.steps=2",
-        "explain.method.steps=4", "explain.tolerance=1", "explain/compare=none",
-        "prune/curves=none", "explain.pair_rows=0",
-    ]  # fmt: skip
-    monkeypatch.setattr("glassrec.stages.explain.pictures", lambda found: [])
+    wide = ["data.rows=600", "trainer=cpu", "trainer.max_epochs=1", "model.embedding=3",
+            "model.bottom=[4]", "model.top=[24,6]"]  # fmt: skip
     monkeypatch.setitem(sys.modules, "onnx", None)  # as if it were not installed
-    assert main(["prune", f"run.dir={directory}", *words]) == 2  # it works on a run
-    assert main(["train", f"run.dir={directory}", *words]) == 0
-    assert main(["export", f"run.dir={directory}"]) == 0
+    assert main(["export", f"run.dir={directory}"]) == 2  # it works on a run
+    assert main(["train", f"run.dir={directory}", *wide]) == 0
+    assert main(["export", f"run.dir={directory}", *QUICK, "prune/curves=none"]) == 0
     out = capsys.readouterr().out
     assert "export    model.onnx is not written: the package onnx is missing" in out
     assert not (directory / "model.onnx").exists()
@@ -135,7 +145,7 @@ def test_a_run_is_exported_and_verified(
     shapes = [(len(told["inputs"]["dense"]["columns"]), torch.float32),
               (len(told["inputs"]["ids"]["columns"]), torch.int64), (0, torch.int64)]  # fmt: skip
     inputs = tuple(torch.zeros(5, width, dtype=kind) for width, kind in shapes)
-    (logits,) = _by_a_stranger(directory / "model.pt2", [inputs])
+    ((logits,),) = _by_a_stranger(tmp_path, {directory / "model.pt2": [inputs]})
     pruned = Weights.load(directory / "pruned.safetensors")
     assert logits.shape == (5, 1)
     assert pruned.tensors["top.0.units"].shape == (told["units"]["top.0"],)

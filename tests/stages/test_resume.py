@@ -16,15 +16,8 @@ from glassrec.__main__ import main
 from glassrec.artifacts import AttributionFile, Attributions
 from glassrec.explain import explainer
 from glassrec.stages import explain
+from small_run import QUICK
 
-SMALL = [
-    "data.rows=600", "data.users=12", "data.items=8", "model.embedding=4", "model.bottom=[8]",
-    "model.top=[12,6]", "trainer=cpu", "trainer.max_epochs=1", "trainer.batch_size=128",
-]  # fmt: skip
-EXPLAIN = [
-    "explain.select.rows=50", "explain.method.steps=4", "explain.neurons.steps=4",
-    "explain.tolerance=1", "explain/compare=none", "explain.pair_rows=0", "prune/curves=none",
-]  # fmt: skip
 PIECE = 12
 """Rows at most, so that 50 are five pieces of ten."""
 
@@ -56,19 +49,6 @@ ATTRIBUTING = (
     "staticmethod(dying(explain.AttributionFile.write_piece, 3))"
 )
 FOLLOWING = "explain.save_file = dying(explain.save_file, 3)"
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("trained") / "run"
-    assert main(["train", f"run.dir={directory}", *SMALL]) == 0
-    return directory
-
-
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take most of the time, and nothing goes on from within one."""
-    monkeypatch.setattr(explain, "pictures", lambda found: [])
 
 
 @pytest.fixture
@@ -104,14 +84,35 @@ def _killed(trained: Path, directory: Path, patch: str) -> Path:
     """A copy of the run, whose explanation died where `patch` says."""
     shutil.copytree(trained, directory)
     code = DYING.format(piece=PIECE, patch=patch)
-    command = [sys.executable, "-c", code, "explain", f"run.dir={directory}", *EXPLAIN]
+    command = [sys.executable, "-c", code, "explain", f"run.dir={directory}", *QUICK]
     assert subprocess.run(command, check=False, env=os.environ).returncode == 9
     return directory
 
 
+@pytest.fixture(scope="module")
+def attributing(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that died in its third piece of attributions."""
+    return _killed(trained, tmp_path_factory.mktemp("attributing") / "run", ATTRIBUTING)
+
+
+@pytest.fixture(scope="module")
+def following(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that died when it saved the statistics of neurons for the third time."""
+    return _killed(trained, tmp_path_factory.mktemp("following") / "run", FOLLOWING)
+
+
+@pytest.fixture(scope="module")
+def whole(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of a run that was not killed."""
+    directory = shutil.copytree(trained, tmp_path_factory.mktemp("whole") / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(explainer, "PIECE", PIECE)
+        return _explain(directory)
+
+
 def _explain(directory: Path, *words: str) -> dict[str, bytes]:
     """What a process that is not killed leaves."""
-    assert main(["explain", f"run.dir={directory}", *EXPLAIN, *words]) == 0
+    assert main(["explain", f"run.dir={directory}", *QUICK, *words]) == 0
     assert not [*directory.glob(".*.parts")]
     # How long a method takes is no matter of where it went on.
     timed = {"methods.parquet", "record.json", "provenance.json"}
@@ -120,40 +121,39 @@ def _explain(directory: Path, *words: str) -> dict[str, bytes]:
 
 
 def test_killed_while_attributing_it_goes_on_to_the_same_files(
-    trained: Path, tmp_path: Path, pieces: list[int]
+    attributing: Path, whole: dict[str, bytes], tmp_path: Path, pieces: list[int]
 ) -> None:
-    directory = _killed(trained, tmp_path / "killed", ATTRIBUTING)
+    directory = shutil.copytree(attributing, tmp_path / "killed")
     parts = directory / ".attributions.parquet.parts"
     assert not (directory / "attributions.parquet").exists()
     assert [pq.read_metadata(part).num_rows for part in sorted(parts.glob("*.parquet"))] == [10, 10]
-    resumed = _explain(directory)
+    assert _explain(directory) == whole
     assert pieces == [10, 10, 10]
-    shutil.copytree(trained, tmp_path / "whole")
-    assert resumed == _explain(tmp_path / "whole")
-    assert pieces[3:] == [10] * 5
 
 
 def test_killed_while_following_neurons_it_goes_on_to_the_same_files(
-    trained: Path, tmp_path: Path, pieces: list[int], followed: list[int]
+    following: Path,
+    whole: dict[str, bytes],
+    tmp_path: Path,
+    pieces: list[int],
+    followed: list[int],
 ) -> None:
-    directory = _killed(trained, tmp_path / "killed", FOLLOWING)
+    directory = shutil.copytree(following, tmp_path / "killed")
     saved = directory / ".neurons.parquet.parts" / "spreads.safetensors"
     assert not (directory / "neurons.parquet").exists()
     counts = {tuple(t.tolist()) for n, t in load_file(saved).items() if n.endswith("/counts")}
     assert counts == {(200, 0, 24)}  # draws, seed, rows
-    resumed = _explain(directory)
+    assert _explain(directory) == whole
     assert pieces == []
-    shutil.copytree(trained, tmp_path / "whole")
-    assert resumed == _explain(tmp_path / "whole")
-    assert followed == [24, 0]
+    assert followed == [24]
 
 
 def test_parts_of_another_setting_are_not_gone_on_from(
-    trained: Path, tmp_path: Path, pieces: list[int], followed: list[int]
+    attributing: Path, following: Path, tmp_path: Path, pieces: list[int], followed: list[int]
 ) -> None:
-    directory = _killed(trained, tmp_path / "attributing", ATTRIBUTING)
+    directory = shutil.copytree(attributing, tmp_path / "attributing")
     _explain(directory, "explain.method.steps=5")
     assert pieces == [10] * 5
-    directory = _killed(trained, tmp_path / "following", FOLLOWING)
+    directory = shutil.copytree(following, tmp_path / "following")
     _explain(directory, "explain.neurons.steps=5")
     assert followed == [0, 0]

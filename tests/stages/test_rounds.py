@@ -9,17 +9,8 @@ import pytest
 
 from glassrec.__main__ import main
 from glassrec.prune.stage import Prune
+from small_run import QUICK
 
-SMALL = [
-    "data.rows=600", "data.users=12", "data.items=8", "model.embedding=4", "model.bottom=[8]",
-    "model.top=[12,6]", "trainer=cpu", "trainer.max_epochs=1", "trainer.batch_size=128",
-]  # fmt: skip
-EXPLAIN = [
-    "explain.select.rows=50", "explain.method.steps=4", "explain.neurons.steps=4",
-    "explain.tolerance=1", "explain/compare=none", "explain.pair_rows=0",
-    "explain.faithfulness.rows=20", "explain.faithfulness.points=1",
-    "explain.faithfulness.models=1",
-]  # fmt: skip
 ROUNDS = [
     "prune.level=budget", "prune.share=0.5", "prune.rounds=2", "prune.epochs=1",
     "prune/score=magnitude", "prune/curves=none",
@@ -29,19 +20,10 @@ MADE = [*FIRST, "plan.json", "pruned.safetensors", "certificate.json", "certific
 
 
 @pytest.fixture(scope="module")
-def explained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("explained") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("glassrec.stages.explain.pictures", lambda found: ())
-        assert main(["train", f"run.dir={directory}", *SMALL]) == 0
-        assert main(["explain", f"run.dir={directory}", *EXPLAIN]) == 0
+def explained(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = _copy(trained, tmp_path_factory.mktemp("explained") / "run")
+    assert main(["explain", f"run.dir={directory}", *QUICK]) == 0
     return directory
-
-
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take most of the time."""
-    monkeypatch.setattr("glassrec.stages.explain.pictures", lambda found: ())
 
 
 def _prune(directory: Path, *words: str) -> int:
@@ -56,9 +38,7 @@ def _copy(explained: Path, to: Path) -> Path:
 def whole(explained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run with both rounds, of one process."""
     directory = _copy(explained, tmp_path_factory.mktemp("whole") / "run")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("glassrec.stages.explain.pictures", lambda found: ())
-        assert _prune(directory) == 0
+    assert _prune(directory) == 0
     return directory
 
 

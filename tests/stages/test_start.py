@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import closing
 from pathlib import Path
 
@@ -17,19 +18,16 @@ from glassrec.config import compose
 from glassrec.pipeline import Pipeline
 from glassrec.run import Run, sha256
 from glassrec.tracking import Log
+from small_run import QUICK, SMALL
 
-SMALL = [
-    "data.rows=600", "data.users=12", "data.items=8", "model.embedding=4", "model.bottom=[8]",
-    "model.top=[12,6]", "trainer=cpu", "trainer.batch_size=128", "explain.select.rows=50",
-    "explain.method.steps=4", "explain.neurons.steps=4", "explain.tolerance=1",
-    "explain/compare=none", "explain.pair_rows=0", "prune/curves=none",
-]  # fmt: skip
+WORDS = [word for word in SMALL if not word.startswith("trainer.max_epochs")]
+WORDS += [*QUICK, "prune/curves=none"]
 PROVEN = 2.0**-60
 """A number that float32 has no room for beside a bias."""
 
 
 def _run(directory: Path, *words: str, stage: str = "run") -> int:
-    return main([stage, f"run.dir={directory}", *SMALL, *words])
+    return main([stage, f"run.dir={directory}", *WORDS, *words])
 
 
 def _same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
@@ -41,13 +39,12 @@ def _same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def cut(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cut(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run whose pruned model is narrow, with a bias in float64; tests leave it alone.
 
     `top.0` lost its units 0 and 5; of those left, unit 7 emits the same on every row.
     """
-    directory = tmp_path_factory.mktemp("start") / "run"
-    assert _run(directory, "trainer.max_epochs=1", stage="train") == 0
+    directory = shutil.copytree(trained, tmp_path_factory.mktemp("start") / "run")
     weights = load_file(directory / "weights.safetensors")
     kept = [unit for unit in range(12) if unit not in (0, 5)]
     weights["top.0.affine.weight"][7] = 0
@@ -153,7 +150,7 @@ def test_without_a_start_and_an_epoch_a_run_is_a_random_network(tmp_path: Path) 
 def test_a_start_of_another_model_or_other_data_is_refused(
     cut: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
 ) -> None:
-    small = [word for word in SMALL if "model=gmf" not in words or not word.startswith("model.")]
+    small = [word for word in WORDS if "model=gmf" not in words or not word.startswith("model.")]
     assert main(["train", f"run.dir={tmp_path / 'run'}", *small, *words, f"start={cut}"]) == 1
     heard = capsys.readouterr()
     assert str(cut / "pruned.safetensors") in heard.err

@@ -19,13 +19,11 @@ from glassrec.__main__ import main
 from glassrec.artifacts import Certificate, Weights, digest
 from glassrec.prune.wording import text
 from glassrec.run import artifact_key, experiment, record_text, sha256
-from glassrec.stages import explain
 from glassrec.stages.verify import _differing
+from small_run import QUICK
 
-SMALL = [
-    "trainer=cpu", "trainer.max_epochs=1", "trainer.batch_size=64", "explain.select.rows=40",
-    "explain.neurons.steps=2", "explain.method.steps=4", "explain.tolerance=1",
-    "explain/compare=none", "explain.pair_rows=0", "prune/curves=none",
+WORDS = [
+    "trainer=cpu", "trainer.max_epochs=1", "trainer.batch_size=64", *QUICK, "prune/curves=none",
 ]  # fmt: skip
 MODEL = ["model.embedding=3", "model.bottom=[4]", "model.top=[24,6]"]
 
@@ -49,13 +47,11 @@ def _table(folder: Path) -> list[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Finished runs of a DLRM at both levels, and of a GMF, of which nothing can be cut."""
     folder = tmp_path_factory.mktemp("runs")
-    words = [*_table(folder), *SMALL]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(explain, "pictures", lambda found: [])
-        assert main(["run", f"run.dir={folder / 'run'}", *words, *MODEL]) == 0
-        assert main(["run", f"run.dir={folder / 'none'}", *words, "model=gmf"]) == 0
-        shutil.copytree(folder / "run", folder / "sample")
-        assert main(["prune", f"run.dir={folder / 'sample'}", "prune.level=sample"]) == 0
+    words = [*_table(folder), *WORDS]
+    assert main(["run", f"run.dir={folder / 'run'}", *words, *MODEL]) == 0
+    assert main(["run", f"run.dir={folder / 'none'}", *words, "model=gmf"]) == 0
+    shutil.copytree(folder / "run", folder / "sample")
+    assert main(["prune", f"run.dir={folder / 'sample'}", "prune.level=sample"]) == 0
     return folder
 
 

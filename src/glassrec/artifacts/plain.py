@@ -105,8 +105,20 @@ class Binary(Artifact):
         return cls(path.read_bytes())
 
 
-class Picture(Binary):
+@dataclass(frozen=True)
+class Picture(Artifact):
     """A figure as PNG."""
+
+    png: bytes
+
+    def save(self, path: Path) -> None:
+        """Write the bytes."""
+        path.write_bytes(self.png)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the bytes."""
+        return cls(path.read_bytes())
 
 
 def _is_csv(path: Path) -> bool:

@@ -9,9 +9,11 @@ from math import isnan
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.image import imsave
 from matplotlib.textpath import text_to_path
 
 if TYPE_CHECKING:
@@ -55,6 +57,9 @@ STYLE: dict[Any, Any] = {
     "text.parse_math": False,
 }
 
+DPI = 130
+"""Dots an inch of every picture."""
+
 QUESTION, FACTS = FontProperties(size=12, weight="bold"), FontProperties(size=9)
 """The letters of a heading; sizes in points."""
 
@@ -77,9 +82,12 @@ def picture(figure: Figure) -> Picture:
     # Pages of many runs take colours from here, and need not wait for PyTorch.
     from glassrec.artifacts import Picture
 
-    buffer = io.BytesIO()
+    figure.set_dpi(DPI)
+    canvas, buffer = FigureCanvasAgg(figure), io.BytesIO()
+    canvas.draw()  # once, where `savefig` draws twice
     # Without its version note, the same picture has the same bytes.
-    figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
+    silent: Any = {"Software": None}
+    imsave(buffer, canvas.buffer_rgba(), format="png", dpi=DPI, metadata=silent)
     return Picture(buffer.getvalue())
 
 
