@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from glassrec import __version__
 from glassrec.config import slots
+from glassrec.ending import exit_code, orderly
 from glassrec.spelling import did_you_mean
 
 if TYPE_CHECKING:
@@ -77,12 +78,12 @@ Results go to run.dir, by default runs/<data>-<model>-<hash of the experiment> i
 the same command goes on where it stopped. All but run and train work on the run in run.dir.
 
 Exit codes: 0 done; 1 a failure on the way, or a run that is not as verified; 2 the command is wrong
-and nothing was run; 130 Ctrl-C.
+and nothing was run; 130 Ctrl-C; 143 SIGTERM.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0, 1, 2 or 130, as the help says."""
+    """Run a command and return its exit code, one of those that the help tells."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in ACROSS:
         return _across(words[0], words[1:])
@@ -101,8 +102,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _options(stage, words)
     try:
         return _guarded(lambda: _dispatch(stage, options))
-    except KeyboardInterrupt:
-        return _complain("interrupted; the same command goes on from here", code=130)
+    except KeyboardInterrupt as stop:
+        how = str(stop) or "interrupted"
+        return _complain(f"{how}; the same command goes on from here", code=exit_code(stop))
 
 
 def _across(word: str, words: Sequence[str]) -> int:
@@ -211,13 +213,8 @@ def _execute(stage: str, checked: dict[str, Any], command: Sequence[str]) -> int
     from glassrec.pipeline import Pipeline
     from glassrec.seeds import TABLE
 
-    with closing(_open(checked, command)) as run:
-        try:
-            Pipeline(run=run, **parts).execute(stage)
-        except SystemExit as stop:
-            if isinstance(stop.__context__, KeyboardInterrupt):  # what Lightning makes of Ctrl-C
-                raise KeyboardInterrupt from None
-            raise
+    with closing(_open(checked, command)) as run, orderly():
+        Pipeline(run=run, **parts).execute(stage)
         if run.made and run.dir.name == f"seed_{checked['seed']}":
             (run.dir.parent / TABLE).unlink(missing_ok=True)  # it told of what was before
     return 0

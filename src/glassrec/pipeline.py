@@ -72,7 +72,7 @@ class Pipeline:
         Raises:
             ValueError: the data, the settings or a saved file do not allow it.
         """
-        with self.tracker.open(self.run.dir, self.run.config) as log:
+        with self.tracker.open(self.run.dir, self.run.config, stage) as log:
             for each in self._stages(log, stage):
                 with self.run.working_on(each.name):
                     each.tell()

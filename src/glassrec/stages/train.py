@@ -16,6 +16,7 @@ from glassrec.evaluate.quality import quality
 from glassrec.explain.stage import Explain
 from glassrec.models.base import Recommender
 from glassrec.run import experiment, key_of
+from glassrec.stages import tracked
 from glassrec.stages.stage import Stage
 from glassrec.stages.start import start_file, start_weights
 from glassrec.training.memory import needed
@@ -31,10 +32,12 @@ class Training(Stage):
 
     def tell(self) -> None:
         """Train, or go on where a killed run stopped; keep the best epoch."""
+        tracked.data(self)
         epochs, size = len(self.history.frame), self.weights.bytes / 2**20
         (self.run.dir / CHECKPOINT).unlink(missing_ok=True)
         kept = "the best on validation are kept" if epochs else "nothing is trained"
         self.say(f"{epochs} epochs, {size:.1f} MiB of weights; {kept}")
+        tracked.checkpoint(self)
 
     @cached_property
     def dataset(self) -> Dataset:

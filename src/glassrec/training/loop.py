@@ -18,12 +18,13 @@ import torch
 from lightning import pytorch as lightning
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from torch import Tensor
 from torch.multiprocessing import ProcessRaisedException
 from torch.optim import Optimizer
 
 from glassrec.data.batch import Batch
+from glassrec.ending import Terminated
 from glassrec.training.checkpoint import AtomicFile
 from glassrec.training.job import KEY, Job, Progress
 from glassrec.training.sparsity import Shrinkage
@@ -252,8 +253,12 @@ def _plain_errors() -> Iterator[None]:
         yield
     except MisconfigurationException as error:
         raise ValueError(f"trainer: {error}") from error
-    except SystemExit:  # Lightning's answer to Ctrl+C and to SIGTERM
-        raise KeyboardInterrupt from None
+    except SIGTERMException:
+        raise Terminated from None
+    except SystemExit as stop:  # Lightning's answer to Ctrl-C; or somebody's own
+        raise (
+            stop.__context__ if isinstance(stop.__context__, KeyboardInterrupt) else stop
+        ) from None
     except ProcessRaisedException as error:
         last = str(error).rstrip().rsplit("\n", 1)[-1]
         if not last.startswith("ValueError: "):
