@@ -88,7 +88,7 @@ class WandB(Tracker):
             id=id,
             resume="allow",
             dir=directory,
-            config=naming.told(config),
+            config=naming.settings(config),
             mode=mode,
             settings=wandb.Settings(
                 silent=True,

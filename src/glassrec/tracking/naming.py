@@ -56,14 +56,23 @@ def tags(config: Mapping[str, Any]) -> list[str]:
     return [*dict.fromkeys(kind[:LONGEST_TAG] for kind in kinds)]
 
 
-def told(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings under dotted names, without what is nobody's business.
+def settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that W&B gets: `model.factors` as `model/factors`, like its metrics.
 
-    Of a path the last part is told, so that no home directory is. A setting that is named like a
-    secret is left out, and an address is told without its login and its query.
+    W&B takes a name with a dot, and then neither filters nor groups by it.
     """
-    settings = flat({name: node for name, node in config.items() if name not in UNTOLD})
-    return {name: _plain(value) for name, value in settings.items() if not _SECRET.search(name)}
+    there = told({name: node for name, node in config.items() if name not in UNTOLD})
+    names = (name for name in there if not name.endswith("_partial_"))
+    return {name.replace(".", "/"): there[name] for name in names}
+
+
+def told(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested facts under dotted names, without what is nobody's business.
+
+    Of a path the last part is told, so that no home directory is. What is named like a secret is
+    left out, and an address is told without its login and its query.
+    """
+    return {n: _plain(value) for n, value in flat(facts).items() if not _SECRET.search(n)}
 
 
 def _plain(value: Any) -> Any:

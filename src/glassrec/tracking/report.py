@@ -69,7 +69,6 @@ def report(
     Raises:
         ValueError: there are no runs, or none of them was evaluated.
     """
-    from wandb_workspaces import expr
     from wandb_workspaces.reports import v2 as wr
 
     quality, differ = _quality(group, runs), differing(runs)
@@ -79,7 +78,7 @@ def report(
         entity=entity,
         project=project,
         name=group,
-        filters=[expr.Metric("Group") == group],
+        filters=f"Metric('Group') == {group!r}",
         pinned_columns=["run:displayName", *columns, *results],
     )
     evaluated = sum(quality in run.summary for run in runs)
@@ -111,12 +110,15 @@ def _quality(group: str, runs: Sequence[Known]) -> str:
 
 
 def differing(runs: Sequence[Known]) -> list[str]:
-    """The settings that differ, those of the model first; the class of a slot counts as one."""
-    names = dict.fromkeys(name for run in runs for name in run.config)
+    """The settings that differ, those of the model first.
+
+    A name with a dot is an agent's, of a setting that the run tells itself under another name.
+    """
+    names = dict.fromkeys(name for run in runs for name in run.config if "." not in name)
     differ = [n for n in names if len({repr(run.config.get(n)) for run in runs}) > 1]
     order = ("model", "seed", "data", "optimizer", "objective", "trainer", "explain", "prune")
     slots = {slot: place for place, slot in enumerate(order)}
-    found = sorted(differ, key=lambda name: slots.get(name.split(".")[0], len(slots)))
+    found = sorted(differ, key=lambda name: slots.get(name.split("/")[0], len(slots)))
     return found[:MOST_SETTINGS]
 
 
