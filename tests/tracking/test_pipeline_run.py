@@ -8,9 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from hashlib import md5
-from base64 import b64encode
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, NamedTuple
@@ -69,7 +69,7 @@ def _terminated(process: subprocess.Popen[str], run: Path) -> None:
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ended]]:
-    """A run that finished, as an agent's in a sweep, and one that was told to stop; side by side."""
+    """A run that finished, as an agent's in a sweep, and beside it one that was told to stop."""
     places = {name: tmp_path_factory.mktemp(name) for name in ("finished", "stopped")}
     finished = _start(places["finished"], WORDS, WANDB_RUN_ID="agents1", WANDB_SWEEP_ID="sweep1")
     stopped = _start(places["stopped"], [*WORDS, "trainer.max_epochs=100000"])
