@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from glassrec import __version__
 from glassrec.config import slots
-from glassrec.ending import exit_code, orderly
+from glassrec.ending import Terminated, exit_code, orderly
 from glassrec.spelling import did_you_mean
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _guarded(lambda: _dispatch(stage, options))
     except KeyboardInterrupt as stop:
-        how = str(stop) or "interrupted"
+        how = str(stop) if isinstance(stop, Terminated) else "interrupted"
         return _complain(f"{how}; the same command goes on from here", code=exit_code(stop))
 
 
