@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
 from glassrec import __version__
 from glassrec.config import slots
+from glassrec.ending import Terminated, exit_code
 from glassrec.execute import complain, guarded, job
 from glassrec.spelling import did_you_mean
 
@@ -81,7 +82,7 @@ and nothing was run; 3 a trial that its search stopped early; 130 Ctrl-C; 143 SI
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0, 1, 2, 3, 130 or 143, as the help says."""
+    """Run a command and return its exit code, one of those that the help tells."""
     words = list(sys.argv[1:] if argv is None else argv)
     # The console script does not look in the user's folder, where a model of their own may be.
     if str(Path.cwd()) not in sys.path:
@@ -98,19 +99,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     if stage not in WORDS:
         return complain(f"{stage!r} is no stage{did_you_mean(stage, WORDS)}; {_FIRST}", code=2)
     options = _options(stage, words)
-    try:
-        return guarded(lambda: _dispatch(stage, options))
-    except KeyboardInterrupt:
-        return complain("interrupted; the same command goes on from here", code=130)
+    return _ended(lambda: _dispatch(stage, options))
 
 
 def _across(word: str, words: Sequence[str]) -> int:
     """A command with a grammar of its own, whose module is imported when it is asked for."""
-    command = import_module(_MODULES[word]).main
+    return _ended(lambda: import_module(_MODULES[word]).main(words))
+
+
+def _ended(action: Callable[[], int]) -> int:
     try:
-        return guarded(lambda: command(words))
-    except KeyboardInterrupt:
-        return complain("interrupted", code=130)
+        return guarded(action)
+    except KeyboardInterrupt as stop:
+        how = str(stop) if isinstance(stop, Terminated) else "interrupted"
+        return complain(f"{how}; the same command goes on from here", code=exit_code(stop))
 
 
 _FIRST = f"the first word is one of {', '.join(WORDS)}"

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glassrec.ending import StoppedEarly, exit_code, orderly
 from glassrec.sweep.job import SWEEP
 
 if TYPE_CHECKING:
@@ -30,14 +31,12 @@ def complain(message: object, code: int) -> int:
 def guarded(action: Callable[[], int]) -> int:
     """The exit code of an action. What is not a user's mistake keeps its traceback."""
     from glassrec.config.compose import ConfigError
-    from glassrec.run import StoppedEarly
-    from glassrec.sweep.trial import STOPPED
 
     try:
         return action()
     except StoppedEarly as stop:
         print(stop)
-        return STOPPED
+        return exit_code(stop)
     except ConfigError as error:
         return complain(error, code=2)
     except (ValueError, OSError) as error:
@@ -70,13 +69,8 @@ def _execute(stage: str, checked: dict[str, Any], command: Sequence[str]) -> int
     from glassrec.run import SEEDS
     from glassrec.sweep.trial import watcher
 
-    with closing(_open(checked, command)) as run:
-        try:
-            Pipeline(run=run, **parts).execute(stage, watcher())
-        except SystemExit as stop:
-            if isinstance(stop.__context__, KeyboardInterrupt):  # what Lightning makes of Ctrl-C
-                raise KeyboardInterrupt from None
-            raise
+    with closing(_open(checked, command)) as run, orderly():
+        Pipeline(run=run, **parts).execute(stage, watcher())
         if run.made and run.dir.name == f"seed_{checked['seed']}":
             (run.dir.parent / SEEDS).unlink(missing_ok=True)  # it told of what was before
     return 0

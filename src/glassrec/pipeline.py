@@ -75,7 +75,7 @@ class Pipeline:
             ValueError: the data, the settings or a saved file do not allow it.
             StoppedEarly: `watch` did.
         """
-        with self.tracker.open(self.run.dir, self.run.config) as log:
+        with self.tracker.open(self.run.dir, self.run.config, stage) as log:
             for each in self._stages(log, stage, watch):
                 with self.run.working_on(each.name):
                     each.tell()

@@ -12,7 +12,7 @@ import optuna
 import pytest
 
 from glassrec.__main__ import main
-from glassrec.run import StoppedEarly
+from glassrec.ending import StoppedEarly
 from glassrec.sweep import trials
 from glassrec.sweep.job import Outcome
 from glassrec.sweep.searching import Space

@@ -13,7 +13,7 @@ from time import monotonic, sleep
 import pytest
 
 from glassrec.__main__ import main
-from glassrec.run import StoppedEarly
+from glassrec.ending import StoppedEarly
 from glassrec.sweep import trial
 
 SMALL = [

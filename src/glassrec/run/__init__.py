@@ -3,7 +3,7 @@
 Resuming is running again: only what is missing, or was made from something else, is made.
 """
 
-from glassrec.run.directory import Run, StoppedEarly
+from glassrec.run.directory import Run
 from glassrec.run.experiment import EXPERIMENT, SEEDS, WHERE, experiment, flat, is_path
 from glassrec.run.files import replacing, sha256
 from glassrec.run.record import artifact_key, holds_results, key_of, record_text, trusted_sha256
@@ -13,7 +13,6 @@ __all__ = [
     "SEEDS",
     "WHERE",
     "Run",
-    "StoppedEarly",
     "artifact_key",
     "experiment",
     "flat",

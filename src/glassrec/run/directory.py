@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 
 from glassrec import __version__
+from glassrec.ending import StoppedEarly
 from glassrec.run.experiment import experiment, flat
 from glassrec.run.files import replacing, sha256
 from glassrec.run.record import (
@@ -31,10 +32,6 @@ if TYPE_CHECKING:  # the command line reads this module, and must not wait for t
     from glassrec.artifacts import Artifact
 
 A = TypeVar("A", bound="Artifact")
-
-
-class StoppedEarly(Exception):  # noqa: N818  it is no error
-    """Training was ended on purpose, as a search has better settings; no stage follows it."""
 
 
 @dataclass

@@ -15,6 +15,7 @@ from glassrec.metrics import headline
 from glassrec.models.base import Recommender
 from glassrec.report.curves import pruning_curves
 from glassrec.report.reading import reading
+from glassrec.stages import tracked
 from glassrec.stages.rounds import Cutting
 from glassrec.stages.stage import Stage
 
@@ -46,6 +47,7 @@ class Curving(Stage):
         self.figure("pruning_curves", [FILE], lambda: pruning_curves(frame, metric))
         for sentence in reading(frame, metric)[:2]:
             self.say(sentence)
+        tracked.pruning_curves(self)
 
     @cached_property
     def table(self) -> Table:

@@ -25,6 +25,7 @@ from glassrec.models.base import Recommender
 from glassrec.progress import told
 from glassrec.report.neurons import silent_and_never_positive
 from glassrec.run import replacing
+from glassrec.stages import tracked
 from glassrec.stages.pictures import pictures
 from glassrec.stages.stage import Stage
 from glassrec.stages.train import Training
@@ -74,6 +75,7 @@ class Explaining(Stage):
         self._tell_against()
         for name, inputs, draw in pictures(self):
             self.figure(name, inputs, draw)
+        tracked.explanation(self)
 
     def _tell_trust(self) -> None:
         about = self.about

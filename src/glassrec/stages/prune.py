@@ -8,6 +8,7 @@ from typing import ClassVar
 from glassrec.artifacts import Certificate, PrunePlan, Text, Weights
 from glassrec.models.base import Recommender
 from glassrec.prune.wording import text
+from glassrec.stages import tracked
 from glassrec.stages.curves import Curving
 from glassrec.stages.explain import Explaining
 from glassrec.stages.rounds import Cutting
@@ -37,6 +38,7 @@ class Pruning(Stage):
         self.cutting.tell()
         rows, largest = sum(certificate.rows.values()), certificate.max_abs_logit_difference
         self.say(f"largest difference of a logit on all {rows:,} rows: {largest:.1e}")
+        tracked.cut(self)
 
     @property
     def plan(self) -> PrunePlan:

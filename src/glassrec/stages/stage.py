@@ -75,7 +75,7 @@ class Stage(ABC):
         """A picture, made of artifacts, and told to the tracker."""
         path = f"figures/{name}.png"
         self.once(path, Picture, draw, inputs=inputs, needs=())
-        self.log.figure(name, self.run.dir / path)
+        self.log.figure(name, self.run.dir / path, self.run.sha256_of(path))
 
     def say(self, line: str) -> None:
         """Tell the user what came out."""

@@ -18,6 +18,7 @@ from glassrec.explain.stage import Explain
 from glassrec.models.base import Recommender
 from glassrec.report.learning import learning_curve
 from glassrec.run import experiment, key_of
+from glassrec.stages import tracked
 from glassrec.stages.stage import Stage
 from glassrec.stages.start import start_file, start_weights
 from glassrec.tracking import Log
@@ -43,6 +44,7 @@ class Training(Stage):
 
     def tell(self) -> None:
         """Train, or go on where a killed run stopped; keep the best epoch."""
+        tracked.data(self)
         epochs, size = len(self.history.frame), self.weights.bytes / 2**20
         about = self.facts
         if epochs:
@@ -55,6 +57,7 @@ class Training(Stage):
         (self.run.dir / CHECKPOINT).unlink(missing_ok=True)
         kept = "the best on validation are kept" if epochs else "nothing is trained"
         self.say(f"{epochs} epochs, {size:.1f} MiB of weights; {kept}")
+        tracked.checkpoint(self)
 
     @cached_property
     def dataset(self) -> Dataset:

@@ -6,15 +6,12 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from glassrec.run import StoppedEarly
+from glassrec.ending import StoppedEarly
 from glassrec.sweep.job import SWEEP
 
 TRIAL = "GLASSREC_TRIAL"
 """The variable that tells a job which trial of its search it is, and by what metric it may be
 stopped: `7 val/auroc`. The search's directory is in `GLASSREC_SWEEP`."""
-
-STOPPED = 3
-"""The exit code of a job that was stopped early."""
 
 PATIENT = 5
 """Finished trials that it takes before one can be said to be worse than the median of them."""

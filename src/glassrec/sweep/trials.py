@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import sleep, time
 
+from glassrec.ending import STOPPED
 from glassrec.sweep import record, standing, stopping
 from glassrec.sweep.job import SWEEP, Outcome, supervise
 from glassrec.sweep.objective import Objective, values
 from glassrec.sweep.record import Job, Record
 from glassrec.sweep.space import Space
 from glassrec.sweep.study import Study, Trial
-from glassrec.sweep.trial import STOPPED, TRIAL
+from glassrec.sweep.trial import TRIAL
 
 HOPELESS = 3
 """So many failed trials before the first good one end a search: it is the command that is wrong."""

@@ -6,6 +6,7 @@ Nothing in a step waits for the device: losses stay there and are read when an e
 from __future__ import annotations
 
 import logging
+import signal
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,12 +17,13 @@ import numpy as np
 import torch
 from lightning import pytorch as lightning
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from torch import Tensor
 from torch.multiprocessing import ProcessRaisedException
 from torch.optim import Optimizer
 
 from glassrec.data.batch import Batch, counted
+from glassrec.ending import Terminated
 from glassrec.training.checkpoint import AtomicFile
 from glassrec.training.job import KEY, Job, Progress
 from glassrec.training.sparsity import Shrinkage
@@ -48,13 +50,14 @@ def train(job: Job, on_epoch: OnEpoch) -> Progress:
     del before  # its weights lie in the old file, which would stay on the disk
     several = job.settings.devices > 1
     loop = Loop(job, None if several else on_epoch)
-    with _plain_errors():
-        _lightning(job).fit(loop, ckpt_path=job.path if told else None)
-    if not several:
-        return loop.progress
-    after = job.progress()
-    for row in after.history[told:]:
-        on_epoch(row)
+    trainer = _lightning(job)
+    try:
+        with _plain_errors(trainer):
+            trainer.fit(loop, ckpt_path=job.path if told else None)
+    finally:  # what the other processes did before one of them failed is told, too
+        after = job.progress() if several else loop.progress
+        for row in after.history[told:] if several else ():
+            on_epoch(row)
     return after
 
 
@@ -242,14 +245,21 @@ def _lightning(job: Job) -> lightning.Trainer:
 
 
 @contextmanager
-def _plain_errors() -> Iterator[None]:
+def _plain_errors(trainer: lightning.Trainer) -> Iterator[None]:
     """Lightning's ways to fail, as Python's."""
     try:
         yield
     except MisconfigurationException as error:
         raise ValueError(f"trainer: {error}") from error
-    except SystemExit:  # Lightning's answer to Ctrl+C and to SIGTERM
-        raise KeyboardInterrupt from None
+    except SIGTERMException:
+        raise Terminated from None
+    except SystemExit as stop:
+        if not isinstance(stop.__context__, KeyboardInterrupt):
+            raise  # somebody's own; the others are Lightning's answer to an interruption
+        if trainer.strategy.launcher is not None:
+            # A terminal's Ctrl-C reaches the processes of other devices, SIGTERM only this one.
+            trainer.strategy.launcher.kill(signal.SIGKILL)
+        raise stop.__context__ from None
     except ProcessRaisedException as error:
         last = str(error).rstrip().rsplit("\n", 1)[-1]
         if not last.startswith("ValueError: "):
