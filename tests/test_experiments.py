@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
+
+from glassrec.config import compose
 
 ROOT = Path(__file__).parents[1]
 STUDIES = sorted(path for path in (ROOT / "experiments").iterdir() if path.is_dir())
 
-# It stands in for the command line, checks the words with all their types and ranges, and leaves
-# what a run would leave for a later command of the study to start from.
-STAND_IN = """#!{python}
-import sys
-from pathlib import Path
-import yaml
-from glassrec.config import compose
-
-stage, *words = sys.argv[1:]
-checked = compose.prepare(stage, words)
-directory = Path(checked["run"]["dir"])
-directory.mkdir(parents=True, exist_ok=True)
-(directory / "weights.safetensors").touch()
-if checked["seeds"] is None:
-    saved = compose.plain({{name: node for name, node in checked.items() if name != "run"}})
-    (directory / compose.SAVED).write_text(yaml.safe_dump(saved))
-with open("composed", "a") as file:
-    print(*words, file=file)
+# It stands in for the command line: it asks this process, which need not start for each command.
+STAND_IN = """#!/bin/sh
+printf '%s\\n' "$@" > asked
+read -r code < answered
+exit "$code"
 """
 
 
@@ -49,21 +38,42 @@ def test_a_study_says_what_it_asks_does_finds_and_makes_of_it(study: Path) -> No
 
 
 def test_its_configuration_composes(study: Path) -> None:
-    from glassrec.config import compose
-
     composed = compose.compose("run", [f"experiment={study.name}"])
     assert composed["model"]["_target_"].startswith("glassrec.models.")
 
 
-def test_its_commands_are_accepted(study: Path, tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    stand_in = tmp_path / "bin" / "glassrec"
-    stand_in.parent.mkdir()
-    stand_in.write_text(STAND_IN.format(python=sys.executable))
-    stand_in.chmod(0o755)
-    done = subprocess.run(
-        ["bash", study / "run.sh", "data"], cwd=tmp_path, capture_output=True, text=True,
-        env=os.environ | {"PATH": f"{stand_in.parent}:{os.environ['PATH']}"}, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "composed").read_text().count(f"experiment={study.name}") >= 1
+def _accept(stage: str, *words: str) -> None:
+    """Check the words with all their types and ranges, and leave what later ones start from."""
+    checked = compose.prepare(stage, words)
+    directory = Path(checked["run"]["dir"])
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "weights.safetensors").touch()
+    if checked["seeds"] is None:
+        saved = compose.plain({name: node for name, node in checked.items() if name != "run"})
+        (directory / compose.SAVED).write_text(yaml.safe_dump(saved))
+
+
+def test_its_commands_are_accepted(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    Path("bin").mkdir()
+    Path("bin/glassrec").write_text(STAND_IN)
+    Path("bin/glassrec").chmod(0o755)
+    for pipe in ("asked", "answered"):
+        os.mkfifo(pipe)
+    script = ["sh", "-c", 'bash "$0" data; code=$?; echo end > asked; exit $code']
+    path = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    asked, problems = [], []
+    with subprocess.Popen([*script, study / "run.sh"], env=os.environ | path) as process:
+        while (words := Path("asked").read_text().splitlines()) != ["end"]:
+            asked.append(words)
+            try:
+                _accept(*words)
+            except ValueError as problem:
+                problems.append(f"{words}: {problem}")
+            Path("answered").write_text(f"{len(problems)}\n")  # it waits for the exit code
+    assert not problems
+    assert process.returncode == 0
+    assert any(f"experiment={study.name}" in words for words in asked)

@@ -25,6 +25,8 @@ SMALL = [
     "data.rows=1500", "data.users=12", "data.items=8", "model.embedding=4", "model.bottom=[8]",
     "model.top=[12,6]", "trainer.accelerator=cpu", "trainer.max_epochs=3",
     "trainer.batch_size=128", "explain.select.rows=50", "explain.neurons.steps=4",
+    "explain.faithfulness.rows=20", "explain.faithfulness.points=1",
+    "explain.faithfulness.models=1", "explain.pair_rows=20",
 ]  # fmt: skip
 
 FILES = {
@@ -176,11 +178,6 @@ def test_a_second_run_makes_nothing_and_says_so(
     assert before.keys() == after.keys()
 
 
-def test_the_same_command_gives_the_same_files_anywhere(finished: Path, tmp_path: Path) -> None:
-    assert _run(tmp_path / "other", *SMALL) == 0
-    assert _same(tmp_path / "other", finished)
-
-
 def test_killed_in_training_it_goes_on_to_the_same_files(finished: Path, tmp_path: Path) -> None:
     directory = tmp_path / "killed"
     command = [sys.executable, "-m", "glassrec", "run", f"run.dir={directory}", *SMALL]
@@ -193,12 +190,12 @@ def test_killed_in_training_it_goes_on_to_the_same_files(finished: Path, tmp_pat
     assert process.wait() == -signal.SIGKILL
     assert not (directory / "weights.safetensors").exists()
     assert (directory / "training.ckpt").exists()
-    assert subprocess.run(command, check=False).returncode == 0
+    assert _run(directory, *SMALL) == 0
     assert _same(directory, finished)
 
 
 def test_a_training_of_other_data_is_not_continued(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "columns.yaml").write_text("label: y\nuser: u\nitem: i\n")
     words = ["data=table", f"data.path={tmp_path / 'rows.csv'}", "model=gmf", "trainer=cpu",
@@ -209,15 +206,15 @@ def test_a_training_of_other_data_is_not_continued(
         (tmp_path / "rows.csv").write_text("\n".join(["u,i,y", *lines]) + "\n")
 
     write(0)
-    command = [sys.executable, "-m", "glassrec", "run", f"run.dir={tmp_path / 'run'}", *words]
-    code = (  # killed right after the first epoch's checkpoint
-        "import os, sys; from glassrec.training.loop import Loop; from glassrec.__main__ import "
-        "main; Loop._tell = lambda *_: os._exit(9); main(sys.argv[1:])"
-    )
-    done = subprocess.run([sys.executable, "-c", code, *command[3:]], check=False)
-    assert done.returncode == 9
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:  # right after the first epoch's checkpoint
+        patch.setattr("glassrec.training.loop.Loop._tell", interrupted)
+        assert _run(tmp_path / "run", *words) == 130
     write(1)
-    assert main(command[3:]) == 1
+    assert _run(tmp_path / "run", *words) == 1
     err = capsys.readouterr().err
     assert "training.ckpt is the checkpoint of another training; its origin is" in err
     assert "delete it to train afresh" in err
@@ -329,13 +326,13 @@ def test_pretraining_starts_from_two_runs(
 ) -> None:
     words = [
         "data.rows=1500", "data.users=12", "data.items=8", "model.factors=2", "trainer=cpu",
-        "trainer.max_epochs=2", "explain.select.rows=20", "explain.neurons.steps=2",
+        "trainer.max_epochs=2",
     ]  # fmt: skip
     for name in ("gmf", "mlp"):
-        assert _run(tmp_path / name, f"model={name}", *words) == 0
+        assert _run(tmp_path / name, f"model={name}", *words, stage="train") == 0
     start = [f"model.pretrained.{name}={tmp_path / name}" for name in ("gmf", "mlp")]
     joined = ["model=neumf", *words, *start, "optimizer=sgd", "optimizer.lr=0.0001"]
-    assert _run(tmp_path / "neumf", *joined) == 0
+    assert _run(tmp_path / "neumf", *joined, stage="train") == 0
     parts = {n: load_file(tmp_path / n / "weights.safetensors") for n in ("gmf", "mlp", "neumf")}
     expected = torch.cat([parts["gmf"]["table.weight"], parts["mlp"]["table.weight"]], 1)
     torch.testing.assert_close(parts["neumf"]["table.weight"], expected, rtol=0, atol=1e-3)
@@ -344,15 +341,15 @@ def test_pretraining_starts_from_two_runs(
     path = tmp_path / "gmf" / "weights.safetensors"
     other = {name: tensor * 2 for name, tensor in parts["gmf"].items() if name == "table.weight"}
     save_file(parts["gmf"] | other, path)
-    assert _run(tmp_path / "neumf", *joined) == 1
+    assert _run(tmp_path / "neumf", *joined, stage="train") == 1
     assert "weights.safetensors has changed since it was written" in capsys.readouterr().err
     # Other weights to start from make the run stale.
     (tmp_path / "gmf" / "record.json").unlink()
     before = (tmp_path / "neumf" / "weights.safetensors").read_bytes()
-    assert _run(tmp_path / "neumf", *joined) == 0
+    assert _run(tmp_path / "neumf", *joined, stage="train") == 0
     assert (tmp_path / "neumf" / "weights.safetensors").read_bytes() != before
     path.unlink()
-    assert _run(tmp_path / "neumf", *joined) == 1
+    assert _run(tmp_path / "neumf", *joined, stage="train") == 1
     assert "holds no weights.safetensors" in capsys.readouterr().err
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,17 @@ from glassrec.__main__ import main
 SMALL = [
     "data.rows=900", "data.users=4", "data.items=8", "model.embedding=4", "model.bottom=[8]",
     "model.top=[12,6]", "trainer=cpu", "trainer.max_epochs=1", "trainer.batch_size=128",
-    "explain.select.rows=20", "explain.neurons.steps=2", "prune/curves=none",
+    "explain.select.rows=20", "explain.neurons.steps=2", "explain/compare=none",
+    "explain.faithfulness.rows=10", "explain.pair_rows=10", "prune/curves=none",
 ]  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_pictures() -> Iterator[None]:
+    """They take most of the time, and no test here is about one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("glassrec.stages.explain.pictures", lambda found: ())
+        yield
 
 
 @pytest.fixture(scope="module")

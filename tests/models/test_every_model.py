@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from glassrec.explain.gates import baseline, gates
 from glassrec.explain.gradients import IntegratedGradients
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.layers import Layer
+
+MODELS = sorted((Path(__file__).parents[2] / "configs" / "model").glob("*.yaml"))
 
 
 def test_one_logit_a_row_and_task(model: Recommender, batch: Batch) -> None:
@@ -114,36 +117,43 @@ def test_attributions_add_up_to_the_logit_difference(
 
 
 def test_pruned_weights_reload_in_a_fresh_process(
-    request: pytest.FixtureRequest,
-    model: Recommender,
-    schema: Schema,
-    batch: Batch,
-    tmp_path: Path,
+    build: Callable[..., Recommender], schema: Schema, batch: Batch, tmp_path: Path
 ) -> None:
-    for layer in model.layers.values():
-        units = len(layer.units)
-        layer.keep(torch.arange(1, units, 2), torch.zeros(units))
-    save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    logits = {}
+    for config in MODELS:
+        model = build(config.stem)
+        for layer in model.layers.values():
+            units = len(layer.units)
+            layer.keep(torch.arange(1, units, 2), torch.zeros(units))
+        save_file(model.state_dict(), tmp_path / f"{config.stem}.safetensors")
+        logits[config.stem] = model(batch).detach()
     torch.save((schema, tuple(batch)), tmp_path / "batch.pt")
     done = subprocess.run(
-        [sys.executable, "-c", RELOAD, _config(request)],
+        [sys.executable, "-c", RELOAD, *map(str, MODELS)],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert torch.equal(torch.load(tmp_path / "logits.pt"), model(batch).detach())
+    found = torch.load(tmp_path / "logits.pt")
+    assert {name: torch.equal(each, found[name]) for name, each in logits.items()} == dict.fromkeys(
+        logits, True
+    )
 
 
 RELOAD = """
 import sys, torch
+from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from glassrec.data.batch import Batch
 
 schema, batch = torch.load("batch.pt", weights_only=False)
-model = instantiate(OmegaConf.load(sys.argv[1]))(schema)
-model.load(load_file("weights.safetensors"), "here")
-torch.save(model.eval()(Batch(*batch)).detach(), "logits.pt")
+logits = {}
+for config in map(Path, sys.argv[1:]):
+    model = instantiate(OmegaConf.load(config))(schema)
+    model.load(load_file(f"{config.stem}.safetensors"), "here")
+    logits[config.stem] = model.eval()(Batch(*batch)).detach()
+torch.save(logits, "logits.pt")
 """
 
 
@@ -182,4 +192,4 @@ def test_an_estimate_starts_at_the_mean_rating(
 def _config(request: pytest.FixtureRequest) -> Path:
     """The YAML of the model that the test is about."""
     name = request.node.callspec.params["model"]
-    return Path(__file__).parents[2] / "configs" / "model" / f"{name}.yaml"
+    return next(path for path in MODELS if path.stem == name)
