@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glassrec.ending import StoppedEarly, exit_code, orderly
-from glassrec.sweep.job import SWEEP
+from glassrec.tracking.naming import SWEEP
 
 if TYPE_CHECKING:
     from glassrec.run import Run

@@ -80,7 +80,7 @@ class Jobs:
     ) -> Outcome:
         """Do at once what a job would do."""
         self.started.append(list(words))
-        assert Path(environment[job.SWEEP], "sweep.json").is_file()
+        assert Path(environment["GLASSREC_SWEEP"], "sweep.json").is_file()
         for word, outcome in self.ends.items():
             if word in words:
                 return outcome

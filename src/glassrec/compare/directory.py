@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import yaml
 
 from glassrec.compare.found import PROVEN, Found, facts
-from glassrec.run import WHERE, flat, is_path
+from glassrec.run import WHERE, at_work, flat, is_path
 
 MARKS = ({"status.json"}, {"record.json"}, {"config.yaml", ".lock"})
 """Files, of which those of one set tell that a directory is a run."""
@@ -75,10 +74,10 @@ def _state(path: Path) -> tuple[str, str, str]:
     """State, stage and problem."""
     status = _facts(path / "status.json")
     if not status:  # it is, or ended, before its first stage
-        running = _locked(path)
+        running = at_work(path)
         return ("running", "", "") if running else ("failed", "", "it ended before any stage")
     state, stage = status["state"], status["stage"]
-    if state == "running" and not _locked(path):
+    if state == "running" and not at_work(path):
         return "crashed", stage, f"its process ended without a word, in {stage}"
     return state, stage, status.get("problem", "")
 
@@ -109,16 +108,3 @@ def _data(path: Path) -> str:
 def _facts(path: Path) -> dict[str, Any]:
     """What a JSON file holds, nothing where there is none; ValueError if it is damaged."""
     return facts(path) if path.is_file() else {}
-
-
-def _locked(path: Path) -> bool:
-    """Whether a process works in a run directory."""
-    lock = path / ".lock"
-    if not lock.is_file():
-        return False
-    with lock.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

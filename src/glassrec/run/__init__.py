@@ -3,7 +3,7 @@
 Resuming is running again: only what is missing, or was made from something else, is made.
 """
 
-from glassrec.run.directory import Run
+from glassrec.run.directory import Run, at_work
 from glassrec.run.experiment import EXPERIMENT, SEEDS, WHERE, experiment, flat, is_path
 from glassrec.run.files import replacing, sha256
 from glassrec.run.record import artifact_key, holds_results, key_of, record_text, trusted_sha256
@@ -14,6 +14,7 @@ __all__ = [
     "WHERE",
     "Run",
     "artifact_key",
+    "at_work",
     "experiment",
     "flat",
     "holds_results",

@@ -237,6 +237,19 @@ class Run:
             )
 
 
+def at_work(directory: Path) -> bool:
+    """Whether a process works in a run directory."""
+    lock = directory / ".lock"
+    if not lock.is_file():
+        return False
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def _state_after(error: BaseException) -> str:
     if isinstance(error, StoppedEarly):
         return "stopped"

@@ -14,9 +14,6 @@ from typing import Literal, NamedTuple
 
 from glassrec.sweep.stopping import wanted
 
-SWEEP = "GLASSREC_SWEEP"
-"""The variable that tells a job the directory of the sweep that it belongs to."""
-
 PROGRAM = (sys.executable, "-m", "glassrec")
 
 LOOK_EVERY = 0.25

@@ -9,8 +9,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from glassrec.sweep import stopping
-from glassrec.sweep.job import SWEEP, Outcome, supervise
+from glassrec.sweep.job import Outcome, supervise
 from glassrec.sweep.record import Job, changing
+from glassrec.tracking.naming import LABEL, SWEEP
 
 
 def task(_: DictConfig) -> None:
@@ -33,7 +34,7 @@ def run(directory: Path, number: int) -> None:
         outcome = supervise(
             job.words,
             directory / job.log,
-            {SWEEP: str(directory)},
+            {SWEEP: str(directory), LABEL: job.label},
             folder=folder,
             stop=stop,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -10,13 +9,15 @@ from pathlib import Path
 from time import sleep, time
 
 from glassrec.ending import STOPPED
+from glassrec.run import at_work
 from glassrec.sweep import record, standing, stopping
-from glassrec.sweep.job import SWEEP, Outcome, supervise
+from glassrec.sweep.job import Outcome, supervise
 from glassrec.sweep.objective import Objective, values
 from glassrec.sweep.record import Job, Record
 from glassrec.sweep.space import Space
 from glassrec.sweep.study import Study, Trial
 from glassrec.sweep.trial import TRIAL
+from glassrec.tracking.naming import LABEL, SWEEP
 
 HOPELESS = 3
 """So many failed trials before the first good one end a search: it is the command that is wrong."""
@@ -108,7 +109,7 @@ class Trials:
         run = self.directory / job.run
         if not self._is_free(run, job.number):
             return Outcome("interrupted", 130, 0.0)
-        environment = {SWEEP: str(self.directory)}
+        environment = {SWEEP: str(self.directory), LABEL: job.label}
         if self.stops:
             environment[TRIAL] = f"{job.number} {self.objectives[0].metric}"
         place = "run.dir='" + str(run).replace("'", r"\'") + "'"
@@ -120,7 +121,7 @@ class Trials:
     def _is_free(self, run: Path, number: int) -> bool:
         """Wait for a job of a killed search, which has gone on; False if the search is to end."""
         stop, told = stopping.file(self.directory), False
-        while _at_work(run) and not stopping.wanted(stop):
+        while at_work(run) and not stopping.wanted(stop):
             if not told:
                 print(f"trial {number}: its job of before is still at work; waiting", flush=True)
             told = True
@@ -149,16 +150,3 @@ class Trials:
             job.values = values(self.directory / job.run, self.objectives, self.stage[0])
         except ValueError as error:
             job.state, job.problem = "failed", str(error)
-
-
-def _at_work(run: Path) -> bool:
-    """Whether a process works in a run directory."""
-    lock = run / ".lock"
-    if not lock.is_file():
-        return False
-    with lock.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
