@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format wheel clean
+.PHONY: help demo test check readme format wheel clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,9 @@ check: .venv/installed  ## Formatting, lint, types, import contracts, tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MAKE) test
+
+readme: .venv/installed  ## Run every command of the README as it is written
+	$(BIN)/python tests/run_readme.py
 
 format: .venv/installed  ## Format the code, and mend what can be mended
 	$(BIN)/ruff format .
