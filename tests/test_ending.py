@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from glassrec.ending import Terminated, exit_code, orderly
+from glassrec.ending import Terminated, exit_code, orderly, undisturbed
 
 
 def _terminate() -> None:
@@ -35,6 +35,20 @@ def test_a_second_sigterm_does_not_disturb_the_ending() -> None:
     with pytest.raises(Terminated), orderly():
         work()
     assert ended == ["in order"]
+
+
+def test_sigterm_waits_for_what_belongs_together() -> None:
+    done = []
+
+    def work() -> None:
+        with undisturbed():
+            _terminate()
+            done.append("both")
+        done.append("later")
+
+    with pytest.raises(Terminated), orderly():
+        work()
+    assert done == ["both"]
 
 
 def test_a_thread_goes_on_without_a_handler() -> None:

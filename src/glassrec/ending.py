@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 STOPPED, INTERRUPTED = 3, 130
 TERMINATED = 143
@@ -37,8 +38,12 @@ def orderly() -> Iterator[None]:
 
     def handle(*_: object) -> None:
         nonlocal asked
-        if not asked:
-            asked = True
+        if asked:
+            return
+        asked = True
+        if _hold.depth:
+            _hold.asked = True
+        else:
             raise Terminated
 
     before = signal.signal(signal.SIGTERM, handle)
@@ -46,6 +51,28 @@ def orderly() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@dataclass
+class _Hold:
+    depth: int = 0
+    asked: bool = False
+
+
+_hold = _Hold()
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Within `orderly`, let SIGTERM wait until this is done: two things that belong together."""
+    _hold.depth += 1
+    try:
+        yield
+    finally:
+        _hold.depth -= 1
+    if _hold.asked and not _hold.depth:
+        _hold.asked = False
+        raise Terminated
 
 
 def exit_code(error: BaseException | None) -> int:

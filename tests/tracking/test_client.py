@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -134,6 +135,7 @@ def test_the_run_of_an_agent_is_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inspect: Inspect, of: Of
 ) -> None:
     _open(tmp_path).close(0)
+    shutil.rmtree(tmp_path / "wandb")  # so that what is read is of the agent's run
     monkeypatch.setenv("WANDB_RUN_ID", "agents1")
     with _open(tmp_path) as log:
         log.epoch({"epoch": 1, "train/loss": 1.0})

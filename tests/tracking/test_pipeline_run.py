@@ -193,10 +193,12 @@ def test_a_run_that_was_moved_is_sent_whole(
     hidden = ended["finished"].directory.rename(tmp_path / "not_there")
     try:
         with serving() as server:
+            # Without the variables by which the client would join the one of this process.
+            free = {name: v for name, v in os.environ.items() if not name.startswith("WANDB_")}
             key = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "k" * 40}
             done = subprocess.run(
                 [sys.executable, "-m", "wandb", "sync", "--yes"], cwd=moved, check=True, timeout=60,
-                env=os.environ | key, capture_output=True, text=True,
+                env=free | key, capture_output=True, text=True,
             )  # fmt: skip
     finally:
         hidden.rename(ended["finished"].directory)

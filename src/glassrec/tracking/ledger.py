@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
+from glassrec.ending import undisturbed
 from glassrec.run import replacing
 
 FILE = "wandb.json"
@@ -48,19 +49,21 @@ class Ledger:
     def telling(self, name: str, version: str) -> Iterator[bool]:
         """Whether `name` is news in this version; if so, it is known afterwards."""
         news = self.told.get(name) != version
-        yield news
-        if news:
-            self.told[name] = version
-            self._save()
+        with undisturbed():
+            yield news
+            if news:
+                self.told[name] = version
+                self._save()
 
     @contextmanager
     def telling_epoch(self, epoch: int) -> Iterator[bool]:
         """Whether an epoch is news; if so, it and those before it are known afterwards."""
         news = epoch > self.epochs
-        yield news
-        if news:
-            self.epochs = epoch
-            self._save()
+        with undisturbed():
+            yield news
+            if news:
+                self.epochs = epoch
+                self._save()
 
     def next_step(self) -> int:
         """A step that was never used; what is told saves it."""
