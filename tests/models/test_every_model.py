@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import subprocess
 import sys
@@ -36,6 +37,10 @@ def test_rows_do_not_see_each_other(model: Recommender, batch: Batch) -> None:
     single = torch.cat([model(part) for part in batch.chunks(1)])
     torch.testing.assert_close(model(batch), single)
     torch.testing.assert_close(model.predict(batch, chunk=5), model(batch))
+
+
+def test_a_model_goes_to_the_processes_of_other_devices(model: Recommender, batch: Batch) -> None:
+    assert torch.equal(pickle.loads(pickle.dumps(model))(batch), model(batch))
 
 
 def test_the_logit_has_no_door_beside_the_inputs(model: Recommender, batch: Batch) -> None:

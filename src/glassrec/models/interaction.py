@@ -37,7 +37,7 @@ class DotInteraction(Layer):
         self.register_buffer("_vectors", torch.empty(0, dtype=torch.long), persistent=False)
         self.register_buffer("_places", torch.empty(0, dtype=torch.long), persistent=False)
         self._find()
-        self.register_load_state_dict_post_hook(lambda layer, _: layer._find())
+        self.register_load_state_dict_post_hook(_find_anew)
 
     def forward(self, dense: Tensor, fields: Tensor) -> Tensor:
         """(B, U) from a dense vector (B, columns) and fields (B, F, width)."""
@@ -100,3 +100,7 @@ class DotInteraction(Layer):
         held = self.constants.index_copy(0, self.columns, constants.to(self.constants))
         self.columns = self.columns[kept].clone()
         self.constants = held.index_fill(0, self.columns, 0)
+
+
+def _find_anew(layer: DotInteraction, _: object) -> None:
+    layer._find()
