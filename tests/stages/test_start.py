@@ -99,7 +99,7 @@ def test_units_refer_to_the_network_as_it_was_built(again: Path) -> None:
 def test_the_exact_model_has_the_very_numbers(cut: Path, again: Path) -> None:
     checked = compose.prepare("train", [f"run.dir={again}"])
     with closing(Run(again, compose.plain(checked))) as run:
-        trained, *_ = Pipeline(run=run, **compose.build(checked))._stages(Log(), "run")
+        trained, *_ = Pipeline(run=run, **compose.build(checked))._stages(Log(), "run", None)
         weights = trained.exact.state_dict()
         assert not run.made
     for name, tensor in load_file(cut / "pruned.safetensors").items():
@@ -176,9 +176,7 @@ def test_a_run_has_one_start_and_it_is_no_path(
     cut: Path, again: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (again / "weights.safetensors").stat().st_mtime_ns
-    (tmp_path / "moved").mkdir()
-    for file in cut.iterdir():
-        (tmp_path / "moved" / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(cut, tmp_path / "moved")
     words = [f"start={tmp_path / 'moved'}", "trainer.max_epochs=0"]
     assert _run(again, *words) == 0
     assert "nothing to make" in capsys.readouterr().out
