@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from glassrec.__main__ import main
 from glassrec.artifacts import Attributions
 from glassrec.report.steps import _steps, explains_steps, time_steps
+from small_run import QUICK
 
 HISTORY = torch.tensor([[0, 0, 7], [0, 8, 9], [5, 6, 7]])
 
@@ -64,27 +66,29 @@ def test_any_length_can_be_drawn(length: int, about, drawn, told) -> None:
 
 
 SMALL = [
-    "data=planted_sequence", "data.users=40", "model=lstm", "model.embedding=4", "model.hidden=4",
-    "model.tower=[4]", "trainer.accelerator=cpu", "trainer.max_epochs=1", "explain.select.rows=20",
-    "prune/curves=none",
+    "data=planted_sequence", "data.users=40", "trainer.accelerator=cpu", "trainer.max_epochs=1",
 ]  # fmt: skip
+LSTM = ["model=lstm", "model.embedding=4", "model.hidden=4", "model.tower=[4]"]
 
 
 def test_a_run_draws_it_where_steps_are_players(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert main(["train", *SMALL, *LSTM, f"run.dir={tmp_path / 'trained'}"]) == 0
     for players, drawn in (("steps", True), ("fields", True), ("dense", None)):
-        words = [*SMALL, f"run.dir={tmp_path / players}", f"explain.players={players}"]
-        assert main(["run", *words]) == (1 if drawn is None else 0)
-        assert (tmp_path / players / "figures" / "time_steps.png").exists() == bool(drawn)
+        run = shutil.copytree(tmp_path / "trained", tmp_path / players)
+        words = [*QUICK, f"run.dir={run}", f"explain.players={players}"]
+        assert main(["explain", *words]) == (1 if drawn is None else 0)
+        assert (run / "figures" / "time_steps.png").exists() == bool(drawn)
     assert "the model reads no such columns" in capsys.readouterr().err
-    before = (tmp_path / "steps" / "metrics.json").read_text()
-    assert main(["run", *SMALL, f"run.dir={tmp_path / 'steps'}", "explain.players=steps"]) == 0
+    before = (tmp_path / "steps" / "neurons.parquet").read_bytes()
+    assert main(["explain", f"run.dir={tmp_path / 'steps'}"]) == 0
     assert "nothing to make" in capsys.readouterr().out
-    assert (tmp_path / "steps" / "metrics.json").read_text() == before
+    assert (tmp_path / "steps" / "neurons.parquet").read_bytes() == before
 
 
 def test_a_model_without_a_history_has_no_such_picture(tmp_path: Path) -> None:
-    words = [word for word in SMALL if not word.startswith("model")]
-    assert main(["run", *words, "model=gmf", f"run.dir={tmp_path / 'run'}"]) == 0
+    assert main(["train", *SMALL, "model=gmf", f"run.dir={tmp_path / 'run'}"]) == 0
+    assert main(["explain", *QUICK, f"run.dir={tmp_path / 'run'}"]) == 0
+    assert (tmp_path / "run" / "figures" / "feature_importance.png").exists()
     assert not (tmp_path / "run" / "figures" / "time_steps.png").exists()
