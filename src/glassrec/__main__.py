@@ -38,7 +38,7 @@ WORDS = STAGES | AFTERWARDS | ACROSS
 
 _MODULES = {
     "compare": "glassrec.compare.command",
-    "search": "glassrec.sweep.search",
+    "search": "glassrec.sweep.search.command",
     "wandb-report": "glassrec.tracking.report",
 }
 

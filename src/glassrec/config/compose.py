@@ -12,6 +12,8 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -251,9 +253,31 @@ def _refuse_misplaced(override: Override, known: dict[str, list[str]]) -> None:
 
 
 def _fresh(words: Iterable[str], extra: Path | None) -> DictConfig:
-    overrides = [*searching(extra), *forced(words, extra)]
+    overrides = parse(forced(words, extra))
+    values = [each for each in overrides if _is_plain(each)]
+    chosen = [str(each.input_line) for each in overrides if each not in values]
+    config = deepcopy(_chosen(str(find()), *searching(extra), *chosen))
+    for override in values:
+        _set(config, override)
+    return config
+
+
+def _is_plain(override: Override) -> bool:
+    """Whether a word only sets a value, which can be done after all choices are made."""
+    elsewhere = override.package is not None or override.is_hydra_override()
+    return override.is_force_add() and not elsewhere
+
+
+@cache
+def _chosen(_: str, *overrides: str) -> DictConfig:
+    """What some choices come to, once a process: it is nine tenths of the work."""
     with started():
-        return hydra.compose("run", overrides=overrides)
+        return hydra.compose("run", overrides=list(overrides))
+
+
+def _set(config: DictConfig, override: Override) -> None:
+    """Lay a value over a configuration, just as Hydra does for `++key=value`."""
+    OmegaConf.update(config, override.key_or_group, override.value(), merge=True, force_add=True)
 
 
 @contextmanager
@@ -331,6 +355,5 @@ def _lay(overrides: list[Override], saved: dict[str, Any], extra: Path | None) -
         if override.is_delete():
             raise ConfigError(f"{override.input_line}: a run keeps its keys; set another value")
         if override not in chosen and not override.is_hydra_override():
-            key = override.key_or_group
-            OmegaConf.update(config, key, override.value(), merge=True, force_add=True)
+            _set(config, override)
     return config

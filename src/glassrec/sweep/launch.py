@@ -20,7 +20,7 @@ from glassrec.sweep.launchers import Launcher, divided
 from glassrec.sweep.plan import Asked, check, expand, jobs_of
 from glassrec.sweep.record import Job, Record, State, changing, held, read, write
 from glassrec.sweep.stopping import stoppable
-from glassrec.sweep.table import lines
+from glassrec.sweep.table import farewell, lines
 from glassrec.sweep.watch import watched
 
 MANY = 10
@@ -54,7 +54,7 @@ def sweep(stage: str, words: Sequence[str], extra: Path | None = None) -> int:
         runs = [config["run"]["dir"] for config in configs]
         entries = jobs_of(asked, jobs, runs, directory)
         before = _plan(directory, [*asked.command, "-m", *words], entries, configs)
-        with stoppable(directory) as stopping, watched(directory):
+        with stoppable(directory) as stopping, watched(directory, len(jobs)):
             _launch(launcher, [job.number for job in entries if job.number not in before])
         return _tell(directory, before, stopping.code)
 
@@ -95,10 +95,8 @@ def _launch(launcher: Launcher, numbers: Sequence[int]) -> None:
 def _tell(directory: Path, before: Collection[int], stopped: int) -> int:
     record = read(directory)
     assert record is not None
-    for line in lines(directory, record.jobs, before):
-        print(line)
-    print(f"results   {directory}")
-    print(f"to compare them: glassrec compare {directory}", flush=True)
+    for line in (*lines(directory, record, record.jobs, before), *farewell(directory)):
+        print(line, flush=True)
     failed = [job for job in record.jobs if job.state != "finished"]
     if failed and not stopped:
         raise ValueError("\n".join(map(_failure, failed)))

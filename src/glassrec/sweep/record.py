@@ -50,6 +50,16 @@ class Job:
     """what it came to, of each objective of a search"""
 
     @property
+    def running(self) -> bool:
+        """Whether a process is at it."""
+        return self.state == "running"
+
+    @property
+    def ended(self) -> bool:
+        """Whether it came to an end, good or bad."""
+        return self.state not in ("waiting", "running")
+
+    @property
     def failed(self) -> bool:
         """Whether it went wrong by itself."""
         return self.state in ("failed", "killed")

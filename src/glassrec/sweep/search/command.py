@@ -36,7 +36,7 @@ Options
   --pruner KIND       median ends a trial whose best epoch so far is worse than the median of the
                       finished trials at that epoch, once there are five; none [none]
                       For one objective, of the form val/METRIC.
-  --jobs N            trials at the same time on this machine; with more than one, what is tried
+  -j, --jobs N        trials at the same time on this machine; with more than one, what is tried
                       depends on which is done first [1]
   --stage STAGE       train leaves out all that follows training, and lets the objective, which is
                       val/METRIC then, select the epoch [run]
@@ -76,7 +76,7 @@ def main(words: Sequence[str]) -> int:
         return 0
     if find_spec("optuna") is None:
         raise ValueError('glassrec search needs Optuna: pip install "glassrec[search]"')
-    from glassrec.sweep.searching import search
+    from glassrec.sweep.search.searching import search
 
     return search(options)
 
@@ -93,7 +93,7 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--sampler", choices=("tpe", "random", "nsgaii"), default="tpe")
     parser.add_argument("--seed", type=_seed, default=0)
     parser.add_argument("--pruner", choices=("median", "none"), default="none")
-    parser.add_argument("--jobs", type=_count, default=1)
+    parser.add_argument("-j", "--jobs", type=_count, default=1)
     parser.add_argument("--stage", choices=("run", "train"), default="run")
     parser.add_argument("--dir", type=Path)
     parser.add_argument("-cd", "--config-dir", type=Path)

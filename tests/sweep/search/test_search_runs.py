@@ -14,7 +14,7 @@ import pytest
 
 from glassrec.__main__ import main
 from glassrec.ending import StoppedEarly
-from glassrec.sweep import trial
+from glassrec.sweep.search import watcher
 
 SMALL = [
     "data.rows=300", "data.users=12", "data.items=8", "trainer=cpu", "trainer.max_epochs=5",
@@ -32,7 +32,7 @@ def test_a_run_that_is_stopped_early_says_so_and_can_go_on(monkeypatch, tmp_path
             raise StoppedEarly("worse than the others")
 
     command = ["train", "model=gmf", f"run.dir={tmp_path}", *SMALL]
-    monkeypatch.setattr(trial, "watcher", lambda: stop)
+    monkeypatch.setattr(watcher, "watcher", lambda: stop)
     assert main(command) == 3
     status = json.loads((tmp_path / "status.json").read_text())
     assert status == {"state": "stopped", "stage": "train", "problem": "worse than the others"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 import optuna
@@ -13,11 +12,11 @@ import pytest
 
 from glassrec.__main__ import main
 from glassrec.ending import StoppedEarly
-from glassrec.sweep import trials
+from glassrec.sweep import task
 from glassrec.sweep.job import Outcome
-from glassrec.sweep.searching import Space
-from glassrec.sweep.study import NAME, storage
-from glassrec.sweep.trial import TRIAL, Watcher
+from glassrec.sweep.search.searching import Space
+from glassrec.sweep.search.study import NAME, storage
+from glassrec.sweep.search.watcher import TRIAL, Watcher
 
 WORDS = ["model=gmf,mlp", "model.factors=range(2,33,2)", "optimizer.lr=interval(0.001,0.1)"]
 TWO = ["--objective=val/auroc", "--objective=pruned/parameters"]
@@ -81,8 +80,7 @@ def jobs(monkeypatch, tmp_path) -> Jobs:
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(Space, "check", lambda *_: None)  # tests/sweep/test_search_space.py
     stub = Jobs()
-    # A dataclass's default is kept in its constructor.
-    monkeypatch.setattr(trials.Trials.__init__, "__defaults__", (False, 1, stub))
+    monkeypatch.setattr(task, "supervise", stub)
     return stub
 
 
@@ -92,6 +90,11 @@ def search(*options: str, into: str = "s") -> int:
 
 def entries(into: str = "s") -> list[dict]:
     return json.loads(Path(into, "sweep.json").read_text())["jobs"]
+
+
+def told(into: str) -> list[tuple]:
+    """What a record says of its trials, but for their directories and times."""
+    return [(j["number"], j["words"][:-1], j["state"], j["values"]) for j in entries(into)]
 
 
 def dominates(one, other) -> bool:
@@ -107,11 +110,18 @@ def test_the_front_is_that_of_brute_force(jobs, capsys):
     front = {n for n, one in found.items() if not any(dominates(v, one) for v in found.values())}
     assert 1 < len(front) < 30
     lines = capsys.readouterr().out.splitlines()
-    head = next(n for n, line in enumerate(lines) if line.split()[-1:] == ["run"])
-    table = [line.split() for line in lines[head + 1 :] if line.startswith("  ")]
+    head = lines.index("the front of val/auroc and pruned/parameters:")
+    table = [line.split() for line in lines[head + 2 :] if line.startswith("  ")]
     assert {int(row[0]) for row in table} == front
-    assert all(float(a[1]) >= float(b[1]) for a, b in pairwise(table))
-    assert table[0][-1] == f"trials/{table[0][0]}"
+    by_quality = [float(row[5].strip(",")) for row in table]
+    assert by_quality == sorted(by_quality, reverse=True)
+    values = found[int(table[0][0])]
+    assert table[0][4:] == [
+        "val/auroc",
+        f"{values[0]:.4f},",
+        "pruned/parameters",
+        f"{values[1]:,.0f}",
+    ]
 
 
 def test_the_command_of_the_best_trial_is_told(jobs, capsys):
@@ -120,7 +130,7 @@ def test_the_command_of_the_best_trial_is_told(jobs, capsys):
     model, factors, lr = max(jobs.points, key=lambda point: formula(*point)[0])
     command = f"glassrec run data.rows=400 model={model} model.factors={factors} optimizer.lr={lr}"
     assert command in said
-    assert said.splitlines()[-1] == "to compare them: glassrec compare s"
+    assert said.splitlines()[-1] == f"to compare them: glassrec compare {Path('s').absolute()}"
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "nsgaii"])
@@ -139,8 +149,7 @@ def test_a_killed_search_goes_on_as_one_that_never_stopped(jobs, sampler):
     assert jobs.points == whole
     assert search("--trials=16", *options) == 0
     assert len(jobs.points) == 16
-    told = [(job["number"], job["words"], job["state"], job["values"]) for job in entries()]
-    assert told == [(j["number"], j["words"], j["state"], j["values"]) for j in entries("whole")]
+    assert told("s") == told("whole")
 
 
 def test_more_trials_with_the_same_command(jobs, capsys):
@@ -173,7 +182,7 @@ def test_trials_that_fail_do_not_stop_the_search(jobs, capsys):
         *3 * ["finished"],
     ]
     said = capsys.readouterr()
-    assert "failed      trial 2: out of luck; see s/logs/2-model=" in said.out
+    assert "failed          0:01  out of luck\n      see " in said.out
     assert "trial 3 did not end; the same command runs it again" in said.err
     third = jobs.points[2]
     jobs.points, jobs.ends = [], {}

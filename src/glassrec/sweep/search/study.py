@@ -20,8 +20,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from glassrec.sweep.objective import Objective
-from glassrec.sweep.space import Point, Space
+from glassrec.sweep.search.objective import Objective
+from glassrec.sweep.search.space import Point, Space
 
 JOURNAL = "optuna.journal"
 """Optuna's file in the directory of a search. It needs no database, and works on shared disks."""
