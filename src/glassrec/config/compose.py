@@ -201,7 +201,7 @@ def compose(stage: str, words: Sequence[str], extra: Path | None = None) -> dict
     """
     overrides = parse(words)
     for override in overrides:
-        _refuse_misplaced(override, _choices(extra))
+        _refuse_misplaced(override, choices(extra))
         if override.is_sweep_override():
             line = override.input_line
             raise ConfigError(f"{line}: several values are a sweep, add -m; a list is key=[a,b]")
@@ -226,7 +226,7 @@ def forced(words: Iterable[str], extra: Path | None = None) -> list[str]:
     Raises:
         ConfigError: a word names a slot that does not exist.
     """
-    known = _choices(extra)
+    known = choices(extra)
     return [_forced(override, known) for override in parse(words)]
 
 
@@ -306,8 +306,12 @@ def _slot(override: Override) -> str:
     return re.split(r"[./@]", override.key_or_group)[0]
 
 
-def _choices(extra: Path | None) -> dict[str, list[str]]:
-    return slots.choices(find(), *([] if extra is None else [extra]))
+def choices(extra: Path | None) -> dict[str, list[str]]:
+    """The choices of each slot, with those of a user's own folder."""
+    return _choices(find(), *([] if extra is None else [extra.absolute()]))
+
+
+_choices = cache(slots.choices)
 
 
 # --- an existing run -------------------------------------------------------------------------
@@ -343,7 +347,7 @@ def _load(file: Path) -> dict[str, Any]:
 def _lay(overrides: list[Override], saved: dict[str, Any], extra: Path | None) -> DictConfig:
     """The saved configuration with chosen nodes from a fresh composition, then with values set."""
     config = OmegaConf.create({"run": {"_target_": "glassrec.run.Run"}} | saved)
-    known = _choices(extra)
+    known = choices(extra)
     chosen = [override for override in overrides if override.key_or_group in known]
     fresh = _fresh([str(override.input_line) for override in chosen], extra) if chosen else config
     for override in chosen:

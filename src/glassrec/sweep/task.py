@@ -29,16 +29,9 @@ def run(
     environment: Mapping[str, str] | None = None,
     judge: Callable[[Job], None] = lambda _: None,
 ) -> Job:
-    """Run a job of the sweep in `directory`, and write down how it ended.
+    """Run a job of the sweep in `directory`, unless none is to begin, and write down its end.
 
-    Args:
-        directory: the sweep's.
-        number: of the job.
-        environment: variables that it has besides those of every job.
-        judge: completes the entry of a job that has ended, before it is written.
-
-    Returns:
-        Its entry; nothing is changed if no job is to begin any more.
+    It gets the variables of `environment`. `judge` completes its entry before that is written.
     """
     stop = stopping.file(directory)
     with changing(directory) as record:
@@ -47,38 +40,26 @@ def run(
             return job
         job.state, job.started = "running", time()
         job.code, job.seconds, job.problem = None, None, ""
+    variables = {SWEEP: str(directory), LABEL: job.label, **(environment or {})}
+    outcome = Outcome("interrupted", 130, 0.0)  # if the launcher is, by what is no OSError
     try:
         _wait_for(directory / job.run if job.run else None, stop)
-        outcome = supervise(
-            job.words,
-            directory / job.log,
-            {SWEEP: str(directory), LABEL: job.label, **(environment or {})},
-            folder=folder,
-            stop=stop,
-        )
+        outcome = supervise(job.words, directory / job.log, variables, folder=folder, stop=stop)
     except OSError as error:  # it could not be started
         outcome = Outcome("failed", 1, 0.0, str(error))
-    except BaseException:  # the launcher was interrupted
-        _end(directory, job, Outcome("interrupted", 130, time() - (job.started or 0.0)))
-        raise
-    _end(directory, job, outcome, judge)
+    finally:
+        job.state, job.code, job.seconds, job.problem = outcome
+        judge(job)
+        with changing(directory) as record:
+            record.jobs[number - 1] = job
     return job
 
 
 def _wait_for(run: Path | None, stop: Path) -> None:
-    """Wait for a job of before, if its sweep was killed and it went on."""
+    """Wait for a job of before, if its sweep was killed and it went on alone."""
     told = False
     while run is not None and at_work(run) and not stopping.wanted(stop):
         if not told:
             print(f"waiting for another process, which works in {run}", flush=True)
         told = True
         sleep(1)
-
-
-def _end(
-    directory: Path, job: Job, outcome: Outcome, judge: Callable[[Job], None] = lambda _: None
-) -> None:
-    job.state, job.code, job.seconds, job.problem = outcome
-    judge(job)
-    with changing(directory) as record:
-        record.jobs[job.number - 1] = job

@@ -81,7 +81,7 @@ def _value(run: Path, objective: Objective, stage: str) -> float:
         near = did_you_mean(objective.metric, found)
         raise ValueError(
             f"--objective: {run} has no metric {objective.metric!r}{near}; it has "
-            f"{', '.join(name for name in found if 'test' not in name.split('/'))}"
+            f"{', '.join(name for name in found if 'test' not in name.split('/')) or 'none'}"
         )
     if isnan(found[objective.metric]):
         raise ValueError(f"{objective.metric} is not a number")

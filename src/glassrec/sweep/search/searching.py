@@ -6,12 +6,14 @@ import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from glassrec.config import compose
 from glassrec.config.compose import ConfigError
 from glassrec.sweep import naming
+from glassrec.sweep.plan import Asked
 from glassrec.sweep.record import FILE, Record, held, read, write
 from glassrec.sweep.search.objective import Objective, objective
 from glassrec.sweep.search.space import Space
@@ -35,28 +37,30 @@ def search(options: Namespace) -> int:
         ConfigError: the words are wrong, and nothing was run.
         ValueError: the directory is in use, or no trial succeeded.
     """
-    space = Space.read(options.words, options.config_dir)
-    objectives = [objective(text) for text in options.objective]
-    _refuse(options, space, objectives)
-    space.check(options.stage, options.config_dir)
-    objectives = objectives or [_monitored(space, options.config_dir)]
-    if options.stage == "train":
-        space = _selecting(space, objectives[0])
+    space, objectives = _asked(options)
     command = _command(options, objectives)
     place = naming.directory(["search", *space.dimensions], command)
     directory = (options.dir or place).absolute()
     with held(directory), stoppable(directory) as stopping:
         begun = _record(directory, command, objectives)
         study = Study(directory, space, objectives, options.sampler, options.seed)
-        stage = [options.stage, *_config_dir(options)]
-        trials = Trials(
-            directory, stage, space, objectives, study, options.pruner != "none", options.jobs
-        )
+        trials = Trials(study, _stage(options), options.pruner != "none", options.jobs)
         done = sum(job.state in DONE for job in begun.jobs)
         print(f"search    {done} of {options.trials} trials are done in {directory}", flush=True)
-        with watched(directory, options.trials):
+        total = max(options.trials, len(begun.jobs))
+        with watched(directory, total), suppress(KeyboardInterrupt):  # the second Ctrl-C
             trials.until(options.trials)
         return _tell(directory, study, stopping.code)
+
+
+def _asked(options: Namespace) -> tuple[Space, Sequence[Objective]]:
+    """What is searched, and for what; checked, as far as can be done before anything runs."""
+    space = Space.read(options.words, options.config_dir)
+    objectives = [objective(text) for text in options.objective]
+    _refuse(options, space, objectives)
+    space.check(options.stage, options.config_dir)
+    objectives = objectives or [_monitored(space, options.config_dir)]
+    return _selecting(space, objectives[0]) if options.stage == "train" else space, objectives
 
 
 def _refuse(options: Namespace, space: Space, objectives: Sequence[Objective]) -> None:
@@ -97,14 +101,15 @@ def _selecting(space: Space, first: Objective) -> Space:
     return replace(space, fixed=(*space.fixed, word))
 
 
-def _config_dir(options: Namespace) -> list[str]:
-    return ["--config-dir", str(options.config_dir)] if options.config_dir else []
+def _stage(options: Namespace) -> list[str]:
+    """The words that the command line of each job begins with."""
+    return Asked(options.stage, options.words, options.config_dir).command
 
 
 def _command(options: Namespace, objectives: Sequence[Objective]) -> list[str]:
     """What makes the search what it is, in words: not how many trials, nor how they are run."""
     return [
-        "glassrec", "search", *options.words, *_config_dir(options), f"--stage={options.stage}",
+        "glassrec", "search", *options.words, *_stage(options)[1:], f"--stage={options.stage}",
         *(f"--objective={each.metric}:{each.direction}" for each in objectives),
         f"--sampler={options.sampler}", f"--seed={options.seed}",
     ]  # fmt: skip

@@ -11,8 +11,7 @@ from pathlib import Path
 from glassrec.ending import STOPPED
 from glassrec.sweep import naming, stopping, task
 from glassrec.sweep.record import Job, changing, read
-from glassrec.sweep.search.objective import Objective, values
-from glassrec.sweep.search.space import Space
+from glassrec.sweep.search.objective import values
 from glassrec.sweep.search.study import Study, Trial
 from glassrec.sweep.search.watcher import TRIAL
 
@@ -25,22 +24,21 @@ class Trials:
     """The trials of a search.
 
     Args:
-        directory: of the search, with its record; no other process searches there.
+        study: where trials come from; no other process works in its directory.
         stage: of each job, `run` or `train`, with `--config-dir` if need be.
-        space: of its words.
-        objectives: one, or two.
-        study: where trials come from.
         stops: whether bad trials are stopped early.
         at_once: how many jobs run at the same time.
     """
 
-    directory: Path
-    stage: Sequence[str]
-    space: Space
-    objectives: Sequence[Objective]
     study: Study
+    stage: Sequence[str]
     stops: bool = False
     at_once: int = 1
+
+    @property
+    def directory(self) -> Path:
+        """Of the search, with its record."""
+        return self.study.directory
 
     def until(self, total: int) -> None:
         """Run what is missing of `total` trials; one that fails does not stop the others.
@@ -92,14 +90,14 @@ class Trials:
     def _job(self, trial: Trial) -> Job:
         number, label = trial.number, naming.label(trial.point)
         run = str(self.directory / "trials" / str(number)).replace("'", r"\'")
-        words = [*self.stage, *self.space.words(trial.point), f"run.dir='{run}'"]
+        words = [*self.stage, *self.study.space.words(trial.point), f"run.dir='{run}'"]
         return Job(number, label, words, f"trials/{number}", f"logs/{number}-{label}.log")
 
     def _run(self, number: int) -> Job:
         share = str(max((os.cpu_count() or 1) // self.at_once, 1))
         environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", share)}
         if self.stops:
-            environment[TRIAL] = f"{number} {self.objectives[0].metric}"
+            environment[TRIAL] = f"{number} {self.study.objectives[0].metric}"
         return task.run(self.directory, number, environment, self._judge)
 
     def _judge(self, job: Job) -> None:
@@ -109,7 +107,7 @@ class Trials:
         elif job.state == "finished":
             assert job.run is not None
             try:
-                job.values = values(self.directory / job.run, self.objectives, self.stage[0])
+                job.values = values(self.directory / job.run, self.study.objectives, self.stage[0])
             except ValueError as error:
                 job.state, job.problem = "failed", str(error)
 
