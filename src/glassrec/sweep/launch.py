@@ -19,7 +19,7 @@ from glassrec.config.compose import ConfigError
 from glassrec.sweep.done import Done
 from glassrec.sweep.launchers import Launcher, divided
 from glassrec.sweep.plan import Asked, check, expand, jobs_of
-from glassrec.sweep.record import Job, Record, State, changing, held, read, write
+from glassrec.sweep.record import Job, Record, State, begun, changing, held, read, write
 from glassrec.sweep.stopping import stoppable
 from glassrec.sweep.table import farewell, lines
 from glassrec.sweep.watch import watched
@@ -56,7 +56,7 @@ def _plan(
     directory: Path, command: Sequence[str], jobs: Sequence[Job], configs: Sequence[dict[str, Any]]
 ) -> set[int]:
     """Write the record anew, and say which jobs are done; how long those took stays in it."""
-    done, old = Done(command[0]), read(directory)
+    done, old = Done(command[0]), begun(directory)
     if old and old.objectives:
         raise ConfigError(f"hydra.sweep.dir: {directory} holds a search; name another directory")
     took = {tuple(job.words): job.seconds for job in (old.jobs if old else ())}
@@ -89,7 +89,6 @@ def _launch(launcher: Launcher, numbers: Sequence[int]) -> None:
 
 def _tell(directory: Path, before: Collection[int], stopped: int) -> int:
     record = read(directory)
-    assert record is not None
     for line in (*lines(directory, record, record.jobs, before), *farewell(directory)):
         print(line, flush=True)
     failed = [job for job in record.jobs if job.state != "finished"]

@@ -77,7 +77,14 @@ class Record:
     """of a search: `metric` and `direction` of each"""
 
 
-def read(directory: Path) -> Record | None:
+def read(directory: Path) -> Record:
+    """The record of a sweep, which is there."""
+    record = begun(directory)
+    assert record is not None
+    return record
+
+
+def begun(directory: Path) -> Record | None:
     """The record of a sweep; None where there is none.
 
     Raises:
@@ -105,7 +112,6 @@ def changing(directory: Path) -> Iterator[Record]:
     with (directory / f".{FILE}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         record = read(directory)
-        assert record is not None
         yield record
         write(directory, record)
 

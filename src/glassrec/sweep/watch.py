@@ -48,14 +48,14 @@ class Watch:
 
     def __init__(self, directory: Path, total: int) -> None:
         self.directory, self.total = directory, total
-        self.known = {job.number for job in self._record().jobs if job.ended}
+        self.known = {job.number for job in read(directory).jobs if job.ended}
         """the jobs of whose end nothing is to be told"""
         self.most = 1
         """how many have been seen to run at once"""
 
     def look(self) -> None:
         """Tell of jobs that have ended, and how many there are."""
-        record = self._record()
+        record = read(self.directory)
         self.most = max(self.most, sum(job.state == "running" for job in record.jobs))
         line = self._line(record.jobs)
         ended = {job.number for job in record.jobs if job.ended}
@@ -87,11 +87,6 @@ class Watch:
         line = f"{ended} of {self.total} done, {running} running, {failed} failed"
         left = seconds_left(jobs, self.total, self.most, time())
         return line if left is None else f"{line}, about {clock(left)} left"
-
-    def _record(self) -> Record:
-        record = read(self.directory)
-        assert record is not None
-        return record
 
 
 def seconds_left(jobs: Sequence[Job], total: int, at_once: int, now: float) -> float | None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import sleep
 
 import optuna
 import pytest
@@ -30,6 +33,10 @@ class Killed(BaseException):
 class Jobs:
     """What runs in the place of `glassrec run`: metrics are a formula of the words."""
 
+    environment: dict[str, str] = field(default_factory=dict)
+    """Of the job that was run last."""
+    interrupts: int = 0
+    """How often Ctrl-C is pressed while the first job runs."""
     points: list[tuple[str, int, float]] = field(default_factory=list)
     """What was run, in this order."""
     killed_at: int = 0
@@ -44,6 +51,12 @@ class Jobs:
         setting = dict(word.split("=", 1) for word in words[1:])
         model, factors, lr = (setting[word.split("=")[0]] for word in WORDS)
         self.points.append((model, int(factors), float(lr)))
+        self.environment = environment
+        for _ in range(self.interrupts):
+            os.kill(os.getpid(), signal.SIGINT)
+            sleep(0.1)
+        if self.interrupts:
+            return Outcome("interrupted", 130, 1.0)
         if len(self.points) == self.killed_at:
             raise Killed
         if (end := self.ends.get(len(self.points))) is not None:
@@ -232,10 +245,35 @@ def test_a_resumed_trial_tells_each_epoch_once(jobs, tmp_path):
     assert study.trials[1].intermediate_values == {0: 0.5, 1: 0.6, 2: 0.7}
 
 
-def test_several_trials_at_once(jobs):
+def test_fewer_trials_than_there_are_run_none(jobs, capsys):
+    assert search("--trials=3", "--objective=val/auroc") == 0
+    assert search("--trials=2", "--objective=val/auroc") == 0
+    assert len(jobs.points) == 3
+    assert "3 of 3 trials are done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("interrupts", [1, 2])
+def test_ctrl_c_ends_a_search_with_its_table(jobs, capsys, interrupts):
+    jobs.interrupts = interrupts
+    assert search("--trials=3", "--objective=val/auroc") == 130
+    assert [job["state"] for job in entries()] == ["interrupted"]
+    assert "interrupted     0:01" in capsys.readouterr().out
+
+
+def test_a_sweep_does_not_write_over_a_search(jobs, capsys):
+    assert search("--trials=1", "--objective=val/auroc") == 0
+    assert main(["run", "-m", "seed=0,1", "hydra.sweep.dir=s"]) == 2
+    assert "s holds a search; name another directory" in capsys.readouterr().err
+    assert len(entries()) == 1
+
+
+def test_several_trials_at_once(jobs, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
     assert search("--trials=12", "--jobs=3", *TWO) == 0
     assert [job["state"] for job in entries()] == ["finished"] * 12
     assert {job["run"] for job in entries()} == {f"trials/{n}" for n in range(1, 13)}
+    assert jobs.environment["OMP_NUM_THREADS"] == "2"  # its share of the processors
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from glassrec.config import compose
 from glassrec.config.compose import ConfigError
 from glassrec.sweep import naming
 from glassrec.sweep.plan import Asked
-from glassrec.sweep.record import FILE, Record, held, read, write
+from glassrec.sweep.record import FILE, Record, begun, held, read, write
 from glassrec.sweep.search.objective import Objective, objective
 from glassrec.sweep.search.space import Space
 from glassrec.sweep.search.study import JOURNAL, Study
@@ -42,12 +42,11 @@ def search(options: Namespace) -> int:
     place = naming.directory(["search", *space.dimensions], command)
     directory = (options.dir or place).absolute()
     with held(directory), stoppable(directory) as stopping:
-        begun = _record(directory, command, objectives)
+        jobs = _record(directory, command, objectives).jobs
         study = Study(directory, space, objectives, options.sampler, options.seed)
         trials = Trials(study, _stage(options), options.pruner != "none", options.jobs)
-        done = sum(job.state in DONE for job in begun.jobs)
-        print(f"search    {done} of {options.trials} trials are done in {directory}", flush=True)
-        total = max(options.trials, len(begun.jobs))
+        done, total = sum(job.state in DONE for job in jobs), max(options.trials, len(jobs))
+        print(f"search    {done} of {total} trials are done in {directory}", flush=True)
         with watched(directory, total), suppress(KeyboardInterrupt):  # the second Ctrl-C
             trials.until(options.trials)
         return _tell(directory, study, stopping.code)
@@ -117,7 +116,7 @@ def _command(options: Namespace, objectives: Sequence[Objective]) -> list[str]:
 
 def _record(directory: Path, command: list[str], objectives: Sequence[Objective]) -> Record:
     """The record of this search, begun or found."""
-    found = read(directory)
+    found = begun(directory)
     if found is None:
         if (directory / JOURNAL).is_file():
             raise ValueError(f"{directory} has lost its {FILE}; name another --dir")
@@ -135,7 +134,6 @@ def _record(directory: Path, command: list[str], objectives: Sequence[Objective]
 
 def _tell(directory: Path, study: Study, stopped: int) -> int:
     record = read(directory)
-    assert record is not None
     for line in (*_summary(directory, record, study), *farewell(directory)):
         print(line, flush=True)
     left = [str(job.number) for job in record.jobs if job.state not in DONE]

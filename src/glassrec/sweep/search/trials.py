@@ -46,7 +46,7 @@ class Trials:
         None begins once the file of `sweep.stopping` is there; those that run are waited for.
         """
         trials = self.study.until(total)
-        before = {job.number for job in self._jobs() if job.state == "failed"}
+        before = {job.number for job in read(self.directory).jobs if job.state == "failed"}
         running: set[Future[Job]] = set()
         with ThreadPoolExecutor(self.at_once) as pool:
             while True:
@@ -61,14 +61,9 @@ class Trials:
                 for future in ended:
                     self._learn(future.result())
 
-    def _jobs(self) -> list[Job]:
-        record = read(self.directory)
-        assert record is not None
-        return record.jobs
-
     def _is_over(self, before: Collection[int]) -> bool:
         """Whether the user ends it, or the command is wrong: trials fail, or lack an objective."""
-        jobs = self._jobs()
+        jobs = read(self.directory).jobs
         failed = [job for job in jobs if job.state == "failed" and job.number not in before]
         hopeless = len(failed) >= HOPELESS or any(job.code == 0 for job in failed)
         none_good = all(job.values is None for job in jobs)
