@@ -17,6 +17,7 @@ from glassrec.config import slots
 from glassrec.ending import Terminated, exit_code
 from glassrec.execute import complain, guarded, job
 from glassrec.spelling import did_you_mean
+from glassrec.sweep.search.command import count
 
 STAGES = {
     "run": "all four stages, one after the other",
@@ -38,7 +39,7 @@ WORDS = STAGES | AFTERWARDS | ACROSS
 
 _MODULES = {
     "compare": "glassrec.compare.command",
-    "search": "glassrec.sweep.search",
+    "search": "glassrec.sweep.search.command",
     "wandb-report": "glassrec.tracking.report",
 }
 
@@ -136,18 +137,12 @@ def _options(stage: str, words: Sequence[str]) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("-m", "--multirun", action="store_true")
-    parser.add_argument("-j", "--jobs", type=_natural)
+    parser.add_argument("-j", "--jobs", type=count)
     parser.add_argument("-c", "--cfg", choices=("job", "hydra", "all"))
     parser.add_argument("-i", "--info", nargs="?", const="all")
     parser.add_argument("--hydra-help", action="store_true")
     parser.add_argument("-cd", "--config-dir", type=Path)
     return parser.parse_intermixed_args(words)
-
-
-def _natural(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; must be a number from 1")
-    return int(text)
 
 
 def _dispatch(stage: str, options: argparse.Namespace) -> int:

@@ -67,7 +67,7 @@ def _execute(stage: str, checked: dict[str, Any], command: Sequence[str]) -> int
     parts = compose.build(checked)
     from glassrec.pipeline import Pipeline
     from glassrec.run import SEEDS
-    from glassrec.sweep.trial import watcher
+    from glassrec.sweep.search.watcher import watcher
 
     with closing(_open(checked, command)) as run, orderly():
         Pipeline(run=run, **parts).execute(stage, watcher())

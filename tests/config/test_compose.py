@@ -99,7 +99,7 @@ WRONG = {
     "trainer=null": "trainer=null: there is no such choice (choices: auto",
     "trainer._target_=???": "trainer._target_: ",
     "explain=3": "explain=3: there is no such choice",
-    "++explain=3": "force-add of config groups is not supported: '++explain=3'",
+    "++explain=3": "explain: 3 is not allowed; must be settings with a _target_",
     "+run.config={}": "run.config: Run has no parameter 'config'",
     "model._target_=glassrec.models.gmff.GMF": "model._target_: no module 'gmff' in "
     "glassrec.models; did you mean 'gmf'?",
@@ -379,3 +379,27 @@ def test_misspelt_words_are_found_on_an_existing_run_too(run):
     (found,) = problems(run, "prune.levle=data", stage="prune")
     assert found == "prune.levle: Prune has no parameter 'levle'; did you mean 'level'?"
     assert problems(run, "~prune.level", stage="prune")[0].startswith("~prune.level: a run keeps")
+
+
+def test_values_over_remembered_choices_are_what_hydra_composes(monkeypatch):
+    import hydra
+    from omegaconf import OmegaConf
+
+    def whole(words):
+        with config.started():
+            composed = hydra.compose("run", overrides=config.forced(words))
+        return OmegaConf.to_container(composed, resolve=True)
+
+    choices = ["model=gmf", "explain/compare=none"]
+    commands = [
+        [*choices, "seed=1", "model.factors=8"],
+        [*choices, "seed=2", "trainer.max_epochs=${seed}", "start='a b'"],
+        [*choices, "optimizer={lr:0.5}", "++optimizer.betas=[0,0.5]", "~model.factors"],
+    ]
+    expected = [whole(words) for words in commands]
+    asked = []
+    real = hydra.compose
+    monkeypatch.setattr(hydra, "compose", lambda *a, **k: asked.append(k) or real(*a, **k))
+    config._chosen.cache_clear()
+    assert [config.compose("run", words) for words in commands] == expected
+    assert len(asked) == 2  # a deletion is Hydra's own, too

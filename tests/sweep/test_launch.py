@@ -76,6 +76,7 @@ def test_another_sweep_does_not_repeat_the_same_runs(jobs) -> None:
         (["model=gmf,nope"], "model=nope: there is no such choice (choices:"),
         (["trainer.batch_size=0,8"], "trainer.batch_size: 0 is not allowed; must be >= 1"),
         (["seed=0,1", "run.dir=here"], "run.dir: jobs 1 and 2 would both work in "),
+        (["seed=0", "run.dir=a", "hydra.sweep.dir=a"], "hydra.sweep.dir: {here}/a is the run.dir"),
         (["seed=0,1", "foo"], "'foo' is not of the form key=value"),
         (["seed=0,1", "hydra/launcher=nope"], "hydra/launcher=nope: there is no such choice"),
         (["seed=0,1", "hydra.launcher.n=1"], "Could not override 'hydra.launcher.n'"),
@@ -83,7 +84,7 @@ def test_another_sweep_does_not_repeat_the_same_runs(jobs) -> None:
 )
 def test_a_wrong_command_starts_nothing(words, said, jobs, folder: Path, capsys) -> None:
     assert sweep(*words) == 2
-    assert capsys.readouterr().err.startswith(f"glassrec: error: {said}")
+    assert capsys.readouterr().err.startswith(f"glassrec: error: {said.format(here=folder)}")
     assert jobs.started == []
     assert list(folder.iterdir()) == []
 

@@ -105,8 +105,8 @@ def test_a_sweep_that_is_stopped_ends_its_jobs(sent, words, running, program, en
     ) as process:  # fmt: skip
         while len(list(folder.glob("ready_*"))) < running and process.poll() is None:
             time.sleep(0.05)
-        # A terminal tells all processes of Ctrl-C, also joblib's.
-        os.killpg(process.pid, sent) if sent == signal.SIGINT else process.send_signal(sent)
+        # A terminal tells all processes of Ctrl-C, also joblib's, and `timeout` of SIGTERM.
+        os.killpg(process.pid, sent)
         out, _ = process.communicate()
     assert process.returncode == 128 + sent
     jobs = json.loads((folder / "here" / "sweep.json").read_text())["jobs"]

@@ -39,6 +39,8 @@ LABELS = [
      ["model.rate=1,data.rate=1", "model.rate=2,data.rate=2"]),
     ([["model.hidden=[16,8]"], ["model.hidden=[8]"]], ["hidden=16,8", "hidden=8"]),
     ([["data.root='../a/b c'"], ["data.root=<img>"]], ["root=.._a_b_c", "root=img"]),
+    ([["data/a=x", "b/a=x"], ["data/a=y", "b/a=y"]], ["data_a=x,b_a=x", "data_a=y,b_a=y"]),
+    ([["data.root=" + 99 * "é"], ["data.root=b"]], ["root=" + 47 * "é", "root=b"]),
     ([["seed=0"]], ["job"]),
 ]  # fmt: skip
 

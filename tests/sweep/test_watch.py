@@ -31,16 +31,19 @@ DONE = [job(1, "finished", seconds=60.0), job(2, "finished", seconds=120.0)]
     ],
 )
 def test_the_time_left_is_that_of_what_runs_and_waits(others, at_once, left) -> None:
-    assert seconds_left([*DONE, *others], at_once, now=1000.0) == left
+    jobs = [*DONE, *others]
+    assert seconds_left(jobs, len(jobs), at_once, now=1000.0) == left
+    planned = [job for job in jobs if job.state != "waiting"]  # as a search does, one by one
+    assert seconds_left(planned, len(jobs), at_once, now=1000.0) == left
 
 
 def test_nothing_is_said_of_the_time_before_a_job_has_finished() -> None:
-    assert seconds_left([job(1, "running", started=1.0), job(2)], 1, now=5.0) is None
+    assert seconds_left([job(1, "running", started=1.0), job(2)], 2, 1, now=5.0) is None
 
 
 def test_a_file_gets_a_line_a_job(tmp_path: Path, capsys) -> None:
     write(tmp_path, Record(["glassrec"], "/", [DONE[0], job(2), job(3)]))
-    watch = Watch(tmp_path)
+    watch = Watch(tmp_path, 3)
     watch.look()
     assert capsys.readouterr().err == ""
     with changing(tmp_path) as record:
@@ -56,7 +59,7 @@ def test_a_file_gets_a_line_a_job(tmp_path: Path, capsys) -> None:
 def test_a_terminal_gets_a_line_that_is_written_over(tmp_path: Path, capsys, monkeypatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     write(tmp_path, Record(["glassrec"], "/", [job(1), job(2)]))
-    watch = Watch(tmp_path)
+    watch = Watch(tmp_path, 2)
     with changing(tmp_path) as record:
         record.jobs[0] = job(1, "finished", seconds=60.0)
     watch.look()

@@ -12,6 +12,8 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +201,7 @@ def compose(stage: str, words: Sequence[str], extra: Path | None = None) -> dict
     """
     overrides = parse(words)
     for override in overrides:
-        _refuse_misplaced(override, _choices(extra))
+        _refuse_misplaced(override, choices(extra))
         if override.is_sweep_override():
             line = override.input_line
             raise ConfigError(f"{line}: several values are a sweep, add -m; a list is key=[a,b]")
@@ -224,7 +226,7 @@ def forced(words: Iterable[str], extra: Path | None = None) -> list[str]:
     Raises:
         ConfigError: a word names a slot that does not exist.
     """
-    known = _choices(extra)
+    known = choices(extra)
     return [_forced(override, known) for override in parse(words)]
 
 
@@ -251,9 +253,31 @@ def _refuse_misplaced(override: Override, known: dict[str, list[str]]) -> None:
 
 
 def _fresh(words: Iterable[str], extra: Path | None) -> DictConfig:
-    overrides = [*searching(extra), *forced(words, extra)]
+    overrides = parse(forced(words, extra))
+    values = [each for each in overrides if _is_plain(each)]
+    chosen = [str(each.input_line) for each in overrides if each not in values]
+    config = deepcopy(_chosen(str(find()), *searching(extra), *chosen))
+    for override in values:
+        _set(config, override)
+    return config
+
+
+def _is_plain(override: Override) -> bool:
+    """Whether a word only sets a value, which can be done after all choices are made."""
+    elsewhere = override.package is not None or override.is_hydra_override()
+    return override.is_force_add() and not elsewhere
+
+
+@cache
+def _chosen(_: str, *overrides: str) -> DictConfig:
+    """What some choices come to, once a process: it is nine tenths of the work."""
     with started():
-        return hydra.compose("run", overrides=overrides)
+        return hydra.compose("run", overrides=list(overrides))
+
+
+def _set(config: DictConfig, override: Override) -> None:
+    """Lay a value over a configuration, just as Hydra does for `++key=value`."""
+    OmegaConf.update(config, override.key_or_group, override.value(), merge=True, force_add=True)
 
 
 @contextmanager
@@ -282,8 +306,12 @@ def _slot(override: Override) -> str:
     return re.split(r"[./@]", override.key_or_group)[0]
 
 
-def _choices(extra: Path | None) -> dict[str, list[str]]:
-    return slots.choices(find(), *([] if extra is None else [extra]))
+def choices(extra: Path | None) -> dict[str, list[str]]:
+    """The choices of each slot, with those of a user's own folder."""
+    return _choices(find(), *([] if extra is None else [extra.absolute()]))
+
+
+_choices = cache(slots.choices)
 
 
 # --- an existing run -------------------------------------------------------------------------
@@ -319,7 +347,7 @@ def _load(file: Path) -> dict[str, Any]:
 def _lay(overrides: list[Override], saved: dict[str, Any], extra: Path | None) -> DictConfig:
     """The saved configuration with chosen nodes from a fresh composition, then with values set."""
     config = OmegaConf.create({"run": {"_target_": "glassrec.run.Run"}} | saved)
-    known = _choices(extra)
+    known = choices(extra)
     chosen = [override for override in overrides if override.key_or_group in known]
     fresh = _fresh([str(override.input_line) for override in chosen], extra) if chosen else config
     for override in chosen:
@@ -331,6 +359,5 @@ def _lay(overrides: list[Override], saved: dict[str, Any], extra: Path | None) -
         if override.is_delete():
             raise ConfigError(f"{override.input_line}: a run keeps its keys; set another value")
         if override not in chosen and not override.is_hydra_override():
-            key = override.key_or_group
-            OmegaConf.update(config, key, override.value(), merge=True, force_add=True)
+            _set(config, override)
     return config

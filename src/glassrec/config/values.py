@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, Union, get_args
 
@@ -49,6 +50,7 @@ class Kind:
             return value, list(_problems(error, value))
 
 
+@cache
 def read(annotation: ast.expr | None) -> Kind:
     """What an annotation says; anything goes where there is none.
 

@@ -18,6 +18,8 @@ from glassrec import __version__
 from glassrec.config import compose
 from glassrec.run import SEEDS, flat, is_path, key_of
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 
 class Done:
     """Tells runs that are done; the files of a data set are read once."""
@@ -73,7 +75,7 @@ def _saved(config: dict[str, Any]) -> bool:
     """Whether the settings of the run are those that it was made with."""
     file = config["run"]["dir"] / compose.SAVED
     asked = {name: node for name, node in compose.plain(config).items() if name != "run"}
-    return file.is_file() and yaml.safe_load(file.read_text(encoding="utf-8")) == asked
+    return file.is_file() and yaml.load(file.read_bytes(), _LOADER) == asked
 
 
 def _starts_elsewhere(config: dict[str, Any]) -> bool:

@@ -55,17 +55,13 @@ def supervise(
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     began = perf_counter()
+    variables = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
     with log.open("ab") as file:
         before = file.tell()
         process = subprocess.Popen(
-            [*PROGRAM, *words],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
-            start_new_session=True,
-        )
+            [*PROGRAM, *words], cwd=folder, env=variables, stdin=subprocess.DEVNULL, stdout=file,
+            stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
         code, stopped = _ended(process, stop)
     state = "interrupted" if stopped and code else _state(code)
     problem = "" if state in ("finished", "interrupted") else _problem(code, log, before)

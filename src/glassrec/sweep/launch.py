@@ -15,25 +15,18 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from glassrec.config.compose import ConfigError
 from glassrec.sweep.done import Done
 from glassrec.sweep.launchers import Launcher, divided
 from glassrec.sweep.plan import Asked, check, expand, jobs_of
-from glassrec.sweep.record import Job, Record, State, changing, held, read, write
+from glassrec.sweep.record import Job, Record, State, begun, changing, held, read, write
 from glassrec.sweep.stopping import stoppable
-from glassrec.sweep.table import lines
+from glassrec.sweep.table import farewell, lines
 from glassrec.sweep.watch import watched
-
-MANY = 10
-"""Jobs whose check takes a few seconds."""
 
 
 def sweep(stage: str, words: Sequence[str], extra: Path | None = None) -> int:
     """Run all jobs that the words ask for and that are not done, and tell how each ended.
-
-    Args:
-        stage: the first word of the command.
-        words: the others, in Hydra's grammar.
-        extra: a folder of the user's own choices.
 
     Returns:
         The exit code: 0, or 130 or 143 where Ctrl-C or SIGTERM ended it.
@@ -46,15 +39,15 @@ def sweep(stage: str, words: Sequence[str], extra: Path | None = None) -> int:
     asked = Asked(stage, what, extra)
     launcher = Launcher(where, asked.directory, extra)
     jobs = expand(asked)
-    if len(jobs) >= MANY:
-        print(f"sweep     checking {len(jobs)} jobs ...", flush=True)
     configs = check(asked, jobs)
     directory = launcher.directory
+    runs = [config["run"]["dir"] for config in configs]
+    if directory in runs:
+        raise ConfigError(f"hydra.sweep.dir: {directory} is the run.dir of a job; name another")
     with held(directory):
-        runs = [config["run"]["dir"] for config in configs]
         entries = jobs_of(asked, jobs, runs, directory)
         before = _plan(directory, [*asked.command, "-m", *words], entries, configs)
-        with stoppable(directory) as stopping, watched(directory):
+        with stoppable(directory) as stopping, watched(directory, len(jobs)):
             _launch(launcher, [job.number for job in entries if job.number not in before])
         return _tell(directory, before, stopping.code)
 
@@ -63,7 +56,9 @@ def _plan(
     directory: Path, command: Sequence[str], jobs: Sequence[Job], configs: Sequence[dict[str, Any]]
 ) -> set[int]:
     """Write the record anew, and say which jobs are done; how long those took stays in it."""
-    done, old = Done(command[0]), read(directory)
+    done, old = Done(command[0]), begun(directory)
+    if old and old.objectives:
+        raise ConfigError(f"hydra.sweep.dir: {directory} holds a search; name another directory")
     took = {tuple(job.words): job.seconds for job in (old.jobs if old else ())}
     before = set()
     for job, config in zip(jobs, configs, strict=True):
@@ -94,11 +89,8 @@ def _launch(launcher: Launcher, numbers: Sequence[int]) -> None:
 
 def _tell(directory: Path, before: Collection[int], stopped: int) -> int:
     record = read(directory)
-    assert record is not None
-    for line in lines(directory, record.jobs, before):
-        print(line)
-    print(f"results   {directory}")
-    print(f"to compare them: glassrec compare {directory}", flush=True)
+    for line in (*lines(directory, record, record.jobs, before), *farewell(directory)):
+        print(line, flush=True)
     failed = [job for job in record.jobs if job.state != "finished"]
     if failed and not stopped:
         raise ValueError("\n".join(map(_failure, failed)))

@@ -7,7 +7,6 @@ not the sweep.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from glassrec.config import compose
-from glassrec.run import key_of
+from glassrec.sweep import naming
 from glassrec.sweep.record import Job
-
-LONGEST = 100
-"""Characters of a label, which is part of a file's name."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +37,9 @@ class Asked:
 
     @property
     def directory(self) -> Path:
-        """The same for the same command: `runs/sweeps/<what is swept>-<hash of the words>`."""
+        """Where the record of the sweep and its logs are, if no word names a place."""
         swept = [o.key_or_group for o in compose.parse(self.words) if o.is_sweep_override()]
-        names = [re.split("[./@]", key)[-1] for key in swept] or [self.stage]
-        digest = key_of([self.command, list(self.words)])[:8]
-        return Path("runs", "sweeps", f"{_safe('-'.join(names))}-{digest}").absolute()
+        return naming.directory(swept or [self.stage], [self.command, list(self.words)])
 
 
 def expand(asked: Asked) -> list[list[str]]:
@@ -99,35 +93,18 @@ def jobs_of(
     digits = len(str(len(jobs)))
     return [
         Job(
-            number,
-            label,
-            [*asked.command, *words],
-            os.path.relpath(run, directory),
+            number, label, [*asked.command, *words], os.path.relpath(run, directory),
             f"logs/{number:0{digits}}-{label}.log",
         )
-        for number, (words, label, run) in enumerate(
-            zip(jobs, labels(jobs), runs, strict=True), start=1
+        for number, words, label, run in zip(
+            range(1, len(jobs) + 1), jobs, labels(jobs), runs, strict=True
         )
-    ]
+    ]  # fmt: skip
 
 
 def labels(jobs: Sequence[Sequence[str]]) -> list[str]:
-    """What each job has of its own, fit for a file's name: `model=gmf,factors=8,seed=0`."""
-    pairs = [[word.split("=", 1) for word in words] for words in jobs]
-    own = [
-        place
-        for place in range(len(jobs[0]))
-        if len({words[place] for words in jobs}) > 1  # the order of the words is the same in all
-    ]
-    keys = [pairs[0][place][0] for place in own]
-    short = [re.split("[./@]", key)[-1] for key in keys]
-    names = [last if short.count(last) == 1 else key for key, last in zip(keys, short, strict=True)]
-    return [
-        ",".join(f"{n}={_safe(words[p][1])}" for n, p in zip(names, own, strict=True))[:LONGEST]
-        or "job"
-        for words in pairs
-    ]
-
-
-def _safe(text: str) -> str:
-    return re.sub(r"[^\w.,+-]+", "_", text).strip("_")[:LONGEST]
+    """What each job has of its own: `model=gmf,factors=8,seed=0`."""
+    columns = zip(*jobs, strict=True)  # the order of the words is the same in all
+    own = [place for place, words in enumerate(columns) if len(set(words)) > 1]
+    pairs = [[words[place].split("=", 1) for place in own] for words in jobs]
+    return [naming.label(dict(pair)) for pair in pairs]

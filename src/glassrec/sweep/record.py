@@ -50,6 +50,16 @@ class Job:
     """what it came to, of each objective of a search"""
 
     @property
+    def running(self) -> bool:
+        """Whether a process is at it."""
+        return self.state == "running"
+
+    @property
+    def ended(self) -> bool:
+        """Whether it came to an end, good or bad."""
+        return self.state not in ("waiting", "running")
+
+    @property
     def failed(self) -> bool:
         """Whether it went wrong by itself."""
         return self.state in ("failed", "killed")
@@ -67,7 +77,14 @@ class Record:
     """of a search: `metric` and `direction` of each"""
 
 
-def read(directory: Path) -> Record | None:
+def read(directory: Path) -> Record:
+    """The record of a sweep, which is there."""
+    record = begun(directory)
+    assert record is not None
+    return record
+
+
+def begun(directory: Path) -> Record | None:
     """The record of a sweep; None where there is none.
 
     Raises:
@@ -95,7 +112,6 @@ def changing(directory: Path) -> Iterator[Record]:
     with (directory / f".{FILE}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         record = read(directory)
-        assert record is not None
         yield record
         write(directory, record)
 

@@ -65,7 +65,10 @@ def stoppable(directory: Path) -> Iterator[Stopping]:
 
 
 def deafen() -> None:
-    """Leave Ctrl-C, which a terminal sends to every process, to the sweep's own."""
-    main = threading.current_thread() is threading.main_thread()
-    if main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, lambda *_: None)  # not ignored: a job would inherit that
+    """Leave signals to the sweep's own process: a terminal and `timeout` send them to all."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    unminded = (signal.default_int_handler, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) in unminded:
+            signal.signal(number, lambda *_: None)  # not ignored: a job would inherit that

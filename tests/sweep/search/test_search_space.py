@@ -8,8 +8,8 @@ from optuna.distributions import FloatDistribution as Float
 from optuna.distributions import IntDistribution as Int
 
 from glassrec.config.compose import ConfigError
-from glassrec.sweep.objective import Objective, objective
-from glassrec.sweep.space import Space
+from glassrec.sweep.search.objective import Objective, objective
+from glassrec.sweep.search.space import Space
 
 
 @pytest.mark.parametrize(

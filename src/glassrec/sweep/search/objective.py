@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Sequence
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 from statistics import fmean
 from typing import Literal, NamedTuple, cast
@@ -13,6 +12,7 @@ from typing import Literal, NamedTuple, cast
 from glassrec.config.compose import ConfigError
 from glassrec.metrics import IDEAL, sign
 from glassrec.spelling import did_you_mean
+from glassrec.sweep.results import metrics
 
 Direction = Literal["minimize", "maximize"]
 """In Optuna's words."""
@@ -76,30 +76,22 @@ def values(directory: Path, objectives: Sequence[Objective], stage: str) -> list
 
 
 def _value(run: Path, objective: Objective, stage: str) -> float:
-    found = _best_epoch(run, objective) if stage == "train" else _evaluated(run)
+    found = _best_epoch(run, objective) if stage == "train" else metrics(run)
     if objective.metric not in found:
         near = did_you_mean(objective.metric, found)
         raise ValueError(
             f"--objective: {run} has no metric {objective.metric!r}{near}; it has "
-            f"{', '.join(name for name in found if 'test' not in name.split('/'))}"
+            f"{', '.join(name for name in found if 'test' not in name.split('/')) or 'none'}"
         )
     if isnan(found[objective.metric]):
         raise ValueError(f"{objective.metric} is not a number")
     return found[objective.metric]
 
 
-def _evaluated(run: Path) -> dict[str, float]:
-    files = [run / "metrics.json", run / "latency.json"]
-    return {
-        name: float("nan") if value is None else float(value)
-        for file in files
-        for name, value in json.loads(file.read_text(encoding="utf-8")).items()
-    }
-
-
 def _best_epoch(run: Path, objective: Objective) -> dict[str, float]:
     """The row of the epoch that was kept: the objective is what selects it."""
     with (run / "history.csv").open(encoding="utf-8", newline="") as file:
         rows = [{k: float(v or "nan") for k, v in row.items()} for row in csv.DictReader(file)]
-    best = max((row.get(objective.metric, 0.0) for row in rows), key=objective.merit, default=0.0)
-    return next((row for row in rows if row.get(objective.metric, 0.0) == best), {})
+    told = [row for row in rows if not isnan(row.get(objective.metric, nan))]
+    best = max(told, key=lambda row: objective.merit(row[objective.metric]), default={})
+    return best or next(iter(rows), {})

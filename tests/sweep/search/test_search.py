@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
+from time import sleep
 
 import optuna
 import pytest
 
 from glassrec.__main__ import main
 from glassrec.ending import StoppedEarly
-from glassrec.sweep import trials
+from glassrec.sweep import task
 from glassrec.sweep.job import Outcome
-from glassrec.sweep.searching import Space
-from glassrec.sweep.study import NAME, storage
-from glassrec.sweep.trial import TRIAL, Watcher
+from glassrec.sweep.search.searching import Space
+from glassrec.sweep.search.study import NAME, storage
+from glassrec.sweep.search.watcher import TRIAL, Watcher
 
 WORDS = ["model=gmf,mlp", "model.factors=range(2,33,2)", "optimizer.lr=interval(0.001,0.1)"]
 TWO = ["--objective=val/auroc", "--objective=pruned/parameters"]
@@ -31,6 +33,10 @@ class Killed(BaseException):
 class Jobs:
     """What runs in the place of `glassrec run`: metrics are a formula of the words."""
 
+    environment: dict[str, str] = field(default_factory=dict)
+    """Of the job that was run last."""
+    interrupts: int = 0
+    """How often Ctrl-C is pressed while the first job runs."""
     points: list[tuple[str, int, float]] = field(default_factory=list)
     """What was run, in this order."""
     killed_at: int = 0
@@ -45,6 +51,12 @@ class Jobs:
         setting = dict(word.split("=", 1) for word in words[1:])
         model, factors, lr = (setting[word.split("=")[0]] for word in WORDS)
         self.points.append((model, int(factors), float(lr)))
+        self.environment = environment
+        for _ in range(self.interrupts):
+            os.kill(os.getpid(), signal.SIGINT)
+            sleep(0.1)
+        if self.interrupts:
+            return Outcome("interrupted", 130, 1.0)
         if len(self.points) == self.killed_at:
             raise Killed
         if (end := self.ends.get(len(self.points))) is not None:
@@ -81,8 +93,7 @@ def jobs(monkeypatch, tmp_path) -> Jobs:
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(Space, "check", lambda *_: None)  # tests/sweep/test_search_space.py
     stub = Jobs()
-    # A dataclass's default is kept in its constructor.
-    monkeypatch.setattr(trials.Trials.__init__, "__defaults__", (False, 1, stub))
+    monkeypatch.setattr(task, "supervise", stub)
     return stub
 
 
@@ -92,6 +103,11 @@ def search(*options: str, into: str = "s") -> int:
 
 def entries(into: str = "s") -> list[dict]:
     return json.loads(Path(into, "sweep.json").read_text())["jobs"]
+
+
+def told(into: str) -> list[tuple]:
+    """What a record says of its trials, but for their directories and times."""
+    return [(j["number"], j["words"][:-1], j["state"], j["values"]) for j in entries(into)]
 
 
 def dominates(one, other) -> bool:
@@ -107,11 +123,18 @@ def test_the_front_is_that_of_brute_force(jobs, capsys):
     front = {n for n, one in found.items() if not any(dominates(v, one) for v in found.values())}
     assert 1 < len(front) < 30
     lines = capsys.readouterr().out.splitlines()
-    head = next(n for n, line in enumerate(lines) if line.split()[-1:] == ["run"])
-    table = [line.split() for line in lines[head + 1 :] if line.startswith("  ")]
+    head = lines.index("the front of val/auroc and pruned/parameters:")
+    table = [line.split() for line in lines[head + 2 :] if line.startswith("  ")]
     assert {int(row[0]) for row in table} == front
-    assert all(float(a[1]) >= float(b[1]) for a, b in pairwise(table))
-    assert table[0][-1] == f"trials/{table[0][0]}"
+    by_quality = [float(row[5].strip(",")) for row in table]
+    assert by_quality == sorted(by_quality, reverse=True)
+    values = found[int(table[0][0])]
+    assert table[0][4:] == [
+        "val/auroc",
+        f"{values[0]:.4f},",
+        "pruned/parameters",
+        f"{values[1]:,.0f}",
+    ]
 
 
 def test_the_command_of_the_best_trial_is_told(jobs, capsys):
@@ -120,7 +143,7 @@ def test_the_command_of_the_best_trial_is_told(jobs, capsys):
     model, factors, lr = max(jobs.points, key=lambda point: formula(*point)[0])
     command = f"glassrec run data.rows=400 model={model} model.factors={factors} optimizer.lr={lr}"
     assert command in said
-    assert said.splitlines()[-1] == "to compare them: glassrec compare s"
+    assert said.splitlines()[-1] == f"to compare them: glassrec compare {Path('s').absolute()}"
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "nsgaii"])
@@ -139,8 +162,7 @@ def test_a_killed_search_goes_on_as_one_that_never_stopped(jobs, sampler):
     assert jobs.points == whole
     assert search("--trials=16", *options) == 0
     assert len(jobs.points) == 16
-    told = [(job["number"], job["words"], job["state"], job["values"]) for job in entries()]
-    assert told == [(j["number"], j["words"], j["state"], j["values"]) for j in entries("whole")]
+    assert told("s") == told("whole")
 
 
 def test_more_trials_with_the_same_command(jobs, capsys):
@@ -173,7 +195,7 @@ def test_trials_that_fail_do_not_stop_the_search(jobs, capsys):
         *3 * ["finished"],
     ]
     said = capsys.readouterr()
-    assert "failed      trial 2: out of luck; see s/logs/2-model=" in said.out
+    assert "failed          0:01  out of luck\n      see " in said.out
     assert "trial 3 did not end; the same command runs it again" in said.err
     third = jobs.points[2]
     jobs.points, jobs.ends = [], {}
@@ -223,10 +245,35 @@ def test_a_resumed_trial_tells_each_epoch_once(jobs, tmp_path):
     assert study.trials[1].intermediate_values == {0: 0.5, 1: 0.6, 2: 0.7}
 
 
-def test_several_trials_at_once(jobs):
+def test_fewer_trials_than_there_are_run_none(jobs, capsys):
+    assert search("--trials=3", "--objective=val/auroc") == 0
+    assert search("--trials=2", "--objective=val/auroc") == 0
+    assert len(jobs.points) == 3
+    assert "3 of 3 trials are done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("interrupts", [1, 2])
+def test_ctrl_c_ends_a_search_with_its_table(jobs, capsys, interrupts):
+    jobs.interrupts = interrupts
+    assert search("--trials=3", "--objective=val/auroc") == 130
+    assert [job["state"] for job in entries()] == ["interrupted"]
+    assert "interrupted     0:01" in capsys.readouterr().out
+
+
+def test_a_sweep_does_not_write_over_a_search(jobs, capsys):
+    assert search("--trials=1", "--objective=val/auroc") == 0
+    assert main(["run", "-m", "seed=0,1", "hydra.sweep.dir=s"]) == 2
+    assert "s holds a search; name another directory" in capsys.readouterr().err
+    assert len(entries()) == 1
+
+
+def test_several_trials_at_once(jobs, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
     assert search("--trials=12", "--jobs=3", *TWO) == 0
     assert [job["state"] for job in entries()] == ["finished"] * 12
     assert {job["run"] for job in entries()} == {f"trials/{n}" for n in range(1, 13)}
+    assert jobs.environment["OMP_NUM_THREADS"] == "2"  # its share of the processors
 
 
 @pytest.mark.parametrize(

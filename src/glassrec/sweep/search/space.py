@@ -15,7 +15,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from glassrec.config import compose, slots
+from glassrec.config import compose
 from glassrec.config.compose import ConfigError
 from glassrec.spelling import did_you_mean
 
@@ -43,7 +43,7 @@ class Space:
         """
         with compose.reworded():
             overrides = OverridesParser.create().parse_overrides(list(words))
-        known = slots.choices(slots.find(), *([] if extra is None else [extra]))
+        known = compose.choices(extra)
         dimensions: dict[str, BaseDistribution] = {}
         for override in overrides:
             key = override.get_key_element()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -36,7 +37,7 @@ Options
   --pruner KIND       median ends a trial whose best epoch so far is worse than the median of the
                       finished trials at that epoch, once there are five; none [none]
                       For one objective, of the form val/METRIC.
-  --jobs N            trials at the same time on this machine; with more than one, what is tried
+  -j, --jobs N        trials at the same time on this machine; with more than one, what is tried
                       depends on which is done first [1]
   --stage STAGE       train leaves out all that follows training, and lets the objective, which is
                       val/METRIC then, select the epoch [run]
@@ -76,7 +77,7 @@ def main(words: Sequence[str]) -> int:
         return 0
     if find_spec("optuna") is None:
         raise ValueError('glassrec search needs Optuna: pip install "glassrec[search]"')
-    from glassrec.sweep.searching import search
+    from glassrec.sweep.search.searching import search
 
     return search(options)
 
@@ -88,27 +89,20 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("words", nargs="*")
     parser.add_argument("-h", "--help", action="store_true")
-    parser.add_argument("--trials", type=_count, default=20)
+    parser.add_argument("--trials", type=count, default=20)
     parser.add_argument("--objective", action="append", default=[])
     parser.add_argument("--sampler", choices=("tpe", "random", "nsgaii"), default="tpe")
-    parser.add_argument("--seed", type=_seed, default=0)
+    parser.add_argument("--seed", type=partial(count, least=0), default=0)
     parser.add_argument("--pruner", choices=("median", "none"), default="none")
-    parser.add_argument("--jobs", type=_count, default=1)
+    parser.add_argument("-j", "--jobs", type=count, default=1)
     parser.add_argument("--stage", choices=("run", "train"), default="run")
     parser.add_argument("--dir", type=Path)
     parser.add_argument("-cd", "--config-dir", type=Path)
     return parser.parse_intermixed_args(words)
 
 
-def _count(text: str) -> int:
-    return _at_least(1, text)
-
-
-def _seed(text: str) -> int:
-    return _at_least(0, text)
-
-
-def _at_least(least: int, text: str) -> int:
+def count(text: str, least: int = 1) -> int:
+    """The value of an option; argparse's own error where it is no number from `least`."""
     if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; must be a number from {least}")
     return int(text)

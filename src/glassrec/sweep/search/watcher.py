@@ -41,7 +41,7 @@ class Watcher:
     def __init__(self, directory: Path, number: int, metric: str) -> None:
         import optuna
 
-        from glassrec.sweep.study import NAME, as_begun, storage
+        from glassrec.sweep.search.study import NAME, as_begun, storage
 
         study = optuna.load_study(
             study_name=NAME,

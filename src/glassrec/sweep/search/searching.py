@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import shlex
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from glassrec.config import compose
 from glassrec.config.compose import ConfigError
-from glassrec.sweep import record, standing
-from glassrec.sweep.objective import Objective, objective
-from glassrec.sweep.record import Record
-from glassrec.sweep.space import Space
+from glassrec.sweep import naming
+from glassrec.sweep.plan import Asked
+from glassrec.sweep.record import FILE, Record, begun, held, read, write
+from glassrec.sweep.search.objective import Objective, objective
+from glassrec.sweep.search.space import Space
+from glassrec.sweep.search.study import JOURNAL, Study
+from glassrec.sweep.search.trials import Trials
 from glassrec.sweep.stopping import stoppable
-from glassrec.sweep.study import JOURNAL, Study
-from glassrec.sweep.trials import Trials
+from glassrec.sweep.table import farewell, lines
+from glassrec.sweep.watch import watched
+
+DONE = ("finished", "stopped", "failed")
+"""States of trials that the same command does not run again."""
+
+SHOWN = 10
+"""Of the best trials, if there is one objective; with two, all of the front."""
 
 
 def search(options: Namespace) -> int:
@@ -28,27 +37,29 @@ def search(options: Namespace) -> int:
         ConfigError: the words are wrong, and nothing was run.
         ValueError: the directory is in use, or no trial succeeded.
     """
+    space, objectives = _asked(options)
+    command = _command(options, objectives)
+    place = naming.directory(["search", *space.dimensions], command)
+    directory = (options.dir or place).absolute()
+    with held(directory), stoppable(directory) as stopping:
+        jobs = _record(directory, command, objectives).jobs
+        study = Study(directory, space, objectives, options.sampler, options.seed)
+        trials = Trials(study, _stage(options), options.pruner != "none", options.jobs)
+        done, total = sum(job.state in DONE for job in jobs), max(options.trials, len(jobs))
+        print(f"search    {done} of {total} trials are done in {directory}", flush=True)
+        with watched(directory, total), suppress(KeyboardInterrupt):  # the second Ctrl-C
+            trials.until(options.trials)
+        return _tell(directory, study, stopping.code)
+
+
+def _asked(options: Namespace) -> tuple[Space, Sequence[Objective]]:
+    """What is searched, and for what; checked, as far as can be done before anything runs."""
     space = Space.read(options.words, options.config_dir)
     objectives = [objective(text) for text in options.objective]
     _refuse(options, space, objectives)
     space.check(options.stage, options.config_dir)
     objectives = objectives or [_monitored(space, options.config_dir)]
-    if options.stage == "train":
-        space = _selecting(space, objectives[0])
-    command = _command(options, space, objectives)
-    directory = (options.dir or _directory(space, command)).absolute()
-    with record.held(directory), stoppable(directory) as stopping:
-        found = _record(directory, command, objectives)
-        study = Study(directory, space, objectives, options.sampler, options.seed)
-        stage = [options.stage, *_config_dir(options)]
-        trials = Trials(
-            directory, found, stage, space, objectives, study,
-            stops=options.pruner != "none", at_once=options.jobs,
-        )  # fmt: skip
-        done = len(standing.done(found))
-        print(f"search    {done} of {options.trials} trials are done in {directory}", flush=True)
-        trials.until(options.trials, lambda: stopping.code != 0)
-        return _tell(directory, found, study, stopping.code)
+    return _selecting(space, objectives[0]) if options.stage == "train" else space, objectives
 
 
 def _refuse(options: Namespace, space: Space, objectives: Sequence[Objective]) -> None:
@@ -89,33 +100,28 @@ def _selecting(space: Space, first: Objective) -> Space:
     return replace(space, fixed=(*space.fixed, word))
 
 
-def _config_dir(options: Namespace) -> list[str]:
-    return ["--config-dir", str(options.config_dir.absolute())] if options.config_dir else []
+def _stage(options: Namespace) -> list[str]:
+    """The words that the command line of each job begins with."""
+    return Asked(options.stage, options.words, options.config_dir).command
 
 
-def _command(options: Namespace, space: Space, objectives: Sequence[Objective]) -> list[str]:
+def _command(options: Namespace, objectives: Sequence[Objective]) -> list[str]:
     """What makes the search what it is, in words: not how many trials, nor how they are run."""
     return [
-        "glassrec", "search", *options.words, *_config_dir(options), f"--stage={options.stage}",
+        "glassrec", "search", *options.words, *_stage(options)[1:], f"--stage={options.stage}",
         *(f"--objective={each.metric}:{each.direction}" for each in objectives),
         f"--sampler={options.sampler}", f"--seed={options.seed}",
     ]  # fmt: skip
 
 
-def _directory(space: Space, command: Sequence[str]) -> Path:
-    """The same for the same search, so that the same command goes on."""
-    digest = hashlib.sha256(json.dumps(command).encode()).hexdigest()[:8]
-    keys = [key.rpartition(".")[2].replace("/", "_") for key in space.dimensions]
-    return Path("runs", "sweeps", "-".join(["search", *keys, digest]))
-
-
 def _record(directory: Path, command: list[str], objectives: Sequence[Objective]) -> Record:
     """The record of this search, begun or found."""
-    found = record.read(directory)
-    if found is None and (directory / JOURNAL).is_file():
-        raise ValueError(f"{directory} has lost its {record.FILE}; name another --dir")
+    found = begun(directory)
     if found is None:
-        return Record(command, str(Path.cwd()), [], [each._asdict() for each in objectives])
+        if (directory / JOURNAL).is_file():
+            raise ValueError(f"{directory} has lost its {FILE}; name another --dir")
+        found = Record(command, str(Path.cwd()), [], [each._asdict() for each in objectives])
+        write(directory, found)
     differing = [word for word in command if word not in found.command]
     missing = [word for word in found.command if word not in command]
     if differing or missing:
@@ -126,18 +132,33 @@ def _record(directory: Path, command: list[str], objectives: Sequence[Objective]
     return found
 
 
-def _tell(directory: Path, found: Record, study: Study, stopped: int) -> int:
-    here = Path.cwd()
-    shown = directory.relative_to(here) if directory.is_relative_to(here) else directory
-    for line in standing.summary(shown, found, study.best(), study.objectives):
-        print(line)
-    print(f"results   {shown}")
-    print(f"to compare them: glassrec compare {shown}", flush=True)
-    left = [str(job.number) for job in found.jobs if job.state in ("killed", "interrupted")]
+def _tell(directory: Path, study: Study, stopped: int) -> int:
+    record = read(directory)
+    for line in (*_summary(directory, record, study), *farewell(directory)):
+        print(line, flush=True)
+    left = [str(job.number) for job in record.jobs if job.state not in DONE]
     if stopped:
         print("stopped; the same command goes on from here", file=sys.stderr)
     elif left:
         raise ValueError(f"trial {', '.join(left)} did not end; the same command runs it again")
-    elif all(job.values is None for job in found.jobs):
+    elif all(job.values is None for job in record.jobs):
         raise ValueError("no trial succeeded; the logs tell why")
     return stopped
+
+
+def _summary(directory: Path, record: Record, study: Study) -> Iterator[str]:
+    """How many ended how; the best trials, or the whole front of two objectives; what failed."""
+    states = sorted(job.state for job in record.jobs)
+    yield "trials    " + ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
+    several = len(study.objectives) > 1
+    ranked = [record.jobs[trial.number - 1] for trial in study.best()]
+    best = [job for job in ranked if job.run == f"trials/{job.number}"]  # no twins
+    shown = best if several else best[:SHOWN]
+    metrics = " and ".join(each.metric for each in study.objectives)
+    if best:
+        yield f"the front of {metrics}:" if several else f"the best by {metrics}:"
+    unwell = [job for job in record.jobs if job.state not in ("finished", "stopped")]
+    if shown or unwell:
+        yield from lines(directory, record, [*shown, *unwell])
+    if best:
+        yield f"again     {shlex.join(['glassrec', *best[0].words[:-1]])}"  # not its directory

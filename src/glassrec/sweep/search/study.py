@@ -10,18 +10,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from glassrec.sweep.objective import Objective
-from glassrec.sweep.space import Point, Space
+from glassrec.sweep.search.objective import Objective
+from glassrec.sweep.search.space import Point, Space
 
 JOURNAL = "optuna.journal"
 """Optuna's file in the directory of a search. It needs no database, and works on shared disks."""
@@ -87,7 +81,7 @@ class Study:
         self._study.sampler = _sampler(self.sampler, self.seed, number)
         trial = self._study.ask() if new else as_begun(self._study, number)
         assert trial.number == number - 1
-        point = {k: _suggest(trial, k, each) for k, each in self.space.dimensions.items()}
+        point = {k: trial._suggest(k, each) for k, each in self.space.dimensions.items()}
         return Trial(number, point)
 
     def same_as(self, trial: Trial) -> int | None:
@@ -133,12 +127,3 @@ def _sampler(kind: Sampler, seed: int, number: int) -> optuna.samplers.BaseSampl
     if kind == "nsgaii":
         return optuna.samplers.NSGAIISampler(seed=drawn)
     return optuna.samplers.TPESampler(seed=drawn)
-
-
-def _suggest(trial: optuna.Trial, name: str, kind: BaseDistribution) -> str | int | float:
-    if isinstance(kind, CategoricalDistribution):
-        return str(trial.suggest_categorical(name, kind.choices))
-    if isinstance(kind, IntDistribution):
-        return trial.suggest_int(name, kind.low, kind.high, step=kind.step, log=kind.log)
-    assert isinstance(kind, FloatDistribution)
-    return trial.suggest_float(name, kind.low, kind.high, step=kind.step, log=kind.log)

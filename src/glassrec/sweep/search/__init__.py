@@ -1,0 +1,1 @@
+"""Optuna chooses the jobs, one by one, and learns from what came of them."""
