@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from glassrec.compare.comparison import Comparison, compare
-from glassrec.compare.pareto import front
+from glassrec.compare.comparison import front
 from glassrec.compare.scan import scan
 
 Leave = Callable[..., Path]

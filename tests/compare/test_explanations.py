@@ -71,14 +71,6 @@ def test_importance_is_a_share_most_important_first(
     assert found.by_setting[0].to_numpy() == pytest.approx(means)
 
 
-def test_the_overlap_counts_the_players_on_top_of_both(leave: Leave, tmp_path: Path) -> None:
-    leave("a", importance={"x": 4.0, "y": 3.0, "z": 2.0, "w": 1.0})
-    leave("b", seed=1, importance={"x": 4.0, "z": 3.0, "y": 2.0, "w": 1.0})
-    (found,) = agreements(_task(tmp_path))
-    assert found.top == 2
-    assert found.overlap.tolist() == [[1, 0.5], [0.5, 1]]
-
-
 def test_runs_that_explain_other_players_are_apart(leave: Leave, tmp_path: Path) -> None:
     leave("a")
     leave("b", seed=1)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from glassrec.compare.found import PROVEN, Found
+from glassrec.compare.directory import PROVEN, Found
 from glassrec.compare.scan import scan
 
 Leave = Callable[..., Path]
@@ -142,7 +142,7 @@ def test_a_sweep_lists_jobs_that_never_made_a_directory(leave: Leave, tmp_path: 
         "a": "finished", "widths 2 job=1": "failed", "widths 3 job=2": "killed",
         "widths 4 job=3": "missing",
     }  # fmt: skip
-    assert all(run.sweep == "widths" for run in runs.values())
+    assert {run.sweep for run in runs.values()} == {tmp_path / "runs" / "sweeps" / "widths"}
     assert runs["widths 2 job=1"].problem == "model.widht: no such key"
     assert runs["widths 2 job=1"].log == tmp_path / "runs" / "sweeps" / "widths" / "1.log"
 
@@ -154,7 +154,7 @@ def test_a_run_that_two_directories_show_keeps_what_its_sweep_says(
     sweep = tmp_path / "sweeps" / "widths"
     _sweep(sweep, {"run": "../../runs/a"})
     for order in ([sweep, tmp_path / "runs"], [tmp_path / "runs", sweep]):
-        assert [run.sweep for run in scan(order)] == ["widths"]
+        assert [run.sweep for run in scan(order)] == [sweep]
 
 
 @pytest.mark.parametrize(

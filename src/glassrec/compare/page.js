@@ -101,15 +101,7 @@ document.addEventListener("click", (event) => {
     all(".open").forEach((each) => open(each, on));
   }
 });
-document.addEventListener("input", (event) => {
-  const { column } = event.target.dataset;
-  if (!column) return filter();
-  const table = event.target.closest("section").querySelector("table.settings");
-  for (const row of table.rows) {
-    const cell = row.cells[column];
-    if (cell) cell.hidden = !event.target.checked;
-  }
-});
+document.addEventListener("input", filter);
 document.addEventListener("submit", (event) => event.preventDefault());
 for (const kind of ["pointerover", "focusin"]) {
   document.addEventListener(kind, (event) =>
