@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glassrec.compare.comparison import Comparison, compare
-from glassrec.compare.comparison import front
+from glassrec.compare.comparison import Comparison, compare, front
 from glassrec.compare.scan import scan
 
 Leave = Callable[..., Path]

@@ -104,7 +104,9 @@ def _against_size(
 def _ends(each: Shown, size: str, metric: str) -> list[Point]:
     """Mean size and quality of the model as trained, and as pruned; none that is not known."""
     mean = each.setting.mean
-    found = [(mean.get(f"{of}{size}", nan), mean.get(f"{of}{metric}", nan)) for of in ("", "pruned/")]
+    found = [
+        (mean.get(f"{of}{size}", nan), mean.get(f"{of}{metric}", nan)) for of in ("", "pruned/")
+    ]
     return [end for end in found if isfinite(sum(end))] if isfinite(sum(found[0])) else []
 
 

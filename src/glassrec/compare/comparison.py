@@ -6,7 +6,7 @@ Runs of other data, or of other metrics, are another task. They are never ranked
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isnan, nan
@@ -168,9 +168,7 @@ def compare(
     )
 
 
-def _task(
-    name: str, key: Key, runs: list[Found], by: str | None, metrics: Sequence[str]
-) -> Task:
+def _task(name: str, key: Key, runs: list[Found], by: str | None, metrics: Sequence[str]) -> Task:
     names, there = varying(runs), {metric for run in runs for metric in run.metrics}
     chosen = by if by is not None and by in there else default_metric(runs)
     settings = sorted(_settings(names, runs), key=lambda setting: _place(setting, chosen))

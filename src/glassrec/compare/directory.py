@@ -33,6 +33,9 @@ stands among the metrics, and is made of the certificate."""
 EXACT = ("domain", "data")
 """The levels at which it is proven that a unit does nothing."""
 
+WORDS = ("player", "layer", "score", "folded")
+"""Columns of tables that hold no numbers."""
+
 _NOT_SETTINGS = ("run", "tracker", "seed", "seeds")
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -79,7 +82,9 @@ class Found:
     @cached_property
     def history(self) -> pd.DataFrame | None:
         """A row an epoch: `epoch`, `train/loss`, the validation metrics in the order of tasks."""
-        return self._read("history.csv", lambda path: _having(pd.read_csv(path), "epoch"))
+        return self._read(
+            "history.csv", lambda path: _having(pd.read_csv(path, dtype=float), "epoch")
+        )
 
     @property
     def best_epoch(self) -> int | None:
@@ -138,9 +143,10 @@ def _parquet(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def _having(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """The table; ValueError where one of these is missing, or is to hold numbers and does not."""
     if missing := {*columns} - {*frame}:
         raise ValueError(f"it has no column {', '.join(sorted(missing))}")
-    return frame
+    return frame.astype({name: float for name in columns if name not in WORDS})
 
 
 def facts(path: Path) -> dict[str, Any]:

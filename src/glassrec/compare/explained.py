@@ -27,7 +27,7 @@ TOGETHER = 15
 
 
 def explained(task: Task, best: Sequence[Shown]) -> Iterator[Table]:
-    """The tables that there is something to tell in, of the settings whose explanations are read."""
+    """The tables that there is something to tell in, of the settings that are read."""
     found = agreements(task)
     if found:
         yield _inputs(task, found, best)
@@ -58,9 +58,10 @@ def _agreement(task: Task, found: Agreement, best: Sequence[Shown]) -> Iterator[
     together = agreement(found, best)
     if together.isna().to_numpy().all():
         return
+    inputs = counted(len(found.importance), "input")
     rests = (
-        f"Spearman’s rank correlation of the importance of {counted(len(found.importance), 'input')},"
-        " mean over pairs of runs. On the diagonal: two seeds of one setting."
+        f"Spearman’s rank correlation of the importance of {inputs}, mean over pairs of runs. On "
+        "the diagonal: two seeds of one setting."
     )
     if len({*found.setting}) > TOGETHER:
         rests += f" The best {TOGETHER} of {len(task.settings)} settings."
@@ -139,8 +140,6 @@ def of_importance(shares: pd.DataFrame) -> str:
     """Which feature is first, and for how many."""
     known = shares.dropna(how="all")
     first = known.idxmax(axis=1).value_counts()
-    if first.empty:
-        return "No input moves any prediction."
     if len(known) == 1:
         return f"{first.index[0]} has the largest share."
     if len(first) == 1:

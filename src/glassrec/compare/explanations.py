@@ -60,14 +60,14 @@ def agreements(task: Task) -> list[Agreement]:
     groups: dict[frozenset[str], list[tuple[int, Found, pd.Series]]] = {}
     for place, setting in enumerate(task.settings[:MOST]):
         for run in setting.runs:
-            if run.importance is not None and len(run.importance):
+            if run.importance is not None and run.importance["mean_abs"].sum() > 0:
                 sizes = run.importance.groupby("player")["mean_abs"].sum()
                 groups.setdefault(frozenset(sizes.index), []).append((place, run, sizes))
     found = []
     for same in groups.values():
-        places, runs, sizes = (list(each) for each in zip(*same, strict=True))
-        share = pd.concat(sizes, axis=1, ignore_index=True)
-        share = share / share.sum()
+        sizes = pd.concat([each for _, _, each in same], axis=1, ignore_index=True)
+        share = sizes / sizes.sum()
         order = share.mean(axis=1).sort_values(ascending=False, kind="stable").index
-        found.append(Agreement(runs, places, share.loc[order]))
+        places = [place for place, _, _ in same]
+        found.append(Agreement([run for _, run, _ in same], places, share.loc[order]))
     return sorted(found, key=lambda agreement: -len(agreement.runs))

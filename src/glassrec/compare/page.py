@@ -144,13 +144,10 @@ def _unfinished(runs: Sequence[Found], folder: Path) -> Iterator[Table]:
     rows = []
     for run in runs:
         if run.state != "finished" or not run.evaluated:
-            log = Path(os.path.relpath(run.log, folder)) if run.log else None
-            cells = [
-                Cell(run.state, kind="state"),
-                Cell(run.stage or DASH),
-                Cell(run.problem or ("" if run.evaluated else "it was not evaluated"), kind="long"),
-                Cell(log.name, link=quote(str(log))) if log else Cell(DASH),
-            ]
+            bare = "" if run.evaluated else "it was not evaluated"
+            log = Cell(run.log.name, link=link(run.log, folder)) if run.log else Cell(DASH)
+            told = Cell(run.problem or bare, kind="long")
+            cells = [Cell(run.state, kind="state"), Cell(run.stage or DASH), told, log]
             rows.append(Row(cells, run=run))
     finding = "What a run had measured before it ended counts in the means above."
     if rows:

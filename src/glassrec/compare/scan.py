@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,16 @@ def _within(directory: Path, seen: set[Path]) -> Iterator[Found]:
         return
     seen.add(directory)
     try:
+        str(directory).encode()  # as all that is written of it will be
         sweep = (directory / SWEEP).is_file()
         run = None if sweep else read(directory)
         inside = [] if run else sorted(each for each in directory.iterdir() if each.is_dir())
     except OSError as error:
         yield Found(directory, "", "damaged", problem=f"it cannot be read: {error.strerror}")
+        return
+    except UnicodeEncodeError:
+        name = directory.name.encode(errors="replace").decode()
+        yield Found(directory.parent, name, "damaged", problem="its name is not UTF-8: rename it")
         return
     if sweep:
         yield from _of_sweep(directory)
@@ -80,10 +86,11 @@ def _of_sweep(directory: Path) -> Iterator[Found]:
 
 def _of_job(directory: Path, sweep: dict[str, Any], job: dict[str, Any]) -> Iterator[Found]:
     path = (directory / job["run"]).resolve() if job.get("run") else directory
-    runs = list(_within(path, set())) if path != directory and path.is_dir() else []
+    places = [path, *sorted(path.glob("seed_*"))] if path != directory else []
+    runs = [run for place in places if (run := read(place)) is not None]
     name = f"{directory.name} {job['number']} {job['label']}".strip()
     objectives = tuple((o["metric"], o["direction"]) for o in sweep.get("objectives", ()))
-    values = tuple(job.get("values") or ())
+    values = tuple(nan if value is None else float(value) for value in job.get("values") or ())
     # Trials of a search may end with training, and have no other metrics.
     came_to = {metric: value for (metric, _), value in zip(objectives, values, strict=False)}
     for place, run in enumerate(runs or [_absent(path, name, job["state"])]):

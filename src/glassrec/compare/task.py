@@ -95,10 +95,10 @@ def default_metric(runs: Iterable[Found]) -> str:
     evaluated = [run for run in found if run.evaluated] or found
     if not evaluated:
         return ""
-    monitored = {run.settings.get("trainer.monitor") for run in evaluated}
-    set_to = next(iter(monitored)) if len(monitored) == 1 else None
-    if set_to is not None and all(set_to in run.metrics for run in evaluated):
-        return str(set_to)
+    monitor = evaluated[0].settings.get("trainer.monitor")
+    same = all(run.settings.get("trainer.monitor") == monitor for run in evaluated)
+    if same and all(monitor in [*run.metrics] for run in evaluated):
+        return str(monitor)
     return _first_telling(evaluated[0])
 
 

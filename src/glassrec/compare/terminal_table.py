@@ -66,7 +66,9 @@ def _metric(
     name: str, shown: Sequence[Setting], title: str = "", form: str = "", priority: int = 0
 ) -> Column:
     """`0.8000 ± 0.0707 → 0.7900`: mean and spread over the runs, and the mean after the cut."""
-    means, spreads = ([getattr(each, of).get(name, nan) for each in shown] for of in ("mean", "std"))
+    means, spreads = (
+        [getattr(each, of).get(name, nan) for each in shown] for of in ("mean", "std")
+    )
     after = [setting.mean.get(f"pruned/{name}", nan) for setting in shown]
     form = form or (",.0f" if any(abs(mean) >= 1000 for mean in means) else ".4f")
     least = 0.5 if form == ",.0f" else 0.0

@@ -11,8 +11,8 @@ import pytest
 from glassrec.compare import curves, explained
 from glassrec.compare.comparison import Setting
 from glassrec.compare.curves import PLACES, carried, cut
-from glassrec.compare.explanations import Agreement
 from glassrec.compare.directory import Found
+from glassrec.compare.explanations import Agreement
 from glassrec.compare.shown import Shown, hand
 
 
@@ -110,7 +110,9 @@ def test_the_least_important_features_are_one_column() -> None:
     found = explained.main_features(many)
     assert list(found)[:2] == ["f19", "f18"]
     assert found["the other 6"].item() == 0 + 1 + 2 + 3 + 4 + 5
-    assert list(explained.main_features(many.iloc[:, :15])) == [f"f{i}" for i in reversed(range(15))]
+    assert list(explained.main_features(many.iloc[:, :15])) == [
+        f"f{i}" for i in reversed(range(15))
+    ]
 
 
 def test_numbers_are_written_by_what_they_are() -> None:
