@@ -62,7 +62,7 @@ def test_a_row_is_a_setting_best_first(two: None, compared: Callable[..., list[s
     assert lines[0] == "3 runs, 2 settings"
     headings, best, other = (line.split() for line in lines[3:6])
     assert headings[:3] == ["model", "runs", "val/auroc"]
-    assert best[:3] == ["1*", "mlp", "2"]
+    assert best[:3] == ["1", "mlp", "2"]
     assert "0.8000 ± 0.0707" in lines[4]
     assert "100 → 90" in lines[4]
     assert "0.8000 ± 0.0707 → 0.8000" in lines[4]  # before and after the cut
@@ -160,7 +160,7 @@ def test_a_comparison_is_no_run_and_never_lies_in_one(
 
 
 def test_a_damaged_table_is_warned_of(leave: Leave, capsys: pytest.CaptureFixture[str]) -> None:
-    path = leave("a") / "importance.parquet"
+    path = leave("a") / "history.csv"
     path.write_bytes(b"nothing")
     assert command.main([str(path.parents[1])]) == 0
     assert f"left out, as it cannot be read: {path}" in capsys.readouterr().err

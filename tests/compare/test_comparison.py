@@ -186,14 +186,6 @@ def test_trials_that_were_only_trained_are_ranked_by_what_they_came_to(
     assert task.settings[0].notes == ["1 not evaluated"]
 
 
-def test_the_front_of_a_task_is_of_quality_and_size(leave: Leave, tmp_path: Path) -> None:
-    sizes = {0.9: 100.0, 0.8: 50.0, 0.7: 60.0}
-    for lr, (value, size) in enumerate(sizes.items()):
-        leave(str(lr), metrics=_metrics(value) | {"pruned/parameters": size}, optimizer__lr=lr)
-    (task,) = _compare(tmp_path).tasks
-    assert task.pareto("val/auroc") == [True, True, False]
-
-
 @pytest.mark.parametrize("objectives", [1, 2, 3])
 def test_the_front_is_what_nothing_dominates(objectives: int) -> None:
     points = np.random.default_rng(objectives).integers(0, 6, (60, objectives)).astype(float)

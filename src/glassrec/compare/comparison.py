@@ -40,11 +40,6 @@ class Setting:
     """how many runs have the metric; smaller where it is not a number in some of them"""
 
     @property
-    def evaluated(self) -> int:
-        """How many of its runs have metrics of the test split."""
-        return sum(run.evaluated for run in self.runs)
-
-    @property
     def notes(self) -> list[str]:
         """What is not as it should be: `1 failed`, `2 not evaluated`."""
         found = Counter(
@@ -87,12 +82,6 @@ class Task:
     def ranked(self, setting: Setting) -> bool:
         """Whether a setting has a place, or only stands below those that have."""
         return not isnan(setting.mean.get(self.by, nan))
-
-    def pareto(self, quality: str, size: str = "pruned/parameters") -> list[bool]:
-        """Which settings no other one beats in one of two metrics without losing in the other."""
-        return front(
-            [[_merit(setting, name) for name in (quality, size)] for setting in self.settings]
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,12 +167,8 @@ def _task(name: str, key: Key, runs: list[Found], by: str | None, metrics: Seque
 
 
 def _place(setting: Setting, by: str) -> tuple[bool, float]:
-    value = _merit(setting, by)
+    value = merit(by, setting.mean.get(by, nan))
     return isnan(value), -value
-
-
-def _merit(setting: Setting, metric: str) -> float:
-    return merit(metric, setting.mean.get(metric, nan))
 
 
 def _settings(names: Sequence[str], runs: Sequence[Found]) -> Iterator[Setting]:

@@ -59,7 +59,6 @@ def page(comparison: Comparison, folder: Path) -> str:
         title=f"{counted(len(comparison.runs), 'run')} of {counted(settings, 'setting')}",
         lead=[*_lead(comparison)] or ["No run has been evaluated yet."],
         facts=[*_facts(comparison)],
-        states=comparison.states.most_common(),
         chapters=[*_chapters(comparison)],
         unfinished=[*_unfinished(comparison.runs, folder)],
         report=lambda run: link(run.path / "report.html", folder),

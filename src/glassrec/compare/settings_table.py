@@ -15,8 +15,7 @@ from glassrec.metrics import merit, sign
 from glassrec.report.page import DASH
 from glassrec.spelling import counted
 
-COSTS = ("parameters", "pruned/parameters", PROVEN, "flops", "pruned/flops", "latency_p50_4096",
-         "pruned/latency_p50_4096")  # fmt: skip
+COSTS = ("parameters", "pruned/parameters", PROVEN, "latency_p50_4096")
 """What is not quality and has a column."""
 
 

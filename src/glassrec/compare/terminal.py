@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import isnan
 from pathlib import Path
 
-from glassrec.compare.comparison import MOST, Comparison, Search, Task
-from glassrec.compare.explanations import agreements
+from glassrec.compare.comparison import Comparison, Search, Task
 from glassrec.compare.terminal_table import columns, fitted, lines
 from glassrec.spelling import counted, listed
 
@@ -33,7 +31,6 @@ def tell(
     yield said
     for task in comparison.tasks:
         yield from ("", task.name, *_table(task, top, width), *_ranking(task, by))
-        yield from _agreement(task)
     for search in comparison.searches:
         yield from ("", *_search(search, top))
     yield from _problems(comparison, top)
@@ -59,18 +56,6 @@ def _ranking(task: Task, by: str | None) -> Iterator[str]:
         why = ", which chose the epochs" if task.by == task.quality else ""
         missing = f"; it has no {by}" if by not in (None, task.by) else ""
         yield f"ranked by {task.by}{why}: {task.better}{missing}"
-        if any(task.pareto(task.quality)):
-            yield f"* no other setting is better in {task.quality} without being larger once cut"
-
-
-def _agreement(task: Task) -> Iterator[str]:
-    for found in agreements(task)[:1]:
-        pairs = [(found.between_seeds, "seeds"), (found.between_settings, "settings")]
-        said = [f"{value:.2f} between {name}" for value, name in pairs if not isnan(value)]
-        if said:
-            of = [counted(len(found.importance), "player"), counted(len(found.runs), "run")]
-            of += [f"the best {MOST} settings"] if len(task.settings) > MOST else []
-            yield f"importance agrees at a rank correlation of {listed(said)} ({', '.join(of)})"
 
 
 def _search(search: Search, top: int) -> Iterator[str]:

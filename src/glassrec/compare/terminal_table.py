@@ -35,11 +35,8 @@ class Column:
 
 def columns(task: Task, top: int) -> list[Column]:
     """All columns that say something of the best `top` settings."""
-    shown, front = task.settings[:top], task.pareto(task.quality)
-    ranks = [
-        f"{place + 1}{'*' if front[place] else ' '}" if task.ranked(setting) else "–"
-        for place, setting in enumerate(shown)
-    ]
+    shown = task.settings[:top]
+    ranks = [str(n) if task.ranked(each) else "–" for n, each in enumerate(shown, start=1)]
     found = [Column("", ranks), *_settings(task, shown)]
     found.append(Column("runs", [str(len(setting.runs)) for setting in shown]))
     if task.by not in ("", *task.shown):
