@@ -43,8 +43,6 @@ class Question:
     """the curve of a run"""
     say: Callable[[Curves], str]
     """the answer"""
-    without: str
-    """why there is none"""
 
 
 def questions(task: Task) -> Sequence[Question]:
@@ -55,18 +53,16 @@ def questions(task: Task) -> Sequence[Question]:
             "Would longer training help?", EPOCHS, quality,
             "On the validation split, after each epoch.", partial(learned, metric=quality),
             partial(of_learning, metric=quality),
-            "learning curves (no run has two epochs of the metric that ranks)",
         ),
         Question(
             "How much can be cut before quality falls?", "units of each layer that are cut", metric,
             "On the test split; units of least conductance go first, their means folded in.",
             partial(cut, metric=metric), partial(of_cutting, metric=metric),
-            "pruning curves (no run has drawn them)",
         ),
         Question(
             "How few units carry the prediction?", "strongest units of each layer", CARRIED,
             "Units of each layer ranked by mean |conductance|, mean over layers; dashed: 90 %.",
-            carried, of_carrying, "neurons (no run has explained them)",
+            carried, of_carrying,
         ),
     )  # fmt: skip
 

@@ -150,7 +150,9 @@ def _having(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
 
 
 def facts(path: Path) -> dict[str, Any]:
-    """What a JSON file holds under names; ValueError if it is damaged."""
+    """What a JSON file holds under names, nothing where there is none; ValueError if damaged."""
+    if not path.is_file():
+        return {}
     try:
         found = json.loads(path.read_bytes())
     except ValueError as error:
@@ -179,7 +181,7 @@ def read(path: Path) -> Found | None:
 
 def _found(path: Path, config: dict[str, Any]) -> Found:
     state, stage, problem = _state(path)
-    files = _facts(path / "provenance.json").get("data", {})
+    files = facts(path / "provenance.json").get("data", {})
     return Found(
         path, "", state, stage, problem, settings(config),
         None if config.get("seed") is None else int(config["seed"]), _metrics(path),
@@ -209,7 +211,7 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
 
 def _state(path: Path) -> tuple[str, str, str]:
     """State, stage and problem."""
-    status = _facts(path / "status.json")
+    status = facts(path / "status.json")
     if not status:  # it is, or ended, before its first stage
         running = at_work(path)
         return ("running", "", "") if running else ("failed", "", "it ended before any stage")
@@ -220,8 +222,8 @@ def _state(path: Path) -> tuple[str, str, str]:
 
 
 def _metrics(path: Path) -> dict[str, float]:
-    found = _facts(path / "metrics.json") | _facts(path / "latency.json")
-    certificate = _facts(path / "certificate.json")
+    found = facts(path / "metrics.json") | facts(path / "latency.json")
+    certificate = facts(path / "certificate.json")
     if certificate:
         found[PROVEN] = _proven(certificate)
     return {name: nan if value is None else float(value) for name, value in found.items()}
@@ -235,8 +237,3 @@ def _proven(certificate: dict[str, Any]) -> float:
         return nan
     gone = [gone for layer in layers for gone in layer["gone"]]
     return sum(each["count"] for each in gone if each["level"] in EXACT) / units
-
-
-def _facts(path: Path) -> dict[str, Any]:
-    """What a JSON file holds, nothing where there is none; ValueError if it is damaged."""
-    return facts(path) if path.is_file() else {}

@@ -14,7 +14,6 @@ from urllib.parse import quote
 from glassrec.compare.certified import certified
 from glassrec.compare.charts import Chart, charts
 from glassrec.compare.comparison import MOST, Comparison, Setting, Task
-from glassrec.compare.curves import questions
 from glassrec.compare.directory import PROVEN, Found
 from glassrec.compare.explained import explained
 from glassrec.compare.page_table import Cell, Head, Row, Table
@@ -35,7 +34,6 @@ class Chapter:
     colours: str
     charts: Sequence[Chart]
     tables: Sequence[Table]
-    missing: str
 
 
 def write(comparison: Comparison, path: Path) -> None:
@@ -118,23 +116,15 @@ def _chapter(comparison: Comparison, task: Task, first: int) -> Chapter:
     """What the page tells of a task, whose first setting has the number `first` on it."""
     shown = coloured(task, comparison.labels, first)
     best = shown[:MOST]
-    drawn = [*charts(f"t{first}", task, comparison.searches, shown, best)]
     of = f"The best {len(APART)} settings have colours of their own, the others are grey."
     colours = of if len(shown) > len(APART) else "Colours are those of the table."
     return Chapter(
         settings_table(task, shown),
         [*differences(task, best)],
         f"{colours} Bands are one standard deviation over seeds.",
-        drawn,
+        [*charts(f"t{first}", task, comparison.searches, shown, best)],
         [*explained(task, best), *certified(task, best)],
-        _missing(task, {each.heading for each in drawn}),
     )
-
-
-def _missing(task: Task, there: set[str]) -> str:
-    """Which curves could not be shown, and why."""
-    found = [each.without for each in questions(task) if each.asked not in there]
-    return f"Not shown: {'; '.join(found)}." if found else ""
 
 
 def _unfinished(runs: Sequence[Found], folder: Path) -> Iterator[Table]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from glassrec.compare.comparison import Comparison, Search, Task
 from glassrec.compare.terminal_table import columns, fitted, lines
@@ -80,12 +80,6 @@ def _problems(comparison: Comparison, top: int) -> Iterator[str]:
     bad = [run for run in comparison.runs if run.state not in FINE]
     for run in bad[:top]:
         problem = f": {run.problem.strip().splitlines()[0]}" if run.problem.strip() else ""
-        log = f" (log: {_near(run.log)})" if run.log is not None else ""
+        log = f" (log: {os.path.relpath(run.log)})" if run.log is not None else ""
         yield f"  {run.name}  {run.state}{problem}{log}"
     yield from _more(len(bad) - top, "runs.csv")
-
-
-def _near(path: Path) -> Path:
-    """A path as short as it can be said from here."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
