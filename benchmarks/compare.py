@@ -2,7 +2,7 @@
 
 One small run is made, or one given, and copied: each copy gets another seed, learning rate or
 width, and its numbers are shaken, so that nothing in it is another's. Prints the seconds of the
-command, and of reading and comparing alone.
+command, with those that a processor worked, and of reading and comparing alone.
 
     python benchmarks/compare.py [--run DIR] [--runs 500]
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -43,11 +44,18 @@ def main() -> None:
         for number in range(asked.runs):
             copy(source, runs / str(number), number)
         for turn in range(3):
-            began = perf_counter()
+            began, busy = perf_counter(), children()
             command = [sys.executable, "-m", "glassrec", "compare", str(runs)]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            print(f"turn {turn}: {asked.runs} runs in {perf_counter() - began:.1f} s")
+            took, worked = perf_counter() - began, children() - busy
+            print(f"turn {turn}: {asked.runs} runs in {took:.1f} s, {worked:.1f} s of a processor")
         alone(runs)
+
+
+def children() -> float:
+    """Seconds that processors have worked for the processes started here."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def alone(runs: Path) -> None:

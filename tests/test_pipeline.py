@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from glassrec.__main__ import main
 from glassrec.artifacts import Certificate, Metrics
-from glassrec.compare.found import PROVEN
+from glassrec.compare.directory import PROVEN
 from glassrec.compare.scan import scan
 
 SMALL = [

@@ -1,4 +1,4 @@
-"""Names in sentences: in a row, and the nearest one for whoever misspelt it."""
+"""Names in sentences: in a row, counted, and the nearest one for whoever misspelt it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ def listed(words: Iterable[str]) -> str:
     """`a, b and c`, of one word or more."""
     *most, last = words
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def counted(count: int, name: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{count:,} {name}{'s' if count != 1 else ''}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

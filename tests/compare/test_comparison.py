@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glassrec.compare.comparison import Comparison, compare
-from glassrec.compare.pareto import front
+from glassrec.compare.comparison import Comparison, compare, front
 from glassrec.compare.scan import scan
 
 Leave = Callable[..., Path]
@@ -185,14 +184,6 @@ def test_trials_that_were_only_trained_are_ranked_by_what_they_came_to(
     assert task.by == "val/auroc"
     assert [setting.differs["optimizer.lr"] for setting in task.settings] == [1, 2, 0]
     assert task.settings[0].notes == ["1 not evaluated"]
-
-
-def test_the_front_of_a_task_is_of_quality_and_size(leave: Leave, tmp_path: Path) -> None:
-    sizes = {0.9: 100.0, 0.8: 50.0, 0.7: 60.0}
-    for lr, (value, size) in enumerate(sizes.items()):
-        leave(str(lr), metrics=_metrics(value) | {"pruned/parameters": size}, optimizer__lr=lr)
-    (task,) = _compare(tmp_path).tasks
-    assert task.pareto("val/auroc") == [True, True, False]
 
 
 @pytest.mark.parametrize("objectives", [1, 2, 3])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from glassrec.compare.comparison import Task, compare
+from glassrec.compare.comparison import MOST, Task, compare
 from glassrec.compare.explanations import agreements
 from glassrec.compare.scan import scan
 
@@ -71,14 +71,6 @@ def test_importance_is_a_share_most_important_first(
     assert found.by_setting[0].to_numpy() == pytest.approx(means)
 
 
-def test_the_overlap_counts_the_players_on_top_of_both(leave: Leave, tmp_path: Path) -> None:
-    leave("a", importance={"x": 4.0, "y": 3.0, "z": 2.0, "w": 1.0})
-    leave("b", seed=1, importance={"x": 4.0, "z": 3.0, "y": 2.0, "w": 1.0})
-    (found,) = agreements(_task(tmp_path))
-    assert found.top == 2
-    assert found.overlap.tolist() == [[1, 0.5], [0.5, 1]]
-
-
 def test_runs_that_explain_other_players_are_apart(leave: Leave, tmp_path: Path) -> None:
     leave("a")
     leave("b", seed=1)
@@ -96,3 +88,15 @@ def test_players_that_are_all_alike_cannot_be_ranked(leave: Leave, tmp_path: Pat
     (found,) = agreements(_task(tmp_path))
     assert np.isnan(found.correlation[0]).all()
     assert isnan(found.between_seeds)
+
+
+def test_a_run_in_which_no_player_does_anything_has_no_shares(leave: Leave, tmp_path: Path) -> None:
+    leave("a", importance={"x": 0.0, "y": 0.0})
+    assert agreements(_task(tmp_path)) == []
+
+
+def test_only_the_best_settings_are_read(leave: Leave, tmp_path: Path) -> None:
+    for lr in range(MOST + 1):
+        leave(f"{lr}", optimizer__lr=lr, metrics={"val/auroc": 1 - lr / 100, "test/auroc": 0.5})
+    (found,) = agreements(_task(tmp_path))
+    assert [run.name for run in found.runs] == [f"{lr}" for lr in range(MOST)]

@@ -13,11 +13,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from glassrec.compare.comparison import compare
+from glassrec.compare.comparison import MOST, compare
 from glassrec.compare.page import write
 from glassrec.compare.scan import scan
 
 EVIL = "<img src=x onerror=alert(1)>"
+
+REPORTED = "GMF 8 #0 ü 50%41?"
+"""The run that has a report; a link has to quote all of its name."""
 
 
 def _run(path: Path, settings: dict[str, Any], seed: int, auroc: float | None, **more: Any) -> Path:
@@ -67,9 +70,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for place, (model, factors) in enumerate([("GMF", 8), ("GMF", 16), ("MLP", 8), ("MLP", 80)]):
         settings = {"model": {"_target_": f"models.{model}", "factors": factors}}
         for seed in range(2):
-            name = f"{model}-{factors}-{seed}"
+            name = f"{model}-{factors}-{seed}" if place or seed else REPORTED
             run = _run(folder / name, settings, seed, 0.9 - 0.1 * place + 0.01 * seed)
-            (run / "report.html").touch() if name == "GMF-8-0" else None
+            (run / "report.html").touch() if name == REPORTED else None
     settings = {"model": {"_target_": "models.MLP", "factors": 9}}
     _run(folder / EVIL, settings, 0, None, state="failed", problem=f"CUDA {EVIL}")
     _run(folder / "crashed", settings, 1, None, state="running", stage="train")
@@ -159,7 +162,7 @@ def test_all_words_of_the_filter_have_to_match_and_a_setting_matches_as_a_whole(
 
 
 def test_states_filter_runs_and_their_problem_is_told(page: Any) -> None:
-    page.select_option("#state", "crashed")
+    page.fill("#words", "state=crashed")
     assert _names(page) == ["mlp · factors 9"]
     page.get_by_role("button", name="Show all runs").click()
     assert page.locator("tr.run:visible .badge").all_inner_texts() == ["crashed"]
@@ -175,10 +178,9 @@ def test_a_setting_opens_to_its_runs_and_links_to_the_report_that_is_there(
     page.locator("button.open").first.click()
     assert page.locator("tr.run:visible").count() == 2
     links = page.locator("table.settings tr.run a")
-    assert links.all_inner_texts() == ["GMF-8-0"]
-    assert (path.parent / links.first.get_attribute("href")).samefile(
-        path.parents[1] / "GMF-8-0" / "report.html"
-    )
+    assert links.all_inner_texts() == [REPORTED]
+    report = path.parents[1] / REPORTED / "report.html"
+    assert links.first.evaluate("link => link.href") == report.as_uri()
 
 
 def test_names_are_text_wherever_they_stand(page: Any) -> None:
@@ -204,15 +206,10 @@ def test_what_is_pointed_at_stands_out_in_the_charts_and_what_is_filtered_fades(
     assert page.locator(f'svg .off[data-of="{key}"]').count() == lit.count() > 0
 
 
-def test_columns_are_switched_on_and_sort(page: Any) -> None:
-    heading = page.locator("table.settings").first.locator("thead th", has_text="factors")
-    assert not heading.is_visible()
-    page.get_by_text("Columns").first.click()
-    page.get_by_label("factors").first.check()
-    assert heading.is_visible()
-    heading.get_by_role("button").click()
-    shown = page.locator("table.settings").first.locator("tr.setting td.word:visible")
-    assert shown.all_inner_texts() == ["8", "8", "9", "16", "80"]
+def test_what_differs_sorts_as_numbers_where_it_is_one(page: Any) -> None:
+    table = page.locator("section", has_text="In what do the settings differ?").locator("table")
+    table.get_by_role("button", name="factors").click()
+    assert table.locator("tbody td:nth-of-type(2)").all_inner_texts() == ["8", "8", "9", "16", "80"]
 
 
 def test_a_phone_scrolls_tables_and_not_the_page(page: Any) -> None:
@@ -248,3 +245,29 @@ def test_ids_are_used_once_and_parts_of_drawings_are_their_own(path: Path) -> No
     assert len(ids) == len({*ids}) > 10
     assert {*re.findall(r"url\(#([^)]+)\)", text)} <= {*ids}
     assert {*re.findall(r' href="#([^"]+)"', text)} <= {*ids}
+
+
+def test_what_tells_of_the_best_settings_alone_says_so(tmp_path: Path) -> None:
+    for place in range(MOST + 1):
+        settings = {"model": {"_target_": "models.MLP", "factors": place}}
+        _run(tmp_path / "runs" / str(place), settings, 0, place / 100)
+    write(compare(scan([tmp_path / "runs"])), tmp_path / "index.html")
+    sections = (tmp_path / "index.html").read_text().split("<section")[1:]
+    limited = {
+        re.findall("<h2>(.*?)</h2>", each)[0]: f"The best {MOST} of {MOST + 1} settings." in each
+        for each in sections
+    }
+    assert limited.pop("planted") is False
+    assert len(limited) == 6
+    assert limited.pop("Do the explanations agree?") is False  # it has fewer still
+    assert all(limited.values())
+    assert f"The best 15 of {MOST + 1} settings." in sections[4]
+
+
+def test_a_log_that_is_not_there_is_no_link(tmp_path: Path) -> None:
+    job = {"number": 1, "label": "", "run": None, "state": "failed", "log": "1.log"}
+    (tmp_path / "sweep.json").write_text(json.dumps({"jobs": [job]}))
+    for there in (False, True):
+        (tmp_path / "1.log").touch() if there else None
+        write(compare(scan([tmp_path])), tmp_path / "index.html")
+        assert ('<a href="1.log">' in (tmp_path / "index.html").read_text()) == there

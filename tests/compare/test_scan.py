@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from math import isnan
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from glassrec.compare.found import PROVEN, Found
+from glassrec.compare.comparison import compare
+from glassrec.compare.directory import PROVEN, Found
 from glassrec.compare.scan import scan
 
 Leave = Callable[..., Path]
@@ -142,7 +145,7 @@ def test_a_sweep_lists_jobs_that_never_made_a_directory(leave: Leave, tmp_path: 
         "a": "finished", "widths 2 job=1": "failed", "widths 3 job=2": "killed",
         "widths 4 job=3": "missing",
     }  # fmt: skip
-    assert all(run.sweep == "widths" for run in runs.values())
+    assert {run.sweep for run in runs.values()} == {tmp_path / "runs" / "sweeps" / "widths"}
     assert runs["widths 2 job=1"].problem == "model.widht: no such key"
     assert runs["widths 2 job=1"].log == tmp_path / "runs" / "sweeps" / "widths" / "1.log"
 
@@ -154,7 +157,7 @@ def test_a_run_that_two_directories_show_keeps_what_its_sweep_says(
     sweep = tmp_path / "sweeps" / "widths"
     _sweep(sweep, {"run": "../../runs/a"})
     for order in ([sweep, tmp_path / "runs"], [tmp_path / "runs", sweep]):
-        assert [run.sweep for run in scan(order)] == ["widths"]
+        assert [run.sweep for run in scan(order)] == [sweep]
 
 
 @pytest.mark.parametrize(
@@ -197,6 +200,83 @@ def test_a_damaged_sweep_is_told_of(tmp_path: Path, leave: Leave) -> None:
     leave("a")
     (tmp_path / "runs" / "sweep.json").write_text("{")
     assert {run.state for run in scan([tmp_path / "runs"])} == {"damaged", "finished"}
+
+
+def test_a_trial_of_many_seeds_is_one(leave: Leave, tmp_path: Path) -> None:
+    leave("a", seeds=[0, 1, 2])
+    for seed in range(3):
+        leave(f"a/seed_{seed}", seed=seed)
+    objectives = [{"metric": "val/auroc", "direction": "maximize"}]
+    _sweep(tmp_path / "search", {"run": "../runs/a", "values": [0.7]}, objectives=objectives)
+    assert [run.values for run in scan([tmp_path / "search"])] == [(0.7,), (), ()]
+
+
+def test_searches_of_one_name_stay_apart(leave: Leave, tmp_path: Path) -> None:
+    objectives = [{"metric": "val/auroc", "direction": "maximize"}]
+    for place in "xy":
+        leave(place, optimizer__lr=place)
+        job = {"run": f"../../../{place}", "values": [0.7]}
+        _sweep(tmp_path / "runs" / "sweeps" / place / "search", job, objectives=objectives)
+    searches = compare(scan([tmp_path / "runs"])).searches
+    assert [[run.name for run in search.trials] for search in searches] == [["x"], ["y"]]
+
+
+def test_a_job_whose_run_is_a_folder_around_its_sweep_has_none(
+    leave: Leave, tmp_path: Path
+) -> None:
+    leave("a")
+    _sweep(tmp_path / "runs" / "sweep", {"run": ".."}, {"run": "."})
+    states = {name: run.state for name, run in _scan(tmp_path / "runs").items()}
+    assert states == {"a": "finished", "sweep 1 job=0": "missing", "sweep 2 job=1": "missing"}
+
+
+def test_a_sweep_that_was_moved_away_from_its_runs_says_where_they_should_be(
+    leave: Leave, tmp_path: Path
+) -> None:
+    leave("a")
+    _sweep(tmp_path / "runs" / "sweeps" / "s", {"run": "../../a"})
+    (tmp_path / "else" / "where").mkdir(parents=True)
+    (tmp_path / "runs" / "sweeps" / "s").rename(tmp_path / "else" / "where" / "s")
+    (run,) = scan([tmp_path / "else"])
+    assert run.state == "missing"
+    assert f"no run in {tmp_path / 'else' / 'a'} any more" in run.problem
+
+
+@pytest.mark.parametrize("kind", ["no right", "no UTF-8"])
+def test_a_folder_that_cannot_be_read_or_named_does_not_stop_the_others(
+    leave: Leave, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    leave("a")
+    closed = tmp_path / "runs" / "closed"
+    closed.mkdir()
+    if kind == "no right":  # whoever is root may read all
+
+        def iterdir(
+            path: Path, read: Callable[[Path], Iterator[Path]] = Path.iterdir
+        ) -> list[Path]:
+            if path == closed:
+                raise PermissionError(13, "Permission denied")
+            return [*read(path)]
+
+        monkeypatch.setattr(Path, "iterdir", iterdir)
+    else:
+        closed.rename(os.fsdecode(os.fsencode(closed) + b"\xff"))
+    runs = _scan(tmp_path / "runs")
+    assert {name: run.state for name, run in runs.items()} == {
+        "a": "finished", "closed" + "?" * (kind == "no UTF-8"): "damaged"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["importance", "neurons", "pruning_curves"])
+def test_a_table_without_its_columns_or_its_numbers_is_told_of(
+    leave: Leave, tmp_path: Path, name: str
+) -> None:
+    columns = ["player", "layer", "mean_abs", "max_abs", "score", "share", "folded", "epochs"]
+    for run, frame in {"a": {"z": [1]}, "b": {column: ["x"] for column in columns}}.items():
+        pd.DataFrame(frame).to_parquet(leave(run) / f"{name}.parquet")
+        found = _scan(tmp_path / "runs")[run]
+        assert getattr(found, name) is None
+        assert f"{name}.parquet: " in found.unreadable[0]
 
 
 def test_where_there_is_nothing_it_says_so(tmp_path: Path) -> None:

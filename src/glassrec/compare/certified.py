@@ -1,65 +1,64 @@
-"""What the certificates of a task's runs come to."""
+"""What the certificates of a task's best runs come to."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from math import nan
 from typing import Any
 
-from glassrec.compare.found import Found
+from glassrec.compare.comparison import Task
+from glassrec.compare.page_table import Cell, Head, Row, Table, number
+from glassrec.compare.settings_table import limited
 from glassrec.compare.shown import Shown
+from glassrec.report.page import DASH, percent, whole
+from glassrec.report.style import digits
+
+HEADS = (
+    Head("level"), Head("exact"), Head("units gone", "descending"),
+    Head("largest |Δlogit|", "ascending"), Head("rows changed", "ascending"),
+    Head("rows compared", "descending"), Head("hash", tip="of the pruned model's tensors"),
+)  # fmt: skip
+
+RESTS = (
+    "Exact: the logits of all rows are equal but for rounding. The hash is the first part of the "
+    "pruned tensors’ sha256; each run’s certificate.md has all of it."
+)
 
 
-@dataclass(frozen=True)
-class Certified:
-    """A run whose cut has a certificate."""
-
-    of: Shown
-    run: Found
-    facts: dict[str, Any]
-    """the fields of `artifacts.Certificate`"""
-
-    @property
-    def units(self) -> int:
-        """All units before the cut."""
-        return sum(layer["before"] for layer in self.facts["layers"].values())
-
-    @property
-    def gone(self) -> int:
-        """Those that went."""
-        layers = self.facts["layers"].values()
-        return sum(each["count"] for layer in layers for each in layer["gone"])
-
-    @property
-    def share(self) -> float:
-        """The share of units that went; 0 of a model without any."""
-        return self.gone / self.units if self.units else 0.0
-
-    @property
-    def rows(self) -> int:
-        """How many rows were compared."""
-        return sum(self.facts.get("rows", {}).values())
-
-    @property
-    def largest(self) -> float:
-        """The largest |Δlogit|; NaN where the run did not compare the models."""
-        return float(self.facts.get("max_abs_logit_difference", nan))
-
-    @property
-    def changed(self) -> float:
-        """How many rows changed by more than rounding; NaN where they were not counted."""
-        return float(self.facts.get("rows_changed", nan))
-
-    @property
-    def hash(self) -> str:
-        """The first part of the sha256 of the pruned model's tensors."""
-        return str(self.facts.get("pruned", ""))[:12]
+def certified(task: Task, best: Sequence[Shown]) -> Iterator[Table]:
+    """A row a run whose cut has a certificate; no table without one."""
+    found = [(each, run) for each in best for run in each.runs]
+    proofs = [(each, run, run.certificate) for each, run in found if run.certificate]
+    if not proofs:
+        return
+    exact = [share(facts) for _, _, facts in proofs if facts["exact"]]
+    most = f", and up to {percent(max(exact))} of the units went" if exact else ""
+    finding = f"{len(exact)} of {len(proofs)} cuts are exact on all rows that were compared{most}."
+    rows = [Row([*_cells(facts)], each, run) for each, run, facts in proofs]
+    rests = f"{RESTS}{limited(task)}"
+    yield Table("What do the certificates say?", finding, HEADS, rows, rests)
 
 
-def certified(best: Sequence[Shown]) -> Iterator[Certified]:
-    """The runs of some settings that have a certificate."""
-    for each in best:
-        for run in each.runs:
-            if run.certificate is not None:
-                yield Certified(each, run, run.certificate)
+def units(facts: Mapping[str, Any]) -> tuple[int, int]:
+    """How many went, and how many there were."""
+    layers = facts["layers"].values()
+    gone = sum(each["count"] for layer in layers for each in layer["gone"])
+    return gone, sum(layer["before"] for layer in layers)
+
+
+def share(facts: Mapping[str, Any]) -> float:
+    """The share of units that went; 0 of a model without any."""
+    gone, before = units(facts)
+    return gone / before if before else 0.0
+
+
+def _cells(facts: Mapping[str, Any]) -> Iterator[Cell]:
+    """Of the fields of `artifacts.Certificate`."""
+    gone, before = map(whole, units(facts))
+    yield Cell(str(facts.get("level", DASH)))
+    yield Cell("exact", kind="yes") if facts["exact"] else Cell("approximate")
+    yield number(share(facts), lambda share: f"{gone} of {before} ({percent(share)})")
+    yield number(facts.get("max_abs_logit_difference", nan), digits)
+    yield number(facts.get("rows_changed", nan), whole)
+    yield number(sum(facts.get("rows", {}).values()), whole)
+    yield Cell(str(facts.get("pruned", ""))[:12] or DASH, kind="code")

@@ -42,15 +42,13 @@ def main(words: Sequence[str]) -> int:
     """
     asked = _parser().parse_args(words)
     from glassrec.compare import page, tables
-    from glassrec.compare.comparison import compare, require
+    from glassrec.compare.comparison import compare
     from glassrec.compare.scan import scan
     from glassrec.compare.terminal import tell
 
-    comparison = compare(scan(asked.directories), asked.by)
-    for metric in asked.metric:
-        require(metric, comparison.runs)
+    comparison = compare(scan(asked.directories), asked.by, asked.metric)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    for line in tell(comparison, top=asked.top, width=width, metrics=asked.metric, by=asked.by):
+    for line in tell(comparison, top=asked.top, width=width, by=asked.by):
         print(line)
     out = asked.out or _beside(asked.directories)
     tables.write(comparison, out)
@@ -75,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--by", metavar="METRIC", help="rank by this metric, such as test/auroc")
     parser.add_argument(
         "--metric", action="append", default=[], metavar="METRIC",
-        help="show this metric in the place of those that tell most; may be repeated",
+        help="show this metric, too, beside those that tell most; may be repeated",
     )  # fmt: skip
     parser.add_argument(
         "--table", action="append", default=[], metavar="NAME",

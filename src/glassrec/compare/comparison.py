@@ -6,25 +6,24 @@ Runs of other data, or of other metrics, are another task. They are never ranked
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isnan, nan
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from glassrec.compare.differences import fingerprint, labels, varying
-from glassrec.compare.found import Found
-from glassrec.compare.pareto import front
+from glassrec.compare.directory import Found
 from glassrec.compare.task import Key, default_metric, keys, titles
 from glassrec.metrics import merit, sign
 from glassrec.spelling import did_you_mean
 
-T = TypeVar("T")
-
-Moments = tuple[dict[str, float], dict[str, float], dict[str, int]]
+MOST = 30
+"""Settings of a task, the best ones, whose curves, explanations and certificates are told."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,18 +40,14 @@ class Setting:
     """how many runs have the metric; smaller where it is not a number in some of them"""
 
     @property
-    def evaluated(self) -> int:
-        """How many of its runs have metrics of the test split."""
-        return sum(run.evaluated for run in self.runs)
-
-    @property
     def notes(self) -> list[str]:
         """What is not as it should be: `1 failed`, `2 not evaluated`."""
-        found = Counter(run.state for run in self.runs if run.state != "finished")
-        bare = sum(run.state == "finished" and not run.evaluated for run in self.runs)
-        return [f"{n} {state}" for state, n in found.items()] + [f"{bare} not evaluated"] * (
-            bare > 0
+        found = Counter(
+            run.state if run.state != "finished" else "not evaluated"
+            for run in self.runs
+            if run.state != "finished" or not run.evaluated
         )
+        return [f"{n} {what}" for what, n in found.items()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +60,7 @@ class Task:
     by: str
     """the metric that ranks; empty where no run has been evaluated"""
     shown: list[str]
-    """the metrics of the test split that tell most, as `test/NAME`"""
+    """the metrics of the test split that tell most, as `test/NAME`, and those asked for"""
     settings: list[Setting]
     """best first; those that have no value of `by` are last"""
 
@@ -75,9 +70,9 @@ class Task:
         return [run for setting in self.settings for run in setting.runs]
 
     @property
-    def sign(self) -> int:
-        """1 where more of `by` is better, −1 where less is."""
-        return sign(self.by)
+    def better(self) -> str:
+        """Which way `by` is better."""
+        return "more is better" if sign(self.by) > 0 else "less is better"
 
     @cached_property
     def quality(self) -> str:
@@ -87,12 +82,6 @@ class Task:
     def ranked(self, setting: Setting) -> bool:
         """Whether a setting has a place, or only stands below those that have."""
         return not isnan(setting.mean.get(self.by, nan))
-
-    def pareto(self, quality: str, size: str = "pruned/parameters") -> list[bool]:
-        """Which settings no other one beats in one of two metrics without losing in the other."""
-        return front(
-            [[_merit(setting, name) for name in (quality, size)] for setting in self.settings]
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,31 +113,42 @@ class Comparison:
     strays: list[Found]
     """what belongs to no task, as its settings are not known: jobs without a directory, damage"""
 
+    @property
+    def states(self) -> Counter[str]:
+        """How many runs are in each state."""
+        return Counter(sorted(run.state for run in self.runs))
+
     @cached_property
     def searches(self) -> list[Search]:
         """The searches among the sweeps."""
-        trials: dict[str, list[Found]] = {}
+        trials: dict[Path, list[Found]] = {}
         for run in self.runs:
-            if run.objectives and len(run.values) == len(run.objectives):
+            if run.sweep and run.objectives and len(run.values) == len(run.objectives):
                 trials.setdefault(run.sweep, []).append(run)
-        return [Search(name, found[0].objectives, found) for name, found in trials.items()]
+        return [Search(path.name, found[0].objectives, found) for path, found in trials.items()]
 
 
-def compare(runs: Sequence[Found], by: str | None = None) -> Comparison:
+def compare(
+    runs: Sequence[Found], by: str | None = None, metrics: Sequence[str] = ()
+) -> Comparison:
     """Rank runs by a metric, by default the one on validation that chose their best epochs.
 
     Args:
         runs: from `scan`.
         by: a metric, as the files of the runs have it; tasks without it keep their own.
+        metrics: to be shown beside those that tell most.
 
     Raises:
-        ValueError: no run has the metric `by`.
+        ValueError: no run has the metric `by`, or one of `metrics`.
     """
-    if by is not None:
-        require(by, runs)
+    known = dict.fromkeys(name for run in runs for name in run.metrics)
+    for metric in (*metrics, *([] if by is None else [by])):
+        if metric not in known:
+            more = did_you_mean(metric, known) or f"; there are {', '.join(known) or 'none'}"
+            raise ValueError(f"no run has the metric {metric!r}{more}")
     grouped = keys([run for run in runs if run.settings])
     named = titles(list(grouped))
-    tasks = [_task(named[key], key, found, by) for key, found in grouped.items()]
+    tasks = [_task(named[key], key, found, by, metrics) for key, found in grouped.items()]
     return Comparison(
         list(runs),
         labels(varying(runs)),
@@ -157,63 +157,54 @@ def compare(runs: Sequence[Found], by: str | None = None) -> Comparison:
     )
 
 
-def require(metric: str, runs: Iterable[Found]) -> None:
-    """ValueError if none of the runs has a metric."""
-    known = dict.fromkeys(name for run in runs for name in run.metrics)
-    if metric not in known:
-        more = did_you_mean(metric, known) or f"; there are {', '.join(known)}"
-        raise ValueError(f"no run has the metric {metric!r}{more}")
-
-
-def _task(name: str, key: Key, runs: list[Found], by: str | None) -> Task:
-    names = varying(runs)
-    has = any(by in run.metrics for run in runs)
-    chosen = by if by is not None and has else default_metric(runs)
+def _task(name: str, key: Key, runs: list[Found], by: str | None, metrics: Sequence[str]) -> Task:
+    names, there = varying(runs), {metric for run in runs for metric in run.metrics}
+    chosen = by if by is not None and by in there else default_metric(runs)
     settings = sorted(_settings(names, runs), key=lambda setting: _place(setting, chosen))
-    shown = [f"test/{metric}" for metric in key.metrics]
+    telling = [f"test/{metric}" for metric in key.metrics]
+    shown = [*dict.fromkeys([*telling, *(each for each in metrics if each in there)])]
     return Task(name, labels(names), chosen, shown, settings)
 
 
 def _place(setting: Setting, by: str) -> tuple[bool, float]:
-    value = _merit(setting, by)
+    value = merit(by, setting.mean.get(by, nan))
     return isnan(value), -value
 
 
-def _merit(setting: Setting, metric: str) -> float:
-    return merit(metric, setting.mean.get(metric, nan))
-
-
-def _settings(names: Sequence[str], runs: Sequence[Found]) -> list[Setting]:
+def _settings(names: Sequence[str], runs: Sequence[Found]) -> Iterator[Setting]:
     groups: dict[str, list[Found]] = {}
     for run in runs:
         groups.setdefault(fingerprint(run.settings), []).append(run)
-    found = [sorted(same, key=_by_seed) for same in groups.values()]
-    return [
-        Setting(
-            {name: same[0].settings[name] for name in names if name in same[0].settings},
-            same,
-            *moments,
-        )
-        for same, moments in zip(found, _moments(found), strict=True)
-    ]
+    for same, moments in zip(groups.values(), _moments([*groups.values()]), strict=True):
+        first = same[0].settings
+        differs = {name: first[name] for name in names if name in first}
+        yield Setting(differs, sorted(same, key=_by_seed), *moments)
 
 
 def _by_seed(run: Found) -> tuple[bool, int]:
     return run.seed is None, run.seed or 0
 
 
-def _moments(groups: Sequence[Sequence[Found]]) -> Iterator[Moments]:
-    """Mean, standard deviation and count of each metric, a group each."""
+def _moments(groups: Sequence[Sequence[Found]]) -> Iterator[Sequence[dict[Any, Any]]]:
+    """Mean, standard deviation and count of each metric that a group has, a group each."""
     values = pd.DataFrame([run.metrics for same in groups for run in same])
     place = np.repeat(np.arange(len(groups)), [len(same) for same in groups])
     grouped = values.groupby(place)
-    rows = [
-        moment.to_dict("records") for moment in (grouped.mean(), grouped.std(), grouped.count())
-    ]
-    for mean, std, n in zip(*rows, strict=True):
-        there = [name for name, count in n.items() if count]
-        yield _only(mean, there), _only(std, there), _only(n, there)
+    found = [grouped.mean(), grouped.std(), grouped.count()]
+    for rows in zip(*(moment.to_dict("records") for moment in found), strict=True):
+        yield [{name: row[name] for name, n in rows[2].items() if n} for row in rows]
 
 
-def _only(values: Mapping[Any, T], names: Iterable[Any]) -> dict[str, T]:
-    return {str(name): values[name] for name in names}
+def front(merits: Sequence[Sequence[float]]) -> list[bool]:
+    """Whether each of n points, by k merits of which more is better, is on the Pareto front.
+
+    A point is dominated by one that is nowhere worse and somewhere better: equal points are both on
+    it. One with a merit that is not a number is not.
+    """
+    points = np.array(merits, dtype=float)
+    if not points.size:
+        return [False] * len(points)
+    no_worse = (points[:, None] >= points).all(2)  # (n, n): row against column
+    better = (points[:, None] > points).any(2)
+    dominated = (no_worse & better).any(0)
+    return [bool(each) for each in ~dominated & ~np.isnan(points).any(1)]

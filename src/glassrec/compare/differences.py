@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from glassrec.compare.found import Found
-from glassrec.compare.names import shortest
+from glassrec.compare.directory import Found
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
@@ -37,14 +36,27 @@ def _order(settings: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _values(name: str, settings: Iterable[Mapping[str, Any]]) -> set[str]:
-    return {fingerprint({name: each[name]}) for each in settings if name in each}
+    return {repr(each[name]) for each in settings if name in each}
 
 
 def labels(names: Sequence[str]) -> dict[str, str]:
     """Settings under the shortest end that no other of them has: `factors`, `method.steps`."""
-    parts = [name.split(".") for name in names]
-    ends = zip(parts, shortest(parts), strict=True)
-    return {name: ".".join(each[-depth:]) for name, (each, depth) in zip(names, ends, strict=True)}
+    ends = shortest([name.split(".") for name in names])
+    return {name: ".".join(end) for name, end in zip(names, ends, strict=True)}
+
+
+def shortest(names: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+    """The last parts of each that no other ends with; all, where there are no such.
+
+    `seed_0` alone tells nothing: the part before it is kept.
+    """
+    found = Counter(tuple(name[-depth:]) for name in names for depth in range(1, len(name) + 1))
+    ends = []
+    for name in names:
+        least = 1 + name[-1].startswith("seed_")
+        alone = (d for d in range(least, len(name)) if found[tuple(name[-d:])] == 1)
+        ends.append(name[-next(alone, len(name)) :])
+    return ends
 
 
 def said(value: Any) -> str:

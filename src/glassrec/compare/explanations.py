@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import nan
@@ -10,11 +9,8 @@ from math import nan
 import numpy as np
 import pandas as pd
 
-from glassrec.compare.comparison import Task
-from glassrec.compare.found import Found
-
-TOP = 5
-"""How many players are the most important ones, if there are twice as many or more."""
+from glassrec.compare.comparison import MOST, Task
+from glassrec.compare.directory import Found
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +25,6 @@ class Agreement:
     as a share of the run's sum"""
 
     @property
-    def top(self) -> int:
-        """How many players `overlap` is about."""
-        return max(1, min(TOP, len(self.importance) // 2))
-
-    @property
     def by_setting(self) -> pd.DataFrame:
         """As `importance`, the mean over the runs of each setting; columns are their places."""
         return self.importance.T.groupby(np.array(self.setting)).mean().T
@@ -44,19 +35,7 @@ class Agreement:
 
         NaN where all players of a run are equally important.
         """
-        ranks = self.importance.rank().to_numpy().T
-        ranks = ranks - ranks.mean(1, keepdims=True)
-        length = np.sqrt((ranks**2).sum(1))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.clip(ranks @ ranks.T / np.outer(length, length), -1, 1)
-
-    @cached_property
-    def overlap(self) -> np.ndarray:
-        """(R, R), the share of a run's `top` most important players that are another's, too."""
-        order = np.argsort(-self.importance.to_numpy().T, axis=1, kind="stable")
-        member = np.zeros(order.shape)
-        np.put_along_axis(member, order[:, : self.top], 1, axis=1)
-        return member @ member.T / self.top
+        return self.importance.rank().corr().to_numpy()
 
     @property
     def between_seeds(self) -> float:
@@ -77,31 +56,18 @@ class Agreement:
 
 
 def agreements(task: Task) -> list[Agreement]:
-    """Those of a task's explained runs, by the players that they share; the most runs first."""
-    groups: dict[tuple[str, ...], list[tuple[int, Found]]] = {}
-    for place, run in _explained(task):
-        assert run.importance is not None, "only runs with it are here"
-        groups.setdefault(tuple(sorted(run.importance["player"])), []).append((place, run))
-    found = [_agreement(players, runs) for players, runs in groups.items()]
-    return sorted(found, key=lambda agreement: -len(agreement.runs))
-
-
-def _explained(task: Task) -> Iterator[tuple[int, Found]]:
-    for place, setting in enumerate(task.settings):
+    """The explained runs of a task's best settings, by the players that they share; most first."""
+    groups: dict[frozenset[str], list[tuple[int, Found, pd.Series]]] = {}
+    for place, setting in enumerate(task.settings[:MOST]):
         for run in setting.runs:
-            if run.importance is not None and len(run.importance):
-                yield place, run
-
-
-def _agreement(players: Sequence[str], found: Sequence[tuple[int, Found]]) -> Agreement:
-    runs = [run for _, run in found]
-    tables = [run.importance for run in runs if run.importance is not None]
-    order = [np.argsort(table["player"].to_numpy(dtype=str), kind="stable") for table in tables]
-    values = [
-        table["mean_abs"].to_numpy(dtype=float)[places]
-        for table, places in zip(tables, order, strict=True)
-    ]
-    importance = pd.DataFrame(np.stack(values, 1), index=list(players))
-    share = importance / importance.sum()
-    share = share.loc[share.mean(axis=1).sort_values(ascending=False, kind="stable").index]
-    return Agreement(runs, [place for place, _ in found], share)
+            if run.importance is not None and run.importance["mean_abs"].sum() > 0:
+                sizes = run.importance.groupby("player")["mean_abs"].sum()
+                groups.setdefault(frozenset(sizes.index), []).append((place, run, sizes))
+    found = []
+    for same in groups.values():
+        sizes = pd.concat([each for _, _, each in same], axis=1, ignore_index=True)
+        share = sizes / sizes.sum()
+        order = share.mean(axis=1).sort_values(ascending=False, kind="stable").index
+        places = [place for place, _, _ in same]
+        found.append(Agreement([run for _, run, _ in same], places, share.loc[order]))
+    return sorted(found, key=lambda agreement: -len(agreement.runs))

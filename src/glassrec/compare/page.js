@@ -10,8 +10,8 @@ for (const part of all("[data-of]")) {
 // --- Sorting: bodies move, so that runs stay with their setting.
 function value(body, column) {
   const cell = body.rows[0].cells[column];
-  const text = cell?.dataset.value ?? cell?.textContent.trim() ?? "";
-  return text === "" || text === "nan" || text === "–" ? null : text;
+  const text = cell.dataset.value ?? cell.textContent.trim();
+  return text === "–" ? null : text;
 }
 
 function compare(one, other) {
@@ -21,10 +21,10 @@ function compare(one, other) {
 
 function sort(heading) {
   const table = heading.closest("table");
-  const first = heading.dataset.first === "descending" ? "descending" : "ascending";
-  const now = heading.ariaSort ?? heading.getAttribute("aria-sort");
-  const order = now === "none" ? first : now === "ascending" ? "descending" : "ascending";
-  for (const other of table.tHead.rows[0].cells) other.setAttribute("aria-sort", "none");
+  const now = heading.getAttribute("aria-sort");
+  const other = now === "ascending" ? "descending" : "ascending";
+  const order = now === "none" ? heading.dataset.first : other;
+  for (const each of table.tHead.rows[0].cells) each.setAttribute("aria-sort", "none");
   heading.setAttribute("aria-sort", order);
   const sign = order === "ascending" ? 1 : -1;
   const rows = [...table.tBodies].map((body) => [body, value(body, heading.cellIndex)]);
@@ -34,10 +34,10 @@ function sort(heading) {
 }
 
 // --- Filtering: a run matches if all words do; a setting shows if one of its runs does.
-function matches(row, words, state) {
+function matches(row, words) {
   const told = row.dataset.words.toLowerCase();
   const settings = told.split(/\s+/);
-  return (!state || row.dataset.state === state) && words.every((word) =>
+  return words.every((word) =>
     word.includes("=")
       ? settings.some((one) => one === word || one.endsWith("." + word))
       : told.includes(word));
@@ -45,25 +45,19 @@ function matches(row, words, state) {
 
 function filter() {
   const words = document.getElementById("words").value.toLowerCase().split(/\s+/).filter(Boolean);
-  const state = document.getElementById("state").value;
-  let shown = 0;
   const runs = all("tr.run");
-  const kept = new Set();
-  for (const row of runs) {
-    const match = matches(row, words, state);
-    row.classList.toggle("off", !match);
-    shown += match;
-    if (match) kept.add(row.parentNode.dataset.of);
-  }
+  for (const row of runs) row.classList.toggle("off", !matches(row, words));
+  const shown = all("tr.run:not(.off)");
+  const kept = new Set(shown.map((row) => row.parentNode.dataset.of));
   for (const [key, parts] of keyed) {
     for (const part of parts) {
       part.classList.toggle("off", !kept.has(key));
       if (part.tagName === "TBODY") part.hidden = !kept.has(key);
     }
   }
-  all("tr.run").forEach(fold);
+  runs.forEach(fold);
   document.getElementById("count").value =
-    shown === runs.length ? "" : `${shown} of ${runs.length} runs`;
+    shown.length === runs.length ? "" : `${shown.length} of ${runs.length} runs`;
 }
 
 // --- Runs of a setting open and close.
@@ -81,14 +75,13 @@ function open(button, to) {
 let lit = null;
 function light(key) {
   if (key === lit) return;
-  for (const part of keyed.get(lit) ?? []) mark(part, false);
-  for (const part of keyed.get(key) ?? []) mark(part, true);
+  for (const [one, on] of [[lit, false], [key, true]]) {
+    for (const part of keyed.get(one) ?? []) {
+      part.classList.toggle("lit", on);
+      part.closest("svg")?.classList.toggle("lit", on);
+    }
+  }
   lit = key;
-}
-
-function mark(part, on) {
-  part.classList.toggle("lit", on);
-  part.closest("svg")?.classList.toggle("lit", on);
 }
 
 document.addEventListener("click", (event) => {
@@ -101,15 +94,7 @@ document.addEventListener("click", (event) => {
     all(".open").forEach((each) => open(each, on));
   }
 });
-document.addEventListener("input", (event) => {
-  const { column } = event.target.dataset;
-  if (!column) return filter();
-  const table = event.target.closest("section").querySelector("table.settings");
-  for (const row of table.rows) {
-    const cell = row.cells[column];
-    if (cell) cell.hidden = !event.target.checked;
-  }
-});
+document.addEventListener("input", filter);
 document.addEventListener("submit", (event) => event.preventDefault());
 for (const kind of ["pointerover", "focusin"]) {
   document.addEventListener(kind, (event) =>

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from math import isfinite, nan
 from pathlib import Path
 from urllib.parse import quote
 
-from glassrec.compare.chapter import Chapter, chapter, spread
-from glassrec.compare.comparison import Comparison
-from glassrec.compare.found import PROVEN, Found
-from glassrec.compare.shown import label
-from glassrec.report.page import counted, percent, rendered
+from glassrec.compare.certified import certified
+from glassrec.compare.charts import Chart, charts
+from glassrec.compare.comparison import MOST, Comparison, Setting, Task
+from glassrec.compare.directory import PROVEN, Found
+from glassrec.compare.explained import explained
+from glassrec.compare.page_table import Cell, Head, Row, Table
+from glassrec.compare.settings_table import differences, settings_table
+from glassrec.compare.shown import coloured, hand, label
+from glassrec.report.page import DASH, percent, rendered
+from glassrec.report.style import APART
 from glassrec.run import replacing
+from glassrec.spelling import counted
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """What the page tells of a task."""
+
+    task: Table
+    differences: Sequence[Table]
+    colours: str
+    charts: Sequence[Chart]
+    tables: Sequence[Table]
 
 
 def write(comparison: Comparison, path: Path) -> None:
@@ -27,40 +44,31 @@ def write(comparison: Comparison, path: Path) -> None:
         path: of the file. Links lead from there to the reports of the runs.
     """
     text = page(comparison, path.resolve().parent)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def page(comparison: Comparison, folder: Path) -> str:
     """The page's text, with links from a folder."""
-    chapters, first = list[Chapter](), 1
-    for task in comparison.tasks:
-        chapters.append(chapter(comparison, task, first))
-        first += len(task.settings)
-    states = Counter(run.state for run in comparison.runs).most_common()
-    unfinished = [run for run in comparison.runs if run.state != "finished" or not run.evaluated]
-    settings = first - 1
+    settings = sum(len(task.settings) for task in comparison.tasks)
     return rendered(
         "compare/page.html.j2",
         "compare/page.js",
         title=f"{counted(len(comparison.runs), 'run')} of {counted(settings, 'setting')}",
-        lead=_lead(comparison),
-        facts=_facts(comparison, chapters),
-        states=states,
-        chapters=chapters,
-        unfinished=unfinished,
-        href=lambda target: link(target, folder),
-        beside=lambda target: os.path.relpath(target, folder),
+        lead=[*_lead(comparison)] or ["No run has been evaluated yet."],
+        facts=[*_facts(comparison)],
+        chapters=[*_chapters(comparison)],
+        unfinished=[*_unfinished(comparison.runs, folder)],
+        report=lambda run: link(run.path / "report.html", folder),
         version=version("glassrec"),
         now=f"{datetime.now():%-d %B %Y, %H:%M}",
         where=_where(comparison.runs),
     )
 
 
-def link(target: Path | None, folder: Path) -> str:
-    """A relative address; nothing for no file."""
-    return quote(os.path.relpath(target.resolve(), folder)) if target is not None else ""
+def link(target: Path, folder: Path) -> str:
+    """A relative address; nothing where there is no such file."""
+    return quote(os.path.relpath(target.resolve(), folder)) if target.is_file() else ""
 
 
 def _where(runs: Sequence[Found]) -> str:
@@ -69,23 +77,67 @@ def _where(runs: Sequence[Found]) -> str:
     return "/".join(common.parts[-3:]).lstrip("/")
 
 
-def _lead(comparison: Comparison) -> list[str]:
+def _lead(comparison: Comparison) -> Iterator[str]:
     """What is best, in a sentence a task."""
-    first = [(task, task.settings[0]) for task in comparison.tasks if task.ranked(task.settings[0])]
-    return [
-        f"Best of {task.name} by {task.by}: {label(task, best)}, with {spread(best, task.by)}."
-        for task, best in first
-    ] or ["No run has been evaluated yet."]
+    for task in comparison.tasks:
+        best = task.settings[0]
+        if task.ranked(best):
+            name = label(task, best)
+            yield f"Best of {task.name} by {task.by}: {name}, with {_spread(best, task.by)}."
 
 
-def _facts(comparison: Comparison, chapters: Sequence[Chapter]) -> list[tuple[str, str]]:
+def _spread(setting: Setting, metric: str) -> str:
+    """`0.6812 ± 0.0021 over 3 seeds`."""
+    mean, std, n = (told.get(metric, nan) for told in (setting.mean, setting.std, setting.n))
+    written = hand(metric)
+    more = f" ± {written(std)} over {n} seeds" if n > 1 else ", one run"
+    return f"{written(mean)}{more}"
+
+
+def _facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
     """The tiles below the heading."""
-    states = Counter(run.state for run in comparison.runs)
+    for state, count in comparison.states.most_common():
+        yield f"{count:,}", f"runs {state}"
+    if len(comparison.tasks) > 1:
+        yield f"{len(comparison.tasks)}", "tasks, ranked apart"
     shares = [run.metrics.get(PROVEN, nan) for run in comparison.runs]
-    most = max((share for share in shares if isfinite(share)), default=nan)
-    found = [(f"{count:,}", f"runs {state}") for state, count in states.most_common()]
-    if len(chapters) > 1:
-        found.append((f"{len(chapters)}", "tasks, ranked apart"))
-    if isfinite(most):
-        found.append((percent(most), "of neurons provably removable, at most"))
-    return found
+    if known := [share for share in shares if isfinite(share)]:
+        yield percent(max(known)), "of neurons provably removable, at most"
+
+
+def _chapters(comparison: Comparison) -> Iterator[Chapter]:
+    first = 1
+    for task in comparison.tasks:
+        yield _chapter(comparison, task, first)
+        first += len(task.settings)
+
+
+def _chapter(comparison: Comparison, task: Task, first: int) -> Chapter:
+    """What the page tells of a task, whose first setting has the number `first` on it."""
+    shown = coloured(task, comparison.labels, first)
+    best = shown[:MOST]
+    of = f"The best {len(APART)} settings have colours of their own, the others are grey."
+    colours = of if len(shown) > len(APART) else "Colours are those of the table."
+    return Chapter(
+        settings_table(task, shown),
+        [*differences(task, best)],
+        f"{colours} Bands are one standard deviation over seeds.",
+        [*charts(f"t{first}", task, comparison.searches, shown, best)],
+        [*explained(task, best), *certified(task, best)],
+    )
+
+
+def _unfinished(runs: Sequence[Found], folder: Path) -> Iterator[Table]:
+    """Runs that did not finish or have no metrics, and what is known of that."""
+    heads = [Head(name) for name in ("state", "stage", "what is known", "log")]
+    rows = []
+    for run in runs:
+        if run.state != "finished" or not run.evaluated:
+            bare = "" if run.evaluated else "it was not evaluated"
+            log = Cell(run.log.name, link=link(run.log, folder)) if run.log else Cell(DASH)
+            told = Cell(run.problem or bare, kind="long")
+            cells = [Cell(run.state, kind="state"), Cell(run.stage or DASH), told, log]
+            rows.append(Row(cells, run=run))
+    finding = "What a run had measured before it ended counts in the means above."
+    if rows:
+        yield Table("Which runs are not finished?", finding, heads, rows)

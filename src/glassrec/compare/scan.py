@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from math import nan
 from pathlib import Path
 from typing import Any
 
-from glassrec.compare.directory import read
-from glassrec.compare.found import Found, facts
-from glassrec.compare.names import shortest
+from glassrec.compare.differences import shortest
+from glassrec.compare.directory import Found, facts, read
 
 SWEEP = "sweep.json"
 
@@ -52,17 +52,25 @@ def _within(directory: Path, seen: set[Path]) -> Iterator[Found]:
     if directory in seen:
         return
     seen.add(directory)
-    run = None
-    if (directory / SWEEP).is_file():
+    try:
+        str(directory).encode()  # as all that is written of it will be
+        sweep = (directory / SWEEP).is_file()
+        run = None if sweep else read(directory)
+        inside = [] if run else sorted(each for each in directory.iterdir() if each.is_dir())
+    except OSError as error:
+        yield Found(directory, "", "damaged", problem=f"it cannot be read: {error.strerror}")
+        return
+    except UnicodeEncodeError:
+        name = directory.name.encode(errors="replace").decode()
+        yield Found(directory.parent, name, "damaged", problem="its name is not UTF-8: rename it")
+        return
+    if sweep:
         yield from _of_sweep(directory)
-    else:
-        run = read(directory)
     if run is not None:
         yield run
-        return
-    for inside in sorted(directory.iterdir()):
-        if inside.is_dir() and not inside.name.startswith("."):
-            yield from _within(inside.resolve(), seen)
+    for each in inside:
+        if not each.name.startswith("."):
+            yield from _within(each.resolve(), seen)
 
 
 def _of_sweep(directory: Path) -> Iterator[Found]:
@@ -72,47 +80,44 @@ def _of_sweep(directory: Path) -> Iterator[Found]:
         for job in sweep["jobs"]:
             yield from _of_job(directory, sweep, job)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        yield Found(directory, directory.name, "damaged", problem=f"{SWEEP}: {error!r}")
+        problem = f"{SWEEP}: {error!r}"
+        yield Found(directory, directory.name, "damaged", problem=problem, sweep=directory)
 
 
 def _of_job(directory: Path, sweep: dict[str, Any], job: dict[str, Any]) -> Iterator[Found]:
-    path = (directory / job["run"]).resolve() if job.get("run") else None
-    runs = list(_within(path, set())) if path is not None and path.is_dir() else []
+    path = (directory / job["run"]).resolve() if job.get("run") else directory
+    places = [path, *sorted(path.glob("seed_*"))] if path != directory else []
+    runs = [run for place in places if (run := read(place)) is not None]
     name = f"{directory.name} {job['number']} {job['label']}".strip()
-    for run in runs or [_absent(path or directory, name, job["state"])]:
+    objectives = tuple((o["metric"], o["direction"]) for o in sweep.get("objectives", ()))
+    values = tuple(nan if value is None else float(value) for value in job.get("values") or ())
+    # Trials of a search may end with training, and have no other metrics.
+    came_to = {metric: value for (metric, _), value in zip(objectives, values, strict=False)}
+    for place, run in enumerate(runs or [_absent(path, name, job["state"])]):
         # A run knows best how it ended, unless it had no time to say so.
         unsaid = run.state in _SPEECHLESS and job["state"] in _ENDED
         told, heard = run.problem, job.get("problem") or ""
-        objectives = tuple((o["metric"], o["direction"]) for o in sweep.get("objectives", ()))
-        values = tuple(job.get("values") or ())
         yield replace(
             run,
-            # Trials of a search may end with training, and have no other metrics.
-            metrics={name: v for (name, _), v in zip(objectives, values, strict=False)}
-            | run.metrics,
-            sweep=directory.name,
+            metrics=came_to | run.metrics,
+            sweep=directory,
             state=job["state"] if unsaid else run.state,
             problem=(heard or told) if unsaid else (told or heard),
             log=directory / job["log"] if job.get("log") else None,
             objectives=objectives,
-            values=values,
+            values=values if place == 0 else (),  # with many seeds, a trial is one all the same
         )
 
 
 def _absent(path: Path, name: str, state: str) -> Found:
     """A job without a run directory; one that had finished has lost it."""
-    if state == "finished":
-        return Found(path, name, "missing", problem=f"{path} holds no run any more")
-    return Found(path, name, state)
+    problem = f"no run in {path} any more: moved or deleted" if state == "finished" else ""
+    return Found(path, name, "missing" if problem else state, problem=problem)
 
 
 def _named(runs: list[Found]) -> list[Found]:
-    """The runs, each with the end of its path that no other has; `seed_0` alone tells nothing."""
+    """The runs, each with the end of its path that no other has."""
     nameless = [run for run in runs if not run.name]
-    paths = [run.path.parts for run in nameless]
-    depths = shortest(paths, [1 + path[-1].startswith("seed_") for path in paths])
-    names = {
-        run.path: "/".join(path[-depth:])
-        for run, path, depth in zip(nameless, paths, depths, strict=True)
-    }
-    return [run if run.name else replace(run, name=names[run.path]) for run in runs]
+    ends = shortest([run.path.parts for run in nameless])
+    names = {run.path: "/".join(end) for run, end in zip(nameless, ends, strict=True)}
+    return [replace(run, name=run.name or names[run.path]) for run in runs]

@@ -1,23 +1,16 @@
-"""Settings as the page shows them: a name, a colour, and the curves of their runs."""
+"""Settings and metrics as the page shows them: a name, a colour, and how numbers are written."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-
-import numpy as np
-import pandas as pd
 
 from glassrec.compare.comparison import Setting, Task
 from glassrec.compare.differences import said
-from glassrec.compare.found import PROVEN, Found
+from glassrec.compare.directory import PROVEN, Found
 from glassrec.report.figures import COSTS
 from glassrec.report.page import fixed, percent
-from glassrec.report.reading import LED, ways
 from glassrec.report.style import APART, REST, short
-
-PLACES = np.linspace(0, 1, 51)
-"""Shares of a layer's units at which curves of neurons are taken."""
 
 
 @dataclass(frozen=True)
@@ -92,51 +85,3 @@ def hand(name: str) -> Callable[[float], str]:
     if name == PROVEN or plain.endswith("_share"):
         return percent
     return COSTS[plain][1] if plain in COSTS else fixed
-
-
-Curves = list[tuple[Shown, pd.DataFrame]]
-"""Settings with their curves (places, runs)."""
-
-
-def curves(shown: Sequence[Shown], of: Callable[[Found], pd.Series | None]) -> Curves:
-    """The settings of which some run has a curve, and what `of` finds in all their runs."""
-    found = []
-    for each in shown:
-        ones = [one for run in each.runs if (one := of(run)) is not None and len(one)]
-        if ones:
-            found.append((each, pd.concat(ones, axis=1).sort_index()))
-    return found
-
-
-def learned(run: Found, metric: str) -> pd.Series | None:
-    """A metric by the epoch."""
-    frame = run.history
-    if frame is None or metric not in frame:
-        return None
-    return frame.set_index("epoch")[metric].dropna()
-
-
-def cut(run: Found, metric: str) -> pd.Series | None:
-    """A metric by the share that is cut of each layer, by conductance."""
-    frame = run.pruning_curves
-    if frame is None or metric not in frame:
-        return None
-    way = ways(frame)[0]
-    alike = (frame["folded"] == way.folded) & (frame["epochs"] == way.epochs)
-    return frame[alike & (frame["score"] == LED)].groupby("share")[metric].mean()
-
-
-def carried(run: Found) -> pd.Series | None:
-    """The share of conductance by the share of units, from 0 to 1 at `PLACES`; a mean over layers.
-
-    Scores of different layers do not compare, so each layer counts by its shares alone.
-    """
-    if run.neurons is None:
-        return None
-    found = []
-    for _, size in run.neurons.groupby("layer")["mean_abs"]:
-        ranked = np.sort(size.to_numpy(float))[::-1].cumsum()
-        if len(ranked) and ranked[-1] > 0:
-            shares = np.linspace(0, 1, len(ranked) + 1)
-            found.append(np.interp(PLACES, shares, [0, *ranked / ranked[-1]]))
-    return pd.Series(np.mean(found, axis=0), index=PLACES) if found else None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
 from glassrec.compare.differences import said, varying
-from glassrec.compare.found import Found
+from glassrec.compare.directory import Found
 from glassrec.metrics import MONITORED, headline
 
 LEARNING = ("negatives", "history", "min_count")
@@ -51,26 +51,22 @@ def _of_evaluation(name: str) -> bool:
 
 def _key(run: Found, names: Iterable[str]) -> Key:
     tests = [name.removeprefix("test/") for name in run.metrics if name.startswith("test/")]
-    set_to = tuple((name, said(run.settings[name])) for name in names if name in run.settings)
-    untrained = [
-        name for name, value in run.settings.items() if name.startswith(_WEIGHTS) and value == 0
-    ]
     return Key(
         str(run.settings.get("data", "unknown data")),
-        set_to,
+        tuple((name, said(run.settings[name])) for name in names if name in run.settings),
         run.data,
-        tuple(sorted(name.removeprefix(_WEIGHTS) for name in untrained)),
+        _untrained(run),
         tuple(headline(tests)),
     )
 
 
+def _untrained(run: Found) -> tuple[str, ...]:
+    zero = (name for name, weight in run.settings.items() if weight == 0)
+    return tuple(sorted(n.removeprefix(_WEIGHTS) for n in zero if n.startswith(_WEIGHTS)))
+
+
 def _agrees(bare: Key, other: Key) -> bool:
-    same = (bare.data, bare.settings, bare.untrained) == (
-        other.data,
-        other.settings,
-        other.untrained,
-    )
-    return same and bare.files in ("", other.files)
+    return replace(bare, metrics=other.metrics, files=bare.files or other.files) == other
 
 
 def titles(found: Sequence[Key]) -> dict[Key, str]:
@@ -79,23 +75,17 @@ def titles(found: Sequence[Key]) -> dict[Key, str]:
 
 
 def _title(key: Key, others: Sequence[Key]) -> str:
-    def differ(*names: str) -> bool:
-        return len({tuple(getattr(other, name) for name in names) for other in others}) > 1
-
-    words = [
-        f"{name.removeprefix('data.')}={value}" for name, value in key.settings if name != "data"
-    ]
-    words = words if differ("settings") else []
-    if differ("files"):
-        words.append(
-            f"files {sha256(key.files.encode()).hexdigest()[:6]}" if key.files else "no files"
-        )
-    if differ("untrained"):
-        words.append(f"without {', '.join(key.untrained)}" if key.untrained else "all targets")
-    if not key.metrics:
-        words.append("not evaluated")
-    elif len({other.metrics for other in others if other.metrics}) > 1:
-        words.append(", ".join(key.metrics))
+    """What differs is told; of the metrics, what there are."""
+    parts = {
+        "settings": [f"{name.removeprefix('data.')}={value}" for name, value in key.settings
+                     if name != "data"],
+        "files": [f"files {sha256(key.files.encode()).hexdigest()[:6]}"
+                  if key.files else "no files"],
+        "untrained": [f"without {', '.join(key.untrained)}" if key.untrained else "all targets"],
+        "metrics": [", ".join(key.metrics) or "not evaluated"],
+    }  # fmt: skip
+    differ = [name for name in parts if len({getattr(other, name) for other in others}) > 1]
+    words = [word for name in differ for word in parts[name]]
     return f"{key.data} ({'; '.join(words)})" if words else key.data
 
 
@@ -105,10 +95,10 @@ def default_metric(runs: Iterable[Found]) -> str:
     evaluated = [run for run in found if run.evaluated] or found
     if not evaluated:
         return ""
-    monitored = {run.settings.get("trainer.monitor") for run in evaluated}
-    set_to = next(iter(monitored)) if len(monitored) == 1 else None
-    if set_to is not None and all(set_to in run.metrics for run in evaluated):
-        return str(set_to)
+    monitor = evaluated[0].settings.get("trainer.monitor")
+    same = all(run.settings.get("trainer.monitor") == monitor for run in evaluated)
+    if same and all(monitor in [*run.metrics] for run in evaluated):
+        return str(monitor)
     return _first_telling(evaluated[0])
 
 
@@ -116,7 +106,7 @@ def _first_telling(run: Found) -> str:
     """By the first target that is learnt, in the order of its data, which the history keeps."""
     columns: list[Any] = list(run.metrics if run.history is None else run.history)
     names = [name.removeprefix("val/") for name in columns if name.startswith("val/")]
-    untrained = _key(run, ()).untrained
+    untrained = _untrained(run)
     for target in dict.fromkeys(name.rpartition("/")[0] for name in names):
         prefix = f"{target}/" if target else ""
         telling = [f"val/{prefix}{metric}" for metric in MONITORED if prefix + metric in names]

@@ -22,6 +22,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from glassrec.report import style
+from glassrec.spelling import counted
 
 LETTERS: dict[str, Any] = {"svg.fonttype": "none", "svg.hashsalt": "glassrec"}
 """How a figure is drawn so that its letters stay letters, and equal figures equal text."""
@@ -55,16 +56,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.globals |= {"packed": _packed, "style": style, "DASH": DASH}
-    made.filters |= {
-        "digits": lambda value: DASH if value is None else style.digits(float(value)),
-        "whole": whole,
-        "counted": counted,
-        "percent": percent,
-        "fixed": fixed,
-        "png": png,
-        "minus": style.minus,
-        "short": style.short,
-    }
+    made.filters |= {"counted": counted, "png": png, "short": style.short}
     return made
 
 
@@ -85,11 +77,6 @@ def _hash(code: str) -> str:
 def whole(value: float | None) -> str:
     """A count, `12,345`."""
     return DASH if value is None or not isfinite(value) else style.minus(f"{value:,.0f}")
-
-
-def counted(count: int, name: str) -> str:
-    """`1 run`, `2 runs`."""
-    return f"{count:,} {name}{'s' if count != 1 else ''}"
 
 
 def percent(share: float | None, decimals: int = 1) -> str:

@@ -99,26 +99,27 @@ def _before_and_after(found: Found) -> Iterator[Part]:
         ["metric", "as trained", "pruned", "change (95 % interval)"],
         [[metric(name), *_both(found, f"test/{name}"), _change(found, name)] for name in names],
     )
-    costs = [name for name in COSTS if numbers.get(name)]
-    form = {name: COSTS[name][1] for name in costs}
+    costs = [(n, *COSTS[n]) for n in COSTS if numbers.get(n)]
     yield Listing(
         "Cost",
         ["", "as trained", "pruned", "change"],
-        [[COSTS[n][0], form[n](numbers[n]), form[n](numbers[f"pruned/{n}"]), cheaper(found, n)]
-         for n in costs],
+        [[called, form(numbers[n]), form(numbers[f"pruned/{n}"]), cheaper(found, n)]
+         for n, called, form in costs],
     )  # fmt: skip
+    yield More("All metrics, and the same as a picture", [*_all_metrics(found)])
+
+
+def _all_metrics(found: Found) -> Iterator[Part]:
+    numbers = found.numbers
     every = [n for n in numbers if n.startswith("test/") and f"pruned/{n}" in numbers]
     rows = [[metric(name), *_both(found, name)] for name in every]
-    parts: list[Part] = [Listing("On the test split", ["metric", "as trained", "pruned"], rows)]
+    yield Listing("On the test split", ["metric", "as trained", "pruned"], rows)
     if "before_and_after" in found.pictures:
-        parts.append(
-            Shown(
-                found.pictures["before_and_after"],
-                "bars of quality and cost before and after the cut, and of what is left of layers",
-                "Quality, cost and size of both models.",
-            )
+        yield Shown(
+            found.pictures["before_and_after"],
+            "bars of quality and cost before and after the cut, and of what is left of layers",
+            "Quality, cost and size of both models.",
         )
-    yield More("All metrics, and the same as a picture", parts)
 
 
 def _both(found: Found, name: str) -> tuple[str, str]:

@@ -30,6 +30,15 @@ SAYS: dict[str, Callable[[float], str]] = {
 """What the value of a metric means."""
 
 
+GROUND = {
+    "domain": "provably do nothing, whatever comes in",
+    "data": "provably do nothing on any of the {rows} rows",
+    "sample": "had no effect on the explained rows",
+    "budget": "are worth the least",
+}
+"""Why neurons went, by the level of the cut."""
+
+
 def nutshell(found: Found) -> Iterator[str]:
     """Four or five sentences, of what there is."""
     yield _trained(found)
@@ -94,25 +103,18 @@ def _cut(found: Found) -> Iterator[str]:
     if certificate is None:
         return
     went, there = gone(certificate)
-    rows = sum(certificate.rows.values())
     if not went:
         yield "No neuron was cut."
         return
-    ground = {
-        "domain": "provably do nothing, whatever comes in",
-        "data": f"provably do nothing on any of the {whole(rows)} rows",
-        "sample": "had no effect on the explained rows",
-        "budget": "are worth the least",
-    }[certificate.level]
+    rows, changed = sum(certificate.rows.values()), certificate.rows_changed
+    ground = GROUND[certificate.level].format(rows=whole(rows))
     yield f"{whole(went)} of its {whole(there)} neurons ({share(certificate)}) {ground}."
-    changed = certificate.rows_changed
+    said = "Without them every prediction is the same"
     if changed:
         largest = digits(certificate.max_abs_logit_difference)
         said = (
             f"Without them {percent(changed / rows)} of the predictions change, by at most "
             f"{largest} in the logit"
         )
-    else:
-        said = "Without them every prediction is the same"
     less = saved(found)
     yield f"{said}, and the model is smaller: {less}." if less else f"{said}."

@@ -39,14 +39,17 @@ def repeat(found: Found) -> Section | None:
         More("All settings", [Listing("As in config.yaml", ["setting", "value"],
                                       _settings(found.config), texts=2)]),
     ]  # fmt: skip
-    hashes = [] if found.certificate is None else certified(found.certificate)
-    others = [[name, found.hashes[name]] for name in ("certificate.json", "metrics.json")
-              if name in found.hashes]  # fmt: skip
-    if hashes or others:
-        listing = Listing("sha256", ["what", "sha256"], [*hashes, *others], texts=2)
+    if rows := _hashes(found):
+        listing = Listing("sha256", ["what", "sha256"], rows, texts=2)
         parts.append(More("Fingerprints of data, weights and certificate", [listing]))
     said = "The first command makes this run again, with the same numbers on the same machine."
     return Section("repeat", "How to repeat it", said, parts)
+
+
+def _hashes(found: Found) -> list[list[str]]:
+    about = [] if found.certificate is None else certified(found.certificate)
+    names = ("certificate.json", "metrics.json")
+    return about + [[name, found.hashes[name]] for name in names if name in found.hashes]
 
 
 def _versions(about: Mapping[str, Any]) -> list[list[str]]:

@@ -54,6 +54,11 @@ TERMS = {
 }
 """What terms mean, in the order in which they are listed."""
 
+ANY_TERM = re.compile(
+    rf"(?<![\w/@])({'|'.join(map(re.escape, sorted(TERMS, key=len, reverse=True)))})(?!\w)",
+    re.IGNORECASE,
+)
+
 
 def metric(name: str) -> str:
     """How a metric is called, without its split: `rating: RMSE`."""
@@ -70,24 +75,15 @@ def written(name: str, value: float) -> str:
 
 def used(texts: Iterable[str]) -> Iterator[tuple[str, str]]:
     """The terms that occur in any of the texts."""
-    whole = " ".join(texts)
-    return ((term, meaning) for term, meaning in TERMS.items() if _found(term).search(whole))
+    found = {term for text in texts for _, term in linked(text)}
+    return ((term, meaning) for term, meaning in TERMS.items() if term.lower() in found)
 
 
 def linked(text: str) -> Iterator[tuple[str, str]]:
     """The pieces of a text, each with the term that it is, or with nothing."""
     last = 0
-    for found in _any().finditer(text):
+    for found in ANY_TERM.finditer(text):
         yield text[last : found.start()], ""
         yield found[0], found[0].lower()
         last = found.end()
     yield text[last:], ""
-
-
-def _found(term: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<![\w/@]){re.escape(term)}(?!\w)", re.IGNORECASE)
-
-
-def _any() -> re.Pattern[str]:
-    longest = sorted(TERMS, key=len, reverse=True)
-    return re.compile(rf"(?<![\w/@])({'|'.join(map(re.escape, longest))})(?!\w)", re.IGNORECASE)

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from glassrec.compare import findings, heat
+from glassrec.compare import curves, explained
 from glassrec.compare.comparison import Setting
+from glassrec.compare.curves import PLACES, carried, cut
+from glassrec.compare.directory import Found
 from glassrec.compare.explanations import Agreement
-from glassrec.compare.found import Found
-from glassrec.compare.shown import PLACES, Shown, carried, curves, cut, hand
+from glassrec.compare.shown import Shown, hand
 
 
 def _run(path: Path, **tables: pd.DataFrame) -> Found:
@@ -68,23 +69,23 @@ def test_quality_is_kept_up_to_the_first_share_that_loses_more_than_it_may() -> 
     # The second recovers after it has lost too much.
     both = [(_shown("good"), curve(0.9, 0.899, 0.896, 0.5)),
             (_shown("bad"), curve(0.9, 0.8, 0.9, 0.9))]  # fmt: skip
-    told = findings.of_cutting(both, "test/auroc")
+    told = curves.of_cutting(both, "test/auroc")
     assert told == "Within 0.005 of the uncut model up to 50 % (good), 0 % (bad)."
     errors = [(_shown("good"), curve(0.9, 0.7, 0.904, 1.5))]
-    assert "50 % (good)" in findings.of_cutting(errors, "test/rmse")
+    assert "50 % (good)" in curves.of_cutting(errors, "test/rmse")
 
 
 def test_a_curve_that_is_best_at_its_end_asks_for_more_epochs() -> None:
     rising, falling = (pd.DataFrame({0: values}) for values in ([1.0, 2.0], [2.0, 1.0]))
     both = [(_shown("up"), rising), (_shown("down"), falling)]
-    assert findings.of_learning(both, "val/auroc").endswith("more might help: up.")
-    assert findings.of_learning(both, "val/rmse").endswith("more might help: down.")
+    assert curves.of_learning(both, "val/auroc").endswith("more might help: up.")
+    assert curves.of_learning(both, "val/rmse").endswith("more might help: down.")
 
 
 def test_silent_units_are_counted_over_all_seeds_of_a_setting(tmp_path: Path) -> None:
     one = _run(tmp_path / "one", neurons=_neurons({"a": [0, 1], "b": [0]}))
     two = _run(tmp_path / "two", neurons=_neurons({"a": [1, 1], "b": [0]}))
-    shares = heat.silent([_shown("both", one, two), _shown("none")])
+    shares = explained.silent([_shown("both", one, two), _shown("none")])
     assert shares.to_dict("index") == {"both": {"a": 0.25, "b": 1.0}}
 
 
@@ -92,7 +93,7 @@ def test_agreement_of_settings_is_over_pairs_of_different_runs(tmp_path: Path) -
     runs = [Found(tmp_path, name, "finished") for name in "abc"]
     # Ranks of a and b are the same, those of c the reverse.
     shares = pd.DataFrame({0: [3, 2, 1], 1: [9, 2, 1], 2: [1, 2, 3]}, index=[*"xyz"])
-    table = heat.agreement(Agreement(runs, [0, 0, 1], shares), [_shown("s"), _shown("t")])
+    table = explained.agreement(Agreement(runs, [0, 0, 1], shares), [_shown("s"), _shown("t")])
     assert table.loc["s"].tolist() == pytest.approx([1, -1])
     assert table.loc["t", "s"] == pytest.approx(-1)
     assert np.isnan(table.loc["t", "t"])
@@ -100,16 +101,18 @@ def test_agreement_of_settings_is_over_pairs_of_different_runs(tmp_path: Path) -
 
 def test_settings_without_a_curve_have_no_line(tmp_path: Path) -> None:
     run = _run(tmp_path / "r", neurons=_neurons({"a": [1.0]}))
-    found = curves([_shown("with", run, run), _shown("without")], carried)
+    found = curves.curves([_shown("with", run, run), _shown("without")], carried)
     assert [(each.label, frame.shape[1]) for each, frame in found] == [("with", 2)]
 
 
 def test_the_least_important_features_are_one_column() -> None:
     many = pd.DataFrame([np.arange(20.0)], columns=[f"f{i}" for i in range(20)])
-    found = heat.main_features(many)
+    found = explained.main_features(many)
     assert list(found)[:2] == ["f19", "f18"]
     assert found["the other 6"].item() == 0 + 1 + 2 + 3 + 4 + 5
-    assert list(heat.main_features(many.iloc[:, :15])) == [f"f{i}" for i in reversed(range(15))]
+    assert list(explained.main_features(many.iloc[:, :15])) == [
+        f"f{i}" for i in reversed(range(15))
+    ]
 
 
 def test_numbers_are_written_by_what_they_are() -> None:
