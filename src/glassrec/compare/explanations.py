@@ -65,8 +65,8 @@ def agreements(task: Task) -> list[Agreement]:
                 groups.setdefault(frozenset(sizes.index), []).append((place, run, sizes))
     found = []
     for same in groups.values():
-        sizes = pd.concat([each for _, _, each in same], axis=1, ignore_index=True)
-        share = sizes / sizes.sum()
+        columns = pd.concat([each for _, _, each in same], axis=1, ignore_index=True)
+        share = columns / columns.sum()
         order = share.mean(axis=1).sort_values(ascending=False, kind="stable").index
         places = [place for place, _, _ in same]
         found.append(Agreement([run for _, run, _ in same], places, share.loc[order]))
