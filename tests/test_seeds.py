@@ -53,7 +53,7 @@ def executed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list:
 
     calls = []
 
-    def execute(self: Pipeline, stage: str) -> None:
+    def execute(self: Pipeline, stage: str, watch: object) -> None:
         calls.append((self.run.dir, self.run.config))
         if self.seed == 1 and (tmp_path / "fail").exists():
             raise {"value": ValueError, "bug": RuntimeError, "stop": KeyboardInterrupt}[

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glassrec.ending import StoppedEarly, exit_code, orderly
-from glassrec.tracking.naming import SWEEP
 
 if TYPE_CHECKING:
     from glassrec.run import Run
@@ -51,6 +50,7 @@ def job(stage: str, words: Sequence[str], extra: Path | None) -> int:
         ValueError: what went wrong on the way.
     """
     from glassrec.config import compose
+    from glassrec.tracking.naming import SWEEP
 
     checked = compose.prepare(stage, words, extra, sweep=SWEEP in os.environ)
     command = ["glassrec", stage, *(["--config-dir", str(extra)] if extra else []), *words]
