@@ -275,7 +275,8 @@ def test_a_table_without_its_columns_or_its_numbers_is_told_of(
     for run, frame in {"a": {"z": [1]}, "b": {column: ["x"] for column in columns}}.items():
         pd.DataFrame(frame).to_parquet(leave(run) / f"{name}.parquet")
         found = _scan(tmp_path / "runs")[run]
-        assert getattr(found, name) is None
+        table = getattr(found, name)
+        assert (table("test/auroc") if callable(table) else table) is None
         assert f"{name}.parquet: " in found.unreadable[0]
 
 

@@ -87,8 +87,8 @@ def learned(run: Found, metric: str) -> pd.Series | None:
 
 def cut(run: Found, metric: str) -> pd.Series | None:
     """A metric by the share that is cut of each layer, by conductance."""
-    frame = run.pruning_curves
-    if frame is None or metric not in frame or frame.empty:
+    frame = run.pruning_curves(metric) if metric else None
+    if frame is None or frame.empty:
         return None
     led = frame["score"] == LED
     for name in ("folded", "epochs"):  # the first way to cut is what others are held against

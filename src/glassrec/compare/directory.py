@@ -108,11 +108,10 @@ class Found:
         columns = ["layer", "mean_abs", "max_abs"]
         return self._read("neurons.parquet", partial(_parquet, columns=columns))
 
-    @cached_property
-    def pruning_curves(self) -> pd.DataFrame | None:
-        """A row a cut: `score`, `draw`, `share`, `folded`, `epochs`, its size and test metrics."""
-        needed = ("score", "share", "folded", "epochs")
-        return self._read("pruning_curves.parquet", lambda p: _having(_parquet(p), *needed))
+    def pruning_curves(self, metric: str) -> pd.DataFrame | None:
+        """A row a cut: `score`, `share`, `folded`, `epochs` and a test metric."""
+        columns = ["score", "share", "folded", "epochs", metric]
+        return self._read("pruning_curves.parquet", partial(_parquet, columns=columns))
 
     @cached_property
     def certificate(self) -> dict[str, Any] | None:
@@ -146,7 +145,10 @@ def _having(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
     """The table; ValueError where one of these is missing, or is to hold numbers and does not."""
     if missing := {*columns} - {*frame}:
         raise ValueError(f"it has no column {', '.join(sorted(missing))}")
-    return frame.astype({name: float for name in columns if name not in WORDS})
+    numbers = (frame[name] for name in columns if name not in WORDS and len(frame))
+    if words := [str(each.name) for each in numbers if not pd.api.types.is_numeric_dtype(each)]:
+        raise ValueError(f"not numbers in {', '.join(words)}")
+    return frame
 
 
 def facts(path: Path) -> dict[str, Any]:

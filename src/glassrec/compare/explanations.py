@@ -57,17 +57,18 @@ class Agreement:
 
 def agreements(task: Task) -> list[Agreement]:
     """The explained runs of a task's best settings, by the players that they share; most first."""
-    groups: dict[frozenset[str], list[tuple[int, Found, pd.Series]]] = {}
+    groups: dict[frozenset[str], list[tuple[int, Found, pd.DataFrame]]] = {}
     for place, setting in enumerate(task.settings[:MOST]):
         for run in setting.runs:
-            if run.importance is not None and run.importance["mean_abs"].sum() > 0:
-                sizes = run.importance.groupby("player")["mean_abs"].sum()
-                groups.setdefault(frozenset(sizes.index), []).append((place, run, sizes))
+            table = run.importance
+            if table is not None and table["mean_abs"].sum() > 0:
+                groups.setdefault(frozenset(table["player"]), []).append((place, run, table))
     found = []
     for same in groups.values():
-        columns = pd.concat([each for _, _, each in same], axis=1, ignore_index=True)
-        share = columns / columns.sum()
-        order = share.mean(axis=1).sort_values(ascending=False, kind="stable").index
+        long = pd.concat([table for _, _, table in same], keys=range(len(same)), names=["run", ""])
+        sizes = long.groupby(["player", "run"])["mean_abs"].sum().unstack()
+        share = sizes / sizes.sum()
+        order = share.T.mean().sort_values(ascending=False, kind="stable").index
         places = [place for place, _, _ in same]
         found.append(Agreement([run for _, run, _ in same], places, share.loc[order]))
     return sorted(found, key=lambda agreement: -len(agreement.runs))
