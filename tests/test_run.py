@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+from contextlib import closing
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
 import torch
 
 from glassrec.artifacts import Metrics, Weights
-from glassrec.run import Run, replacing, sha256
+from glassrec.run import Run, at_work, replacing, sha256
 
 CONFIG: dict[str, Any] = {
     "run": {"dir": "anywhere"},
@@ -142,6 +145,16 @@ def test_two_processes_do_not_share_a_directory(tmp_path: Path) -> None:
         Run(tmp_path, CONFIG)
     first.close()
     Run(tmp_path, CONFIG)
+
+
+def test_who_only_asks_whether_a_run_is_at_work_disturbs_nobody(tmp_path: Path) -> None:
+    with (tmp_path / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        assert not at_work(tmp_path)
+        Timer(0.05, lambda: fcntl.flock(file, fcntl.LOCK_UN)).start()
+        with closing(Run(tmp_path, CONFIG)):
+            assert at_work(tmp_path)
+    assert not at_work(tmp_path)
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:

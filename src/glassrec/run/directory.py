@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from time import sleep
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
@@ -68,10 +69,16 @@ class Run:
 
     def _take(self, kind: int) -> None:
         """Hold the lock; ValueError if another process does."""
-        try:
-            fcntl.flock(self._lock, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"another process is working in {self.dir}; wait for it") from None
+        for last in (False, False, True):
+            try:
+                fcntl.flock(self._lock, kind | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if last:
+                    raise ValueError(
+                        f"another process is working in {self.dir}; wait for it"
+                    ) from None
+                sleep(0.1)  # who only asks `at_work` holds it for a moment
 
     def close(self) -> None:
         """Let other processes work in the directory."""
