@@ -6,10 +6,17 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from glassrec.metrics import headline, sign
+
 MOST_SETTINGS = 8
 """Axes of the parallel coordinates besides quality; more cannot be read."""
 
 SIZE = "pruned/parameters"
+
+WIDE, LEFT, RIGHT = (
+    {"x": 0, "w": 24, "h": 9}, {"x": 0, "w": 12, "h": 9}, {"x": 12, "w": 12, "h": 9}
+)  # fmt: skip
+"""Places in W&B's 24 columns."""
 
 
 class Known(NamedTuple):
@@ -97,8 +104,6 @@ def report(
 
 def _quality(group: str, runs: Sequence[Known]) -> str:
     """The test metric that tells most."""
-    from glassrec.metrics import headline
-
     if not runs:
         raise ValueError(f"W&B has no runs of the group {group!r}; send offline ones: wandb sync")
     test = "test/"
@@ -123,47 +128,59 @@ def differing(runs: Sequence[Known]) -> list[str]:
 
 
 def _panels(quality: str, differ: Sequence[str]) -> list[Any]:
-    """Quality over settings and size, then curves; W&B lays out 24 columns."""
+    """Quality over settings and size, then curves."""
+    return [_settings(quality, differ), *_sizes(quality), *_curves(quality)]
+
+
+def _settings(quality: str, differ: Sequence[str]) -> Any:
+    """What the settings do to quality, a line a run."""
     from wandb_workspaces.reports import v2 as wr
 
-    from glassrec.metrics import sign
-
     axis = wr.ParallelCoordinatesPlotColumn
-    metric = quality.removeprefix("test/")
-    wide, left, right = (
-        {"x": 0, "w": 24, "h": 9}, {"x": 0, "w": 12, "h": 9}, {"x": 12, "w": 12, "h": 9}
-    )  # fmt: skip
+    return wr.ParallelCoordinatesPlot(
+        title="What the settings do to quality",
+        columns=[
+            *(axis(wr.Config(name)) for name in differ),
+            axis(wr.SummaryMetric(SIZE), log=True),
+            axis(wr.SummaryMetric(quality), inverted=sign(quality) < 0),
+        ],
+        layout=wr.Layout(y=0, **WIDE),
+    )
+
+
+def _sizes(quality: str) -> list[Any]:
+    """Quality against size, before and after the cut."""
+    from wandb_workspaces.reports import v2 as wr
+
     return [
-        wr.ParallelCoordinatesPlot(
-            title="What the settings do to quality",
-            columns=[
-                *(axis(wr.Config(name)) for name in differ),
-                axis(wr.SummaryMetric(SIZE), log=True),
-                axis(wr.SummaryMetric(quality), inverted=sign(quality) < 0),
-            ],
-            layout=wr.Layout(y=0, **wide),
-        ),
-        *(
-            wr.ScatterPlot(
-                title=f"Quality against size, {words}",
-                x=wr.SummaryMetric(f"{prefix}parameters"),
-                y=wr.SummaryMetric(f"{prefix}{quality}"),
-                log_x=True,
-                layout=wr.Layout(y=9, **place),
-            )
-            for words, prefix, place in (("as trained", "", left), ("pruned", "pruned/", right))
-        ),
+        wr.ScatterPlot(
+            title=f"Quality against size, {words}",
+            x=wr.SummaryMetric(f"{prefix}parameters"),
+            y=wr.SummaryMetric(f"{prefix}{quality}"),
+            log_x=True,
+            layout=wr.Layout(y=9, **place),
+        )
+        for words, prefix, place in (("as trained", "", LEFT), ("pruned", "pruned/", RIGHT))
+    ]
+
+
+def _curves(quality: str) -> list[Any]:
+    """Curves of learning, and of pruning by each score."""
+    from wandb_workspaces.reports import v2 as wr
+
+    learning = ("train/loss", LEFT), (f"val/{quality.removeprefix('test/')}", RIGHT)
+    return [
         *(
             wr.LinePlot(
                 title=name, x="epoch", y=[name], title_x="epoch", layout=wr.Layout(y=18, **place)
             )
-            for name, place in (("train/loss", left), (f"val/{metric}", right))
+            for name, place in learning
         ),
         wr.LinePlot(
             title=f"{quality} over the share of the units that is cut",
             x="prune/share",
             metric_regex=f"prune/.*/{quality}",
             title_x="share",
-            layout=wr.Layout(y=27, **wide),
+            layout=wr.Layout(y=27, **WIDE),
         ),
     ]
