@@ -18,7 +18,7 @@ from glassrec.compare.directory import PROVEN, Found
 from glassrec.compare.explained import explained
 from glassrec.compare.page_table import Cell, Head, Row, Table
 from glassrec.compare.settings_table import differences, settings_table
-from glassrec.compare.shown import coloured, hand, label
+from glassrec.compare.shown import coloured, hand, labels
 from glassrec.report.page import DASH, percent, rendered
 from glassrec.report.style import APART
 from glassrec.run import replacing
@@ -82,7 +82,7 @@ def _lead(comparison: Comparison) -> Iterator[str]:
     for task in comparison.tasks:
         best = task.settings[0]
         if task.ranked(best):
-            name = label(task, best)
+            name = labels(task)[0]
             yield f"Best of {task.name} by {task.by}: {name}, with {_spread(best, task.by)}."
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 
 from glassrec.compare.comparison import Setting, Task
@@ -11,6 +12,9 @@ from glassrec.compare.directory import PROVEN, Found
 from glassrec.report.figures import COSTS
 from glassrec.report.page import fixed, percent
 from glassrec.report.style import APART, REST, short
+
+MANY = 3
+"""Of more settings that vary, a name tells only what is its own."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,8 @@ def coloured(task: Task, varies: Iterable[str], first: int) -> list[Shown]:
     """
     colours = [*APART, *[REST] * len(task.settings)]
     return [
-        Shown(f"{first + place}", label(task, each), colours[place], each, _words(each, varies))
-        for place, each in enumerate(task.settings)
+        Shown(f"{first + place}", label, colours[place], each, _words(each, varies))
+        for place, (each, label) in enumerate(zip(task.settings, labels(task), strict=True))
     ]
 
 
@@ -61,13 +65,35 @@ def _words(setting: Setting, varies: Iterable[str]) -> str:
     return " ".join(f"{name}={''.join(value.split())}" for name, value in pairs)
 
 
-def label(task: Task, setting: Setting) -> str:
-    """`mlp · factors 16`: the values that vary; those that are no names, with their settings."""
+def labels(task: Task) -> list[str]:
+    """`mlp · factors 16` for each setting: the values that vary, those of no slot with their names.
+
+    Where many vary, what most settings have is left out, as long as no two are called the same.
+    """
+    usual = _usual(task) if len(task.labels) > MANY else set()
+    brief, full = ([_label(task, each, left) for each in task.settings] for left in (usual, set()))
+    return brief if all(brief) and len({*brief}) == len(brief) else full
+
+
+def _usual(task: Task) -> set[tuple[str, str]]:
+    """What more than half of the settings have, but for the choices of a slot, such as a model."""
+    found = Counter((n, said(v)) for each in task.settings for n, v in each.differs.items())
+    most = len(task.settings) / 2
+    return {pair for pair, count in found.items() if count > most and "." in pair[0]}
+
+
+def _label(task: Task, setting: Setting, left_out: Container[tuple[str, str]]) -> str:
     parts = [
-        short(value if isinstance(value, str) else f"{task.labels[name]} {said(value)}", 32)
+        short(value if _is_choice(name, value) else f"{task.labels[name]} {said(value)}", 32)
         for name, value in setting.differs.items()
+        if (name, said(value)) not in left_out
     ]
-    return " · ".join(parts) or "the only setting"
+    return " · ".join(parts) or ("" if left_out else "the only setting")
+
+
+def _is_choice(name: str, value: object) -> bool:
+    """Whether it is what a slot holds, such as `mlp`, which tells enough."""
+    return isinstance(value, str) and "." not in name
 
 
 def told(name: str) -> str:
