@@ -34,10 +34,10 @@ def test_choices_stand_for_themselves_and_values_have_names(leave: Leave, tmp_pa
 
 
 def test_of_many_values_a_name_tells_its_own(leave: Leave, tmp_path: Path) -> None:
-    usual = {"model__a": 1, "model__b": 1, "model__c": 1, "model__d": 1}
-    for place, own in enumerate(("a", "b", "c", "d")):
-        leave(own, **usual | {f"model__{own}": 2}, metrics=_metrics(-place))
-    assert _labels(tmp_path) == ["a 2", "b 2", "c 2", "d 2"]
+    usual = {"start": None, "model__a": 1, "model__b": 1, "model__c": 1}
+    for place, own in enumerate(("start", "model__a", "model__b", "model__c")):
+        leave(own, **usual | {own: 2}, metrics=_metrics(-place))
+    assert _labels(tmp_path) == ["start 2", "a 2", "b 2", "c 2"]
     leave("e", **usual, metrics=_metrics(-9))  # it has nothing of its own, and needs a name
-    assert _labels(tmp_path)[0] == "a 2 · b 1 · c 1 · d 1"
-    assert _labels(tmp_path)[-1] == "a 1 · b 1 · c 1 · d 1"
+    assert _labels(tmp_path)[0] == "a 1 · b 1 · c 1 · start 2"
+    assert _labels(tmp_path)[-1] == "a 1 · b 1 · c 1 · start null"

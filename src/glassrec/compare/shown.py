@@ -77,9 +77,9 @@ def labels(task: Task) -> list[str]:
 
 def _usual(task: Task) -> set[tuple[str, str]]:
     """What more than half of the settings have, but for the choices of a slot, such as a model."""
-    found = Counter((n, said(v)) for each in task.settings for n, v in each.differs.items())
-    most = len(task.settings) / 2
-    return {pair for pair, count in found.items() if count > most and "." in pair[0]}
+    pairs = (pair for each in task.settings for pair in each.differs.items())
+    found = Counter((name, said(value)) for name, value in pairs if not _is_choice(name, value))
+    return {pair for pair, count in found.items() if count > len(task.settings) / 2}
 
 
 def _label(task: Task, setting: Setting, left_out: Container[tuple[str, str]]) -> str:
