@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 IDEAL = {
     "log_loss": 0, "normalized_entropy": 0, "ece": 0, "calibration": 1, "rmse": 0, "mae": 0,
@@ -28,6 +28,12 @@ def merit(metric: str, value: float) -> float:
     """A number of which more is better, from the value of a metric, by its name."""
     ideal = _ideal(metric)
     return value if ideal is None else -abs(value - ideal)
+
+
+def best(metric: str, values: Iterable[float]) -> int:
+    """The place of the best of a metric's values, the first among equals."""
+    merits = [merit(metric, value) for value in values]
+    return merits.index(max(merits))
 
 
 def headline(metrics: Collection[str]) -> list[str]:

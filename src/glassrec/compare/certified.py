@@ -7,6 +7,7 @@ from math import nan
 from typing import Any
 
 from glassrec.compare.comparison import Task
+from glassrec.compare.directory import units
 from glassrec.compare.page_table import Cell, Head, Row, Table, number
 from glassrec.compare.settings_table import limited
 from glassrec.compare.shown import Shown
@@ -37,13 +38,6 @@ def certified(task: Task, best: Sequence[Shown]) -> Iterator[Table]:
     rows = [Row([*_cells(facts)], each, run) for each, run, facts in proofs]
     rests = f"{RESTS}{limited(task)}"
     yield Table("What do the certificates say?", finding, HEADS, rows, rests)
-
-
-def units(facts: Mapping[str, Any]) -> tuple[int, int]:
-    """How many went, and how many there were."""
-    layers = facts["layers"].values()
-    gone = sum(each["count"] for layer in layers for each in layer["gone"])
-    return gone, sum(layer["before"] for layer in layers)
 
 
 def share(facts: Mapping[str, Any]) -> float:

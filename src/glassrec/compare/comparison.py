@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from glassrec.compare.differences import fingerprint, labels, varying
+from glassrec.compare.differences import fingerprint, labels, said, varying
 from glassrec.compare.directory import Found
 from glassrec.compare.task import Key, default_metric, keys, titles
 from glassrec.metrics import merit, sign
@@ -38,6 +38,10 @@ class Setting:
     """of a sample; NaN where there is one run"""
     n: dict[str, int]
     """how many runs have the metric; smaller where it is not a number in some of them"""
+
+    def value(self, name: str) -> str:
+        """What it is set to; nothing where it does not have the setting."""
+        return said(self.differs[name]) if name in self.differs else ""
 
     @property
     def notes(self) -> list[str]:

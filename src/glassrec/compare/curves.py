@@ -12,7 +12,7 @@ import pandas as pd
 from glassrec.compare.comparison import Task
 from glassrec.compare.directory import Found
 from glassrec.compare.shown import Shown
-from glassrec.metrics import merit, sign
+from glassrec.metrics import best, sign
 from glassrec.report.page import percent
 from glassrec.report.reading import KEPT, LED
 from glassrec.spelling import listed
@@ -123,8 +123,7 @@ def of_learning(found: Curves, metric: str) -> str:
     """Whether longer training might help."""
     still = []
     for each, frame in found:
-        worth = [merit(metric, value) for value in frame.mean(axis=1)]
-        if np.argmax(worth) == len(worth) - 1:
+        if best(metric, frame.mean(axis=1)) == len(frame) - 1:
             still.append(each.label)
     if not still:
         return "All were best before their last epoch."

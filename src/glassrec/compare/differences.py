@@ -59,6 +59,12 @@ def shortest(names: Sequence[Sequence[str]]) -> list[Sequence[str]]:
     return ends
 
 
+def usual(values: Sequence[str]) -> str | None:
+    """What more than half of the values are; None where no value is."""
+    ((value, count),) = Counter(values).most_common(1)
+    return value if 2 * count > len(values) else None
+
+
 def said(value: Any) -> str:
     """A setting as one would write it on the command line."""
     if isinstance(value, str):

@@ -6,7 +6,7 @@ Nothing here needs PyTorch, so that hundreds of runs are read in a few seconds.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from math import nan
@@ -29,9 +29,6 @@ MARKS = ({"status.json"}, {"record.json"}, {"config.yaml", ".lock"})
 PROVEN = "pruned/proven_share"
 """The share of all units that went and provably did nothing; NaN where a cut is not exact. It
 stands among the metrics, and is made of the certificate."""
-
-EXACT = ("domain", "data")
-"""The levels at which it is proven that a unit does nothing."""
 
 WORDS = ("player", "layer", "score", "folded")
 """Columns of tables that hold no numbers."""
@@ -233,9 +230,12 @@ def _metrics(path: Path) -> dict[str, float]:
 
 def _proven(certificate: dict[str, Any]) -> float:
     """`PROVEN`, of a certificate."""
+    gone, before = units(certificate)
+    return gone / before if certificate["exact"] and before else nan
+
+
+def units(certificate: Mapping[str, Any]) -> tuple[int, int]:
+    """How many units went, and how many there were."""
     layers = certificate["layers"].values()
-    units = sum(layer["before"] for layer in layers)
-    if not certificate["exact"] or not units:
-        return nan
-    gone = [gone for layer in layers for gone in layer["gone"]]
-    return sum(each["count"] for each in gone if each["level"] in EXACT) / units
+    gone = sum(each["count"] for layer in layers for each in layer["gone"])
+    return gone, sum(layer["before"] for layer in layers)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import isfinite, nan
 
 from glassrec.compare.comparison import MOST, Task
+from glassrec.compare.differences import usual
 from glassrec.compare.directory import PROVEN
 from glassrec.compare.page_table import Cell, Head, Row, Table, number
 from glassrec.compare.shown import Shown, hand, told
@@ -65,16 +65,15 @@ def differences(task: Task, best: Sequence[Shown]) -> Iterator[Table]:
         f"Only what varies: {counted(len(task.labels), 'setting')} of each configuration. Pale: "
         f"what most have; a dash: a setting that this model does not have.{limited(task)}"
     )
-    columns = [_values([each.value(name) for each in best]) for name in task.labels]
+    columns = [_values([each.setting.value(name) for each in best]) for name in task.labels]
     rows = [Row(cells, each) for each, cells in zip(best, zip(*columns, strict=True), strict=True)]
     heads = [Head(label, tip=name) for name, label in task.labels.items()]
     yield Table("In what do the settings differ?", finding, heads, rows)
 
 
 def _values(values: Sequence[str]) -> list[Cell]:
-    (value, count), *_ = Counter(values).most_common(1)
-    usual = value if 2 * count > len(values) else None
-    return [Cell(each or DASH, kind="usual" if each == usual else "text") for each in values]
+    most = usual(values)
+    return [Cell(each or DASH, kind="usual" if each == most else "text") for each in values]
 
 
 def limited(task: Task) -> str:

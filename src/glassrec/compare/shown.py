@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from glassrec.compare.comparison import Setting, Task
-from glassrec.compare.differences import said
+from glassrec.compare.differences import said, usual
 from glassrec.compare.directory import PROVEN, Found
 from glassrec.report.figures import COSTS
 from glassrec.report.page import fixed, percent
@@ -32,11 +31,6 @@ class Shown:
     def runs(self) -> list[Found]:
         """Its runs, a seed each."""
         return self.setting.runs
-
-    def value(self, name: str) -> str:
-        """What a setting is set to; nothing where it does not have it."""
-        differs = self.setting.differs
-        return said(differs[name]) if name in differs else ""
 
     @property
     def of(self) -> str:
@@ -70,23 +64,18 @@ def labels(task: Task) -> list[str]:
 
     Where many vary, what most settings have is left out, as long as no two are called the same.
     """
-    usual = _usual(task) if len(task.labels) > MANY else set()
-    brief, full = ([_label(task, each, left) for each in task.settings] for left in (usual, set()))
+    common = {name: usual([each.value(name) for each in task.settings]) for name in task.labels}
+    left_out = common if len(common) > MANY else {}
+    brief, full = ([_label(task, each, of) for each in task.settings] for of in (left_out, {}))
     return brief if all(brief) and len({*brief}) == len(brief) else full
 
 
-def _usual(task: Task) -> set[tuple[str, str]]:
-    """What more than half of the settings have, but for the choices of a slot, such as a model."""
-    pairs = (pair for each in task.settings for pair in each.differs.items())
-    found = Counter((name, said(value)) for name, value in pairs if not _is_choice(name, value))
-    return {pair for pair, count in found.items() if count > len(task.settings) / 2}
-
-
-def _label(task: Task, setting: Setting, left_out: Container[tuple[str, str]]) -> str:
+def _label(task: Task, setting: Setting, left_out: Mapping[str, str | None]) -> str:
+    """Choices of a slot, such as a model, are always told."""
     parts = [
         short(value if _is_choice(name, value) else f"{task.labels[name]} {said(value)}", 32)
         for name, value in setting.differs.items()
-        if (name, said(value)) not in left_out
+        if _is_choice(name, value) or said(value) != left_out.get(name)
     ]
     return " · ".join(parts) or ("" if left_out else "the only setting")
 

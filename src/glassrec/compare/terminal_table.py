@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from math import isnan, nan
 
 from glassrec.compare.comparison import Setting, Task
-from glassrec.compare.differences import said
 from glassrec.compare.directory import PROVEN
 
 COSTS = (("parameters", "parameters", ",.0f"), ("latency_p50_4096", "ms of 4,096", ".2f"))
@@ -54,7 +53,7 @@ def _settings(task: Task, shown: Sequence[Setting]) -> Iterator[Column]:
     """What varies among the settings; those named last are the first to be left out."""
     for place, (name, label) in enumerate(task.labels.items()):
         values = [each.differs[name] for each in shown if name in each.differs]
-        cells = [said(each.differs[name]) if name in each.differs else "" for each in shown]
+        cells = [each.value(name) for each in shown]
         numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
         yield Column(label, cells, right=numbers, priority=5 + place if place > 2 else 1)
 

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from glassrec.metrics import merit, sign
+from glassrec.metrics import best, sign
 from glassrec.report.style import INK, LARGE, SMALL, drawn, heading
 
 
@@ -19,32 +19,26 @@ def learning_curve(history: pd.DataFrame, monitor: str) -> Figure:
         history: one row an epoch: epoch, train/loss and metrics of the validation split.
         monitor: the metric, a column such as `val/auroc`.
     """
-    best = kept(history, monitor)
+    kept = best(monitor, history[monitor])
     figure = Figure(figsize=(7.5, 2.9), layout="constrained")
     loss, quality = figure.subplots(1, 2)
-    _line(loss, history, "train/loss", LARGE, best)
-    _line(quality, history, monitor, SMALL, best)
+    _line(loss, history, "train/loss", LARGE, kept)
+    _line(quality, history, monitor, SMALL, kept)
     better = "less" if sign(monitor) < 0 else "more"
     loss.set_title("Loss on the training rows (less is better)")
     quality.set_title(
         f"{monitor.removeprefix('val/')} on the validation split ({better} is better)"
     )
-    heading(figure, f"How did training go? Epoch {history['epoch'].iloc[best]} is kept")
+    heading(figure, f"How did training go? Epoch {history['epoch'].iloc[kept]} is kept")
     return figure
 
 
-def kept(history: pd.DataFrame, monitor: str) -> int:
-    """The place of the epoch that is best on the validation split, the first among equals."""
-    merits = [merit(monitor, value) for value in history[monitor]]
-    return merits.index(max(merits))
-
-
-def _line(axes: Axes, history: pd.DataFrame, name: str, colour: str, best: int) -> None:
+def _line(axes: Axes, history: pd.DataFrame, name: str, colour: str, kept: int) -> None:
     epochs, values = history["epoch"], history[name]
     axes.plot(epochs, values, "o-", color=colour, ms=4, lw=2)
     axes.plot(
-        epochs.iloc[best],
-        values.iloc[best],
+        epochs.iloc[kept],
+        values.iloc[kept],
         "o",
         ms=11,
         mfc="none",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from glassrec.report.learning import kept
+from glassrec.metrics import best
 from glassrec.report.page import fixed, percent, whole
 from glassrec.report.story.found import Found
 from glassrec.report.story.parts import Bar, Bars, Listing, More, Part, Section, Sentences, Shown
@@ -129,19 +129,19 @@ def training(found: Found) -> Section | None:
     if not len(history) or found.data is None:
         return None
     monitor = found.data["monitor"]
-    best, count = kept(history, monitor), len(history)
-    value = written(monitor, history[monitor].iloc[best])
+    kept, count = best(monitor, history[monitor]), len(history)
+    value = written(monitor, history[monitor].iloc[kept])
     name = metric(monitor)
     if count == 1:
         said = f"One epoch was trained; its {name} on the validation split is {value}."
-    elif best == count - 1:
+    elif kept == count - 1:
         said = (
             f"The last of {count} epochs is kept: its {name} on the validation split, {value}, is "
             "the best so far, so more epochs may do better."
         )
     else:
         said = (
-            f"Epoch {best + 1} of {count} is kept: its {name} on the validation split, {value}, is "
+            f"Epoch {kept + 1} of {count} is kept: its {name} on the validation split, {value}, is "
             "the best, and what came after it was no better."
         )
     return Section("training", "Training", said, [*_curve(found), _epochs(found)])
