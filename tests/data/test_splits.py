@@ -120,6 +120,29 @@ def test_leave_one_out_holds_out_the_last_two_rows_of_each_user(log):
     assert parts.train.labels.tolist() == [1] * 200
 
 
+def test_the_item_that_validates_is_never_the_one_that_tests():
+    histories = {
+        "a": [1, 2, 3, 9, 9, 9],  # the last row of another item validates; two rows are in no part
+        "b": [1, 2, 3],
+        "c": [5, 5, 5, 5],  # nobody is ranked on the only item
+        "d": [4, 7, 7],  # no row is left to train on
+        "e": [7, 4, 7],
+    }
+    log = pd.DataFrame(
+        [(user, item) for user, items in histories.items() for item in items],
+        columns=["user", "item"],
+    )
+    parts = LeaveOneOut(1).split(log, Columns(user="user", item="item"), seeded())
+    held = [
+        part.frame.loc[part.labels == 1, ["user", "item"]].values.tolist()
+        for part in (parts.validation, parts.test)
+    ]
+    assert held == [[["a", 3], ["b", 2], ["e", 4]], [["a", 9], ["b", 3], ["e", 7]]]
+    assert parts.train.frame.groupby("user")["item"].agg(list).to_dict() == {
+        "a": [1, 2], "b": [1], "c": [5, 5, 5, 5], "d": [4, 7, 7], "e": [7],
+    }  # fmt: skip
+
+
 def test_candidates_are_fixed_by_the_seed(log):
     first, again, other = (
         LeaveOneOut(10).split(log, LOGGED, seeded(s)).test.frame["item"].tolist() for s in (1, 1, 2)

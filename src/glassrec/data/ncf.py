@@ -66,7 +66,7 @@ class NCF(Source):
         held = _ratings(test)
         out = _newest(chosen) if self.validation == "newest" else _any(chosen, generator)
         log = pd.concat([chosen, held], ignore_index=True)[["user", "item"]]
-        log = with_history(log, COLUMNS, self.history, order=_order(chosen, held))
+        log = _with_history(log, self.history, _order(chosen, held))
         validation = ranking_lists(log, out, COLUMNS, self.candidates, generator)
         positives = log[: len(chosen)].drop(out)
         parts = Parts(
@@ -90,13 +90,15 @@ def _ratings(path: Path) -> pd.DataFrame:
 
 def _order(chosen: pd.DataFrame, held: pd.DataFrame) -> np.ndarray:
     """(N,) what orders the rows of a user: the test row is the last, and before it the training
-    rows by timestamp; without one, and where it is equal, the first is the newest.
+    rows by timestamp or, without one, from the last to the first.
     """
-    position = -np.arange(len(chosen))
-    time = chosen["time"].to_numpy() if "time" in chosen else position
-    order = np.empty(len(chosen), np.int64)
-    order[np.lexsort((position, time))] = np.arange(len(chosen))
-    return np.r_[order, np.full(len(held), len(chosen))]
+    time = chosen["time"].to_numpy() if "time" in chosen else -np.arange(len(chosen))
+    return np.r_[time, np.full(len(held), np.iinfo(np.int64).max)]
+
+
+def _with_history(log: pd.DataFrame, length: int, order: np.ndarray) -> pd.DataFrame:
+    """The rows with their histories; as steps, rows of equal time stand from last to first."""
+    return with_history(log[::-1], COLUMNS, length, order=order[::-1])[::-1]
 
 
 def _newest(log: pd.DataFrame) -> np.ndarray:

@@ -96,7 +96,12 @@ class LeaveOneOut(Splitter):
     """Each user's last row tests, the one before validates, the rest train (He et al., WWW 2017).
 
     Every row is a positive. Each held-out one is ranked against `candidates` items that the user
-    never chose. Rows of equal time are in file order. Users of fewer than three rows stay in train.
+    never chose. Rows of equal time are in file order.
+
+    Where the user took one item several times in the end, the row that validates is the last one of
+    another item, so that no epoch is chosen on the item that tests; the rows between the two, all
+    of the test item, are later than it and so are in no part. Users who have no row before these
+    stay in train.
     """
 
     ranked: ClassVar[bool] = True
@@ -113,19 +118,41 @@ class LeaveOneOut(Splitter):
                 f"{columns.targets[0].name!r}; drop it, or choose another split"
             )
         users, _ = pd.factorize(frame[columns.user])
+        items, _ = pd.factorize(frame[columns.item])
         order = np.lexsort((columns.times(frame), users))  # stable
-        counts = np.bincount(users)
-        last = counts.cumsum()[counts >= 3] - 1  # positions in `order`
+        second, last = _last_two(users[order], items[order])
         if not len(last):
-            raise ValueError("leave-one-out: no user has three rows; choose another split")
+            raise ValueError(
+                "leave-one-out: no user has three rows, the last two of different items; choose "
+                "another split"
+            )
         train = np.ones(len(frame), bool)
-        train[order[[last, last - 1]]] = False
+        train[order[_ranges(second, last + 1)]] = False
         validation, test = (
             ranking_lists(frame, order[at], columns, self.candidates, generator)
-            for at in (last - 1, last)
+            for at in (second, last)
         )
         positives = frame[train]
         return Parts(Part(positives, np.ones(len(positives), np.float32)), validation, test)
+
+
+def _last_two(users: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The last rows (Q,) of another item than the last, and the last rows (Q,), of the users who
+    have a row before both; `users` (N,) is sorted.
+    """
+    starts = np.r_[0, np.bincount(users).cumsum()]
+    last = starts[1:] - 1
+    other = np.where(items == items[last[users]], -1, np.arange(len(users)))
+    second = np.maximum.reduceat(other, starts[:-1])
+    enough = second > starts[:-1]
+    return second[enough], last[enough]
+
+
+def _ranges(starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
+    """All whole numbers of the intervals [start, stop)."""
+    counts = stops - starts
+    within = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
+    return np.repeat(starts, counts) + within
 
 
 def _check_shares(validation: float, test: float) -> None:

@@ -23,6 +23,7 @@ from glassrec.data.columns import (
 )
 from glassrec.data.dataset import Dataset, Source
 from glassrec.data.encoding import assemble
+from glassrec.data.events import Policy, select_events
 from glassrec.data.history import with_history
 from glassrec.data.reading import (
     NUMBER,
@@ -72,8 +73,11 @@ class Table(Source):
             each epoch.
         min_count: how often a category must occur in training to get an id of its own; the others
             share the id of unseen ones.
-        history: how many of the user's earlier items a row shows, by `time` and file order; 0 for
-            none. Training rows must precede the held-out ones of their user.
+        history: how many of the user's earlier items a row shows, by `time` or, without one, by
+            file order; 0 for none. Training rows must precede the held-out ones of their user.
+        duplicates: whether to drop second records of one event, see `events.duplicate_events`.
+        repeats: whether to drop rows of an item that their user took before, so that every held-out
+            positive is new to its user.
     """
 
     path: FilePath
@@ -83,6 +87,8 @@ class Table(Source):
     negatives: Annotated[int, Ge(1)] = 4
     min_count: Annotated[int, Ge(1)] = 1
     history: Annotated[int, Ge(0)] = 0
+    duplicates: Policy = "drop"
+    repeats: Policy = "keep"
 
     def fingerprint(self) -> dict[str, str]:
         """The sha256 of the table and of the YAML file."""
@@ -100,6 +106,7 @@ class Table(Source):
             _check_filled(frame[name], origin)
         if columns.time is not None:
             frame[columns.time] = _moments(frame[columns.time], origin)
+        frame = select_events(frame, columns, duplicates=self.duplicates, repeated=self.repeats)
         frame = with_history(frame, columns, self.history)
         parts = self.split.split(frame, columns, torch.Generator().manual_seed(seed))
         return assemble(
