@@ -103,10 +103,9 @@ def test_a_rating_has_its_mean_in_the_training_rows():
     [({"dense": ("price",)}, "price"), ({"categorical": ("brand",)}, "brand")],
 )
 def test_a_query_must_not_tell_the_item(settings, column):
-    frame = pd.DataFrame(
-        {"who": [1, 1, 2, 2], "what": [7, 8, 8, 9], "price": [1.0, 2, 2, 3], "brand": list("xyyz")}
-    )
-    part = Part(frame, np.ones((4, 1)))
+    frame = pd.DataFrame({"who": np.arange(40) // 8, "what": np.arange(40) % 9})
+    frame = frame.assign(price=frame["what"] * 1.5, brand="b" + (frame["what"] // 2).astype(str))
+    part = Part(frame, np.ones((40, 1)))
     columns = Columns(retrieval=True, user="who", item="what", **settings)
     with pytest.raises(ValueError, match=f"{column} follows from what"):
         assemble(Parts(part, part, part), columns)

@@ -20,13 +20,13 @@ def batch_of(ids):
     )
 
 
-def negatives_of(ids, per_positive):
+def negatives_of(batch, per_positive):
     """Columns: user, context, item, brand; or user and item alone."""
-    names = ("user", "context", "item", "brand") if ids.shape[1] == 4 else ("user", "item")
+    names = ("user", "context", "item", "brand") if batch.ids.shape[1] == 4 else ("user", "item")
     fields = tuple(Field(name, 300) for name in names)
     side = names[names.index("item") :]
     schema = Schema(fields=fields, user="user", item="item", item_side=side)
-    return Negatives(Catalogue.of(ids, schema), per_positive)
+    return Negatives(Catalogue.of(batch, schema), per_positive)
 
 
 def seeded(seed=0):
@@ -43,7 +43,7 @@ def batch():
 
 
 def test_negatives_follow_their_positives_and_are_never_training_positives(batch):
-    negatives = negatives_of(batch.ids, 3)
+    negatives = negatives_of(batch, 3)
     augmented = negatives.augment(batch, seeded())
     known = {(u, i) for u, _, i, _ in batch.ids.tolist()}
     drawn = augmented.slice(batch.rows, augmented.rows)
@@ -56,7 +56,7 @@ def test_negatives_follow_their_positives_and_are_never_training_positives(batch
 
 
 def test_a_negative_differs_from_its_positive_in_the_item_side_only(batch):
-    negatives = negatives_of(batch.ids, 3)
+    negatives = negatives_of(batch, 3)
     drawn = negatives.augment(batch, seeded()).slice(batch.rows, 4 * batch.rows)
     user, context, item, brand = drawn.ids.T
     assert Counter(zip(user.tolist(), context.tolist(), strict=True)) == Counter(
@@ -71,7 +71,7 @@ def test_a_negative_differs_from_its_positive_in_the_item_side_only(batch):
 
 def test_negatives_are_uniform_over_the_items_that_are_left():
     ids = [[0, 10 + i] for i in (0, 3)] + [[1, 10 + i] for i in range(6)][1:]
-    negatives = negatives_of(torch.tensor(ids), 6000)
+    negatives = negatives_of(batch_of(ids), 6000)
     drawn = negatives.augment(batch_of(ids), seeded()).ids[len(ids) :]
     of_first = drawn[drawn[:, 0] == 0][:, 1]
     assert set(of_first.tolist()) == {11, 12, 14, 15}
@@ -81,16 +81,16 @@ def test_negatives_are_uniform_over_the_items_that_are_left():
 
 
 def test_the_same_generator_draws_the_same_negatives(batch):
-    negatives = negatives_of(batch.ids, 2)
+    negatives = negatives_of(batch, 2)
     first, again, other = (negatives.augment(batch, seeded(s)).ids for s in (5, 5, 6))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
 def test_a_user_of_every_item_is_refused():
-    ids = torch.tensor([[4, 10], [4, 11], [5, 10], [4, 11]])
+    rows = batch_of([[4, 10], [4, 11], [5, 10], [4, 11]])
     with pytest.raises(ValueError, match="joint row 4 has every one of the 2 items"):
-        negatives_of(ids, 1)
+        negatives_of(rows, 1)
 
 
 def test_candidates_are_distinct_and_never_known():

@@ -70,6 +70,17 @@ def test_by_time_without_a_time_column_goes_by_file_order():
     assert (train, validation, test) == ([*range(70)], [*range(70, 80)], [*range(80, 100)])
 
 
+@pytest.mark.parametrize("others", [{}, {"rating": "x"}, {"label": "label", "rating": "x"}])
+def test_what_has_label_0_is_not_to_be_retrieved(others):
+    columns = Columns(retrieval=True, user="who", item="what", time="time", **others)
+    frame = labelled().assign(who=np.arange(100) % 7, what=np.arange(100) % 11)
+    parts = ByTime().split(frame, columns, seeded())
+    assert columns.targets[-1].kind == "retrieval"
+    for part in parts:
+        expected = part.frame["label"] if "label" in others else 1
+        assert (part.labels[:, -1] == expected).all()
+
+
 @pytest.mark.parametrize("split", [Random, ByTime])
 def test_shares_must_leave_something_to_train_on(split):
     with pytest.raises(ValueError, match="leaves no row to train on"):

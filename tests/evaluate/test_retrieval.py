@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchmetrics import retrieval as tm
 
-from glassrec.data.batch import Batch
+from glassrec.data.batch import Batch, join
 from glassrec.data.catalogue import Catalogue
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema, Target
@@ -39,7 +39,7 @@ def data_of(train: Tensor, val: Tensor, test: Tensor) -> Dataset:
     fields = Field("user", USERS + 1), Field("item", ITEMS + 1)
     schema = Schema((), fields, (Target("find", "retrieval"),), "user", "item", ("item",))
     splits = [rows(pairs) for pairs in (train, val, test)]
-    return Dataset(schema, *splits, Catalogue.of(splits[0].batch.ids, schema))
+    return Dataset(schema, *splits, Catalogue.of(splits[0].batch, schema))
 
 
 @pytest.fixture
@@ -94,6 +94,16 @@ def test_every_user_against_a_loop(model: MF, data: Dataset, name: str, cells: i
     for k in (10, 100):
         for metric, expected in _slow(model, data, name, k).items():
             assert found[metric] == pytest.approx(expected, abs=1e-12), metric
+
+
+@pytest.mark.parametrize("name", ["train", "val", "test"])
+def test_rows_of_target_0_are_neither_found_nor_hidden(model: MF, data: Dataset, name: str) -> None:
+    """Impressions without a click, of items that the user clicks on in the test split too."""
+    unclicked = rows(data.test.batch.ids - torch.tensor([0, USERS + 1])).batch
+    unclicked = unclicked._replace(targets=torch.zeros(unclicked.rows, 1))
+    splits = [Split(join([split.batch, unclicked])) for split in data.splits.values()]
+    more = Dataset(data.schema, *splits, data.catalogue)
+    assert retrieval(model, more, name, 0) == retrieval(model, data, name, 0)
 
 
 def test_quality_gives_what_the_headline_names(model: MF, data: Dataset) -> None:

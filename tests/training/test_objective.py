@@ -43,7 +43,7 @@ def _with_tasks(dataset: Dataset, *targets: Target) -> Dataset:
         replace(split, batch=split.batch._replace(targets=labels(split.batch.rows)))
         for split in (dataset.train, dataset.validation, dataset.test)
     ]
-    return Dataset(schema, *splits, Catalogue.of(splits[0].batch.ids, schema))
+    return Dataset(schema, *splits, Catalogue.of(splits[0].batch, schema))
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_log_q_takes_the_popularity_of_the_batch_out() -> None:
     ids = torch.stack([torch.ones_like(items), items], 1)
     empty = torch.empty(len(ids), 0)
     rows = Batch(empty, ids, empty.long(), torch.ones(len(ids), 1))
-    softmax = InBatchSoftmax(Catalogue.of(ids, schema), schema, 1.0)
+    softmax = InBatchSoftmax(Catalogue.of(rows, schema), schema, 1.0)
     model = Popularity(schema)
     optimizer = torch.optim.Adam([model.table.weight], lr=0.1)
     generator = torch.Generator().manual_seed(0)

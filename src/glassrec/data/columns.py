@@ -20,16 +20,17 @@ class Columns:
     """The roles of the columns of a frame.
 
     `label` is 0 or 1, `rating` a number; both may be there, as two tasks. `retrieval` makes a task
-    of finding a row's item among all items.
+    of finding a row's item among all items; beside a label, only rows of label 1 are to be found.
 
-    Fields are `user`, `item` and `categorical`, in this order. `item_side` names those of them that
-    follow from the item (a brand, a year): they travel with a sampled item; all others describe the
-    user or the moment. `log` names dense columns that are counts: they become log(1 + x), negative
-    ones clipped at 0. `several` names categorical columns whose cells hold several values, as in
-    `Action|Comedy`. `missing_ok` names dense columns that may be empty; an empty cell becomes the
-    training mean. `ranges` declares between which ends, in raw units, dense columns always lie, as
-    in `age: [0, 120]`; what pruning proves for every possible input then holds within them. An end
-    may be infinite.
+    Fields are `user`, `item` and `categorical`, in this order. `item_side` names the categorical
+    and dense columns that follow from the item (a brand, a price): they come with a sampled item;
+    all others describe the user or the moment, and stay as they are. `context` names those of them
+    that describe the moment although the rows look as if they followed from the item. `log` names
+    dense columns that are counts: they become log(1 + x), negative ones clipped at 0. `several`
+    names categorical columns whose cells hold several values, as in `Action|Comedy`. `missing_ok`
+    names dense columns that may be empty; an empty cell becomes the training mean. `ranges`
+    declares between which ends, in raw units, dense columns always lie, as in `age: [0, 120]`; what
+    pruning proves for every possible input then holds within them. An end may be infinite.
     """
 
     label: str | None = None
@@ -40,6 +41,7 @@ class Columns:
     user: str | None = None
     item: str | None = None
     item_side: tuple[str, ...] = ()
+    context: tuple[str, ...] = ()
     several: tuple[str, ...] = ()
     time: str | None = None
     split: str | None = None
@@ -59,7 +61,8 @@ class Columns:
         if self.retrieval and not (self.user and self.item):
             raise ValueError("retrieval needs a user and an item column; name both")
         for role, names, known in (
-            ("item_side", self.item_side, self.categorical),
+            ("item_side", self.item_side, (*self.categorical, *self.dense)),
+            ("context", self.context, (*self.categorical, *self.dense)),
             ("several", self.several, self.categorical),
             ("missing_ok", self.missing_ok, self.dense),
             ("log", self.log, self.dense),
@@ -68,6 +71,12 @@ class Columns:
             for name in names:
                 if name not in known:
                     raise ValueError(f"{role}: no such column {name!r}{one_of(name, known)}")
+        both = [name for name in self.context if name in self.item_side]
+        if both:
+            raise ValueError(
+                f"{both[0]} is under item_side and under context; a column describes the item or "
+                "the moment"
+            )
         for name, (low, high) in self.ranges.items():
             if not low <= high:
                 raise ValueError(f"ranges: {name} is [{low}, {high}]; write the lower end first")
@@ -95,7 +104,13 @@ class Columns:
     @property
     def item_fields(self) -> tuple[str, ...]:
         """The fields that a sampled item brings along, the item itself first."""
-        return (*filter(None, (self.item,)), *self.item_side)
+        side = (name for name in self.item_side if name in self.categorical)
+        return (*filter(None, (self.item,)), *side)
+
+    @property
+    def item_dense(self) -> tuple[str, ...]:
+        """The dense columns that a sampled item brings along."""
+        return tuple(name for name in self.item_side if name in self.dense)
 
     def times(self, frame: pd.DataFrame) -> np.ndarray:
         """(N,) what orders the rows; all equal without a time column."""
@@ -169,25 +184,4 @@ def check_ranges(frame: pd.DataFrame, columns: Columns, origin: Origin) -> None:
             raise ValueError(
                 f"{origin.at(row)}: {name} is {values[row]}, outside its range [{low}, {high}]; "
                 f"mend the value, or declare a wider range for {name!r} under ranges"
-            )
-
-
-def check_sides(frame: pd.DataFrame, columns: Columns) -> None:
-    """ValueError if a column beside the item's side follows from the item.
-
-    In retrieval it would be part of the query, and tell the item that is looked for.
-    """
-    known = (columns.user, *columns.item_fields)
-    if not frame[columns.item].duplicated().any():
-        return
-    for name in (name for name in (*columns.dense, *columns.fields) if name not in known):
-        by_item, by_user = (
-            frame.groupby(side, observed=True)[name].nunique(dropna=False).max()
-            for side in (columns.item, columns.user)
-        )
-        if by_item == 1 and by_user > 1:
-            raise ValueError(
-                f"{name} follows from {columns.item}, so a query that holds it tells what is "
-                "looked for; with a retrieval task make it categorical, under item_side, "
-                "or leave it out"
             )

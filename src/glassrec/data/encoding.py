@@ -12,11 +12,12 @@ from torch import Tensor
 
 from glassrec.data.batch import Batch
 from glassrec.data.catalogue import Catalogue
-from glassrec.data.columns import Columns, Part, Parts, check_sides
+from glassrec.data.columns import Columns, Part, Parts
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.history import check_past, step_names
 from glassrec.data.negatives import Negatives
 from glassrec.data.schema import ABSENT, UNSEEN, Field, Schema
+from glassrec.data.sides import check_undeclared
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,7 @@ class Encoder:
                 scaler.interval(*columns.ranges.get(name, (-inf, inf)), name in columns.missing_ok)
                 for name, scaler in scalers.items()
             ),
+            columns.item_dense,
         )  # fmt: skip
         return cls(schema, vocabularies, scalers)
 
@@ -188,19 +190,19 @@ def assemble(
         history: the steps that the rows have, see `with_history`.
 
     Raises:
-        ValueError: a training row's history would show what is held out, or a query what is looked
-            for.
+        ValueError: a training row's history would show what is held out, or a column that the
+            item determines is not declared where it would reveal the item.
     """
     if history:
         assert columns.user is not None, "a history is somebody's"
         check_past(parts, columns.user)
-    if columns.retrieval:
-        check_sides(parts.train.frame, columns)
+    ranked = parts.validation.query is not None
+    if ranked or columns.retrieval:
+        check_undeclared(parts.train.frame, columns)
     encoder = Encoder.fit(parts.train.frame, columns, min_count, history)
     train, validation, test = (encoder.encode(part) for part in parts)
     schema = encoder.schema
-    known = Catalogue.of(train.batch.ids, schema) if schema.user and schema.item else None
-    ranked = parts.validation.query is not None
+    known = Catalogue.of(train.batch, schema) if schema.user and schema.item else None
     sampler = Negatives(known, negatives) if ranked and known else None
     return Dataset(schema, train, validation, test, known, sampler)
 

@@ -45,8 +45,7 @@ class Negatives:
         rows = batch.rows
         batch = Batch(*(column.repeat(1 + self.per_positive, 1) for column in batch))
         items = self._draw(batch.ids[rows:, self.catalogue.user], generator)
-        for column, joint in zip(self.catalogue.columns, self.catalogue.rows.T, strict=True):
-            batch.ids[rows:, column] = joint[items]
+        self.catalogue.place(batch, rows, items)
         batch.targets[rows:] = 0
         return batch
 

@@ -15,8 +15,8 @@ def ranking_lists(
 ) -> Part:
     """A list for each held-out row: the row itself (label 1), then `count` candidates (label 0).
 
-    Candidates are distinct items that the user chose in no row of `log`. They bring their item
-    fields along; all other columns are those of the held-out row.
+    Candidates are distinct items that the user chose in no row of `log`. They bring the columns of
+    their side along; all other columns are those of the held-out row.
 
     Args:
         log: every known positive, of all splits.
@@ -40,6 +40,9 @@ def ranking_lists(
     labels = np.zeros((len(held), count + 1), np.float32)
     labels[:, 0] = 1
     frame = log.iloc[rows].assign(
-        **{name: log[name].array.take(shown) for name in columns.item_fields}
+        **{
+            name: log[name].array.take(shown)
+            for name in (*columns.item_fields, *columns.item_dense)
+        }
     )
     return Part(frame, labels.ravel(), np.repeat(np.arange(len(held)), count + 1))

@@ -54,9 +54,10 @@ class Schema:
     Fields share one joint embedding table: field f owns the rows from `offsets[f]` to
     `offsets[f] + size - 1`, and `Batch.ids` holds joint rows. `user` and `item` name the fields
     that identify who and what, where the data has them; `item_side` names all fields that follow
-    from the item, itself first. `Batch.history` holds the joint rows of `history_length` earlier
-    items of the user, newest last. `ranges` says between which ends, scaled, each dense column
-    always lies; an end may be infinite, and without `ranges` all are.
+    from the item, itself first, and `item_dense` the dense columns that do. `Batch.history` holds
+    the joint rows of `history_length` earlier items of the user, newest last. `ranges` says between
+    which ends, scaled, each dense column always lies; an end may be infinite, and without `ranges`
+    all are.
     """
 
     dense: tuple[str, ...] = ()
@@ -67,6 +68,7 @@ class Schema:
     item_side: tuple[str, ...] = ()
     history_length: int = 0
     ranges: tuple[tuple[float, float], ...] = ()
+    item_dense: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [*self.dense, *self.field_names]
@@ -123,5 +125,6 @@ class Schema:
             ranges=tuple(self.intervals[self.dense.index(name)] for name in dense),
             fields=tuple(self.fields[self.place(name)] for name in fields),
             item_side=tuple(name for name in self.item_side if name in fields),
+            item_dense=tuple(name for name in self.item_dense if name in dense),
             history_length=self.history_length if history else 0,
         )

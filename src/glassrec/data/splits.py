@@ -184,9 +184,10 @@ def _pointwise(frame: pd.DataFrame, columns: Columns, rows: list[np.ndarray]) ->
 
 
 def _labels(frame: pd.DataFrame, columns: Columns) -> np.ndarray:
-    """(N, K): the tasks of the rows; every row is one to be retrieved."""
+    """(N, K): the tasks of the rows; to be retrieved are rows of label 1 or, without one, all."""
     labels = np.ones((len(frame), len(columns.targets)), np.float32)
     for task, target in enumerate(columns.targets):
-        if target.kind != "retrieval":
-            labels[:, task] = frame[target.name]
+        name = columns.label if target.kind == "retrieval" else target.name
+        if name is not None:
+            labels[:, task] = frame[name]
     return labels

@@ -36,6 +36,7 @@ from glassrec.data.reading import (
     read_parquet,
     read_text,
 )
+from glassrec.data.sides import check_item_side
 from glassrec.data.splits import Random, Splitter
 from glassrec.spelling import one_of
 
@@ -50,7 +51,9 @@ class Table(Source):
     user: user_id                  # optional, but leave-one-out needs both
     item: sku
     categorical: [city, device, brand]
-    item_side: [brand]             # categorical columns that follow from the item
+    item_side: [brand]             # columns that follow from the item, dense ones too
+    context: [device]              # columns that describe the moment, although they seem to follow
+                                   # from the item
     several: [tags]                # categorical columns with cells of several values: a|b|c
     dense: [price, age, views]     # numbers, standardised
     log: [views]                   # dense columns that are counts: log(1 + x) first
@@ -104,6 +107,7 @@ class Table(Source):
         check_ranges(frame, columns, origin)
         for name in filter(None, (columns.user, columns.item)):
             _check_filled(frame[name], origin)
+        check_item_side(frame, columns, origin)
         if columns.time is not None:
             frame[columns.time] = _moments(frame[columns.time], origin)
         frame = select_events(frame, columns, duplicates=self.duplicates, repeated=self.repeats)

@@ -60,8 +60,8 @@ def each_user(
 ) -> dict[str, Tensor]:
     """`recall@k`, `ndcg@k` and `hr@k` (U,) for each k of `PLACES`, of users with items to find.
 
-    A user's list is all items that training knows but those that the user has in an earlier split:
-    in training, and when testing in validation, too. To be found is what the user has in this split
+    A user's list is all items that training knows but those that the user has in an earlier split,
+    in rows of target 1: in training, and when testing in validation, too. To be found is what the user has in this split
     beside those. An item that training does not know is in no list and so is missed. The query is
     that of the user's first row; a row of a user whom training does not know is a user of its own.
 
@@ -150,7 +150,7 @@ def _users(dataset: Dataset, catalogue: Catalogue, name: str, task: int) -> User
     who, items = _known(dataset, catalogue, batch)
     keys, owner = who.where(who >= 0, -1 - row).unique(return_inverse=True)
     first = torch.full_like(keys, batch.rows).scatter_reduce_(0, owner, row, "amin")
-    hidden = _hidden(dataset, catalogue, name, keys)
+    hidden = _hidden(dataset, catalogue, name, task, keys)
     asked = batch.targets[:, task] == 1
     wanted = (owner * len(catalogue) + items)[asked & (items >= 0)].unique()
     wanted = wanted[~torch.isin(wanted, hidden)]
@@ -158,13 +158,17 @@ def _users(dataset: Dataset, catalogue: Catalogue, name: str, task: int) -> User
     return Users(first, wanted, hidden, owners.bincount(minlength=len(keys)))
 
 
-def _hidden(dataset: Dataset, catalogue: Catalogue, name: str, keys: Tensor) -> Tensor:
-    """The sorted pairs of earlier splits; `keys` (U,) sorted: the users' joint rows, or below 0."""
+def _hidden(dataset: Dataset, catalogue: Catalogue, name: str, task: int, keys: Tensor) -> Tensor:
+    """The sorted pairs of earlier splits, of rows of target 1.
+
+    `keys` (U,) are sorted: the users' joint rows, or below 0.
+    """
     pairs = [_nameless(dataset, catalogue, len(keys))]
     for earlier in EARLIER[name]:
-        who, items = _known(dataset, catalogue, dataset.splits[earlier].batch)
+        batch = dataset.splits[earlier].batch
+        who, items = _known(dataset, catalogue, batch)
         at = torch.searchsorted(keys, who).clamp_(max=len(keys) - 1)
-        there = (keys[at] == who) & (who >= 0) & (items >= 0)
+        there = (keys[at] == who) & (who >= 0) & (items >= 0) & (batch.targets[:, task] == 1)
         pairs.append(at[there] * len(catalogue) + items[there])
     return torch.cat(pairs).unique()
 
@@ -194,7 +198,7 @@ def _unseen(schema: Schema, name: str | None) -> int:
 def _items(catalogue: Catalogue, batch: Batch) -> Batch:
     """Rows of all n items; what is not of the item's side is that of the batch's first row."""
     rows = batch.take(torch.zeros(len(catalogue), dtype=torch.long))
-    rows.ids[:, catalogue.columns] = catalogue.rows
+    catalogue.place(rows, 0, torch.arange(len(catalogue)))
     return rows
 
 

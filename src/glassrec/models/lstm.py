@@ -31,7 +31,7 @@ class LSTM(Recommender):
         hidden: the units of the recurrent layer.
         cell: long short-term memory, or a gated recurrent unit.
         tower: the sizes of the tower's hidden layers.
-        reads: what is read beside the history: the fields that follow from the candidate item, or
+        reads: what is read beside the history: the columns that follow from the candidate item, or
             all fields and dense columns.
     """
 
@@ -74,4 +74,4 @@ def _read(data: Schema, *, everything: bool) -> Schema:
         )
     if everything:
         return data.take(dense=data.dense, fields=data.field_names, history=True)
-    return data.take(fields=data.item_side, history=True)
+    return data.take(dense=data.item_dense, fields=data.item_side, history=True)

@@ -47,18 +47,19 @@ class TwoTower(Retriever):
         towers: Annotated[Sequence[Annotated[int, Ge(1)]], MinLen(1)] = (64,),
         head: Annotated[Sequence[Annotated[int, Ge(1)]], MinLen(1)] = (64, 32),
     ) -> None:
-        users = _users_side(data)
-        reads = data.take(dense=data.dense, fields=[*users, *data.item_side])
+        users, moment = _users_side(data)
+        reads = data.take(dense=[*moment, *data.item_dense], fields=[*users, *data.item_side])
         super().__init__(data, reads, embedding)
-        self.users = len(users)
+        self.users, self.moment = len(users), len(moment)
+        beside = [len(data.item_dense)] if data.item_dense else []
         self.query_embedding = Dimensions(users, range(embedding))
-        self.query_tower = Tower([len(data.dense), self.query_embedding.size], towers)
+        self.query_tower = Tower([self.moment, self.query_embedding.size], towers)
         self.candidate_embedding = Dimensions(data.item_side, range(embedding))
-        self.candidate_tower = Tower([self.candidate_embedding.size], towers)
+        self.candidate_tower = Tower([*beside, self.candidate_embedding.size], towers)
         self.to_query = Affine([towers[-1]], embedding)
         self.to_candidate = Affine([towers[-1]], embedding)
         self.query_embedding.feeds(self.query_tower.first.affine, 1)
-        self.candidate_embedding.feeds(self.candidate_tower.first.affine)
+        self.candidate_embedding.feeds(self.candidate_tower.first.affine, len(beside))
         self.query_tower.last.feeds(self.to_query)
         self.candidate_tower.last.feeds(self.to_candidate)
         self.retrieved = [target for target in data.targets if target.kind == "retrieval"]
@@ -100,20 +101,26 @@ class TwoTower(Retriever):
 
     def _query(self, inputs: Inputs) -> Tensor:
         fields = self.query_embedding(inputs.fields[:, : self.users])
-        return self.to_query(self.query_tower(inputs.dense, fields))
+        return self.to_query(self.query_tower(inputs.dense[:, : self.moment], fields))
 
     def _candidate(self, inputs: Inputs) -> Tensor:
         fields = self.candidate_embedding(inputs.fields[:, self.users :])
-        return self.to_candidate(self.candidate_tower(fields))
+        dense = inputs.dense[:, self.moment :]
+        return self.to_candidate(self.candidate_tower(*([dense] if dense.shape[1] else []), fields))
 
 
-def _users_side(data: Schema) -> list[str]:
-    """The fields that do not follow from the item; ValueError if a side has no column."""
+def _users_side(data: Schema) -> tuple[list[str], list[str]]:
+    """The fields and dense columns that do not follow from the item.
+
+    Raises:
+        ValueError: a side has no column.
+    """
     users = [name for name in data.field_names if name not in data.item_side]
-    if not data.item_side or not (users or data.dense):
+    dense = [name for name in data.dense if name not in data.item_dense]
+    if not data.item_side or not (users or dense):
         raise ValueError(
             f"TwoTower needs columns of the item's side and others, and the data has "
-            f"{len(data.item_side)} and {len(users) + len(data.dense)}; take another model "
+            f"{len(data.item_side)} and {len(users) + len(dense)}; take another model "
             "(dlrm) or other data"
         )
-    return users
+    return users, dense

@@ -198,8 +198,10 @@ def _candidates(dataset: Dataset) -> Candidates:
     return Candidates(
         {name: split.batch.ids for name, split in lists.items()},
         {name: split.query for name, split in lists.items() if split.query is not None},
+        {n: s.batch.dense for n, s in lists.items()} if dataset.schema.item_dense else {},
     )
 
 
 def _with_candidates(split: Split, lists: Candidates, name: str) -> Split:
-    return Split(split.batch._replace(ids=lists.ids[name]), lists.query[name])
+    dense = lists.dense.get(name, split.batch.dense)
+    return Split(split.batch._replace(ids=lists.ids[name], dense=dense), lists.query[name])
