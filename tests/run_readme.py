@@ -131,7 +131,7 @@ def write_clicks(path: Path, random: np.random.Generator, rows: int = 3000) -> N
         "device": random.choice(["phone", "desktop"], rows),
         "brand": [f"brand {s % 7}" for s in sku],
         "tags": random.choice(["news|sports", "news", "music|film"], rows),
-        "price": random.lognormal(2, 1, rows).round(2),
+        "price": random.lognormal(2, 1, 80).round(2)[sku],
         "age": np.where(random.random(rows) < 0.05, np.nan, age),
         "views": random.integers(0, 1000, rows),
         "clicked_at": 1_700_000_000 + np.arange(rows),

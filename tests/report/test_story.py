@@ -41,6 +41,8 @@ DATA = {
     "user": None,
     "item": None,
     "truth": None,
+    "repeats": {},
+    "audit": None,
     "monitor": "val/auroc",
 }
 

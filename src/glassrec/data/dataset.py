@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from glassrec.data.audit import Audit
 from glassrec.data.batch import Batch
 from glassrec.data.catalogue import Catalogue
 from glassrec.data.schema import Schema
@@ -45,7 +46,7 @@ class Truth:
 class Dataset:
     """Whole tensors in memory. `train` holds positives only where `negatives` is given.
 
-    `catalogue` is there where the schema names a user and an item.
+    `catalogue` is there where the schema names a user and an item, `audit` where rows were read.
     """
 
     schema: Schema
@@ -55,6 +56,7 @@ class Dataset:
     catalogue: Catalogue | None = None
     negatives: Negatives | None = None
     truth: Truth | None = None
+    audit: Audit | None = None
 
     @property
     def splits(self) -> dict[str, Split]:

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from glassrec.data.audit import Audit
 from glassrec.data.batch import Batch
 from glassrec.data.catalogue import Catalogue
 from glassrec.data.columns import Columns, Part, Parts
@@ -178,7 +179,13 @@ class Encoder:
 
 
 def assemble(
-    parts: Parts, columns: Columns, *, negatives: int = 1, min_count: int = 1, history: int = 0
+    parts: Parts,
+    columns: Columns,
+    *,
+    negatives: int = 1,
+    min_count: int = 1,
+    history: int = 0,
+    audit: Audit | None = None,
 ) -> Dataset:
     """The dataset of divided raw rows.
 
@@ -188,6 +195,7 @@ def assemble(
         negatives: how many negatives a training positive gets.
         min_count: how often a value must occur in training to get an id of its own.
         history: the steps that the rows have, see `with_history`.
+        audit: what was found on the whole log; what the parts show is added.
 
     Raises:
         ValueError: a training row's history would show what is held out, or a column that the
@@ -204,7 +212,8 @@ def assemble(
     schema = encoder.schema
     known = Catalogue.of(train.batch, schema) if schema.user and schema.item else None
     sampler = Negatives(known, negatives) if ranked and known else None
-    return Dataset(schema, train, validation, test, known, sampler)
+    found = None if audit is None else audit.with_parts(parts, columns)
+    return Dataset(schema, train, validation, test, known, sampler, audit=found)
 
 
 def _field(name: str, known: Vocabulary | Several) -> Field:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -21,7 +23,10 @@ def facts(dataset: Dataset) -> dict[str, Any]:
     knows, how many of them a row has (`per_row`), and `unseen`, by split: the share of the values
     there that training does not know. dense: names. history: its length and, by split, the mean
     number of items in it; None without one. user and item: which fields say who and what. truth:
-    main and pairs, known effects as [name(s), strength]; None where nothing is known.
+    main and pairs, known effects as [name(s), strength]; None where nothing is known. repeats: of
+    the positives that are ranked or retrieved, how many there are (`positives`) and how many of
+    them their user has in training (`known`), by split; empty without such a task. audit: the
+    number of raw rows and the findings on them, see `audit.Finding`; None where none are read.
     """
     schema, splits = dataset.schema, dataset.splits
     later = {name: split.batch for name, split in splits.items() if name != "train"}
@@ -39,7 +44,31 @@ def facts(dataset: Dataset) -> dict[str, Any]:
         "user": schema.user,
         "item": schema.item,
         "truth": _truth(dataset),
+        "repeats": _repeats(dataset),
+        "audit": None if dataset.audit is None else asdict(dataset.audit),
     }
+
+
+def anomalies(facts: Mapping[str, Any], most: int = 8) -> list[str]:
+    """The anomalies in the audit of these facts as lines; of more than `most`, the first ones."""
+    found = [
+        each["message"]
+        for each in (facts.get("audit") or {}).get("findings", [])
+        if each["anomaly"]
+    ]
+    more = len(found) - most
+    return found if more <= 0 else [*found[:most], f"and {more} more, see data.json"]
+
+
+def repeats_line(facts: Mapping[str, Any]) -> str | None:
+    """How many held-out positives repeat a pair of training, as a line; None if none does."""
+    found = {
+        name: (each["known"], each["positives"]) for name, each in facts.get("repeats", {}).items()
+    }
+    if not any(known for known, _ in found.values()):
+        return None
+    counts = " and ".join(f"{k:,} of {n:,} {name}" for name, (k, n) in reversed(found.items()))
+    return f"{counts} positives are items that their user has in training"
 
 
 def _lists(split: Split) -> int:
@@ -77,6 +106,31 @@ def _truth(dataset: Dataset) -> dict[str, Any] | None:
         "main": [[name, strength] for name, strength in main],
         "pairs": [[*names, strength] for names, strength in pairs],
     }
+
+
+def _repeats(dataset: Dataset) -> dict[str, dict[str, int]]:
+    """How many held-out positives are pairs of training, beside their number."""
+    schema, catalogue = dataset.schema, dataset.catalogue
+    retrieved = [column for column, t in enumerate(schema.targets) if t.kind == "retrieval"]
+    if catalogue is None or not (dataset.ranked or retrieved):
+        return {}
+    task = retrieved[0] if retrieved else 0
+    unseen, found, known = _unseen_rows(schema), {}, torch.empty(0, dtype=torch.long)
+    for name, split in dataset.splits.items():
+        rows = split.batch.targets[:, task] == 1
+        ids = split.batch.ids[rows][:, [catalogue.user, catalogue.columns[0]]]
+        keys = (ids @ torch.tensor([schema.rows, 1]))[(ids != unseen).all(1)]
+        if name == "train":
+            known = keys
+        else:
+            found[name] = {"positives": len(ids), "known": int(torch.isin(keys, known).sum())}
+    return found
+
+
+def _unseen_rows(schema: Schema) -> Tensor:
+    """(2,): the joint rows of an unseen user and an unseen item."""
+    names = (schema.user or "", schema.item or "")
+    return torch.tensor([schema.offsets[schema.place(name)] + UNSEEN for name in names])
 
 
 def _mean(values: Tensor) -> float:

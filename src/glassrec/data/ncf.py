@@ -12,6 +12,7 @@ import torch
 from annotated_types import Ge, MinLen
 from pydantic import DirectoryPath
 
+from glassrec.data.audit import audit
 from glassrec.data.columns import Columns, Part, Parts
 from glassrec.data.dataset import Dataset, Source
 from glassrec.data.encoding import assemble
@@ -66,6 +67,7 @@ class NCF(Source):
         held = _ratings(test)
         out = _newest(chosen) if self.validation == "newest" else _any(chosen, generator)
         log = pd.concat([chosen, held], ignore_index=True)[["user", "item"]]
+        found = audit(log, COLUMNS, dropped=False)
         log = _with_history(log, self.history, _order(chosen, held))
         validation = ranking_lists(log, out, COLUMNS, self.candidates, generator)
         positives = log[: len(chosen)].drop(out)
@@ -74,7 +76,7 @@ class NCF(Source):
             validation,
             _test_lists(log[len(chosen) :].reset_index(drop=True), negatives, test),
         )
-        return assemble(parts, COLUMNS, negatives=self.negatives, history=self.history)
+        return assemble(parts, COLUMNS, negatives=self.negatives, history=self.history, audit=found)
 
     @property
     def _paths(self) -> list[Path]:

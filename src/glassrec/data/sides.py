@@ -18,6 +18,12 @@ from glassrec.data.reading import Origin
 LIMIT = 0.15
 """The share of rows in which a column may place its item in the first tenth; .10 is chance."""
 
+ENOUGH = 200_000
+"""Rows of a log, whole items at a time, that are looked at."""
+
+MANY = 100
+"""Items that are looked at, however many rows they have."""
+
 SAMPLE = 4000
 """Rows on which that share is measured, at most."""
 
@@ -48,12 +54,19 @@ class Pairs(NamedTuple):
 
     @classmethod
     def of(cls, frame: pd.DataFrame, columns: Columns) -> Pairs:
-        """The first row of each user and item."""
-        users, _ = pd.factorize(frame[columns.user])
+        """The first row of each user and item; of a large log, all such rows of random items."""
         items, names = pd.factorize(frame[columns.item])
-        rows = np.flatnonzero(~pd.Series(users * len(names) + items).duplicated().to_numpy())
-        users, items = users[rows], items[rows]
-        return cls(rows, users, items, np.bincount(items, minlength=len(names)))
+        rows = np.arange(len(frame))
+        if len(frame) > ENOUGH:
+            order = np.random.default_rng(0).permutation(len(names))
+            enough = np.bincount(items)[order].cumsum() <= ENOUGH
+            enough[:MANY] = True
+            rows = np.flatnonzero(np.isin(items, order[enough]))
+        users, _ = pd.factorize(frame[columns.user].array[rows])
+        items, kept = pd.factorize(items[rows])
+        first = ~pd.Series(users * len(kept) + items).duplicated().to_numpy()
+        items = items[first]
+        return cls(rows[first], users[first], items, np.bincount(items))
 
 
 def check_item_side(frame: pd.DataFrame, columns: Columns, origin: Origin) -> None:
@@ -136,7 +149,7 @@ def dependence(column: pd.Series, pairs: Pairs) -> Dependence | None:
         return None
     chance = _chance(values)
     first = _first_rows(pairs.items)[pairs.items]
-    beyond = len(values) - len(pairs.counts[pairs.counts > 0])
+    beyond = len(values) - len(pairs.counts)
     exact = beyond * (1 - chance) >= EXPECTED and bool((values == values[first]).all())
     chosen = np.flatnonzero(repeated)
     if len(chosen) > SAMPLE:

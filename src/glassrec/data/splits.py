@@ -100,8 +100,8 @@ class LeaveOneOut(Splitter):
 
     Where the user took one item several times in the end, the row that validates is the last one of
     another item, so that no epoch is chosen on the item that tests; the rows between the two, all
-    of the test item, are later than it and so are in no part. Users who have no row before these
-    stay in train.
+    of the test item, are later than it and so are in no part. Nor are further records of the event
+    of a held-out row. Users who have no row before these stay in train.
     """
 
     ranked: ClassVar[bool] = True
@@ -128,6 +128,9 @@ class LeaveOneOut(Splitter):
             )
         train = np.ones(len(frame), bool)
         train[order[_ranges(second, last + 1)]] = False
+        if columns.time is not None:
+            for held in (order[second], order[last]):
+                train &= ~_same_event(users, items, columns.times(frame), held)
         validation, test = (
             ranking_lists(frame, order[at], columns, self.candidates, generator)
             for at in (second, last)
@@ -146,6 +149,16 @@ def _last_two(users: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndar
     second = np.maximum.reduceat(other, starts[:-1])
     enough = second > starts[:-1]
     return second[enough], last[enough]
+
+
+def _same_event(
+    users: np.ndarray, items: np.ndarray, times: np.ndarray, held: np.ndarray
+) -> np.ndarray:
+    """(N,) bool: whether a row has the user, item and time of one of `held`, one row a user."""
+    row = np.full(users.max() + 1, -1)
+    row[users[held]] = held
+    own = row[users]
+    return (own >= 0) & (items == items[own]) & (times == times[own])
 
 
 def _ranges(starts: np.ndarray, stops: np.ndarray) -> np.ndarray:

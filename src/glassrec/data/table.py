@@ -14,6 +14,7 @@ import yaml
 from annotated_types import Ge, Len
 from pydantic import FilePath, TypeAdapter, ValidationError
 
+from glassrec.data.audit import audit
 from glassrec.data.columns import (
     Columns,
     check_labels,
@@ -110,11 +111,17 @@ class Table(Source):
         check_item_side(frame, columns, origin)
         if columns.time is not None:
             frame[columns.time] = _moments(frame[columns.time], origin)
+        found = audit(frame, columns, dropped=self.duplicates == "drop")
         frame = select_events(frame, columns, duplicates=self.duplicates, repeated=self.repeats)
         frame = with_history(frame, columns, self.history)
         parts = self.split.split(frame, columns, torch.Generator().manual_seed(seed))
         return assemble(
-            parts, columns, negatives=self.negatives, min_count=self.min_count, history=self.history
+            parts,
+            columns,
+            negatives=self.negatives,
+            min_count=self.min_count,
+            history=self.history,
+            audit=found,
         )
 
     def _read(self, columns: Columns) -> tuple[pd.DataFrame, Origin]:

@@ -61,9 +61,10 @@ def each_user(
     """`recall@k`, `ndcg@k` and `hr@k` (U,) for each k of `PLACES`, of users with items to find.
 
     A user's list is all items that training knows but those that the user has in an earlier split,
-    in rows of target 1: in training, and when testing in validation, too. To be found is what the user has in this split
-    beside those. An item that training does not know is in no list and so is missed. The query is
-    that of the user's first row; a row of a user whom training does not know is a user of its own.
+    in rows of target 1: in training, and when testing in validation, too. To be found is what the
+    user has in this split beside those. An item that training does not know is in no list and so is
+    missed. The query is that of the user's first row; a row of a user whom training does not know
+    is a user of its own.
 
     With h of a user's w items in the first k places, recall is h / w, HR whether h > 0, and NDCG
     the sum of 1 / log2(place + 1) over them, divided by its value where they come first.

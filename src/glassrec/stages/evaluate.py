@@ -50,7 +50,8 @@ class Evaluating(Stage):
                 values, shown, self.pruned.plan, self.pruned.certificate
             ),
         )
-        for line in (*_quality(values, shown), *_costs(values), *_agreement(values)):
+        metrics = [*_quality(values, shown), *self.trained.repeats]
+        for line in (*metrics, *_costs(values), *_agreement(values)):
             self.say(line)
         Reporting(self.trained).tell()
 

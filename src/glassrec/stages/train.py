@@ -12,7 +12,7 @@ import torch
 
 from glassrec.artifacts import Candidates, Facts, Table, Weights
 from glassrec.data.dataset import Dataset, Split
-from glassrec.data.facts import facts
+from glassrec.data.facts import anomalies, facts, repeats_line
 from glassrec.evaluate.quality import quality
 from glassrec.explain.stage import Explain
 from glassrec.models.base import Recommender
@@ -45,6 +45,8 @@ class Training(Stage):
     def tell(self) -> None:
         """Train, or go on where a killed run stopped; keep the best epoch."""
         tracked.data(self)
+        for line in (*anomalies(self.facts), *self.repeats):
+            print(f"data      {line}", flush=True)
         epochs, size = len(self.history.frame), self.weights.bytes / 2**20
         about = self.facts
         if epochs:
@@ -81,6 +83,15 @@ class Training(Stage):
     def _facts(self) -> dict[str, Any]:
         dataset, settings = self.dataset, self.settings
         return facts(dataset) | {"monitor": settings.trainer.monitors(dataset, settings.objective)}
+
+    @property
+    def repeats(self) -> list[str]:
+        """A line about held-out positives that their users have in training; none if there are no
+        such.
+        """
+        line, policy = repeats_line(self.facts), self.run.config["data"].get("repeats")
+        hint = "; with data.repeats=drop all are new" if policy == "keep" else ""
+        return [] if line is None else [line + hint]
 
     @cached_property
     def explain(self) -> Explain:

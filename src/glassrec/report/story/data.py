@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from glassrec.data.facts import repeats_line
 from glassrec.metrics import best
 from glassrec.report.page import fixed, percent, whole
 from glassrec.report.story.found import Found
@@ -29,7 +30,8 @@ def data(found: Found) -> Section | None:
     more = More("How often each field has a value that training does not know", [columns])
     known = [columns if few else more] if facts["fields"] else []
     truth = [_truth(facts["truth"])] if facts["truth"] else []
-    return Section("data", "The data", _rows(found, facts), [*parts, *known, *truth])
+    parts = [*parts, *known, *_audit(facts), *truth]
+    return Section("data", "The data", _rows(found, facts), parts)
 
 
 def _rows(found: Found, facts: Mapping[str, Any]) -> str:
@@ -84,6 +86,8 @@ def _how(found: Found, facts: Mapping[str, Any]) -> Iterator[str]:
             f"A row shows up to {history['length']} earlier items of its user, in the training "
             f"rows {fixed(history['items']['train'], 1)} on average."
         )
+    if line := repeats_line(facts):
+        yield f"{line}, so that a model that only remembers finds them."
     files = [*found.provenance.get("data", {})]
     yield f"It was read from {listed(files)}." if files else "It is generated, from settings alone."
 
@@ -108,6 +112,23 @@ def _columns(facts: Mapping[str, Any]) -> Listing:
         rows.append([name, whole(field["values"]), *unseen])
     heads = ["field", "values in training", "unknown in validation", "unknown in test"]
     return Listing("Fields", heads, rows)
+
+
+def _audit(facts: Mapping[str, Any]) -> Iterator[Part]:
+    """What the audit of the raw rows found, anomalies first."""
+    if facts.get("audit") is None:
+        return
+    findings = sorted(facts["audit"]["findings"], key=lambda found: not found["anomaly"])
+    rows = [
+        [found["check"], "anomaly" if found["anomaly"] else "", found["message"]]
+        for found in findings
+    ]
+    title = f"Audit of {whole(facts['audit']['rows'])} raw rows"
+    yield (
+        Listing(title, ["check", "", "finding"], rows, texts=3)
+        if rows
+        else Sentences([f"{title}: nothing unusual was found."])
+    )
 
 
 def _truth(truth: Mapping[str, Any]) -> More:
