@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import math
 from collections.abc import Sequence
+from math import nan
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,7 @@ from glassrec.artifacts import (
     Text,
     Weights,
     digest,
+    write_csv,
 )
 
 CUT = LayerCut(3, [0, 2], {"data": [1]}, {1: 0.1 + 0.2}, proposed=1, refuted=0, tied=0, stays="")
@@ -65,6 +68,7 @@ ARTIFACTS: dict[str, Artifact] = {
         max_abs_logit_difference=1e-17,
         p999_abs_logit_difference=0.0,
         rows_changed=0,
+        max_abs_logit=0.5,
         tolerance=1e-9,
         layers={"tower.0": CertifiedLayer(3, 3, [Gone("data", 0.1 + 0.2, 1, "tower.0[1]")])},
         weights="a",
@@ -236,3 +240,32 @@ def test_what_makes_no_sense_is_said_to_be_damaged(
     path.write_text(text.replace(before, after, 1))
     with pytest.raises(ValueError, match=rf"{name} is damaged"):
         type(ARTIFACTS[name]).load(path)
+
+
+FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\tx", "\rx"]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_text_in_a_csv_does_not_act_as_a_formula_and_numbers_stay(
+    text: str, tmp_path: Path
+) -> None:
+    mixed = pd.Series([text, "-1.5", -2, None], dtype=object)
+    frame = pd.DataFrame({text: [-1.0, 2.5, -0.0, nan], "words": mixed, "sizes": [-1, 2, 3, 4]})
+    write_csv(frame, tmp_path / "t.csv")
+    with (tmp_path / "t.csv").open(newline="") as file:
+        (head, *rows) = csv.reader(file)
+    safe = f"'{text}".replace("\r", "\n")  # the csv module would not quote it
+    assert head == [safe, "words", "sizes"]
+    assert [row[1] for row in rows] == [safe, "-1.5", "-2", ""]
+    assert [row[0] for row in rows] == ["-1.0", "2.5", "-0.0", ""]
+    assert [row[2] for row in rows] == ["-1", "2", "3", "4"]
+    assert frame["words"].iloc[0] == text, "the table itself is left as it is"
+
+
+def test_a_category_and_a_string_column_are_made_safe_too(tmp_path: Path) -> None:
+    values = ["=1", "plain", "=1"]
+    frame = pd.DataFrame({"c": pd.Categorical(values), "s": pd.Series(values, dtype="string")})
+    write_csv(frame, tmp_path / "t.csv")
+    assert pd.read_csv(tmp_path / "t.csv").to_numpy().tolist() == [
+        ["'=1", "'=1"], ["plain", "plain"], ["'=1", "'=1"]
+    ]  # fmt: skip

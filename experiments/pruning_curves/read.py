@@ -37,7 +37,7 @@ def main(words: list[str]) -> int:
     frames = {directory.name: curves(directory) for directory in directories}
     compared = {}
     for name, frame in frames.items():
-        metric = next(column for column in frame if column.startswith("test/"))
+        metric = next(column for column in frame if "/" in column)
         compared[name] = duels(frame, metric).assign(metric=metric)
         print(f"\n{name}", *reading(frame, metric), sep="\n- ")
         picture = pruning_curves(frame, metric)

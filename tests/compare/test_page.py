@@ -47,7 +47,7 @@ def _evaluated(path: Path, factors: int, auroc: float) -> None:
     neurons = pd.DataFrame({"layer": "top.0", "mean_abs": size, "max_abs": size})
     neurons.to_parquet(path / "neurons.parquet")
     curve = {"score": "conductance", "draw": 0, "share": [0.0, 0.5], "folded": True, "epochs": 0}
-    pd.DataFrame(curve | {"test/auroc": [auroc, auroc - 0.1]}).to_parquet(
+    pd.DataFrame(curve | {"val/auroc": [auroc, auroc - 0.1]}).to_parquet(
         path / "pruning_curves.parquet"
     )
     gone = [{"level": "data", "constant": 0.0, "count": 1, "units": "top.0[0]"}]

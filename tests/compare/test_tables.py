@@ -105,3 +105,11 @@ def test_a_setting_that_is_called_like_a_column_is_told_from_it(
     frame = tables.runs(compare(scan([tmp_path / "runs"])))
     assert frame["setting rank"].tolist() == [1, 2]
     assert frame["rank"].tolist() == [1, 2]
+
+
+def test_a_column_called_like_a_formula_is_text_in_a_csv(leave: Leave, tmp_path: Path) -> None:
+    leave("a", importance={"=cmd|' /C calc'!A0": 0.5, "hour": 0.1})
+    tables.write_joined("importance", scan([tmp_path / "runs"]), tmp_path)
+    joined = pd.read_csv(tmp_path / "importance.csv")
+    assert joined["player"].tolist() == ["'=cmd|' /C calc'!A0", "hour"]
+    assert joined["mean_abs"].tolist() == [0.5, 0.1]

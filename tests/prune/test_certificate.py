@@ -10,10 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from glassrec.artifacts import Certificate, CertifiedLayer, Gone, LayerCut, PrunePlan, digest
+from glassrec.artifacts import (
+    Certificate,
+    CertifiedLayer,
+    Gone,
+    LayerCut,
+    PrunePlan,
+    Weights,
+    digest,
+)
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
-from glassrec.prune.certificate import certify, data_digests
+from glassrec.prune.certificate import BrokenPromiseError, certify, data_digests
+from glassrec.prune.stage import Prune
 from glassrec.prune.surgery import cut
 from glassrec.prune.wording import in_short, text
 
@@ -54,6 +63,49 @@ def test_the_differences_are_those_of_numpy(
     assert found.rows_changed == (differences > 1e-9).sum() > 0
     assert found.rows == {"train": 60, "val": 30, "test": 20}
     assert not found.exact
+
+
+def test_the_tolerance_is_relative_to_the_largest_logit(
+    build: Callable[..., Recommender], dataset: Dataset
+) -> None:
+    """Logits of millions, as of revenue, round by more than 1e-9; the same rounding is no error."""
+    large = build("gmf").double()
+    with torch.no_grad():
+        large.output.bias += 1e9
+    small = deepcopy(large)
+    with torch.no_grad():
+        small.output.bias += 0.5  # of what 1e9 · 1e-9 = 1 allows
+    plan = _plan(large, "data", {})
+    found = _certificate(large, small, plan, dataset)
+    largest = max(
+        large(split.batch._replace(dense=split.batch.dense.double())).abs().max().item()
+        for split in dataset.splits.values()
+    )
+    assert found.max_abs_logit == pytest.approx(largest, rel=1e-12)
+    assert found.tolerance == pytest.approx(1e-9 * largest, rel=1e-12)
+    assert found.rows_changed == 0
+    assert f"{found.tolerance:.3g}" in text(found)
+    with torch.no_grad():
+        small.output.bias += 1
+    with pytest.raises(BrokenPromiseError, match=r"up to 1\.5, where up to 1 is rounding"):
+        _certificate(large, small, plan, dataset)
+
+
+def test_weights_that_are_not_finite_are_named(
+    build: Callable[..., Recommender], dataset: Dataset
+) -> None:
+    model = build("gmf")
+    pruned = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    pruned["output.bias"][0] = float("nan")
+    pruned["table.weight"][2, :2] = float("inf")
+    plan = _plan(model, "data", {})
+    with pytest.raises(ValueError, match="not finite") as refusal:
+        Prune().certify(model, Weights(pruned), plan, dataset, files={}, given={})
+    said = str(refusal.value)
+    size = pruned["table.weight"].numel()
+    assert said.startswith("pruned.safetensors: ")
+    assert f"output.bias (1 of {len(pruned['output.bias'])})" in said
+    assert f"table.weight (2 of {size})" in said
 
 
 def test_a_row_without_a_number_has_changed(
@@ -128,6 +180,7 @@ CERTIFICATE = Certificate(
     max_abs_logit_difference=3.21e-12,
     p999_abs_logit_difference=1e-13,
     rows_changed=0,
+    max_abs_logit=0.5,
     tolerance=1e-9,
     layers={
         "top.0": CertifiedLayer(
@@ -167,9 +220,10 @@ top.1.
 ## What was compared
 
 - rows: 1,000 (train 900, test 100)
+- largest |logit|: 0.5
 - largest |Δlogit|: 3.21e-12
 - 99.9th percentile: 1e-13
-- rows changed by more than 1e-09: 0
+- rows changed by more than the tolerance of 1e-09, which is 1e-9 of the largest |logit| or of 1: 0
 
 ## What it is about (sha256)
 

@@ -24,6 +24,7 @@ CERTIFICATE = Certificate(
     max_abs_logit_difference=3e-12,
     p999_abs_logit_difference=1e-13,
     rows_changed=0,
+    max_abs_logit=0.5,
     tolerance=1e-9,
     layers={},
     weights="",

@@ -61,7 +61,7 @@ def _certificate(level: str, changed: int) -> Certificate:
         level=level, exact=not changed, ground="all 1,000 rows",
         rows={"train": 800, "val": 100, "test": 100},
         max_abs_logit_difference=0.5 if changed else 1e-15, p999_abs_logit_difference=0.25,
-        rows_changed=changed, tolerance=1e-9,
+        rows_changed=changed, max_abs_logit=0.5, tolerance=1e-9,
         layers={"top.0": CertifiedLayer(8, 8, [Gone(level, 0.5, 2, "top.0[1, 4]")])},
         weights="a" * 64, pruned="b" * 64, files={"weights.safetensors": "c" * 64},
         given={"data": {"rows.csv": "d" * 64}}, splits={"train": "e" * 64},

@@ -29,12 +29,12 @@ def test_curves_are_drawn_told_in_two_sentences_and_forgotten(
     found = pd.read_parquet(tmp_path / "pruning_curves.parquet")
     assert [*found] == [
         "score", "draw", "share", "folded", "epochs", "units", "parameters", "tower_parameters",
-        "flops", "bytes", "tower_bytes", "test/auroc", "test/accuracy",
+        "flops", "bytes", "tower_bytes", "val/auroc", "val/accuracy",
     ]  # fmt: skip
     assert len(found) == (1 + 1 + 3) * 2 * 2
     cut = found["share"] == 0.5
     assert found.loc[cut, "tower_parameters"].max() < found.loc[~cut, "tower_parameters"].min()
-    assert found.loc[~cut].groupby("epochs")["test/auroc"].nunique().tolist() == [1, 1]
+    assert found.loc[~cut].groupby("epochs")["val/auroc"].nunique().tolist() == [1, 1]
     picture = tmp_path / "figures" / "pruning_curves.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert not [path for path in tmp_path.iterdir() if path.is_dir() and path != picture.parent]

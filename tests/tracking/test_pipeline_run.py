@@ -117,7 +117,7 @@ def test_each_stage_has_its_history_over_an_axis_of_its_own(
     cuts = [item for item in items if "prune/share" in item]
     assert [item["prune/share"] for item in cuts] == [0, 0.5]
     scores = {"conductance", "magnitude", "random"}
-    assert all({f"prune/{name}/test/auroc" for name in scores} <= item.keys() for item in cuts)
+    assert all({f"prune/{name}/val/auroc" for name in scores} <= item.keys() for item in cuts)
     ranks = [item for item in items if "neuron/rank" in item]
     assert [item["neuron/rank"] for item in ranks] == [1, 2, 3, 4]
     ((layer, values),) = {

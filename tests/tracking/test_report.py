@@ -98,7 +98,7 @@ def test_a_report_shows_what_differs_against_quality_and_size() -> None:
     assert (scatter["xAxis"], scatter["yAxis"]) == ("summary:parameters", "summary:test/auroc")
     assert small["yAxis"] == "summary:pruned/test/auroc"
     assert [each["metrics"] for each in (loss, learning)] == [["train/loss"], ["val/auroc"]]
-    assert (cuts["xAxis"], cuts["metricRegex"]) == ("prune/share", "prune/.*/test/auroc")
+    assert (cuts["xAxis"], cuts["metricRegex"]) == ("prune/share", "prune/.*/val/auroc")
 
 
 @pytest.mark.usefixtures("api")

@@ -54,7 +54,10 @@ class Certificate(Artifact):
     """the 99.9th percentile, in float64"""
     rows_changed: int
     """rows whose logit moved by more than `tolerance`"""
+    max_abs_logit: float
+    """the largest |logit| of the large model, in float64"""
     tolerance: float
+    """the |Δlogit| up to which logits count as equal: 1e-9 of the largest |logit|, or of 1"""
     layers: dict[str, CertifiedLayer]
     """which units went, by layer, input side first"""
     weights: str

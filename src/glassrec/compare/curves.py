@@ -48,6 +48,7 @@ class Question:
 def questions(task: Task) -> Sequence[Question]:
     """Those that the curves of a task's runs may answer."""
     quality, metric = task.quality, next(iter(task.shown), "")
+    on_validation = metric.replace("test/", "val/", 1)
     return (
         Question(
             "Would longer training help?", EPOCHS, quality,
@@ -55,9 +56,10 @@ def questions(task: Task) -> Sequence[Question]:
             partial(of_learning, metric=quality),
         ),
         Question(
-            "How much can be cut before quality falls?", "units of each layer that are cut", metric,
-            "On the test split; units of least conductance go first, their means folded in.",
-            partial(cut, metric=metric), partial(of_cutting, metric=metric),
+            "How much can be cut before quality falls?",
+            "units of each layer that are cut", on_validation,
+            "On the validation split; units of least conductance go first, their means folded in.",
+            partial(cut, metric=on_validation), partial(of_cutting, metric=on_validation),
         ),
         Question(
             "How few units carry the prediction?", "strongest units of each layer", CARRIED,

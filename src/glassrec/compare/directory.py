@@ -106,7 +106,7 @@ class Found:
         return self._read("neurons.parquet", partial(_parquet, columns=columns))
 
     def pruning_curves(self, metric: str) -> pd.DataFrame | None:
-        """A row a cut: `score`, `share`, `folded`, `epochs` and a test metric."""
+        """A row a cut: `score`, `share`, `folded`, `epochs` and a metric."""
         columns = ["score", "share", "folded", "epochs", metric]
         return self._read("pruning_curves.parquet", partial(_parquet, columns=columns))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from glassrec.artifacts import write_csv
 from glassrec.compare.comparison import Comparison, Setting, Task
 from glassrec.compare.differences import said
 from glassrec.compare.directory import Found
@@ -18,7 +19,7 @@ def write(comparison: Comparison, directory: Path) -> None:
     """Write `runs` and `settings`, each as CSV and as parquet; whole or not at all."""
     for name, frame in (("runs", runs(comparison)), ("settings", settings(comparison))):
         with replacing(directory / f"{name}.csv") as part:
-            frame.to_csv(part, index=False)
+            write_csv(frame, part)
         with replacing(directory / f"{name}.parquet") as part:
             frame.to_parquet(part, index=False)
 
@@ -39,7 +40,7 @@ def write_joined(name: str, found: Iterable[Found], directory: Path) -> None:
     whole = pd.concat(parts)
     whole = whole[list(dict.fromkeys(["run", "seed", *whole]))]
     with replacing(directory / f"{name}.csv") as part:
-        whole.to_csv(part, index=False)
+        write_csv(whole, part)
 
 
 def runs(comparison: Comparison) -> pd.DataFrame:

@@ -21,7 +21,11 @@ EXACT = ("domain", "data")
 """The levels that promise equal logits on every row."""
 
 TOLERANCE = 1e-9
-"""The largest |Δlogit| in float64 that counts as equal: sums in another order differ by less."""
+"""The largest |Δlogit| in float64 that counts as equal, relative to the largest |logit| of all
+rows, or to 1 if that is smaller. A sum in another order differs by less: it is off by about 1e-16
+of its largest term for each term (Higham, "Accuracy and Stability of Numerical Algorithms", 2002,
+chapter 4).
+"""
 
 
 class BrokenPromiseError(RuntimeError):
@@ -59,16 +63,18 @@ def certify(
         ValueError: there are no rows, or the plan is of another model.
     """
     refuse_misfit(plan, large)
-    found = {split: _differences(large, small, batches) for split, batches in rows.items()}
-    difference = torch.cat([*found.values()])
+    found = {split: _compared(large, small, batches) for split, batches in rows.items()}
+    difference, size = torch.cat([*found.values()]).unbind(1)
     if not len(difference):
         raise ValueError("there are no rows to compare the models on")
-    largest = difference.max().item()
+    largest, scale = difference.max().item(), size.max().item()
+    tolerance = TOLERANCE * max(1.0, scale)
     exact = plan.level in EXACT and not plan.finetuned
-    if exact and not largest <= TOLERANCE:
+    if exact and not largest <= tolerance:
         raise BrokenPromiseError(
             f"the {plan.level} level promises equal logits, and they differ by up to "
-            f"{largest:.3g}; please report this, if all files are whole"
+            f"{largest:.3g}, where up to {tolerance:.3g} is rounding; please report this, if all "
+            "files are whole"
         )
     return Certificate(
         level=plan.level,
@@ -77,8 +83,9 @@ def certify(
         rows={split: len(of_split) for split, of_split in found.items()},
         max_abs_logit_difference=largest,
         p999_abs_logit_difference=_quantile(difference, 0.999),
-        rows_changed=int((~(difference <= TOLERANCE)).sum()),  # what is no number has changed
-        tolerance=TOLERANCE,
+        rows_changed=int((~(difference <= tolerance)).sum()),  # what is no number has changed
+        max_abs_logit=scale,
+        tolerance=tolerance,
         layers=_layers(large, plan),
         weights=weights,
         pruned=pruned,
@@ -99,11 +106,32 @@ def versions() -> dict[str, str]:
     return {"glassrec": __version__, "torch": version("torch")}
 
 
-def _differences(large: Recommender, small: Recommender, batches: Iterable[Batch]) -> Tensor:
-    """(N,): the largest |Δlogit| of each row, on the CPU."""
-    there = (batch.to(large.device) for batch in batches)
-    found = [(score(large, batch) - score(small, batch)).abs().amax(1) for batch in there]
-    return torch.cat(found).cpu() if found else torch.empty(0, dtype=torch.float64)
+def refuse_non_finite(name: str, tensors: Mapping[str, Tensor]) -> None:
+    """ValueError if weights hold infinities or values that are not numbers; it names the tensors.
+
+    Args:
+        name: of the file, or what the weights are.
+        tensors: by name.
+    """
+    bad = {key: int((~tensor.isfinite()).sum()) for key, tensor in tensors.items()}
+    listed = ", ".join(f"{key} ({n:,} of {tensors[key].numel():,})" for key, n in bad.items() if n)
+    if listed:
+        raise ValueError(
+            f"{name}: values that are not finite in {listed}; restore the file, or train again "
+            "with a lower learning rate"
+        )
+
+
+def _compared(large: Recommender, small: Recommender, batches: Iterable[Batch]) -> Tensor:
+    """(N, 2) on the CPU: the largest |Δlogit| of each row, and its largest finite |logit|."""
+    found = [torch.empty(0, 2, dtype=torch.float64)]
+    for batch in batches:
+        there = batch.to(large.device)
+        logits = score(large, there)
+        difference = (logits - score(small, there)).abs().amax(1)
+        size = logits.abs().nan_to_num(0, 0, 0).amax(1)
+        found.append(torch.stack([difference, size], 1).cpu())
+    return torch.cat(found)
 
 
 def _quantile(values: Tensor, share: float) -> float:

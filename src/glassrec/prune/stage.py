@@ -15,7 +15,7 @@ from glassrec.data.batch import Batch, counted
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
 from glassrec.prune.budget import Budget, Measures
-from glassrec.prune.certificate import EXACT, certify, data_digests
+from glassrec.prune.certificate import EXACT, certify, data_digests, refuse_non_finite
 from glassrec.prune.constants import Emitted, emitted
 from glassrec.prune.curves import Curves
 from glassrec.prune.domain import LIMIT, combinations, domain, ground, tried
@@ -195,7 +195,10 @@ class Prune:
 
         Raises:
             BrokenPromiseError: an exact level did not keep its promise.
+            ValueError: weights are not finite.
         """
+        refuse_non_finite("weights.safetensors", model.state_dict())
+        refuse_non_finite("pruned.safetensors", pruned.tensors)
         large = precise(model).eval()
         small = deepcopy(large)  # with a table of its own, as others are loaded into it
         small.load(pruned.tensors, "the pruned model")

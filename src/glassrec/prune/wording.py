@@ -56,7 +56,7 @@ def proven(certificate: Certificate) -> str:
         return f"Not exact: {changed:,} of {rows:,} rows changed, by at most {largest}."
     close = (
         f"the logits of all {rows:,} rows differ by at most {largest} in float64, where up to "
-        f"{certificate.tolerance:g} is rounding."
+        f"{certificate.tolerance:.2g} is rounding."
     )
     if not certificate.exact:
         return f"Equal on every row, though not proven by the level: {close}"
@@ -105,9 +105,13 @@ def _item(line: str) -> str:
 def _compared(certificate: Certificate) -> Iterator[str]:
     splits = ", ".join(f"{name} {count:,}" for name, count in certificate.rows.items())
     yield f"- rows: {sum(certificate.rows.values()):,} ({splits})"
+    yield f"- largest |logit|: {certificate.max_abs_logit:.3g}"
     yield f"- largest |Δlogit|: {certificate.max_abs_logit_difference:.3g}"
     yield f"- 99.9th percentile: {certificate.p999_abs_logit_difference:.3g}"
-    yield f"- rows changed by more than {certificate.tolerance:g}: {certificate.rows_changed:,}"
+    yield (
+        f"- rows changed by more than the tolerance of {certificate.tolerance:.3g}, which is 1e-9 "
+        f"of the largest |logit| or of 1: {certificate.rows_changed:,}"
+    )
 
 
 def _hashes(certificate: Certificate) -> Iterator[str]:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from glassrec.metrics import sign
-from glassrec.report.reading import LED, RANDOM, Way, reading, ways
+from glassrec.report.reading import LED, RANDOM, Way, of_split, reading, ways
 from glassrec.report.style import APART, INK, REST, SMALL, drawn, heading
 
 LOOK = {RANDOM: (REST, 1.6), LED: (SMALL, 2.8)}
@@ -23,7 +23,7 @@ def pruning_curves(frame: pd.DataFrame, metric: str) -> Figure:
         frame: rows of `prune.curves.Curves.of`; a column `seed` tells the runs of one setting
             apart, over which lines are means; bands are of what is lost, as seeds start from
         different heights.
-        metric: the column that is drawn, such as `test/auroc`.
+        metric: the column that is drawn, such as `val/auroc`.
     """
     shown = ways(frame)
     figure = Figure(figsize=(max(6.5, 3.9 * len(shown)), 4.4), layout="constrained")
@@ -31,7 +31,8 @@ def pruning_curves(frame: pd.DataFrame, metric: str) -> Figure:
     for axes, way in zip(panels, shown, strict=True):
         _panel(axes, frame if "seed" in frame else frame.assign(seed=0), way, metric)
     better = "less" if sign(metric) < 0 else "more"
-    panels[0].set_ylabel(f"{metric.removeprefix('test/')} on the test split ({better} is better)")
+    name, split = of_split(metric)
+    panels[0].set_ylabel(f"{name} on the {split} split ({better} is better)")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside lower left", ncols=3 * len(shown))
     heading(

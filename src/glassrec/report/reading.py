@@ -47,13 +47,24 @@ def ways(frame: pd.DataFrame) -> list[Way]:
     return [Way(bool(folded), int(epochs)) for folded, epochs in pairs.to_numpy()]
 
 
+def measured(frame: pd.DataFrame) -> str:
+    """The first metric of a table of cuts, such as `val/auroc`."""
+    return next(name for name in map(str, frame) if "/" in name)
+
+
+def of_split(metric: str) -> tuple[str, str]:
+    """The name of a metric without its split, and that split in words."""
+    split, _, name = metric.partition("/")
+    return name, {"val": "validation"}.get(split, split)
+
+
 def reading(frame: pd.DataFrame, metric: str) -> list[str]:
     """The sentences, the most telling first.
 
     Args:
         frame: rows of `prune.curves.Curves.of`; a column `seed` tells the runs of one setting
             apart. Of a single run nothing is called a win, as it does not know chance.
-        metric: a column, such as `test/auroc`.
+        metric: a column, such as `val/auroc`.
     """
     found = _Curves(frame, metric)
     if found.frame["value"].isna().all():
@@ -108,7 +119,7 @@ class _Curves:
 
     def __init__(self, frame: pd.DataFrame, metric: str) -> None:
         seeded = frame if "seed" in frame else frame.assign(seed=0)
-        self.name, self.sign = metric.removeprefix("test/"), sign(metric)
+        self.name, self.sign = of_split(metric)[0], sign(metric)
         self.frame = seeded.assign(value=self.sign * seeded[metric])
         self.ways, self.scores = ways(frame), [str(score) for score in frame["score"].unique()]
         self.others = [score for score in self.scores if score != LED]

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import json
-import platform
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
-from glassrec import __version__
 from glassrec.ending import StoppedEarly
 from glassrec.run.experiment import experiment, flat
 from glassrec.run.files import replacing, sha256
+from glassrec.run.provenance import provenance
 from glassrec.run.record import (
     artifact_key,
     holds_results,
@@ -178,17 +175,7 @@ class Run:
 
     def describe(self, data: Mapping[str, str]) -> None:
         """Write where the run comes from: versions, seed, git commit, command, data hashes."""
-        packages = ("torch", "lightning", "captum", "torchmetrics", "hydra-core", "pandas")
-        facts = {
-            "glassrec": __version__,
-            "python": platform.python_version(),
-            **{package: version(package) for package in packages},
-            "git_commit": _git_commit(),
-            "seed": self.config["seed"],
-            # The directory is left out: it is where this file lies, and may be moved.
-            "command": [word for word in self.command if not word.startswith("run.dir=")],
-            "data": dict(data),
-        }
+        facts = provenance(self.config["seed"], self.command, data)
         self.write("provenance.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
 
     @contextmanager
@@ -261,18 +248,3 @@ def _state_after(error: BaseException) -> str:
     if isinstance(error, StoppedEarly):
         return "stopped"
     return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-
-
-def _git_commit() -> str | None:
-    """The commit of the code that runs, `+changes` if files differ; None outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40"]
-    try:
-        found = subprocess.run(
-            [*command, "--dirty=+changes", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError:
-        return None
-    return found.stdout.strip() or None

@@ -129,8 +129,8 @@ def _by_rank(neurons: pd.DataFrame) -> Iterator[dict[str, float]]:
 
 
 def _by_share(cuts: pd.DataFrame) -> Iterator[dict[str, float]]:
-    """The mean test metrics over the draws of each score and way to cut; one point a share."""
-    metrics = [name for name in map(str, cuts) if name.startswith("test/")]
+    """The mean metrics over the draws of each score and way to cut; one point a share."""
+    metrics = [name for name in map(str, cuts) if "/" in name]
     means = cuts.groupby(["share", "score", "folded", "epochs"], sort=True)[metrics].mean()
     for share, rows in means.reset_index().groupby("share"):
         point = {"prune/share": float(str(share))}

@@ -26,8 +26,8 @@ ELSEWHERE = ("given", "splits", "versions")
 """The parts of a certificate that the comparison leaves to other checks."""
 
 ROUNDING = 2 * TOLERANCE
-"""By how much a difference of logits may differ between machines. A sum in another order moves a
-logit by less than `TOLERANCE`, and a difference is of two."""
+"""By how much a difference of logits may differ between machines, relative to the largest |logit|
+or to 1. A sum in another order moves a logit by less than `TOLERANCE`; a difference is of two."""
 
 FOLDED = 1e-12
 """By how much, relative to its size or to 1, a bias in float64 may differ between machines: it took
@@ -164,7 +164,9 @@ class Verifying(Stage):
             for each in (found, self.certificate)
         )
         yield from self._told(
-            _differing("certificate.json", recorded, told),
+            _differing(
+                "certificate.json", recorded, told, ROUNDING * max(1.0, found.max_abs_logit)
+            ),
             f"on all {sum(found.rows.values()):,} rows the logits of both models differ by at most "
             f"{found.max_abs_logit_difference:.2g}, as certified",
         )
@@ -199,10 +201,13 @@ def _is_written(path: Path, artifact: Artifact) -> bool:
         return again.read_bytes() == path.read_bytes()
 
 
-def _differing(what: str, recorded: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[str]:
+def _differing(
+    what: str, recorded: Mapping[str, Any], found: Mapping[str, Any], rounding: float = 0.0
+) -> Iterator[str]:
+    """What differs by more than rounding; the tolerance is a thousand millionth of a logit."""
     for name in dict.fromkeys((*recorded, *found)):
         there, here = recorded.get(name), found.get(name)
-        if not _equal(there, here):
+        if not _equal(there, here, rounding * (TOLERANCE if name == "tolerance" else 1)):
             recorded_there, found_here = _where_they_part(str(there), str(here))
             yield f"{what}: {name} is {recorded_there} there, and {found_here} was found"
 
@@ -217,10 +222,10 @@ def _where_they_part(one: str, other: str, most: int = 70) -> tuple[str, str]:
     return f"…{one[start : start + most]}…", f"…{other[start : start + most]}…"
 
 
-def _equal(there: Any, here: Any) -> bool:
-    """Whether two values are equal, but for the rounding of differences of logits."""
+def _equal(there: Any, here: Any, rounding: float) -> bool:
+    """Whether two values are equal, but for the rounding of numbers."""
     if isinstance(there, float) and isinstance(here, float):
-        return there == here or abs(there - here) <= ROUNDING or (isnan(there) and isnan(here))
+        return there == here or abs(there - here) <= rounding or (isnan(there) and isnan(here))
     return bool(there == here)
 
 

@@ -168,7 +168,8 @@ def _curves(quality: str) -> list[Any]:
     """Curves of learning, and of pruning by each score."""
     from wandb_workspaces.reports import v2 as wr
 
-    learning = ("train/loss", LEFT), (f"val/{quality.removeprefix('test/')}", RIGHT)
+    validated = f"val/{quality.removeprefix('test/')}"
+    learning = ("train/loss", LEFT), (validated, RIGHT)
     return [
         *(
             wr.LinePlot(
@@ -177,9 +178,9 @@ def _curves(quality: str) -> list[Any]:
             for name, place in learning
         ),
         wr.LinePlot(
-            title=f"{quality} over the share of the units that is cut",
+            title=f"{validated} over the share of the units that is cut",
             x="prune/share",
-            metric_regex=f"prune/.*/{quality}",
+            metric_regex=f"prune/.*/{validated}",
             title_x="share",
             layout=wr.Layout(y=27, **WIDE),
         ),

@@ -10,7 +10,7 @@ from glassrec.metrics import headline
 from glassrec.prune.wording import proven
 from glassrec.report.figures import COSTS
 from glassrec.report.page import fixed, percent, whole
-from glassrec.report.reading import reading
+from glassrec.report.reading import measured, of_split, reading
 from glassrec.report.story.found import Found
 from glassrec.report.story.parts import Bar, Bars, Listing, More, Part, Section, Sentences, Shown
 from glassrec.report.story.words import metric, written
@@ -138,8 +138,8 @@ def _curves(found: Found) -> Iterator[Part]:
     """What more of a cut would cost."""
     frame = found.table("pruning_curves")
     if len(frame) and "pruning_curves" in found.pictures:
-        name = next(column for column in map(str, frame) if column.startswith("test/"))
-        raw, called = name.removeprefix("test/"), metric(name)
+        name = measured(frame)
+        (raw, split), called = of_split(name), metric(name)
         told = [line.replace(raw, called) for line in reading(frame, name)[:2]]
         yield Sentences(
             [f"{line[0].upper()}{line[1:]}." for line in told], "What if more were cut?"
@@ -147,9 +147,8 @@ def _curves(found: Found) -> Iterator[Part]:
         yield Shown(
             found.pictures["pruning_curves"],
             "lines of a metric against the share of neurons that is cut, one for each score",
-            f"{metric(name)} against the share of each layer that is cut, by several scores of "
-            "what a neuron is worth. A good score stays near "
-            "the uncut model for long.",
+            f"{called} on the {split} split against the share of each layer that is cut, by "
+            "several importance scores. A good score stays near the uncut model for long.",
         )
 
 
@@ -162,9 +161,10 @@ def _details(certificate: Certificate) -> list[Part]:
     ]
     compared = [[f"rows: {name}", whole(count)] for name, count in certificate.rows.items()]
     compared += [
+        ["largest |logit|", digits(certificate.max_abs_logit)],
         ["largest |Δlogit|", digits(certificate.max_abs_logit_difference)],
         ["99.9th percentile", digits(certificate.p999_abs_logit_difference)],
-        [f"rows changed by more than {certificate.tolerance:g}", whole(certificate.rows_changed)],
+        [f"rows changed by more than {certificate.tolerance:.3g}", whole(certificate.rows_changed)],
     ]
     what = ["layer", "level", "replaced by", "neurons", "how many"]
     found: list[Part] = [Listing("What was compared, in float64", ["", ""], compared)]
