@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ from glassrec.data.columns import (
 )
 from glassrec.data.dataset import Dataset, Source
 from glassrec.data.encoding import assemble
-from glassrec.data.events import Policy, select_events
+from glassrec.data.events import select_events
 from glassrec.data.history import with_history
 from glassrec.data.reading import (
     NUMBER,
@@ -91,8 +91,8 @@ class Table(Source):
     negatives: Annotated[int, Ge(1)] = 4
     min_count: Annotated[int, Ge(1)] = 1
     history: Annotated[int, Ge(0)] = 0
-    duplicates: Policy = "drop"
-    repeats: Policy = "keep"
+    duplicates: Literal["drop", "keep"] = "drop"
+    repeats: Literal["drop", "keep"] = "keep"
 
     def fingerprint(self) -> dict[str, str]:
         """The sha256 of the table and of the YAML file."""
