@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check readme format wheel clean
+.PHONY: help demo test check fuzz readme format wheel clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,9 @@ check: .venv/installed  ## Formatting, lint, types, import contracts, tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MAKE) test
+
+fuzz: .venv/installed  ## Read 10,000 generated CSV and 10,000 parquet files, and compare with other readers
+	GLASSREC_EXAMPLES=10000 $(BIN)/python -m pytest --timeout=0 --hypothesis-show-statistics tests/data/test_reading_properties.py
 
 readme: .venv/installed  ## Run every command of the README as it is written
 	$(BIN)/python tests/run_readme.py

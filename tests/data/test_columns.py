@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from glassrec.data.columns import Columns, check_labels, check_names, check_numbers, check_ranges
-from glassrec.data.reading import Origin
+from glassrec.data.reading import Format, Origin
 
 
 def test_user_and_item_come_first_among_the_fields(tmp_path):
@@ -48,11 +48,17 @@ def test_unknown_and_duplicate_names_are_refused():
     check_names(["label"], ["label", "price", "price"], "t.csv")
 
 
+def origin_of(path, column):
+    """Of a CSV file that holds the column, an empty cell as the word nan."""
+    column.to_csv(path, index=False, na_rep="nan")
+    return Origin(path, Format(",", header=True))
+
+
 @pytest.mark.parametrize("wrong", [2, -1, 0.5, np.nan])
 def test_a_label_other_than_0_or_1_is_refused_by_line(tmp_path, wrong):
     labels = pd.Series([0, 1, wrong, 7], name="click")
     with pytest.raises(ValueError, match=r"t.csv, line 4: click is"):
-        check_labels(labels, Origin(tmp_path / "t.csv", first=2))
+        check_labels(labels, origin_of(tmp_path / "t.csv", labels))
 
 
 def test_labels_may_be_numbers_or_truth_values(tmp_path):
@@ -62,11 +68,11 @@ def test_labels_may_be_numbers_or_truth_values(tmp_path):
 
 def test_dense_values_must_be_finite_and_may_be_missing_where_allowed(tmp_path):
     frame = pd.DataFrame({"age": [1.0, np.nan, np.inf]})
-    origin = Origin(tmp_path / "t.csv")
-    with pytest.raises(ValueError, match=r"line 2: age is nan.*list 'age' under missing_ok"):
+    origin = origin_of(tmp_path / "t.csv", frame["age"])
+    with pytest.raises(ValueError, match=r"line 3: age is nan.*list 'age' under missing_ok"):
         check_numbers(frame, Columns(dense=("age",)), origin)
     allowed = Columns(dense=("age",), missing_ok=("age",))
-    with pytest.raises(ValueError, match="line 3: age is inf"):
+    with pytest.raises(ValueError, match="line 4: age is inf"):
         check_numbers(frame, allowed, origin)
     check_numbers(frame.head(2), allowed, origin)
 
@@ -79,7 +85,7 @@ def test_a_number_outside_its_declared_range_is_refused_by_line(tmp_path, outsid
         missing_ok=("age",),
         ranges={"age": (0, 120), "price": (0, np.inf)},
     )
-    origin = Origin(tmp_path / "t.csv", first=2)
+    origin = origin_of(tmp_path / "t.csv", frame["age"])
     complaint = rf"t.csv, line 5: age is {outside}, outside its range \[0, 120\].*under ranges"
     with pytest.raises(ValueError, match=complaint):
         check_ranges(frame, columns, origin)

@@ -12,7 +12,7 @@ import torch
 from glassrec.artifacts import Candidates
 from glassrec.data.columns import Columns
 from glassrec.data.dataset import Dataset
-from glassrec.data.reading import Origin
+from glassrec.data.reading import Format, Origin
 from glassrec.data.sides import check_item_side, check_undeclared
 from glassrec.data.splits import LeaveOneOut
 from glassrec.data.table import Table
@@ -85,15 +85,19 @@ def test_a_user_s_own_repeats_are_no_evidence(log: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("name", ["brand", "price"])
-def test_an_item_of_several_values_is_refused_by_line(log: pd.DataFrame, name: str) -> None:
+def test_an_item_of_several_values_is_refused_by_line(
+    log: pd.DataFrame, name: str, tmp_path: Path
+) -> None:
     columns = roles(name, item_side=(name,))
-    check_item_side(log, columns, Origin(Path("log.csv"), first=2))
+    origin = Origin(tmp_path / "log.csv", Format(",", header=True))
+    check_item_side(log, columns, origin)
     rows = np.flatnonzero(log["item"] == log["item"][0])
     usual = log[name][0]
     log.loc[rows[1], name] = "acme" if name == "brand" else 7.25
+    log.to_csv(origin.path, index=False)
     found = rf"line {rows[1] + 2}: {name} is '?(acme|7.25)'? .*'{log['item'][0]}'.*{usual}"
-    with pytest.raises(ValueError, match=rf"log.csv, {found}'? in log.csv, line 2"):
-        check_item_side(log, columns, Origin(Path("log.csv"), first=2))
+    with pytest.raises(ValueError, match=rf"log.csv, {found}'? in .*log.csv, line 2"):
+        check_item_side(log, columns, origin)
 
 
 def load(log: pd.DataFrame, root: Path, text: str, **settings: object) -> Dataset:

@@ -105,11 +105,64 @@ def test_without_a_label_leave_one_out_ranks(tmp_path, frame):
         source(tmp_path, frame, split=split).load(seed=0)
 
 
-def test_another_separator(tmp_path, frame):
+@pytest.mark.parametrize(
+    ("name", "separator", "character"),
+    [
+        ("rows.tsv", None, "\t"),
+        ("rows.inter", None, "\t"),
+        ("rows.csv", "tab", "\t"),
+        ("rows.csv", "\\t", "\t"),
+        ("rows.csv", "semicolon", ";"),
+        ("rows.tsv", "|", "|"),
+    ],
+)
+def test_another_separator(tmp_path, frame, name, separator, character):
     (tmp_path / "columns.yaml").write_text(ROLES)
-    frame.to_csv(tmp_path / "rows.tsv", sep="\t", index=False)
-    data = Table(tmp_path / "rows.tsv", tmp_path / "columns.yaml", separator="\t").load(seed=0)
+    frame.to_csv(tmp_path / name, sep=character, index=False)
+    data = Table(tmp_path / name, tmp_path / "columns.yaml", separator=separator).load(seed=0)
     assert data.test.batch.rows == 6
+
+
+@pytest.mark.parametrize(("character", "word"), [("\t", "tab"), (";", "semicolon"), ("|", "pipe")])
+def test_a_header_with_another_separator_is_recognised(tmp_path, frame, character, word):
+    (tmp_path / "columns.yaml").write_text(ROLES)
+    frame.to_csv(tmp_path / "rows.csv", sep=character, index=False)
+    with pytest.raises(ValueError, match=rf"one cell.*did you mean data.separator={word}$"):
+        Table(tmp_path / "rows.csv", tmp_path / "columns.yaml").load(seed=0)
+
+
+@pytest.mark.parametrize(
+    ("separator", "complaint"), [("", "write data.separator=tab"), ("tabs", "did you mean 'tab'")]
+)
+def test_a_separator_that_is_none_is_refused(separator, complaint):
+    with pytest.raises(ValueError, match=f"data.separator: {separator!r} .*{complaint}"):
+        Table("rows.csv", "columns.yaml", separator=separator)
+
+
+@pytest.mark.parametrize(("given", "separator"), [("[tags]", "|"), ('{tags: ";"}', ";")])
+def test_several_values_of_text_and_of_lists_are_the_same(tmp_path, frame, given, separator):
+    tags = [["a", "b"], ["c"], [], ["b", "a", "c"]] * 15
+    roles = f"categorical: [tags]\nseveral: {given}\nlabel: clicked\n"
+    text = frame.assign(tags=[separator.join(each) for each in tags])
+    ids = [
+        source(tmp_path, rows, roles, name=name).load(seed=0).train.batch.ids
+        for rows, name in ((text, "rows.csv"), (frame.assign(tags=tags), "rows.parquet"))
+    ]
+    assert ids[0].equal(ids[1])
+    assert ids[0].shape[1] == 3
+
+
+def test_values_of_a_list_may_hold_the_separator(tmp_path, frame):
+    roles = "categorical: [tags]\nseveral: [tags]\nlabel: clicked\n"
+    rows = frame.assign(tags=[["a|b"], ["a", "b"]] * 30)
+    schema = source(tmp_path, rows, roles, name="rows.parquet").load(seed=0).schema
+    assert schema.fields[0].size == 4
+
+
+def test_a_number_too_far_from_the_training_rows_is_refused(tmp_path, frame):
+    frame["price"] = np.where(frame["fold"] == "train", frame["price"] * 1e-100, 1.0)
+    with pytest.raises(ValueError, match=r"price: 1.0 cannot be scaled; .* deviation .*e-99"):
+        source(tmp_path, frame, split=Given()).load(seed=0)
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])

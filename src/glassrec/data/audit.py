@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from glassrec.data.cells import LIST_MARK, split_values
 from glassrec.data.columns import Columns, Part, Parts
 from glassrec.data.events import duplicate_events, identical_rows, pairs_again
 from glassrec.data.sides import Pairs, dependence
@@ -141,7 +142,7 @@ def _texts(column: pd.Series, columns: Columns) -> Iterator[Finding]:
         return
     if name in (columns.user, columns.item):
         yield from _spellings(values, name)
-    yield from _separators(values, name, listed=name in columns.several)
+    yield from _separators(values, name, columns.value_separators.get(name))
     yield from _truncated(values, name)
 
 
@@ -161,14 +162,14 @@ def _spellings(values: pd.Series, name: str) -> Iterator[Finding]:
             yield Finding("ids that may be one", message, same, len(values), (name,))
 
 
-def _separators(values: pd.Series, name: str, *, listed: bool) -> Iterator[Finding]:
-    """Lists that are not read as such, and the reverse."""
+def _separators(values: pd.Series, name: str, separator: str | None) -> Iterator[Finding]:
+    """Lists that are not read as such, and the reverse; `separator` is that of a listed column."""
     values = values[values != ""]
-    lists = int(values.str.contains(BAR, regex=False).sum())
-    if listed and not lists:
-        message = f"no cell of {name} holds {BAR!r}, though it is listed under several"
+    lists = int(values.str.contains(separator or BAR, regex=False).sum())
+    if separator and not lists and not values.str.startswith(LIST_MARK).any():
+        message = f"no cell of {name} holds {separator!r}, though it is listed under several"
         yield Finding("multi-value columns", message, 0, len(values), (name,))
-    elif not listed and lists > len(values) / 2:
+    elif not separator and lists > len(values) / 2:
         message = f"{lists:,} of {len(values):,} values of {name} hold {BAR!r}; list it under "
         message += "several if they are lists"
         yield Finding("multi-value columns", message, lists, len(values), (name,))
@@ -311,17 +312,18 @@ def _classes(part: Part, columns: Columns, called: str) -> Iterator[Finding]:
 def _wide_cells(parts: Parts, columns: Columns) -> Iterator[Finding]:
     """Held-out cells of more values than any training cell has, which are not all read."""
     for name in columns.several:
-        train, *held = (_widths(part.frame[name]) for part in parts)
+        separator = columns.value_separators[name]
+        train, *held = (_widths(part.frame[name], separator) for part in parts)
         wide = int((np.concatenate(held) > train.max(initial=0)).sum())
         if wide:
             rows = sum(map(len, held))
             message = f"{wide:,} of {rows:,} validation and test cells of {name} hold more than "
-            message += f"{train.max() + 1} values, the most of a training cell; the rest is not "
+            message += f"{train.max()} values, the most of a training cell; the rest is not "
             message += "read"
             yield Finding("truncated cells", message, wide, rows, (name,))
 
 
-def _widths(column: pd.Series) -> np.ndarray:
-    """(N,) how many separators each cell has."""
+def _widths(column: pd.Series, separator: str) -> np.ndarray:
+    """(N,) how many values each cell has."""
     codes, cells = pd.factorize(column)
-    return np.append(pd.Series(cells.astype(str)).str.count(rf"\{BAR}").to_numpy(), 0)[codes]
+    return np.array([*(len(split_values(cell, separator)) for cell in cells.astype(str)), 1])[codes]

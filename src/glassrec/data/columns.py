@@ -27,10 +27,11 @@ class Columns:
     all others describe the user or the moment, and stay as they are. `context` names those of them
     that describe the moment although the rows look as if they followed from the item. `log` names
     dense columns that are counts: they become log(1 + x), negative ones clipped at 0. `several`
-    names categorical columns whose cells hold several values, as in `Action|Comedy`. `missing_ok`
-    names dense columns that may be empty; an empty cell becomes the training mean. `ranges`
-    declares between which ends, in raw units, dense columns always lie, as in `age: [0, 120]`; what
-    pruning proves for every possible input then holds within them. An end may be infinite.
+    names categorical columns whose cells hold several values, as in `Action|Comedy`, or maps them
+    to another separator, as in `{genres: ";"}`. `missing_ok` names dense columns that may be empty;
+    an empty cell becomes the training mean. `ranges` declares between which ends, in raw units,
+    dense columns always lie, as in `age: [0, 120]`; what pruning proves for every possible input
+    then holds within them. An end may be infinite.
     """
 
     label: str | None = None
@@ -42,7 +43,7 @@ class Columns:
     item: str | None = None
     item_side: tuple[str, ...] = ()
     context: tuple[str, ...] = ()
-    several: tuple[str, ...] = ()
+    several: tuple[str, ...] | Mapping[str, str] = ()
     time: str | None = None
     split: str | None = None
     missing_ok: tuple[str, ...] = ()
@@ -63,7 +64,7 @@ class Columns:
         for role, names, known in (
             ("item_side", self.item_side, (*self.categorical, *self.dense)),
             ("context", self.context, (*self.categorical, *self.dense)),
-            ("several", self.several, self.categorical),
+            ("several", tuple(self.several), self.categorical),
             ("missing_ok", self.missing_ok, self.dense),
             ("log", self.log, self.dense),
             ("ranges", tuple(self.ranges), self.dense),
@@ -77,6 +78,11 @@ class Columns:
                 f"{both[0]} is under item_side and under context; a column describes the item or "
                 "the moment"
             )
+        for name, separator in self.value_separators.items():
+            if not separator.strip():
+                raise ValueError(
+                    f"several: {name} has the separator {separator!r}; name a character"
+                )
         for name, (low, high) in self.ranges.items():
             if not low <= high:
                 raise ValueError(f"ranges: {name} is [{low}, {high}]; write the lower end first")
@@ -95,6 +101,12 @@ class Columns:
     def fields(self) -> tuple[str, ...]:
         """The categorical columns, user and item first."""
         return (*filter(None, (self.user, self.item)), *self.categorical)
+
+    @property
+    def value_separators(self) -> Mapping[str, str]:
+        """What stands between the values of a cell, by the columns of `several`."""
+        given = self.several
+        return given if isinstance(given, Mapping) else dict.fromkeys(given, "|")
 
     @property
     def numbers(self) -> tuple[str, ...]:

@@ -11,10 +11,11 @@ from annotated_types import Ge, MinLen
 from pydantic import DirectoryPath
 
 from glassrec.data.audit import audit
+from glassrec.data.cells import NUMBER, TEXT
 from glassrec.data.columns import Columns, check_labels, check_numbers
 from glassrec.data.dataset import Dataset, Source
 from glassrec.data.encoding import assemble
-from glassrec.data.reading import NUMBER, TEXT, Origin, fingerprint, read_text
+from glassrec.data.reading import Origin, fingerprint, read_text
 from glassrec.data.splits import ByTime, Splitter
 
 DENSE = tuple(f"I{i}" for i in range(1, 14))

@@ -13,6 +13,7 @@ from torch import Tensor
 from glassrec.data.audit import Audit
 from glassrec.data.batch import Batch
 from glassrec.data.catalogue import Catalogue
+from glassrec.data.cells import split_values
 from glassrec.data.columns import Columns, Part, Parts
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.history import check_past, step_names
@@ -47,24 +48,27 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Several:
-    """A field whose cells hold several values, separated by a bar; empty ones say nothing.
+    """A field whose cells hold several values; empty ones are skipped.
 
     `width` is the largest number of values of a training cell; further ones are not read.
+    `separator` stands between the values of a cell, unless the cell is a list of a parquet file.
     """
 
     vocabulary: Vocabulary
     width: int
+    separator: str = "|"
 
     @classmethod
-    def fit(cls, column: pd.Series, min_count: int = 1) -> Several:
+    def fit(cls, column: pd.Series, min_count: int = 1, separator: str = "|") -> Several:
         """The values of all cells."""
-        lists = _lists(pd.Index(column))
-        return cls(Vocabulary.fit(lists.explode(), min_count), int(lists.str.len().max()))
+        lists = _lists(pd.Index(column), separator)
+        width = int(lists.str.len().max())
+        return cls(Vocabulary.fit(lists.explode(), min_count), width, separator)
 
     def encode(self, column: pd.Series, offset: int) -> np.ndarray:
         """The joint rows (N, width) int64 of the cells (N,), filled up with ABSENT."""
         codes, cells = pd.factorize(column, use_na_sentinel=False)
-        lists = _lists(pd.Index(cells))
+        lists = _lists(pd.Index(cells), self.separator)
         ids = np.full((len(lists), self.width), ABSENT)
         for at in range(self.width):
             there = (lists.str.len() > at).to_numpy()
@@ -72,9 +76,10 @@ class Several:
         return ids[codes]
 
 
-def _lists(cells: pd.Index) -> pd.Series:
-    """The values of each cell, at least one."""
-    return pd.Series(cells.astype("string").fillna("")).str.split("|")
+def _lists(cells: pd.Index, separator: str) -> pd.Series:
+    """The values of each cell, without blanks around them; at least one, which may be ''."""
+    texts = cells.astype("string").fillna("")
+    return pd.Series([split_values(text, separator) for text in texts], dtype=object)
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,8 @@ class Scaler:
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """The scaled values (N,)."""
-        scaled = (_prepared(values, self.log) - self.mean) / self.deviation
+        with np.errstate(divide="ignore", over="ignore"):  # what is infinite then is refused
+            scaled = (_prepared(values, self.log) - self.mean) / self.deviation
         return np.nan_to_num(scaled, copy=False, nan=0.0)
 
     def interval(self, low: float, high: float, missing: bool) -> tuple[float, float]:
@@ -122,8 +128,11 @@ class Encoder:
         cls, train: pd.DataFrame, columns: Columns, min_count: int = 1, history: int = 0
     ) -> Encoder:
         """The vocabularies of the fields and the scalers of the dense columns of `train`."""
+        separators = columns.value_separators
         vocabularies: dict[str, Vocabulary | Several] = {
-            name: (Several if name in columns.several else Vocabulary).fit(train[name], min_count)
+            name: Several.fit(train[name], min_count, separators[name])
+            if name in separators
+            else Vocabulary.fit(train[name], min_count)
             for name in columns.fields
         }
         scalers = {
@@ -158,6 +167,7 @@ class Encoder:
         dense = torch.empty(n, len(self.scalers))
         for at, (name, scaler) in enumerate(self.scalers.items()):
             dense[:, at] = torch.from_numpy(scaler.apply(_numbers(part.frame, name)))
+            _check_finite(dense[:, at], part.frame[name], scaler)
         history = self._history(part.frame)
         targets = torch.tensor(part.labels, dtype=torch.float32).reshape(n, -1)
         query = None if part.query is None else torch.tensor(part.query)
@@ -224,6 +234,17 @@ def _field(name: str, known: Vocabulary | Several) -> Field:
 
 def _numbers(frame: pd.DataFrame, name: str) -> np.ndarray:
     return frame[name].to_numpy(np.float64)
+
+
+def _check_finite(scaled: Tensor, raw: pd.Series, scaler: Scaler) -> None:
+    """ValueError at the first number that is infinite as float32 after scaling."""
+    wrong = ~scaled.isfinite()
+    if wrong.any():
+        value = raw.iloc[int(wrong.int().argmax())]
+        raise ValueError(
+            f"{raw.name}: {value} cannot be scaled; the training rows have the mean "
+            f"{scaler.mean:.3g} and the deviation {scaler.deviation:.3g}; correct the value"
+        )
 
 
 def _prepared(values: np.ndarray, log: bool) -> np.ndarray:

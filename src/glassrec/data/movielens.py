@@ -21,12 +21,13 @@ from annotated_types import Ge, Interval, MinLen
 from pydantic import DirectoryPath
 
 from glassrec.data.audit import audit
+from glassrec.data.cells import INTEGER, TEXT
 from glassrec.data.columns import Columns
 from glassrec.data.dataset import Dataset, Source
 from glassrec.data.encoding import assemble
 from glassrec.data.events import select_events
 from glassrec.data.history import with_history
-from glassrec.data.reading import INTEGER, TEXT, Origin, fingerprint, read_text
+from glassrec.data.reading import Origin, fingerprint, read_text
 from glassrec.data.splits import LeaveOneOut, Splitter
 
 AGES = (0, 18, 25, 35, 45, 50, 56)

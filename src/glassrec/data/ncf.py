@@ -13,12 +13,13 @@ from annotated_types import Ge, MinLen
 from pydantic import DirectoryPath
 
 from glassrec.data.audit import audit
+from glassrec.data.cells import INTEGER, TEXT
 from glassrec.data.columns import Columns, Part, Parts
 from glassrec.data.dataset import Dataset, Source
 from glassrec.data.encoding import assemble
 from glassrec.data.history import with_history
 from glassrec.data.ranking import ranking_lists
-from glassrec.data.reading import INTEGER, TEXT, Origin, fingerprint, first_row, read_text
+from glassrec.data.reading import Origin, fingerprint, first_row, read_text
 
 COLUMNS = Columns(user="user", item="item")
 

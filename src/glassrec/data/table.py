@@ -11,10 +11,11 @@ import pandas as pd
 import pyarrow as pa
 import torch
 import yaml
-from annotated_types import Ge, Len
+from annotated_types import Ge
 from pydantic import FilePath, TypeAdapter, ValidationError
 
 from glassrec.data.audit import audit
+from glassrec.data.cells import NUMBER, TEXT, shortened
 from glassrec.data.columns import (
     Columns,
     check_labels,
@@ -22,24 +23,22 @@ from glassrec.data.columns import (
     check_numbers,
     check_ranges,
 )
+from glassrec.data.content import existing, is_parquet
 from glassrec.data.dataset import Dataset, Source
 from glassrec.data.encoding import assemble
 from glassrec.data.events import select_events
 from glassrec.data.history import with_history
-from glassrec.data.reading import (
-    NUMBER,
-    TEXT,
-    Origin,
-    existing,
-    fingerprint,
-    first_row,
-    parquet_names,
-    read_parquet,
-    read_text,
-)
+from glassrec.data.parquet import parquet_names, read_parquet
+from glassrec.data.reading import Format, Origin, Text, fingerprint
 from glassrec.data.sides import check_item_side
 from glassrec.data.splits import Random, Splitter
-from glassrec.spelling import one_of
+from glassrec.spelling import did_you_mean, listed, one_of
+
+SEPARATORS = {"tab": "\t", "semicolon": ";", "pipe": "|", "comma": ",", "\\t": "\t"}
+"""Separators by name, since a command line strips or interprets the characters."""
+
+TABBED = (".tsv", ".tab", ".inter", ".user", ".item")
+"""Ends of names of tab-separated files, the last three by RecBole's convention."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +64,25 @@ class Table(Source):
     ```
 
     Columns that it does not name are not read. Categories are read as text; an empty one is a value
-    of its own. A CSV file has a header and one row a line. With leave-one-out there is no label:
-    every row is a positive.
+    of its own. With leave-one-out there is no label: every row is a positive.
+
+    A text file has a header and one row a line; empty lines are skipped, and blanks around cells
+    and names are removed. `true` and `false` are the numbers 1 and 0. A quoted cell may hold
+    separators, doubled quotes and line breaks, as in RFC 4180. A file is refused where text follows
+    a closing quote, or where a quoted cell spans lines each of which reads as a row of its own (as
+    many cells, and numbers where there should be some): both come from stray quotes. The cells of
+    `several` are divided at `|` unless another separator is given, as in `several: {tags: ";"}`;
+    a parquet column may hold lists.
 
     Attributes:
-        path: the table; a name that ends in `.parquet` is parquet, anything else text.
+        path: the table, parquet or text in UTF-8, which may be compressed by gzip, bz2 or zstd;
+            all of this is recognised by content.
         columns: the YAML file.
         split: how rows are divided.
-        separator: what stands between the cells of a text file.
+        separator: what stands between the cells of a text file: one character or more, or a name,
+            `tab`, `semicolon`, `pipe` or `comma`. By default a tab where the file's name ends in
+            .tsv, .tab, .inter, .user or .item (before .gz), and otherwise a comma.
+        quotes: whether cells of a text file may be in double quotes.
         negatives: with leave-one-out, how many negatives a training positive gets, drawn afresh
             each epoch.
         min_count: how often a category must occur in training to get an id of its own; the others
@@ -87,12 +97,28 @@ class Table(Source):
     path: FilePath
     columns: FilePath
     split: Splitter = field(default_factory=Random)
-    separator: Annotated[str, Len(1, 1)] = ","
+    separator: str | None = None
+    quotes: bool = True
     negatives: Annotated[int, Ge(1)] = 4
     min_count: Annotated[int, Ge(1)] = 1
     history: Annotated[int, Ge(0)] = 0
     duplicates: Literal["drop", "keep"] = "drop"
     repeats: Literal["drop", "keep"] = "keep"
+
+    def __post_init__(self) -> None:
+        given = self.separator
+        if given is None or given in SEPARATORS:
+            return
+        if not given:
+            raise ValueError(
+                "data.separator: '' separates nothing; if it was a tab, which command lines strip, "
+                "write data.separator=tab"
+            )
+        if any(character.isalnum() or character in '"\r\n' for character in given):
+            raise ValueError(
+                f"data.separator: {given!r} is not a separator{did_you_mean(given, SEPARATORS)}; "
+                f"write a character such as ',', or one of {listed(SEPARATORS)}"
+            )
 
     def fingerprint(self) -> dict[str, str]:
         """The sha256 of the table and of the YAML file."""
@@ -101,7 +127,7 @@ class Table(Source):
     def load(self, seed: int) -> Dataset:
         """The rows of the table, divided."""
         columns = read_columns(Path(self.columns))
-        frame, origin = self._read(columns)
+        frame, origin = self.read(columns)
         if columns.label is not None:
             check_labels(frame[columns.label], origin)
         check_numbers(frame, columns, origin)
@@ -124,22 +150,44 @@ class Table(Source):
             audit=found,
         )
 
-    def _read(self, columns: Columns) -> tuple[pd.DataFrame, Origin]:
+    def read(self, columns: Columns) -> tuple[pd.DataFrame, Origin]:
+        """The columns that have a role, as they are in the file."""
         path = Path(self.path)
-        parquet = path.suffix == ".parquet"
-        names = parquet_names(path) if parquet else first_row(path, self.separator)
-        check_names(columns.all, names, str(path))
         types = {name: _kind(name, columns) for name in columns.all}
-        if parquet:
-            return read_parquet(path, types), Origin(path, unit="row")
-        frame = read_text(path, types, names=names, separator=self.separator, quote='"')
-        return frame, Origin(path, first=2)
+        if is_parquet(path):
+            check_names(columns.all, parquet_names(path), str(path))
+            return read_parquet(path, types, columns.several), Origin(path, format=None)
+        form = Format(self._separator, quotes=self.quotes, header=True)
+        text = Text.open(path, form)
+        names = text.first_cells()
+        self._check_separator(names)
+        check_names(columns.all, names, str(path))
+        return text.read(types), Origin(path, form)
+
+    @property
+    def _separator(self) -> str:
+        """The separator as a character."""
+        if self.separator is not None:
+            return SEPARATORS.get(self.separator, self.separator)
+        named = any(suffix.lower() in TABBED for suffix in Path(self.path).suffixes[-2:])
+        return "\t" if named else ","
+
+    def _check_separator(self, names: list[str]) -> None:
+        """ValueError for a header of one cell that holds another separator."""
+        for name, character in SEPARATORS.items():
+            if len(names) == 1 and character in names[0]:
+                raise ValueError(
+                    f"{self.path}: the header is one cell, {shortened(names[0])!r}; "
+                    f"did you mean data.separator={name}"
+                )
 
 
 def read_columns(path: Path) -> Columns:
     """The roles that a YAML file gives; ValueError if it holds anything else."""
     try:
-        roles = yaml.safe_load(existing(path).read_text(encoding="utf8"))
+        roles = yaml.safe_load(existing(path).read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: not UTF-8 text; save the file as UTF-8") from None
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not YAML: {error}") from None
     if not isinstance(roles, dict):

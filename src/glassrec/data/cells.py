@@ -1,0 +1,174 @@
+"""Cells as they are written become text without blanks around it, or numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+INTEGER = pa.int64()
+NUMBER = pa.float64()
+TEXT = pa.dictionary(pa.int32(), pa.string())
+"""Every distinct text is stored once; an empty cell is the text ''."""
+
+KINDS = {INTEGER: "a whole number", NUMBER: "a number", TEXT: "text"}
+LARGEST = float(np.finfo(np.float32).max)
+"""The largest number that models can compute with."""
+
+MISSING = frozenset(pa.csv.ConvertOptions().null_values)
+"""How a missing number may be written, by Arrow's list: '', NA, NaN, NULL, null, ..."""
+
+_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity)", re.ASCII | re.I)
+_WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
+
+
+LIST_MARK = "\x01"
+"""Stands before each value of a list in a cell, so that a value may hold any other character."""
+
+
+class CellError(ValueError):
+    """The first cell of a column that is not what the column holds."""
+
+    def __init__(self, row: int, complaint: str) -> None:
+        super().__init__(complaint)
+        self.row = row
+
+
+def stripped(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of type TEXT without white space around its texts; equal ones become one.
+
+    White space is that of `str.strip`, so that a non-breaking space counts.
+    """
+    return _replaced(column, pc.utf8_trim_whitespace)
+
+
+def replaced(column: pa.ChunkedArray, old: str, new: str) -> pa.ChunkedArray:
+    """A column of type TEXT, with `new` for `old`."""
+    return _replaced(column, lambda texts: pc.replace_substring(texts, old, new))
+
+
+def _replaced(column: pa.ChunkedArray, change: Callable[[pa.Array], pa.Array]) -> pa.ChunkedArray:
+    column = column.unify_dictionaries()
+    if not column.num_chunks:
+        return column
+    texts = column.chunk(0).dictionary
+    changed = change(texts)
+    if changed.equals(texts):
+        return column
+    again = changed.dictionary_encode()
+    chunks = [
+        pa.DictionaryArray.from_arrays(again.indices.take(chunk.indices), again.dictionary)
+        for chunk in column.chunks
+    ]
+    return pa.chunked_array(chunks, TEXT)
+
+
+def check_utf8(column: pa.ChunkedArray, name: str) -> None:
+    """CellError at the first text of a TEXT column that is not UTF-8."""
+    cells = _joined(column)
+    texts = cells.dictionary.cast(pa.binary())
+    try:
+        texts.cast(pa.string())
+    except pa.ArrowInvalid:
+        _, wrong = _parsed(texts, cells.indices, bytes.decode)
+        row = wrong[0] if wrong else 0
+        raise CellError(row, f"{name} is not UTF-8 text; save the file as UTF-8") from None
+
+
+def numbers(column: pa.ChunkedArray, kind: pa.DataType, name: str) -> pa.ChunkedArray:
+    """A TEXT column as INTEGER or NUMBER; true and false, in any case, are 1 and 0.
+
+    A missing cell of a NUMBER is null.
+
+    Raises:
+        CellError: at the first cell that is no such number.
+    """
+    cells = _joined(column)
+    texts = pc.utf8_trim_whitespace(cells.dictionary)
+    try:
+        missing = pc.is_in(texts, pa.array(sorted(MISSING if kind == NUMBER else {""})))
+        parsed = pc.if_else(missing, None, texts).cast(kind)
+    except pa.ArrowInvalid:
+        found, wrong = _parsed(texts, cells.indices, _number if kind == NUMBER else _integer)
+        if wrong is not None:
+            row, text = wrong
+            complaint = f"{shortened(text)!r}, not {KINDS[kind]}; correct or remove the line"
+            raise CellError(row, f"{name} is {complaint}") from None
+        parsed = pa.array(found, kind)
+    return pa.chunked_array([parsed.take(cells.indices)])
+
+
+def _number(text: str) -> float | None:
+    if text in MISSING:
+        return None
+    if not _DECIMAL.fullmatch(text):
+        return {"true": 1.0, "false": 0.0}[text.casefold()]
+    return float(text)
+
+
+def _integer(text: str) -> int | None:
+    if not text:
+        return None
+    value = int(text) if _WHOLE.fullmatch(text) else None
+    if value is None or not -(2**63) <= value < 2**63:
+        raise ValueError(text)
+    return value
+
+
+def check_scale(column: pa.ChunkedArray, name: str) -> None:
+    """CellError at the first finite number that is too large for float32."""
+    ends = pc.min_max(column).as_py()
+    if all(end is None or abs(end) <= LARGEST for end in ends.values()):
+        return
+    values = column.to_numpy()
+    large = np.isfinite(values) & (np.abs(values) > LARGEST)
+    if large.any():
+        row = int(large.argmax())
+        raise CellError(
+            row,
+            f"{name} is {values[row]}, too large to compute with (at most {LARGEST:.1e}); "
+            "correct the value, or write the column in a larger unit",
+        )
+
+
+def _joined(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    return column.unify_dictionaries().combine_chunks()
+
+
+def _parsed(
+    texts: pa.Array, codes: pa.Array, parse: Callable[[Any], Any]
+) -> tuple[list[Any], tuple[int, Any] | None]:
+    """The texts as `parse` changes them; and the first row whose text it refuses, with the text.
+
+    Args:
+        texts: the distinct ones.
+        codes: the place there of each row's text.
+        parse: raises ValueError or KeyError for a text that it refuses.
+    """
+    parsed, wrong = [], []
+    for place, text in enumerate(texts.to_pylist()):
+        try:
+            parsed.append(parse(text))
+        except (ValueError, KeyError):
+            parsed.append(None)
+            wrong.append(place)
+    if not wrong:
+        return parsed, None
+    row = int(np.isin(codes.to_numpy(), wrong).argmax())
+    return parsed, (row, texts[codes[row].as_py()].as_py())
+
+
+def split_values(cell: str, separator: str) -> list[str]:
+    """The values of a cell, without blanks around them; at least one, which may be ''."""
+    parts = cell.split(LIST_MARK if cell.startswith(LIST_MARK) else separator)
+    return [part.strip() for part in parts if part.strip()] or [""]
+
+
+def shortened(text: str) -> str:
+    """The text, without the end of a long one."""
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,132 @@
+"""Parquet becomes frames of the same types as text."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet
+
+from glassrec.data.cells import KINDS, LIST_MARK, TEXT, CellError, numbers
+from glassrec.data.content import existing
+from glassrec.data.reading import Origin, frame_of
+
+
+def read_parquet(
+    path: Path, types: Mapping[str, pa.DataType], lists: Collection[str] = ()
+) -> pd.DataFrame:
+    """The columns `types` of a parquet file, each NUMBER or TEXT, cast as in `read_text`.
+
+    As text, a whole number has no decimal point, also where a missing one made the column float;
+    a null or NaN is ''. The texts of `lists`, the columns that may hold lists, have LIST_MARK
+    before each value of a list.
+
+    Raises:
+        ValueError: the file is missing, empty or not parquet, or a column has another type.
+    """
+    with _refused(path):
+        table = pa.parquet.ParquetFile(existing(path)).read(columns=list(types))
+    origin = Origin(path, format=None)
+    columns = {}
+    for name, kind in types.items():
+        try:
+            columns[name] = _cast(table[name], kind, name, name in lists)
+        except CellError as error:
+            raise ValueError(f"{origin.at(error.row)}: {error}") from None
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
+            found = table[name].type
+            advice = "list it under categorical and several" if _is_list(found) else "convert it"
+            raise ValueError(
+                f"{path}: column {name!r} is not {KINDS[kind]} but {found}; {advice}, or leave it "
+                "out"
+            ) from None
+    return frame_of(pa.table(columns), origin)
+
+
+def parquet_names(path: Path) -> list[str]:
+    """The columns of a parquet file; ValueError if it is not one."""
+    with _refused(path):
+        return list(pa.parquet.read_schema(existing(path)).names)
+
+
+@contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    """Whatever Arrow says of a damaged file is one ValueError."""
+    try:
+        yield
+    except (pa.ArrowException, OSError):
+        raise ValueError(
+            f"{path}: not a readable parquet file; it may be cut off, so fetch it again"
+        ) from None
+
+
+def _cast(column: pa.ChunkedArray, kind: pa.DataType, name: str, several: bool) -> pa.ChunkedArray:
+    """A parquet column as NUMBER or TEXT."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if _is_list(column.type):
+        if not several:
+            raise pa.ArrowTypeError("a list is one value nowhere else")
+        return _marked(column, name).dictionary_encode()
+    if pa.types.is_fixed_size_binary(column.type):
+        column = column.cast(pa.binary())
+    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+        _check_utf8(column, name)
+        column = column.cast(pa.string())
+    if kind == TEXT:
+        return _text(column, name).dictionary_encode()
+    if _is_text(column.type):
+        return numbers(_text(column, name).dictionary_encode(), kind, name)
+    if pa.types.is_temporal(column.type):
+        raise pa.ArrowTypeError("a time is no number")
+    return column.cast(kind, safe=False)
+
+
+def _text(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """A column as texts; null and NaN are ''."""
+    if pa.types.is_nested(column.type):
+        raise pa.ArrowTypeError("a struct is no text")
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), None, column)
+    return pc.fill_null(column.cast(pa.string()), "")
+
+
+def _marked(lists: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Each list as a text, in which LIST_MARK stands before each value."""
+    values = pc.utf8_trim_whitespace(_text(pc.list_flatten(lists), name).combine_chunks())
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy().astype(np.int64)
+    offsets = np.r_[0, np.cumsum(lengths)]
+    marked = pc.match_substring(values, LIST_MARK)
+    if pc.any(marked).as_py():
+        at = pc.index(marked, True).as_py()
+        row = int(np.searchsorted(offsets, at, side="right")) - 1
+        raise CellError(row, f"{name} holds the control character U+0001; remove it")
+    values = pc.binary_join_element_wise("", values, LIST_MARK)
+    joined = pc.binary_join(pa.LargeListArray.from_arrays(offsets, values), "")
+    return pa.chunked_array([joined.cast(pa.string())])
+
+
+def _check_utf8(column: pa.ChunkedArray, name: str) -> None:
+    """CellError at the first bytes that are not UTF-8."""
+    for row, value in enumerate(column.to_pylist()):
+        try:
+            (value or b"").decode()
+        except UnicodeDecodeError:
+            raise CellError(row, f"{name} is not UTF-8 text; write it as text") from None
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
