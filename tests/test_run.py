@@ -5,15 +5,19 @@ from __future__ import annotations
 import fcntl
 import json
 from contextlib import closing
+from multiprocessing import get_context
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from threading import Timer
 from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from glassrec.artifacts import Metrics, Weights
-from glassrec.run import Run, at_work, replacing, sha256
+from glassrec.failures import WriteError
+from glassrec.run import Lock, Run, at_work, replacing, sha256
 
 CONFIG: dict[str, Any] = {
     "run": {"dir": "anywhere"},
@@ -126,11 +130,11 @@ def test_a_kill_before_the_record_does_not_make_the_new_file_a_fake(
     run = Run(tmp_path, CONFIG)
     _once(run, "a.json", 1, {"setting": "A"})
     with monkeypatch.context() as patch:
-        written = iter([run._write_record])
+        written = iter([run._write_record] * 2)
 
-        def killed(record: dict) -> None:
-            """The record is written once, and then the power goes."""
-            next(written)(record)
+        def killed(record: dict, settings: str | None = None) -> None:
+            """The record is written twice, with new settings and without the file's old entry."""
+            next(written)(record, settings)
 
         patch.setattr(run, "_write_record", killed)
         with pytest.raises(StopIteration):
@@ -183,23 +187,83 @@ def test_a_full_disk_leaves_the_old_artifact(tmp_path: Path) -> None:
 
     run = Run(tmp_path, CONFIG)
     _once(run, "a.json", 1, {})
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(WriteError, match=r"a\.json cannot be written: No space left"):
         run.once("a.json", Metrics, {"x": 2}, (), lambda: Failing({}))
     assert Metrics.load(tmp_path / "a.json").values == {"value": 1}
 
 
-def test_status_tells_how_it_ended(tmp_path: Path) -> None:
+def _status(directory: Path) -> dict[str, str]:
+    return json.loads((directory / "status.json").read_text())
+
+
+def test_the_status_says_how_it_ended(tmp_path: Path) -> None:
     run = Run(tmp_path, CONFIG)
-
-    def status() -> dict[str, str]:
-        return json.loads((tmp_path / "status.json").read_text())
-
     with run.working_on("train"):
-        assert status() == {"state": "running", "stage": "train"}
-    assert status() == {"state": "finished", "stage": "train"}
-    with pytest.raises(ValueError, match="why"), run.working_on("prune"):
-        raise ValueError("why")
-    assert status() == {"state": "failed", "stage": "prune", "problem": "why"}
+        assert _status(tmp_path) == {"state": "running", "stage": "train"}
+    assert _status(tmp_path) == {"state": "finished", "stage": "train"}
+
+    def fail() -> None:
+        with run.working_on("prune"):
+            _once(run, "a.json", 1, {})
+            assert _status(tmp_path) == {"state": "running", "stage": "prune"}
+            raise ValueError("why\nand more")
+
+    with pytest.raises(ValueError, match="why"):
+        fail()
+    assert _status(tmp_path) == {"state": "failed", "stage": "prune", "problem": "why"}
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), KeyboardInterrupt(), ValueError("data")])
+def test_what_makes_nothing_leaves_a_finished_run_finished(
+    tmp_path: Path, error: BaseException
+) -> None:
+    run = Run(tmp_path, CONFIG)
+    for stage in ("train", "evaluate"):
+        with run.working_on(stage):
+            _once(run, "a.json", 1, {})
+    before = (tmp_path / "status.json").read_bytes()
+    with pytest.raises(type(error)), run.working_on("evaluate"):
+        raise error
+    with run.working_on("train"):
+        _once(run, "a.json", 2, {})
+    assert (tmp_path / "status.json").read_bytes() == before
+
+
+def test_a_crashed_run_that_lacks_nothing_is_finished(tmp_path: Path) -> None:
+    (tmp_path / "status.json").write_text('{"state": "running", "stage": "explain"}')
+    with Run(tmp_path, CONFIG).working_on("explain"):
+        pass
+    assert _status(tmp_path) == {"state": "finished", "stage": "explain"}
+
+
+def test_an_output_that_nobody_reads_interrupts_work(tmp_path: Path) -> None:
+    run = Run(tmp_path, CONFIG)
+    with pytest.raises(BrokenPipeError), run.working_on("train"):
+        raise BrokenPipeError
+    assert _status(tmp_path)["state"] == "interrupted"
+
+
+def test_the_status_is_written_where_there_is_no_room_for_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path, CONFIG)
+    touch = Path.touch
+
+    def full(path: Path, *args: Any, **settings: Any) -> None:
+        if path.suffix == ".part":
+            raise OSError(28, "No space left on device")
+        touch(path, *args, **settings)
+
+    def fail() -> None:
+        with run.working_on("train"):
+            monkeypatch.setattr(Path, "touch", full)
+            _once(run, "a.json", 1, {})
+
+    with pytest.raises(WriteError, match=r"a\.json"):
+        fail()
+    status = _status(tmp_path)
+    assert status["state"] == "failed"
+    assert "a.json cannot be written: No space left" in status["problem"]
 
 
 def test_a_damaged_record_is_no_traceback(tmp_path: Path) -> None:
@@ -215,3 +279,90 @@ def test_a_file_is_no_run_directory(tmp_path: Path) -> None:
     for path in (tmp_path / "file", tmp_path / "file" / "in"):
         with pytest.raises(ValueError, match=r"run\.dir: .* is not a directory"):
             Run(path, CONFIG)
+
+
+def _flip(path: Path, old: bytes, new: bytes) -> None:
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(("old", "new"), [(b"seed: 3", b"seed: 2"), (b"steps: 4", b"steps: 5")])
+def test_settings_that_are_not_those_of_the_results_are_refused(
+    tmp_path: Path, old: bytes, new: bytes
+) -> None:
+    """Whether they are of the experiment or not, and whatever the command asks for."""
+    with closing(Run(tmp_path, CONFIG)) as run:
+        _once(run, "a.json", 1, {})
+    _flip(tmp_path / "config.yaml", old, new)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for config in (CONFIG, yaml.safe_load((tmp_path / "config.yaml").read_text())):
+        with pytest.raises(ValueError, match=r"config\.yaml does not hold the settings that made"):
+            Run(tmp_path, config)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_kill_between_record_and_settings_leaves_both_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = CONFIG | {"explain": {"steps": 5}}
+    with closing(Run(tmp_path, CONFIG)) as run:
+        _once(run, "a.json", 1, {"x": 4})
+    with closing(Run(tmp_path, other)) as run, monkeypatch.context() as patch:
+
+        def killed(name: str, text: str) -> None:
+            if name == "config.yaml":
+                raise KeyboardInterrupt
+            Run.write(run, name, text)
+
+        patch.setattr(run, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            _once(run, "a.json", 2, {"x": 5})
+    for config in (CONFIG, other):
+        with closing(Run(tmp_path, config)) as run:
+            _once(run, "a.json", 1, {"x": config["explain"]["steps"]})
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["explain"] == {"steps": 5}
+    _flip(tmp_path / "config.yaml", b"steps: 5", b"steps: 4")
+    with pytest.raises(ValueError, match="does not hold the settings"):
+        Run(tmp_path, other)
+
+
+def _holds_lock(lock: Lock, ready: Event, end: Event) -> None:
+    ready.set()
+    end.wait(60)
+
+
+def test_a_lock_is_held_by_the_processes_that_it_was_sent_to(tmp_path: Path) -> None:
+    run, context = Run(tmp_path, CONFIG), get_context("spawn")
+    ready, end = context.Event(), context.Event()
+    process = context.Process(target=_holds_lock, args=(run.lock, ready, end))
+    process.start()
+    run.close()
+    assert at_work(tmp_path)
+    ready.wait(60)
+    with pytest.raises(ValueError, match="another process is working"):
+        Run(tmp_path, CONFIG)
+    end.set()
+    process.join()
+    assert not at_work(tmp_path)
+
+
+def test_what_has_changed_is_reported_before_results_are_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def make(config: dict[str, Any], data: str) -> str:
+        with closing(Run(tmp_path, config)) as run:
+            given = {"given": {"data": {"clicks.csv": data}}}
+            run.describe(given["given"]["data"])
+            for name in ("a.json", "b.json"):
+                made_from = given | ({"explain": config["explain"]} if name == "b.json" else {})
+                _once(run, name, 1, made_from)
+        return capsys.readouterr().out
+
+    assert make(CONFIG, "1") == make(CONFIG, "1") == ""
+    with closing(Run(tmp_path, CONFIG)) as run:
+        _once(run, "a.json", 1, {"given": {"data": {"clicks.csv": "2"}}})
+    assert "data: clicks.csv has changed" in (out := capsys.readouterr().out)
+    assert "replacing a.json, b.json" in out
+    out = make(CONFIG | {"explain": {"steps": 5}}, "2")
+    assert "explain.steps is 5 and was 4" in out

@@ -7,14 +7,17 @@ imports PyTorch: hence the imports inside functions.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 
 from glassrec import __version__
 from glassrec.config import slots
-from glassrec.ending import Terminated, exit_code
+from glassrec.ending import OUTPUT_CLOSED, exit_code, graceful_shutdown
 from glassrec.execute import complain, guarded, job
 from glassrec.spelling import did_you_mean
 from glassrec.sweep.search.command import count
@@ -78,18 +81,25 @@ Results go to run.dir, by default runs/<data>-<model>-<hash of the experiment> i
 the same command goes on where it stopped. All but run and train work on the run in run.dir.
 
 Exit codes: 0 done; 1 a failure on the way, or a run that is not as verified; 2 the command is wrong
-and nothing was run; 3 a trial that its search stopped early; 130 Ctrl-C; 143 SIGTERM.
+and nothing was run; 3 a trial that its search stopped early; 130 Ctrl-C; 141 nobody reads the
+output any more (`| head`); 143 SIGTERM. After 130, 141, 143 and a kill the same command goes on.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code, one of those that the help tells."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal that is not UTF-8 gets `?`
+            stream.reconfigure(errors="replace")
+    return _ended(lambda: _main(list(sys.argv[1:] if argv is None else argv)))
+
+
+def _main(words: list[str]) -> int:
     # The console script does not look in the user's folder, where a model of their own may be.
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     if words and words[0] in ACROSS:
-        return _across(words[0], words[1:])
+        return import_module(_MODULES[words[0]]).main(words[1:])
     if not words or {"-h", "--help"} & set(words):
         print(_help(), end="")
         return 0
@@ -99,21 +109,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     stage = words.pop(0)
     if stage not in WORDS:
         return complain(f"{stage!r} is no stage{did_you_mean(stage, WORDS)}; {_FIRST}", code=2)
-    options = _options(stage, words)
-    return _ended(lambda: _dispatch(stage, options))
-
-
-def _across(word: str, words: Sequence[str]) -> int:
-    """A command with a grammar of its own, whose module is imported when it is asked for."""
-    return _ended(lambda: import_module(_MODULES[word]).main(words))
+    return _dispatch(stage, _options(stage, words))
 
 
 def _ended(action: Callable[[], int]) -> int:
+    """The exit code of a command, whatever ends it; an error in the code keeps its traceback."""
     try:
-        return guarded(action)
+        with graceful_shutdown():
+            code = guarded(action)
+            sys.stdout.flush()
+        return code
     except KeyboardInterrupt as stop:
-        how = str(stop) if isinstance(stop, Terminated) else "interrupted"
+        how = str(stop) or "interrupted"
         return complain(f"{how}; the same command goes on from here", code=exit_code(stop))
+    except BrokenPipeError:
+        _print_no_more()
+        return OUTPUT_CLOSED
+    except OSError as error:
+        _print_no_more()
+        return complain(f"standard output cannot be written: {error.strerror}", code=1)
+
+
+def _print_no_more() -> None:
+    """Point the output elsewhere: Python flushes it at its end, and would complain again."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 _FIRST = f"the first word is one of {', '.join(WORDS)}"

@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glassrec.ending import StoppedEarly, exit_code, orderly
+from glassrec.ending import StoppedEarly, exit_code
+from glassrec.failures import describe, is_of_output, is_out_of_memory
 
 if TYPE_CHECKING:
     from glassrec.run import Run
@@ -28,18 +29,30 @@ def complain(message: object, code: int) -> int:
 
 
 def guarded(action: Callable[[], int]) -> int:
-    """The exit code of an action. What is not a user's mistake keeps its traceback."""
-    from glassrec.config.compose import ConfigError
+    """The exit code of an action. What is not a user's mistake keeps its traceback.
 
+    Raises:
+        OSError: standard output cannot be written.
+    """
     try:
         return action()
     except StoppedEarly as stop:
         print(stop)
         return exit_code(stop)
-    except ConfigError as error:
-        return complain(error, code=2)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
+        from glassrec.config.complaints import ConfigError  # Hydra comes with it
+
+        return complain(error, code=2 if isinstance(error, ConfigError) else 1)
+    except OSError as error:
+        if is_of_output(error):
+            raise
         return complain(error, code=1)
+    except MemoryError as error:
+        return complain(describe(error), code=1)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return complain(describe(error), code=1)
 
 
 def job(stage: str, words: Sequence[str], extra: Path | None) -> int:
@@ -65,22 +78,39 @@ def _execute(stage: str, checked: dict[str, Any], command: Sequence[str]) -> int
     from glassrec.config import compose
 
     parts = compose.build(checked)
+    _check_devices(checked, parts)
     from glassrec.pipeline import Pipeline
     from glassrec.run import SEEDS
     from glassrec.sweep.search.watcher import watcher
 
-    with closing(_open(checked, command)) as run, orderly():
+    with closing(_open(checked, command)) as run:
         Pipeline(run=run, **parts).execute(stage, watcher())
         if run.made and run.dir.name == f"seed_{checked['seed']}":
             (run.dir.parent / SEEDS).unlink(missing_ok=True)  # it told of what was before
     return 0
 
 
+def _check_devices(checked: dict[str, Any], parts: dict[str, Any]) -> None:
+    """ConfigError if a model is to be trained on more devices than there are.
+
+    A trained one may be explained on another machine.
+    """
+    from glassrec.config.complaints import ConfigError
+
+    if (checked["run"]["dir"] / "weights.safetensors").is_file():
+        return
+    try:
+        parts["trainer"].check_devices()
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
 def _each_seed(stage: str, checked: dict[str, Any], command: Sequence[str]) -> int:
     from glassrec.config import compose
 
     jobs = {seed: compose.of_seed(checked, seed) for seed in checked["seeds"]}
-    compose.build(next(iter(jobs.values())))  # what does not go together is told before any starts
+    first = next(iter(jobs.values()))
+    _check_devices(first, compose.build(first))  # what does not go together ends all at once
     from glassrec import seeds
 
     with closing(_open(checked, command)) as run:
@@ -123,6 +153,8 @@ def _succeeds(action: Callable[[], int]) -> bool:
     """Whether one job of many went well; the next one starts in any case."""
     try:
         return guarded(action) == 0
+    except OSError:
+        raise
     except (Exception, SystemExit):
         traceback.print_exc()
         return False

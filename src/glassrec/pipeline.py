@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from glassrec.data.dataset import Source
 from glassrec.data.schema import Schema
 from glassrec.explain.stage import Explain
+from glassrec.failures import memory_needed
 from glassrec.models.base import Recommender
 from glassrec.prune.stage import Prune
 from glassrec.run import Run, flat, is_path, trusted_sha256
@@ -36,6 +37,16 @@ from glassrec.training.objective import Objective
 from glassrec.training.trainer import Trainer
 
 STAGES = ("train", "explain", "prune", "evaluate")
+
+_MODEL = "the size of the model (model.embedding)"
+_MEMORY = {
+    "train": f"trainer.batch_size or {_MODEL}",
+    "explain": f"explain.memory, explain.select.rows or {_MODEL}",
+    "prune": _MODEL,
+    "evaluate": _MODEL,
+    "export": _MODEL,
+}
+"""The settings that need less memory in a stage, when they are lowered."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +88,7 @@ class Pipeline:
         """
         with self.tracker.open(self.run.dir, self.run.config, stage) as log:
             for each in self._stages(log, stage, watch):
-                with self.run.working_on(each.name):
+                with self.run.working_on(each.name), memory_needed(each.name, _MEMORY[each.name]):
                     each.tell()
         self.run.save_config()
         if not self.run.made:

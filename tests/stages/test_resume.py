@@ -120,6 +120,28 @@ def _explain(directory: Path, *words: str) -> dict[str, bytes]:
     return {n: p.read_bytes() for n, p in found.items() if p.is_file() and n not in timed}
 
 
+def _files(directory: Path) -> dict[str, bytes]:
+    found = {str(path.relative_to(directory)): path for path in directory.rglob("*")}
+    return {name: path.read_bytes() for name, path in found.items() if path.is_file()}
+
+
+@pytest.mark.parametrize(("old", "new"), [("seed: 0", "seed: 1"), ("pair_rows: ", "pair_rows: 1")])
+def test_settings_that_did_not_make_the_results_are_refused_by_every_command(
+    trained: Path, tmp_path: Path, old: str, new: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = shutil.copytree(trained, tmp_path / "run")
+    config = directory / "config.yaml"
+    config.write_text(config.read_text().replace(old, new, 1))
+    before = _files(directory)
+    for stage in ("run", "train", "explain", "prune", "evaluate", "export", "verify"):
+        assert main([stage, f"run.dir={directory}"]) == 1
+        assert "config.yaml does not hold the settings that made" in capsys.readouterr().err
+    assert main(["run", f"run.dir={directory}", "model=gmf"]) == 1
+    assert _files(directory) == before
+    assert main(["compare", str(tmp_path)]) in (0, 1)
+    assert "does not hold the settings" in "".join(capsys.readouterr())
+
+
 def test_killed_while_attributing_it_goes_on_to_the_same_files(
     attributing: Path, whole: dict[str, bytes], tmp_path: Path, pieces: list[int]
 ) -> None:

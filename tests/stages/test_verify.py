@@ -95,7 +95,8 @@ def _record_anew(run: Path, *, keys: bool = True) -> None:
     given = {"data": {path.name: sha256(path) for path in files}, "model": {}}
     for name, entry in record.items():
         entry["sha256"] = sha256(run / name)
-    for entry in record.values() if keys else ():
+    made = [entry for name, entry in record.items() if name != "config.yaml"]
+    for entry in made if keys else ():
         slots = {s: {k: config[s][k] for k in names} for s, names in entry["settings"].items()}
         made_from = {"experiment": experiment(config), "given": given} | slots
         hashes = {name: record[name]["sha256"] for name in entry["inputs"]}
@@ -205,15 +206,19 @@ def test_a_data_file_that_is_gone_is_a_difference(run: Path, verify: Verify) -> 
     assert "so the cut and the comparison were not checked" in err
 
 
-def test_other_settings_are_found(run: Path, verify: Verify) -> None:
+@pytest.mark.parametrize(("old", "new"), [("seed: 0", "seed: 1"), ("level: data", "level: sample")])
+def test_other_settings_are_found(run: Path, verify: Verify, old: str, new: str) -> None:
     config = (run / "config.yaml").read_text()
-    for old, new in (("seed: 0", "seed: 1"), ("level: data", "level: sample")):
-        assert old in config
-        (run / "config.yaml").write_text(config.replace(old, new))
-        code, _, err = verify()
-        assert code == 1
-        assert "not made of what config.yaml and record.json say: " in err
-        assert "plan.json" in err or "more" in err
+    assert old in config
+    (run / "config.yaml").write_text(config.replace(old, new))
+    code, _, err = verify()
+    assert code == 1
+    assert "config.yaml does not hold the settings that made the results" in err
+    _record_anew(run, keys=False)
+    code, _, err = verify()
+    assert code == 1
+    assert "not made of what config.yaml and record.json say: " in err
+    assert "plan.json" in err or "more" in err
 
 
 def test_what_is_missing_is_not_made(run: Path, verify: Verify) -> None:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from glassrec.run import WHERE, at_work, flat, is_path
+from glassrec.run import WHERE, at_work, flat, is_path, refuse_changed_config
 
 T = TypeVar("T")
 
@@ -179,6 +179,7 @@ def read(path: Path) -> Found | None:
 
 
 def _found(path: Path, config: dict[str, Any]) -> Found:
+    refuse_changed_config(path)
     state, stage, problem = _state(path)
     files = facts(path / "provenance.json").get("data", {})
     return Found(

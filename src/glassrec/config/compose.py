@@ -30,7 +30,14 @@ from glassrec.config import slots
 from glassrec.config.check import check
 from glassrec.config.complaints import ConfigError, reworded
 from glassrec.config.slots import find
-from glassrec.run import EXPERIMENT, WHERE, experiment, flat, holds_results
+from glassrec.run import (
+    EXPERIMENT,
+    WHERE,
+    experiment,
+    flat,
+    holds_results,
+    refuse_changed_config,
+)
 from glassrec.spelling import did_you_mean, one_of
 
 SAVED = "config.yaml"
@@ -337,6 +344,8 @@ def _touches_experiment(override: Override) -> bool:
 
 
 def _load(file: Path) -> dict[str, Any]:
+    """The settings in a file of a run; ValueError if they are not those that made its results."""
+    refuse_changed_config(file.parent)
     with reworded():
         config = OmegaConf.to_container(OmegaConf.load(file))
     if not isinstance(config, dict) or not config:

@@ -61,9 +61,7 @@ class Pairs(NamedTuple):
             order = np.random.default_rng(0).permutation(len(names))
             enough = np.bincount(items)[order].cumsum() <= ENOUGH
             enough[:MANY] = True
-            taken = np.zeros(len(names), bool)
-            taken[order[enough]] = True
-            rows = np.flatnonzero(taken[items])
+            rows = np.flatnonzero(np.isin(items, order[enough]))
         users, _ = pd.factorize(frame[columns.user].array[rows])
         items, kept = pd.factorize(items[rows])
         first = ~pd.Series(users * len(kept) + items).duplicated().to_numpy()

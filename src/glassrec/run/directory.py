@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import fcntl
+import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import sleep
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
-from glassrec.ending import StoppedEarly
+from glassrec.run.changes import Changes
 from glassrec.run.experiment import experiment, flat
 from glassrec.run.files import replacing, sha256
+from glassrec.run.lock import Lock
 from glassrec.run.provenance import provenance
 from glassrec.run.record import (
+    CONFIG,
     artifact_key,
+    config_entry,
     holds_results,
     read_record,
     record_text,
     refuse_changed,
+    refuse_changed_config,
 )
+from glassrec.run.status import Status
 
 if TYPE_CHECKING:  # the command line reads this module, and must not wait for torch
     from glassrec.artifacts import Artifact
@@ -42,7 +46,8 @@ class Run:
         command: the words of the command line, for the provenance.
 
     Raises:
-        ValueError: the directory holds another experiment, or another process works in it.
+        ValueError: the directory holds another experiment, its settings are not those that made its
+            results, or another process works in it.
     """
 
     dir: Path
@@ -53,33 +58,32 @@ class Run:
 
     def __post_init__(self) -> None:
         self.dir = Path(self.dir)
-        try:
-            self.dir.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
-            raise ValueError(f"run.dir: {self.dir} is not a directory; name another") from None
-        self._lock = (self.dir / ".lock").open("w")
-        self._take(fcntl.LOCK_EX)
+        self.lock = self._locked()
+        self.status = Status(self.dir)
+        for place in (".*.part", "figures/.*.part", ".*.parts/.*.part"):
+            for part in self.dir.glob(place):  # a killed process left it
+                part.unlink(missing_ok=True)
         self._refuse_another_experiment()
+        self._changes = Changes(self.dir, self.config)
         # Settings that turn out to be wrong must not take the place of those that made results.
         if not holds_results(self.dir):
             self.save_config()
 
-    def _take(self, kind: int) -> None:
-        """Hold the lock; ValueError if another process does."""
-        for last in (False, False, True):
-            try:
-                fcntl.flock(self._lock, kind | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if last:
-                    raise ValueError(
-                        f"another process is working in {self.dir}; wait for it"
-                    ) from None
-                sleep(0.1)  # who only asks `at_work` holds it for a moment
+    def _locked(self) -> Lock:
+        """The lock of the directory, which is made if missing."""
+        try:
+            self.dir.mkdir(parents=True, exist_ok=True)
+            return Lock(self.dir / ".lock")
+        except (FileExistsError, NotADirectoryError):
+            raise ValueError(f"run.dir: {self.dir} is not a directory; name another") from None
+        except OSError as error:
+            raise ValueError(
+                f"run.dir: {self.dir} cannot be written: {error.strerror}; name another"
+            ) from error
 
     def close(self) -> None:
         """Let other processes work in the directory."""
-        self._lock.close()
+        self.lock.close()
 
     def once(
         self,
@@ -106,6 +110,8 @@ class Run:
         if known is not None and known["key"] == key and path.is_file():
             refuse_changed(path, known["sha256"])
             return kind.load(path)
+        self.status.begin()
+        self._changes.report(name, made_from)
         artifact = make()
         self.save_config()
         with replacing(path) as temporary:
@@ -178,25 +184,17 @@ class Run:
         facts = provenance(self.config["seed"], self.command, data)
         self.write("provenance.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
 
-    @contextmanager
-    def working_on(self, stage: str) -> Iterator[None]:
-        """Say for others, in `status.json`, how far the run is and how it ended."""
-        self._status("running", stage)
-        try:
-            yield
-        except BaseException as error:
-            self._status(_state_after(error), stage, str(error))
-            raise
-        self._status("finished", stage)
+    def working_on(self, stage: str) -> AbstractContextManager[None]:
+        """Write into `status.json`, for others, how far the run is and how it ended."""
+        return self.status.working_on(stage)
 
     def save_config(self) -> None:
-        """Write the settings down, as those that made the results."""
+        """Write the settings down, as those that made the results, and their hash in the record."""
         plain = {name: node for name, node in self.config.items() if name != "run"}
-        self.write("config.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
-
-    def _status(self, state: str, stage: str, problem: str = "") -> None:
-        facts = {"state": state, "stage": stage} | ({"problem": problem} if problem else {})
-        self.write("status.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+        text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+        if self._record():  # first: if this process is killed, both settings are known
+            self._write_record(self._record(), settings=text)
+        self.write(CONFIG, text)
 
     def _forget_descendants(self, name: str) -> None:
         """Delete what was made of an artifact that is about to change: it would tell old news."""
@@ -212,13 +210,21 @@ class Run:
     def _record(self) -> dict[str, dict[str, Any]]:
         return read_record(self.dir)
 
-    def _write_record(self, record: Mapping[str, Mapping[str, Any]]) -> None:
-        self.write("record.json", record_text(record))
+    def _write_record(
+        self, record: Mapping[str, Mapping[str, Any]], settings: str | None = None
+    ) -> None:
+        """Write the entries of the artifacts, and that of the settings, or of those to come."""
+        file = self.dir / CONFIG
+        there = sha256(file) if file.is_file() else None
+        to_come = there if settings is None else hashlib.sha256(settings.encode()).hexdigest()
+        known = {} if to_come is None else {CONFIG: config_entry(to_come, there)}
+        self.write("record.json", record_text({**record, **known}))
 
     def _refuse_another_experiment(self) -> None:
-        path = self.dir / "config.yaml"
+        path = self.dir / CONFIG
         if not path.is_file() or not holds_results(self.dir):
             return
+        refuse_changed_config(self.dir)
         saved = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         there, here = flat(experiment(saved)), flat(experiment(self.config))
         differing = [name for name in here | there if there.get(name) != here.get(name)]
@@ -229,22 +235,3 @@ class Run:
                 f"{self.dir} holds another experiment: {name} is {there.get(name)} there and "
                 f"{here.get(name)} here{more}; name another run.dir"
             )
-
-
-def at_work(directory: Path) -> bool:
-    """Whether a process works in a run directory."""
-    lock = directory / ".lock"
-    if not lock.is_file():
-        return False
-    with lock.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
-def _state_after(error: BaseException) -> str:
-    if isinstance(error, StoppedEarly):
-        return "stopped"
-    return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"

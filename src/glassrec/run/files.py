@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from glassrec.failures import write_error
 
 
 @contextmanager
@@ -14,19 +16,27 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` that takes its place, whole or not at all.
 
     Its name is always the same, so that what a killed process left is written over by the next.
+
+    Raises:
+        WriteError: the disk is full, or does not allow it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    part.touch()
-    mode = part.stat().st_mode  # what the user's umask says; some writers know better
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()
+        mode = part.stat().st_mode  # the user's umask decides; some writers set another mode
         yield part
         part.chmod(mode)
         _flush(part)
         part.replace(path)
         _flush(path.parent)
+    except Exception as error:
+        if (problem := write_error(path, error)) is None:
+            raise
+        raise problem from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:

@@ -11,6 +11,9 @@ from typing import Any
 from glassrec import __version__
 from glassrec.run.files import sha256
 
+CONFIG = "config.yaml"
+"""The settings that made the results. The record has their hash, too, beside the artifacts'."""
+
 
 def key_of(value: Any) -> str:
     """The sha256 of a plain value; the same on every machine."""
@@ -36,17 +39,50 @@ def holds_results(directory: Path) -> bool:
 
 def read_record(directory: Path) -> dict[str, dict[str, Any]]:
     """What a run wrote down of its artifacts; nothing where no run has made any."""
+    return {name: entry for name, entry in read_entries(directory).items() if name != CONFIG}
+
+
+def read_entries(directory: Path) -> dict[str, dict[str, Any]]:
+    """All of the record: the artifacts, and the hash of the settings under `CONFIG`."""
     path = directory / "record.json"
     if not path.is_file():
         return {}
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        whole = all({"key", "sha256", "inputs"} <= entry.keys() for entry in record.values())
+        whole = all(
+            ({"sha256"} if name == CONFIG else {"key", "sha256", "inputs"}) <= entry.keys()
+            for name, entry in record.items()
+        )
     except (ValueError, AttributeError):
         whole = False
     if not whole:
         raise ValueError(f"{path} is damaged; delete it to have everything made again")
     return record
+
+
+def config_entry(sha256: str, previous: str | None) -> dict[str, str]:
+    """The entry of the settings.
+
+    Args:
+        sha256: the hash of the settings.
+        previous: of those that may still lie there, if the process is killed before the file is
+            replaced.
+    """
+    return {"sha256": sha256} | ({} if previous in (None, sha256) else {"previous": previous})
+
+
+def refuse_changed_config(directory: Path) -> None:
+    """ValueError if `config.yaml` does not hold the settings that made the results."""
+    entry, path = read_entries(directory).get(CONFIG), directory / CONFIG
+    if entry is None or not path.is_file():
+        return
+    found = sha256(path)
+    if found not in entry.values():
+        raise ValueError(
+            f"{path} does not hold the settings that made the results: its sha256 is {found[:12]}…"
+            f", recorded {entry['sha256'][:12]}…; undo the change (settings of a run are changed on"
+            " the command line), or name another run.dir"
+        )
 
 
 def refuse_changed(path: Path, expected: str) -> None:

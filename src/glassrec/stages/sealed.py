@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from glassrec.artifacts import Artifact
-from glassrec.run import Run, artifact_key, experiment, holds_results, record_text, sha256
+from glassrec.run import (
+    Lock,
+    Run,
+    artifact_key,
+    experiment,
+    holds_results,
+    read_entries,
+    record_text,
+    sha256,
+)
 
 A = TypeVar("A", bound=Artifact)
 
@@ -24,9 +32,8 @@ class Sealed(Run):
         self.dir = Path(self.dir)
         if not holds_results(self.dir):
             raise ValueError(f"run.dir: {self.dir} holds no results; run something there first")
-        lock = self.dir / ".lock"
-        self._lock = (lock if lock.is_file() else self.dir / "config.yaml").open()
-        self._take(fcntl.LOCK_SH)
+        path = self.dir / ".lock"
+        self.lock = Lock(path if path.is_file() else self.dir / "config.yaml", shared=True)
 
     def once(
         self,
@@ -56,7 +63,8 @@ class Sealed(Run):
             ValueError: the record cannot be read.
         """
         record = self._record()
-        if (self.dir / "record.json").read_text(encoding="utf-8") != record_text(record):
+        written = record_text(read_entries(self.dir))
+        if (self.dir / "record.json").read_text(encoding="utf-8") != written:
             yield "record.json has been edited: it is not laid out as it was written"
         for name, entry in record.items():
             path, recorded = self.dir / name, str(entry["sha256"])

@@ -15,6 +15,7 @@ from glassrec.data.dataset import Dataset, Split
 from glassrec.data.facts import anomalies, facts, repeats_line
 from glassrec.evaluate.quality import quality
 from glassrec.explain.stage import Explain
+from glassrec.failures import memory_needed
 from glassrec.models.base import Recommender
 from glassrec.report.learning import learning_curve
 from glassrec.run import experiment, key_of
@@ -65,7 +66,11 @@ class Training(Stage):
     def dataset(self) -> Dataset:
         """The data, with the evaluation candidates that were stored when it was first loaded."""
         print("loading the data ...", flush=True)
-        dataset = self.settings.data.load(self.settings.seed)
+        rows = (
+            "data.rows" if "rows" in self.run.config["data"] else "the number of rows of the data"
+        )
+        with memory_needed("loading the data", rows):
+            dataset = self.settings.data.load(self.settings.seed)
         if not dataset.ranked:
             return dataset
         lists = self.once("candidates.safetensors", Candidates, lambda: _candidates(dataset))
@@ -136,6 +141,7 @@ class Training(Stage):
             validate=partial(quality, name="val"),
             on_epoch=on_epoch,
             quiet=quiet,
+            lock=self.run.lock,
         )
 
     def _after_epoch(self, row: Mapping[str, float]) -> None:

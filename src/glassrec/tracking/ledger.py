@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
-from glassrec.ending import undisturbed
+from glassrec.ending import defer_signals
 from glassrec.run import replacing
 
 FILE = "wandb.json"
@@ -49,7 +49,7 @@ class Ledger:
     def telling(self, name: str, version: str) -> Iterator[bool]:
         """Whether `name` is news in this version; if so, it is known afterwards."""
         news = self.told.get(name) != version
-        with undisturbed():
+        with defer_signals():
             yield news
             if news:
                 self.told[name] = version
@@ -59,7 +59,7 @@ class Ledger:
     def telling_epoch(self, epoch: int) -> Iterator[bool]:
         """Whether an epoch is news; if so, it and those before it are known afterwards."""
         news = epoch > self.epochs
-        with undisturbed():
+        with defer_signals():
             yield news
             if news:
                 self.epochs = epoch

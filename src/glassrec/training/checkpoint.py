@@ -19,8 +19,8 @@ class AtomicFile(CheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
         """Write beside `path`, flush to the disk, rename."""
-        with replacing(Path(path)) as part:
-            torch.save(checkpoint, part)
+        with replacing(Path(path)) as part, part.open("wb") as file:  # which says why it fails
+            torch.save(checkpoint, file)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None

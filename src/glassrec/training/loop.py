@@ -17,14 +17,16 @@ import numpy as np
 import torch
 from lightning import pytorch as lightning
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from torch import Tensor
-from torch.multiprocessing import ProcessRaisedException
 from torch.optim import Optimizer
 
 from glassrec.data.batch import Batch, counted
 from glassrec.ending import Terminated
+from glassrec.run import Lock
 from glassrec.training.checkpoint import AtomicFile
+from glassrec.training.devices import train_on_devices
 from glassrec.training.job import KEY, Job, Progress
 from glassrec.training.sparsity import Shrinkage
 
@@ -39,26 +41,35 @@ for _name in ("lightning.pytorch", "lightning.fabric"):  # tips and advertisemen
 warnings.filterwarnings("ignore", message=".*LeafSpec", module="lightning")  # of use to its authors
 
 
-def train(job: Job, on_epoch: OnEpoch) -> Progress:
-    """Do what is left of `job`; `on_epoch` gets each row of the history once, in order."""
+def train(job: Job, on_epoch: OnEpoch, lock: Lock | None = None) -> Progress:
+    """Do what is left of `job`; `on_epoch` gets each row of the history once, in order.
+
+    The processes of several devices share the lock of the run.
+    """
     before = job.progress()
     for row in before.history:
         on_epoch(row)
     if job.over(before):
         return before
-    told = len(before.history)
+    done = len(before.history)
     del before  # its weights lie in the old file, which would stay on the disk
-    several = job.settings.devices > 1
-    loop = Loop(job, None if several else on_epoch)
-    trainer = _lightning(job)
+    if job.settings.devices == 1:
+        return _fit(job, on_epoch)
     try:
-        with _plain_errors(trainer):
-            trainer.fit(loop, ckpt_path=job.path if told else None)
-    finally:  # what the other processes did before one of them failed is told, too
-        after = job.progress() if several else loop.progress
-        for row in after.history[told:] if several else ():
+        train_on_devices(_fit, job, lock)
+    finally:  # the epochs before one of the processes failed count, too
+        after = job.progress()
+        for row in after.history[done:]:
             on_epoch(row)
     return after
+
+
+def _fit(job: Job, on_epoch: OnEpoch | None = None) -> Progress:
+    """Train in this process."""
+    loop = Loop(job, on_epoch)
+    with _plain_errors():
+        _lightning(job).fit(loop, ckpt_path=job.path if job.path.exists() else None)
+    return loop.progress
 
 
 class Loop(lightning.LightningModule):
@@ -83,6 +94,8 @@ class Loop(lightning.LightningModule):
 
     def on_train_start(self) -> None:
         """Find what is shrunk, now that weights and optimisers are restored and where they stay."""
+        if self.trainer.world_size > 1:  # Lightning's handler waits for the other processes
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self.shrinkage = Shrinkage(self.model, self.job.objective, self.trainer.optimizers)
 
     def train_dataloader(self) -> Steps:
@@ -222,11 +235,13 @@ class Steps:
 def _lightning(job: Job) -> lightning.Trainer:
     """Lightning's trainer with all switched off that we do ourselves or never need."""
     settings = job.settings
-    strategy: str = settings.strategy
-    if settings.devices > 1:
-        strategy = "ddp_spawn" if strategy == "auto" else strategy
-        if 0 in job.objective.weights.values():  # what only such a task reads has no gradient
-            strategy += "_find_unused_parameters_true"
+    strategy = "auto"
+    plugins: list[Any] = [AtomicFile()]
+    if settings.devices > 1:  # this is a process of `train_on_devices`
+        # What only a task with weight 0 reads has no gradient.
+        unused = 0 in job.objective.weights.values()
+        strategy = "ddp_find_unused_parameters_true" if unused else "ddp"
+        plugins.append(LightningEnvironment())
     return lightning.Trainer(
         max_epochs=settings.max_epochs,
         accelerator=settings.accelerator,
@@ -234,7 +249,7 @@ def _lightning(job: Job) -> lightning.Trainer:
         strategy=strategy,
         precision=settings.precision,
         enable_progress_bar=False,
-        plugins=[AtomicFile()],
+        plugins=plugins,
         reload_dataloaders_every_n_epochs=1,
         use_distributed_sampler=False,
         enable_checkpointing=False,
@@ -245,7 +260,7 @@ def _lightning(job: Job) -> lightning.Trainer:
 
 
 @contextmanager
-def _plain_errors(trainer: lightning.Trainer) -> Iterator[None]:
+def _plain_errors() -> Iterator[None]:
     """Lightning's ways to fail, as Python's."""
     try:
         yield
@@ -256,15 +271,7 @@ def _plain_errors(trainer: lightning.Trainer) -> Iterator[None]:
     except SystemExit as stop:
         if not isinstance(stop.__context__, KeyboardInterrupt):
             raise  # somebody's own; the others are Lightning's answer to an interruption
-        if trainer.strategy.launcher is not None:
-            # A terminal's Ctrl-C reaches the processes of other devices, SIGTERM only this one.
-            trainer.strategy.launcher.kill(signal.SIGKILL)
         raise stop.__context__ from None
-    except ProcessRaisedException as error:
-        last = str(error).rstrip().rsplit("\n", 1)[-1]
-        if not last.startswith("ValueError: "):
-            raise
-        raise ValueError(last.removeprefix("ValueError: ")) from error
 
 
 def _share(rows: Batch, rank: int, processes: int) -> Batch:

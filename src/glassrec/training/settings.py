@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -49,3 +50,21 @@ class Settings:
         if found is None and self.accelerator == "gpu":
             raise ValueError("trainer.accelerator is gpu, and there is none; take trainer=cpu")
         return found or torch.device("cpu")
+
+    def check_devices(self) -> None:
+        """ValueError if there are fewer devices than processes to train on them."""
+        kind = self.device.type
+        found = cores() if kind == "cpu" else torch.accelerator.device_count()
+        if self.devices > found:
+            here = f"{found} {'CPU core' if kind == 'cpu' else 'GPU'}{'s' if found > 1 else ''}"
+            raise ValueError(
+                f"trainer.devices: {self.devices} is not allowed; there are {here} here, so take "
+                f"trainer.devices={found} or less"
+            )
+
+
+def cores() -> int:
+    """How many CPU cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # on Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
+from glassrec.run import Lock
 from glassrec.training.objective import Objective
 from glassrec.training.settings import Settings
 
@@ -54,6 +55,7 @@ class Trainer(Settings):
         validate: Callable[[Recommender, Dataset], Mapping[str, float]],
         on_epoch: Callable[[Mapping[str, float]], None],
         quiet: bool = False,
+        lock: Lock | None = None,
     ) -> Trained:
         """Train `model`, or go on where a killed call stopped; `model` ends with the best weights.
 
@@ -75,6 +77,7 @@ class Trainer(Settings):
             on_epoch: gets each row of the history once, in order; those of a killed call first.
                 With several devices it is called when training is over.
             quiet: print nothing.
+            lock: of the run directory; the processes of several devices hold it, too.
 
         Raises:
             ValueError: the loss is not finite; the monitored metric does not exist; the checkpoint
@@ -84,7 +87,7 @@ class Trainer(Settings):
         from glassrec.training.job import Job
         from glassrec.training.loop import train
 
-        assert self.device  # complain of a missing GPU before anything else
+        self.check_devices()  # before anything else
         objective.of(dataset)  # complain of its weights, too
         if table_optimizer is not None:
             self._check_sparse()
@@ -99,7 +102,7 @@ class Trainer(Settings):
         )  # fmt: skip
         model.table.sparse = table_optimizer is not None
         try:
-            progress = train(job, on_epoch)
+            progress = train(job, on_epoch, lock)
         finally:
             model.table.sparse = False
         gc.collect()  # Lightning's objects form circles, which hold the state of the optimisers

@@ -1,0 +1,91 @@
+"""`status.json`: for others, how far a run is and how it ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from glassrec.ending import StoppedEarly
+from glassrec.run.files import replacing
+
+FILE = "status.json"
+
+_ORDER = ("train", "explain", "prune", "evaluate")
+"""The stages, one after the other; any other one comes last."""
+
+
+class Status:
+    """The status of a run, as one command writes it.
+
+    A finished run stays finished until something is made: a command that finds all of it there, or
+    that fails before it makes anything, changes nothing.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / FILE
+        self._stage = ""
+        self._begun = False
+
+    @contextmanager
+    def working_on(self, stage: str) -> Iterator[None]:
+        """Write that the stage is running, and how it ended."""
+        self._stage, self._begun = stage, False
+        if self._read().get("state") != "finished":
+            self.begin()
+        try:
+            yield
+        except BaseException as error:
+            if self._begun:
+                with suppress(OSError):  # the error that is raised says more
+                    self._write(_state_after(error), _first_line(error))
+            raise
+        if self._begun or self._is_later(stage):
+            self._write("finished")
+
+    def begin(self) -> None:
+        """Write that the stage is running, if that was not done: something is about to be made."""
+        if self._stage and not self._begun:
+            self._write("running")
+            self._begun = True
+
+    def _is_later(self, stage: str) -> bool:
+        """Whether a stage is another than the finished one, and none of those before it."""
+        found = self._read().get("stage")
+        return found != stage and _place(stage) >= _place(str(found))
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            status = json.loads(self.path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return status if isinstance(status, dict) else {}
+
+    def _write(self, state: str, problem: str = "") -> None:
+        status = {"state": state, "stage": self._stage} | ({"problem": problem} if problem else {})
+        text = json.dumps(status, indent=1, ensure_ascii=False) + "\n"
+        try:
+            with replacing(self.path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        except OSError:
+            # On a full disk there is no room for a second file, but there is in the block of this.
+            with self.path.open("r+", encoding="utf-8") as file:
+                file.write(text)
+                file.truncate()
+
+
+def _place(stage: str) -> int:
+    return _ORDER.index(stage) if stage in _ORDER else len(_ORDER) - 1
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _state_after(error: BaseException) -> str:
+    if isinstance(error, StoppedEarly):
+        return "stopped"
+    # A closed output is somebody's `head`, or a terminal that is gone.
+    return "interrupted" if isinstance(error, KeyboardInterrupt | BrokenPipeError) else "failed"
