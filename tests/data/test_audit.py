@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from glassrec.data.audit import Audit, audit
+from glassrec.data.audit import Audit, audited
 from glassrec.data.columns import Columns, Parts
 from glassrec.data.facts import anomalies, facts, repeats_line
 from glassrec.data.splits import ByTime, LeaveOneOut, Random
@@ -51,14 +51,18 @@ def typed(frame: pd.DataFrame) -> pd.DataFrame:
 
 def found(frame: pd.DataFrame, columns: Columns = COLUMNS) -> dict[str, tuple[int, str]]:
     """The anomalies: count and message by check; each check finds one."""
-    findings = [each for each in audit(frame, columns, dropped=True).findings if each.anomaly]
+    findings = [
+        each for each in audited(frame, columns, duplicates="drop")[1].findings if each.anomaly
+    ]
     assert len({each.check for each in findings}) == len(findings)
     return {each.check: (each.count, each.message) for each in findings}
 
 
 def test_a_clean_log_has_no_anomaly(log: pd.DataFrame) -> None:
     assert found(log) == {}
-    recorded = {each.check: each.count for each in audit(log, COLUMNS, dropped=True).findings}
+    recorded = {
+        each.check: each.count for each in audited(log, COLUMNS, duplicates="drop")[1].findings
+    }
     assert recorded == {"repeats": 400 - len(log.drop_duplicates(["user", "item"]))}
 
 
@@ -67,7 +71,7 @@ def test_duplicates_and_ties_are_counted(log: pd.DataFrame) -> None:
     assert found(twice)["duplicate events"][0] == 25
     assert "25 of 425 rows" in found(twice)["duplicate events"][1]
     log["time"] = log["time"] // 40
-    ties = {each.check: each.count for each in audit(log, COLUMNS, dropped=True).findings}
+    ties = {each.check: each.count for each in audited(log, COLUMNS, duplicates="drop")[1].findings}
     assert ties["timestamp ties"] == log.duplicated(["user", "time"]).sum()
 
 
@@ -143,7 +147,7 @@ def test_extreme_numbers_are_named_with_their_distance(log: pd.DataFrame) -> Non
 
 def test_a_declared_context_that_follows_from_the_item_is_an_anomaly(log: pd.DataFrame) -> None:
     log["city"] = pd.Categorical("c" + log["item"].astype(str).str[-1])
-    silent = audit(log, COLUMNS, dropped=True).findings
+    silent = audited(log, COLUMNS, duplicates="drop")[1].findings
     assert [each.columns for each in silent if "follow from" in each.check] == [("city",)]
     assert found(log) == {}
     declared = Columns(user="user", item="item", categorical=("city",), context=("city",))
@@ -161,7 +165,10 @@ def test_rows_of_two_splits_and_rare_classes_are_counted(log: pd.DataFrame) -> N
     parts = Random(0.2, 0.2).split(twice, COLUMNS, generator)
     train = set(parts.train.frame.itertuples(index=False))
     held = pd.concat([part.frame for part in parts[1:]]).itertuples(index=False)
-    assert of_parts(parts, COLUMNS)["rows in two splits"] == sum(row in train for row in held)
+    findings = audited(twice, COLUMNS)[1].with_parts(parts, COLUMNS).findings
+    shared = sum(row in train for row in held)
+    assert [each.count for each in findings if each.check == "rows in two splits"] == [shared]
+    assert shared > 5
     log["click"] = (log["time"] > 395).astype(int)
     findings = Audit(0).with_parts(ByTime().split(log, COLUMNS, generator), COLUMNS).findings
     small = [each.message for each in findings if each.check == "small splits"]

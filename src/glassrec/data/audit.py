@@ -14,7 +14,14 @@ import pandas as pd
 
 from glassrec.data.cells import LIST_MARK, split_values
 from glassrec.data.columns import Columns, Part, Parts
-from glassrec.data.events import duplicate_events, identical_rows, pairs_again
+from glassrec.data.events import (
+    Policy,
+    duplicate_events,
+    identical_rows,
+    repeated_pairs,
+    repeats,
+    rows_of_both,
+)
 from glassrec.data.sides import Pairs, dependence
 
 BAR = "|"
@@ -31,6 +38,9 @@ LONG = 20
 
 TIED = 0.05
 """The share of held-out rows with a simultaneous row from which on their order is an anomaly."""
+
+IDENTICAL = "identical rows"
+"""The check that says whether rows of two splits can be equal."""
 
 SPELLINGS = {
     "'.0'": (r"\.0+$", ""),
@@ -70,43 +80,65 @@ class Audit:
 
     def with_parts(self, parts: Parts, columns: Columns) -> Audit:
         """With what there is to say of the divided rows."""
-        return Audit(self.rows, (*self.findings, *_of_parts(parts, columns)))
+        identical = any(found.check == IDENTICAL for found in self.findings)
+        return Audit(self.rows, (*self.findings, *_of_parts(parts, columns, identical)))
 
 
-def audit(frame: pd.DataFrame, columns: Columns, *, dropped: bool) -> Audit:
-    """The findings on the whole log, as it was read.
+def audited(
+    frame: pd.DataFrame, columns: Columns, *, duplicates: Policy = "keep", repeated: Policy = "keep"
+) -> tuple[pd.DataFrame, Audit]:
+    """The rows that are left when duplicates or repeats are dropped, and the findings on all rows.
+
+    Of duplicates the first row in the file is kept; of a user's rows of one item, the first in
+    time. Rows keep their index.
 
     Args:
-        frame: the raw rows, with times as numbers.
-        columns: their roles.
-        dropped: whether duplicate events are dropped afterwards.
+        frame: the whole log, as it was read, with times as numbers.
+        columns: the roles of its columns.
+        duplicates: what becomes of second records of an event, see `duplicate_events`.
+        repeated: what becomes of rows of an item that their user took before, see `repeats`.
+
+    Raises:
+        ValueError: repeats are to be dropped, and there is no user or no item column.
     """
-    findings = [
-        *_events(frame, columns, dropped),
+    among = repeated_pairs(frame, columns)
+    second = duplicate_events(frame, columns, among)
+    found = [
+        *_events(frame, columns, among, second, duplicates),
         *_ties(frame, columns),
         *(found for name in columns.fields for found in _texts(frame[name], columns)),
         *(found for name in columns.numbers for found in _numbers(frame[name], columns)),
         *_of_the_item(frame, columns),
     ]
-    return Audit(len(frame), tuple(findings))
+    left = ~second if duplicates == "drop" else np.ones(len(frame), bool)
+    if repeated == "drop":
+        if columns.user is None or columns.item is None:
+            raise ValueError(
+                "repeats are rows of one user and one item, and the data names no "
+                f"{'user' if columns.user is None else 'item'} column; set data.repeats=keep, or "
+                "name one"
+            )
+        left &= ~repeats(frame, columns, among)
+    return frame if left.all() else frame[left], Audit(len(frame), tuple(found))
 
 
-def _events(frame: pd.DataFrame, columns: Columns, dropped: bool) -> Iterator[Finding]:
+def _events(
+    frame: pd.DataFrame, columns: Columns, among: np.ndarray, second: np.ndarray, policy: Policy
+) -> Iterator[Finding]:
     """Duplicates, identical rows and repeats."""
-    n = len(frame)
-    duplicates = int(duplicate_events(frame, columns).sum())
+    n, duplicates = len(frame), int(second.sum())
     if duplicates:
         event = [name for name in (columns.user, columns.item, columns.time) if name]
         same = ", ".join(event) if columns.time else "all columns"
-        done = "dropped; data.duplicates=keep keeps them" if dropped else "kept"
+        done = "dropped; data.duplicates=keep keeps them" if policy == "drop" else "kept"
         message = f"{duplicates:,} of {n:,} rows record an event again (the same {same}): {done}"
         yield Finding("duplicate events", message, duplicates, n, tuple(event))
-    identical = int(identical_rows(frame, columns).sum())
+    identical = int(identical_rows(frame, columns, among).sum())
     if identical:
         message = f"{identical:,} of {n:,} rows equal an earlier row in all columns that are read"
         anomaly = not duplicates and columns.time is not None
-        yield Finding("identical rows", message, identical, n, anomaly=anomaly)
-    again = int(pairs_again(frame, columns).sum()) - duplicates
+        yield Finding(IDENTICAL, message, identical, n, anomaly=anomaly)
+    again = int(repeats(frame, columns, among).sum()) - duplicates
     if again > 0:
         message = f"{again:,} of {n:,} rows are of an item that the user has in another row"
         names = tuple(name for name in (columns.user, columns.item) if name)
@@ -133,9 +165,9 @@ def _texts(column: pd.Series, columns: Columns) -> Iterator[Finding]:
     if not isinstance(column.dtype, pd.CategoricalDtype):
         return
     values = pd.Series(column.cat.categories)
-    used = np.unique(column.cat.codes)
-    if len(used) == 1:
-        value = "" if used[0] < 0 else values[used[0]]
+    codes = column.cat.codes.to_numpy()
+    if codes.min() == codes.max():
+        value = "" if codes[0] < 0 else values[codes[0]]
         message = f"{name} is {value!r} in all rows" if value != "" else f"{name} is always empty"
         yield Finding("constant columns", message, len(column), len(column), (name,))
     if not pd.api.types.is_string_dtype(values.dtype):
@@ -244,10 +276,10 @@ def _of_the_item(frame: pd.DataFrame, columns: Columns) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _of_parts(parts: Parts, columns: Columns) -> Iterator[Finding]:
-    """What the division of the rows shows."""
+def _of_parts(parts: Parts, columns: Columns, identical: bool) -> Iterator[Finding]:
+    """What the division of the rows, some of them identical or none, shows."""
     if parts.validation.query is None:
-        yield from _shared(parts, columns)
+        yield from _shared(parts, columns) if identical else ()
     else:
         yield from _simultaneous(parts, columns)
     for part, called in zip(parts, ("train", "val", "test"), strict=True):
@@ -257,13 +289,12 @@ def _of_parts(parts: Parts, columns: Columns) -> Iterator[Finding]:
 
 def _shared(parts: Parts, columns: Columns) -> Iterator[Finding]:
     """Held-out rows that equal a training row."""
-    frame = pd.concat([part.frame[[*columns.all]] for part in parts], ignore_index=True)
-    train = len(parts.train.frame)
-    shared = int(identical_rows(frame, columns, of=train)[train:].sum())
+    held = pd.concat([part.frame for part in parts[1:]])
+    shared = rows_of_both(held, parts.train.frame, columns)
     if shared:
-        message = f"{shared:,} of {len(frame) - train:,} validation and test rows equal a training "
-        message += "row in all columns that are read"
-        yield Finding("rows in two splits", message, shared, len(frame) - train)
+        message = f"{shared:,} of {len(held):,} validation and test rows equal a training row in "
+        message += "all columns that are read"
+        yield Finding("rows in two splits", message, shared, len(held))
 
 
 def _simultaneous(parts: Parts, columns: Columns) -> Iterator[Finding]:

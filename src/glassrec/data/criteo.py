@@ -10,7 +10,7 @@ import torch
 from annotated_types import Ge, MinLen
 from pydantic import DirectoryPath
 
-from glassrec.data.audit import audit
+from glassrec.data.audit import audited
 from glassrec.data.cells import NUMBER, TEXT
 from glassrec.data.columns import Columns, check_labels, check_numbers
 from glassrec.data.dataset import Dataset, Source
@@ -54,7 +54,7 @@ class Criteo(Source):
         origin = Origin(self._path)
         check_labels(frame["label"], origin)
         check_numbers(frame, COLUMNS, origin)
-        found = audit(frame, COLUMNS, dropped=False)
+        _, found = audited(frame, COLUMNS)
         parts = self.split.split(frame, COLUMNS, torch.Generator().manual_seed(seed))
         return assemble(parts, COLUMNS, min_count=self.min_count, audit=found)
 

@@ -12,7 +12,20 @@ from glassrec.data.columns import Columns
 Policy = Literal["drop", "keep"]
 
 
-def duplicate_events(frame: pd.DataFrame, columns: Columns) -> np.ndarray:
+def repeated_pairs(frame: pd.DataFrame, columns: Columns) -> np.ndarray:
+    """(M,) the positions of rows whose user and item stand together in another row too.
+
+    All rows without a user or an item column.
+    """
+    rows = np.arange(len(frame))
+    if columns.user is None or columns.item is None:
+        return rows
+    return _groups(frame, [columns.user, columns.item], rows)[0]
+
+
+def duplicate_events(
+    frame: pd.DataFrame, columns: Columns, among: np.ndarray | None = None
+) -> np.ndarray:
     """(N,) bool: whether a row records an event that an earlier row of the frame records.
 
     Where every row is a positive, an event is a user, an item and a time; where there is no time
@@ -21,80 +34,86 @@ def duplicate_events(frame: pd.DataFrame, columns: Columns) -> np.ndarray:
     same impression may be recorded with different outcomes, and without a time many impressions may
     look the same. Without a user or an item column, no row is known to be a duplicate. A column
     that says how rows are split is no part of an event.
+
+    Args:
+        frame: the log.
+        columns: the roles of its columns.
+        among: its `repeated_pairs`, if they are known.
     """
     labelled = columns.label is not None or columns.rating is not None
-    again = pairs_again(frame, columns)
-    if not again.any() or (labelled and columns.time is None):
+    if columns.user is None or columns.item is None or (labelled and columns.time is None):
         return np.zeros(len(frame), bool)
+    among = repeated_pairs(frame, columns) if among is None else among
     if labelled or columns.time is None:
-        return identical_rows(frame, columns)
-    return _equal_rows(frame, [columns.user or "", columns.item or "", columns.time])
+        return identical_rows(frame, columns, among)
+    return _again(frame, [columns.user, columns.item, columns.time], among)
 
 
-def identical_rows(frame: pd.DataFrame, columns: Columns, *, of: int | None = None) -> np.ndarray:
-    """(N,) bool: whether a row equals an earlier one, or one of the first `of`, in all columns."""
-    names = dict.fromkeys([*columns.dense, *columns.fields, *columns.all])  # dense tell most apart
-    return _equal_rows(frame, [name for name in names if name != columns.split], of)
+def identical_rows(
+    frame: pd.DataFrame, columns: Columns, among: np.ndarray | None = None
+) -> np.ndarray:
+    """(N,) bool: whether a row equals an earlier one in all columns; see `duplicate_events`."""
+    among = repeated_pairs(frame, columns) if among is None else among
+    return _again(frame, _read(columns), among)
 
 
-def pairs_again(frame: pd.DataFrame, columns: Columns) -> np.ndarray:
-    """(N,) bool: whether an earlier row of the frame has the same user and item."""
-    if columns.user is None or columns.item is None:
-        return np.zeros(len(frame), bool)
-    return _equal_rows(frame, [columns.user, columns.item])
+def rows_of_both(frame: pd.DataFrame, other: pd.DataFrame, columns: Columns) -> int:
+    """How many rows of `frame` equal a row of `other` in all columns."""
+    names = _read(columns)
+    both = pd.concat([other[names], frame[names]], ignore_index=True)
+    rows, keys = _groups(both, names, repeated_pairs(both, columns))
+    there = rows < len(other)
+    return int(np.isin(keys[~there], keys[there]).sum())
 
 
-def _equal_rows(frame: pd.DataFrame, names: list[str], of: int | None = None) -> np.ndarray:
-    """(N,) bool: whether a row equals an earlier one, or one of the first `of`, in these columns.
-
-    Column by column, only rows that equal another so far are looked at.
-    """
-    rows, keys = np.arange(len(frame)), np.zeros(len(frame), np.int64)
-    for name in names:
-        codes, known = pd.factorize(frame[name].array[rows], use_na_sentinel=False)
-        keys = keys * len(known) + codes
-        again = pd.Series(keys).duplicated(keep=False).to_numpy()
-        rows = rows[again]
-        keys, _ = pd.factorize(keys[again])  # small again, so that no product overflows
-    found = np.zeros(len(frame), bool)
-    if of is None:
-        found[rows] = pd.Series(keys).duplicated().to_numpy()
-    else:
-        found[rows] = np.isin(keys, keys[rows < of])
-    return found
-
-
-def repeats(frame: pd.DataFrame, columns: Columns) -> np.ndarray:
+def repeats(frame: pd.DataFrame, columns: Columns, among: np.ndarray | None = None) -> np.ndarray:
     """(N,) bool: whether the row's user has the row's item in a row before, by time and file order.
 
     All are False without a user or an item column.
     """
     found = np.zeros(len(frame), bool)
-    if columns.user is not None and columns.item is not None:
-        order = np.argsort(columns.times(frame), kind="stable")
-        found[order] = frame[[columns.user, columns.item]].iloc[order].duplicated().to_numpy()
+    if columns.user is None or columns.item is None:
+        return found
+    among = repeated_pairs(frame, columns) if among is None else among
+    rows = frame[[columns.user, columns.item]].iloc[among]
+    order = np.argsort(columns.times(frame)[among], kind="stable")
+    found[among[order]] = rows.iloc[order].duplicated().to_numpy()
     return found
 
 
-def select_events(
-    frame: pd.DataFrame, columns: Columns, *, duplicates: Policy, repeated: Policy
-) -> pd.DataFrame:
-    """The rows that are left, under their old index, when duplicates or repeats are dropped.
+def _read(columns: Columns) -> list[str]:
+    """The columns that are read, first those that tell most rows apart, without that of a split."""
+    names = dict.fromkeys([*columns.dense, *columns.fields, *columns.all])
+    return [name for name in names if name != columns.split]
 
-    Of duplicates the first row in the file is kept; of a user's rows of one item, the first in
-    time.
 
-    Raises:
-        ValueError: repeats are to be dropped, and there is no user or no item column.
+def _again(frame: pd.DataFrame, names: list[str], among: np.ndarray) -> np.ndarray:
+    """(N,) bool: whether a row equals an earlier one in these columns; only rows `among` can."""
+    rows, keys = _groups(frame, names, among)
+    found = np.zeros(len(frame), bool)
+    found[rows] = pd.Series(keys).duplicated().to_numpy()
+    return found
+
+
+def _groups(
+    frame: pd.DataFrame, names: list[str], rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Those of `rows` that equal another of them in these columns, and (M,) equal keys for equal
+    rows.
+
+    Rows that equal no other in some columns are not looked at in the next ones.
     """
-    if duplicates == "drop":
-        frame = frame[~duplicate_events(frame, columns)]
-    if repeated == "drop":
-        if columns.user is None or columns.item is None:
-            raise ValueError(
-                "repeats are rows of one user and one item, and the data names no "
-                f"{'user' if columns.user is None else 'item'} column; set data.repeats=keep, or "
-                "name one"
-            )
-        frame = frame[~repeats(frame, columns)]
-    return frame
+    keys, size = np.zeros(len(rows), np.int64), 1
+    for at, name in enumerate(names):
+        if not len(rows):
+            break
+        whole = len(rows) == len(frame)
+        column = frame[name].array if whole else frame[name].array[rows]
+        codes, known = pd.factorize(column, use_na_sentinel=False)
+        keys, size = keys * len(known) + codes, size * len(known)
+        if size >= len(rows) or at == len(names) - 1:
+            again = pd.Series(keys).duplicated(keep=False).to_numpy()
+            rows = rows[again]
+            keys, kept = pd.factorize(keys[again])  # small again, so that no product overflows
+            size = len(kept)
+    return rows, keys

@@ -20,12 +20,11 @@ import torch
 from annotated_types import Ge, Interval, MinLen
 from pydantic import DirectoryPath
 
-from glassrec.data.audit import audit
+from glassrec.data.audit import audited
 from glassrec.data.cells import INTEGER, TEXT
 from glassrec.data.columns import Columns
 from glassrec.data.dataset import Dataset, Source
 from glassrec.data.encoding import assemble
-from glassrec.data.events import select_events
 from glassrec.data.history import with_history
 from glassrec.data.reading import Origin, fingerprint, read_text
 from glassrec.data.splits import LeaveOneOut, Splitter
@@ -104,8 +103,7 @@ class _MovieLens(Source):
             time="time",
         )
         generator = torch.Generator().manual_seed(seed)
-        found = audit(frame, columns, dropped=True)
-        frame = select_events(frame, columns, duplicates="drop", repeated="keep")
+        frame, found = audited(frame, columns, duplicates="drop")
         frame = with_history(frame, columns, self.history)
         parts = self.split.split(frame, columns, generator)
         return assemble(parts, columns, negatives=self.negatives, history=self.history, audit=found)

@@ -12,7 +12,7 @@ import torch
 from annotated_types import Ge, MinLen
 from pydantic import DirectoryPath
 
-from glassrec.data.audit import audit
+from glassrec.data.audit import audited
 from glassrec.data.cells import INTEGER, TEXT
 from glassrec.data.columns import Columns, Part, Parts
 from glassrec.data.dataset import Dataset, Source
@@ -68,7 +68,7 @@ class NCF(Source):
         held = _ratings(test)
         out = _newest(chosen) if self.validation == "newest" else _any(chosen, generator)
         log = pd.concat([chosen, held], ignore_index=True)[["user", "item"]]
-        found = audit(log, COLUMNS, dropped=False)
+        _, found = audited(log, COLUMNS)
         log = _with_history(log, self.history, _order(chosen, held))
         validation = ranking_lists(log, out, COLUMNS, self.candidates, generator)
         positives = log[: len(chosen)].drop(out)

@@ -61,7 +61,9 @@ class Pairs(NamedTuple):
             order = np.random.default_rng(0).permutation(len(names))
             enough = np.bincount(items)[order].cumsum() <= ENOUGH
             enough[:MANY] = True
-            rows = np.flatnonzero(np.isin(items, order[enough]))
+            taken = np.zeros(len(names), bool)
+            taken[order[enough]] = True
+            rows = np.flatnonzero(taken[items])
         users, _ = pd.factorize(frame[columns.user].array[rows])
         items, kept = pd.factorize(items[rows])
         first = ~pd.Series(users * len(kept) + items).duplicated().to_numpy()

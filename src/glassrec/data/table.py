@@ -14,7 +14,7 @@ import yaml
 from annotated_types import Ge
 from pydantic import FilePath, TypeAdapter, ValidationError
 
-from glassrec.data.audit import audit
+from glassrec.data.audit import audited
 from glassrec.data.cells import NUMBER, TEXT, shortened
 from glassrec.data.columns import (
     Columns,
@@ -26,7 +26,6 @@ from glassrec.data.columns import (
 from glassrec.data.content import existing, is_parquet
 from glassrec.data.dataset import Dataset, Source
 from glassrec.data.encoding import assemble
-from glassrec.data.events import select_events
 from glassrec.data.history import with_history
 from glassrec.data.parquet import parquet_names, read_parquet
 from glassrec.data.reading import Format, Origin, Text, fingerprint
@@ -137,8 +136,7 @@ class Table(Source):
         check_item_side(frame, columns, origin)
         if columns.time is not None:
             frame[columns.time] = _moments(frame[columns.time], origin)
-        found = audit(frame, columns, dropped=self.duplicates == "drop")
-        frame = select_events(frame, columns, duplicates=self.duplicates, repeated=self.repeats)
+        frame, found = audited(frame, columns, duplicates=self.duplicates, repeated=self.repeats)
         frame = with_history(frame, columns, self.history)
         parts = self.split.split(frame, columns, torch.Generator().manual_seed(seed))
         return assemble(
