@@ -64,8 +64,8 @@ def test_by_time_takes_the_newest_last_and_ties_in_file_order():
     assert train[:10] == list(range(90, 100))
 
 
-def test_by_time_without_a_time_column_goes_by_file_order():
-    columns = Columns(label="label", dense=("x",))
+def test_by_time_of_chronological_data_goes_by_file_order():
+    columns = Columns(label="label", dense=("x",), chronological=True)
     train, validation, test = rows(ByTime(0.1, 0.2).split(labelled(), columns, seeded()))
     assert (train, validation, test) == ([*range(70)], [*range(70, 80)], [*range(80, 100)])
 
@@ -81,6 +81,13 @@ def test_what_has_label_0_is_not_to_be_retrieved(others):
         assert (part.labels[:, -1] == expected).all()
 
 
+def test_by_time_without_any_time_is_refused():
+    with pytest.raises(ValueError, match=r"no time column.*`chronological: true`.*split=random"):
+        ByTime().split(labelled(), Columns(label="label", dense=("x",)), seeded())
+    with pytest.raises(ValueError, match="'at' orders the rows"):
+        Columns(label="label", dense=("x",), time="at", chronological=True)
+
+
 @pytest.mark.parametrize("split", [Random, ByTime])
 def test_shares_must_leave_something_to_train_on(split):
     with pytest.raises(ValueError, match="leaves no row to train on"):
@@ -91,7 +98,7 @@ def test_shares_must_leave_something_to_train_on(split):
 
 @pytest.mark.parametrize("split", [Given(), Random(), ByTime()])
 def test_judging_row_by_row_needs_a_label(split):
-    columns = Columns(dense=("x",), split="fold")
+    columns = Columns(dense=("x",), time="time", split="fold")
     frame = labelled(30).assign(fold=["train", "validation", "test"] * 10)
     with pytest.raises(ValueError, match="needs a label or a rating column"):
         split.split(frame, columns, seeded())

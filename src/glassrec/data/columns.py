@@ -31,7 +31,8 @@ class Columns:
     to another separator, as in `{genres: ";"}`. `missing_ok` names dense columns that may be empty;
     an empty cell becomes the training mean. `ranges` declares between which ends, in raw units,
     dense columns always lie, as in `age: [0, 120]`; what pruning proves for every possible input
-    then holds within them. An end may be infinite.
+    then holds within them. An end may be infinite. `time` names the column that orders the rows;
+    `chronological` states instead that the file is in order of time.
     """
 
     label: str | None = None
@@ -45,6 +46,7 @@ class Columns:
     context: tuple[str, ...] = ()
     several: tuple[str, ...] | Mapping[str, str] = ()
     time: str | None = None
+    chronological: bool = False
     split: str | None = None
     missing_ok: tuple[str, ...] = ()
     log: tuple[str, ...] = ()
@@ -59,6 +61,8 @@ class Columns:
             raise ValueError("no column to learn from; name some under dense or categorical")
         if self.item_side and self.item is None:
             raise ValueError("item_side needs an item column; name one under item")
+        if self.time and self.chronological:
+            raise ValueError(f"chronological: {self.time!r} orders the rows; leave one of them out")
         if self.retrieval and not (self.user and self.item):
             raise ValueError("retrieval needs a user and an item column; name both")
         for role, names, known in (

@@ -20,7 +20,10 @@ from glassrec.data.splits import ByTime, Splitter
 
 DENSE = tuple(f"I{i}" for i in range(1, 14))
 CATEGORICAL = tuple(f"C{i}" for i in range(1, 27))
-COLUMNS = Columns(label="label", dense=DENSE, categorical=CATEGORICAL, missing_ok=DENSE, log=DENSE)
+COLUMNS = Columns(
+    label="label", dense=DENSE, categorical=CATEGORICAL, missing_ok=DENSE, log=DENSE,
+    chronological=True,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,8 @@ class Random(Splitter):
 class ByTime(Splitter):
     """The oldest rows train, the newest test.
 
-    Rows of equal time stay in file order. Without a time column the file is taken as chronological.
+    Rows of equal time stay in file order. Data without a time column must state that its rows are
+    in order of time (`Columns.chronological`).
     """
 
     validation: Annotated[float, Interval(gt=0, lt=1)] = 0.1
@@ -87,6 +88,11 @@ class ByTime(Splitter):
 
     def split(self, frame: pd.DataFrame, columns: Columns, generator: torch.Generator) -> Parts:
         """The rows by time, cut in three."""
+        if columns.time is None and not columns.chronological:
+            raise ValueError(
+                "data/split=by_time: the data names no time column; name one under `time`, write "
+                "`chronological: true` if its rows are in order of time, or take data/split=random"
+            )
         order = np.argsort(columns.times(frame), kind="stable")
         return _pointwise(frame, columns, _cut(order, self.validation, self.test))
 

@@ -59,6 +59,7 @@ class Table(Source):
     missing_ok: [age]              # dense columns that may be empty: empty becomes the mean
     ranges: {age: [0, 120]}        # what dense columns always lie within; for proofs in pruning
     time: clicked_at               # a number or an ISO 8601 date; for by_time and leave_one_out
+    chronological: false           # true in place of a time: the file's rows are in order of time
     split: fold                    # for the given split: train, validation or test
     ```
 
