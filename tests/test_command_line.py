@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -8,12 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from glassrec import __version__
-from glassrec.__main__ import STAGES, main
+from glassrec.__main__ import main
 from glassrec.config import slots
+from glassrec.config.compose import compose
+from glassrec.run import flat
 
+STAGES = ["run", "train", "explain", "prune", "evaluate"]
 SMALL = ["model=gmf", "data.rows=400", "trainer.max_epochs=1", "trainer.accelerator=cpu",
          "prune/curves=none"]  # fmt: skip
 
@@ -61,7 +66,7 @@ def glassrec(*words: str, **options) -> subprocess.CompletedProcess:
 # --- help ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", [[], ["--help"], ["-h"], *([s, "--help"] for s in STAGES)])
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"]])
 def test_help_names_stages_slots_and_exit_codes(words, capsys):
     assert main(words) == 0
     said = capsys.readouterr().out
@@ -71,8 +76,29 @@ def test_help_names_stages_slots_and_exit_codes(words, capsys):
     assert "Exit codes: 0 done; 1 " in said
 
 
-def test_version(capsys):
-    assert main(["--version"]) == 0
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_stage_has_a_help_of_its_own(stage, capsys):
+    told = []
+    for words in ([stage, "-h"], [stage, "--help"], ["help", stage], [stage, "help"]):
+        assert main(words) == 0
+        told.append(capsys.readouterr().out)
+    assert len(set(told)) == 1
+    assert told[0].startswith(f"Usage: glassrec {stage} [key=value ...]")
+    assert "--dry-run" in told[0]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_defaults_in_the_help_are_those_of_the_configuration(stage, capsys):
+    main([stage, "-h"])
+    line = re.compile(r"^ {2}(\S+=\S+)", re.MULTILINE)
+    words = line.findall(capsys.readouterr().out.split("Config groups")[0])
+    assert words or stage == "evaluate"
+    assert flat(compose("run", words)) == flat(compose("run", []))
+
+
+@pytest.mark.parametrize("words", [["--version"], ["-V"], ["version"], ["run", "--version"]])
+def test_version(words, capsys):
+    assert main(words) == 0
     assert capsys.readouterr().out == f"glassrec {__version__}\n"
 
 
@@ -90,7 +116,10 @@ HEAVY = ("torch", "lightning", "captum", "pandas", "wandb", "matplotlib")
     ("words", "code", "absent"),
     [
         (["--help"], 0, (*HEAVY, "hydra", "pydantic", "yaml")),
+        (["help", "run"], 0, (*HEAVY, "hydra", "pydantic", "yaml")),
         (["trian"], 2, (*HEAVY, "hydra")),
+        (["run", "lr=0.1", "data=ml-100k"], 2, HEAVY),
+        (["run", "--lr", "0.1"], 2, HEAVY),
         (["run", "model.widht=3", "trainer.max_epochs=-1"], 2, HEAVY),
         (["run", "model=neumff"], 2, HEAVY),
         (["prune", "run.dir=no"], 2, HEAVY),
@@ -116,11 +145,48 @@ def test_answers_come_at_once_and_import_nothing_heavy(words, code, absent):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["trian"], "glassrec: error: 'trian' is no stage; did you mean 'train'?"),
-        (["model=gmf"], "glassrec: error: 'model=gmf' is no stage; the first word is one of run,"),
+        (["trian"], "glassrec: error: 'trian' is no command; did you mean 'train'?"),
+        (["xyz"], "glassrec: error: 'xyz' is no command; the first word is one of run,"),
+        (["model=gmf"], "glassrec: error: 'model=gmf' is no command; did you mean glassrec run mo"),
+        (["demo"], "glassrec: error: 'demo' is no command; did you mean glassrec run"),
+        (["list"], "glassrec: error: 'list' is no command; did you mean glassrec compare"),
+        (["fit"], "glassrec: error: 'fit' is no command; did you mean glassrec train?"),
+        (["multirun"], "glassrec: error: 'multirun' is no command; did you mean glassrec run -m?"),
+        (["run", "modle=gmf"], "glassrec: error: modle: there is no setting 'modle'; did you"),
         (
-            ["run", "modle=gmf"],
-            "glassrec: error: modle: Pipeline has no parameter 'modle'; did you",
+            ["run", "--multi"],
+            "glassrec: error: --multi: there is no such option; did you mean '--m",
+        ),
+        (
+            ["run", "--seed", "1"],
+            "glassrec: error: --seed: there is no such option; settings have no dashes: seed=1",
+        ),
+        (
+            ["run", "--max-epochs=3"],
+            "glassrec: error: --max-epochs: there is no such option; "
+            "settings have no dashes; did you mean trainer.max_epochs=3?",
+        ),
+        (
+            ["run", "--gpus", "2"],
+            "glassrec: error: --gpus: there is no such option; settings have "
+            "no dashes; did you mean trainer=gpu trainer.devices=2?",
+        ),
+        (
+            ["run", "--config-name", "mine"],
+            "glassrec: error: --config-name: there is no such "
+            "option; choose experiment=NAME, or --config-dir DIR",
+        ),
+        (["run", "--config-dir", "a" * 300], "glassrec: error: --config-dir: 'aaa"),
+        (["run", "run.dir=" + "a/" * 2500], "glassrec: error: run.dir: 'a/a/"),
+        (["train", "run.dir=" + "a" * 256], "glassrec: error: run.dir: 'aaa"),
+        (["prune", "run.dir=" + "a" * 256], "glassrec: error: run.dir: 'aaa"),
+        (
+            ["run", "seed=1180591620717411303424"],
+            "glassrec: error: seed: 1180591620717411303424 is not allowed; must be < ",
+        ),
+        (
+            ["run", "hydra.run.dir=x"],
+            "glassrec: error: hydra.run.dir: it has no effect; did you mean run.dir=x?",
         ),
         (["run", "--config-dir", "no"], "glassrec: error: --config-dir: no is not a directory"),
         (["run", "-m", "foo"], "glassrec: error: 'foo' is not of the form key=value"),
@@ -145,11 +211,39 @@ def test_each_problem_has_its_line(capsys):
     ]
 
 
-def test_an_unknown_option_ends_with_2(capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["run", "--multi"])
-    assert stop.value.code == 2
-    assert "unrecognized arguments: --multi" in capsys.readouterr().err
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("word", ["trainer=gpu", "trainer.accelerator=gpu"])
+def test_a_gpu_that_is_not_there_is_told_before_anything_is_read(word, capsys, folder, executed):
+    words = ["run", "data=ncf", f"data.root={folder}", "model=gmf", word]
+    assert main(words) == 2
+    assert "trainer.accelerator=cpu" in capsys.readouterr().err
+    assert executed.all == []
+    assert list(folder.iterdir()) == []
+
+
+def test_a_directory_that_cannot_be_made_ends_with_2(folder, capsys, monkeypatch, executed):
+    Path("file").touch()
+    assert main(["run", "run.dir=file/run"]) == 2
+    assert capsys.readouterr().err == (
+        f"glassrec: error: run.dir: {folder}/file is not a directory; name another\n"
+    )
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != folder)
+    assert main(["run", "run.dir=new/run"]) == 2
+    assert f"run.dir: {folder} is not writable" in capsys.readouterr().err
+    assert executed.all == []
+
+
+def test_a_dry_run_checks_everything_and_does_nothing(folder, capsys, executed):
+    assert main(["run", "--dry-run", *SMALL, "run.dir=here"]) == 0
+    said = capsys.readouterr().out
+    assert f"{folder}/here would be made" in said
+    assert "train, explain, prune, evaluate: data Planted, model GMF" in said
+    assert main(["run", "--dry-run", "-m", "model=gmf,mlp", "seeds=[0,1]"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"(model={name}, seed {seed})" in said for name in ("gmf", "mlp") for seed in (0, 1))
+    assert main(["run", "--dry-run", "optimizer.lr=-1"]) == 2
+    assert executed.all == []
+    assert list(folder.iterdir()) == []
 
 
 # --- right commands ------------------------------------------------------------------------------

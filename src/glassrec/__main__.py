@@ -16,29 +16,10 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from glassrec import __version__
-from glassrec.config import slots
+from glassrec.config.manual import ACROSS, COMMANDS, manual, manual_of
 from glassrec.ending import OUTPUT_CLOSED, exit_code, graceful_shutdown
 from glassrec.execute import complain, guarded, job
-from glassrec.spelling import did_you_mean
-from glassrec.sweep.search.command import count
-
-STAGES = {
-    "run": "all four stages, one after the other",
-    "train": "train the model, and keep the epoch that was best on validation",
-    "explain": "attribute the predictions to the inputs, and score every neuron",
-    "prune": "cut the neurons that do nothing, with a certificate",
-    "evaluate": "compare quality and size before and after the cut",
-}
-AFTERWARDS = {
-    "verify": "compute the certificate anew, from the files alone, and say what differs",
-    "export": "write the pruned model for who has PyTorch alone, and as ONNX",
-}
-ACROSS = {
-    "compare": "show finished runs and sweeps side by side",
-    "search": "let Optuna look for the best settings",
-    "wandb-report": "write a W&B report of a group of runs",
-}
-WORDS = STAGES | AFTERWARDS | ACROSS
+from glassrec.words import UsageError, no_command, options
 
 _MODULES = {
     "compare": "glassrec.compare.command",
@@ -46,48 +27,12 @@ _MODULES = {
     "wandb-report": "glassrec.tracking.report",
 }
 
-HELP = """\
-Usage: glassrec STAGE [key=value ...] [options]
-
-Stages
-{stages}
-
-With a finished run
-{afterwards}
-
-With many runs (glassrec WORD --help)
-{across}
-
-Examples
-  glassrec run
-  glassrec run model=neumf data=ncf data.root=PATH trainer.max_epochs=20 seed=1
-  glassrec prune run.dir=runs/planted-dlrm-1a2b3c4d prune.level=sample
-  glassrec verify run.dir=runs/planted-dlrm-1a2b3c4d
-  glassrec run -m model=gmf,mlp trainer.batch_size=256,512
-  glassrec run model=gmf seeds=[0,1,2]          mean and standard deviation of every metric
-
-Slots and their choices (slot=choice; a file of configs/ lists all the keys of a choice)
-{slots}
-
-Options
-  --config-dir DIR   also choose from your own YAML files: DIR/model/mine.yaml is model=mine
-  --cfg job          print the configuration and stop
-  -m, --multirun     run once for each combination of the values a,b,c, but for what is done
-  -j, --jobs N       N of them at a time; elsewhere: hydra/launcher=submitit_slurm, or ray
-  --info, --hydra-help, --cfg hydra, --cfg all   what Hydra tells of itself
-  --help, --version
-
-Results go to run.dir, by default runs/<data>-<model>-<hash of the experiment> in this folder, so
-the same command goes on where it stopped. All but run and train work on the run in run.dir.
-
-Exit codes: 0 done; 1 a failure on the way, or a run that is not as verified; 2 the command is wrong
-and nothing was run; 3 a trial that its search stopped early; 130 Ctrl-C; 141 nobody reads the
-output any more (`| head`); 143 SIGTERM. After 130, 141, 143 and a kill the same command goes on.
-"""
+_HELP = {"-h", "--help", "help"}
+_VERSION = {"-v", "-V", "--version", "version"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code, one of those that the help tells."""
+    """Run a command and return its exit code, one of those in the help."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal that is not UTF-8 gets `?`
             stream.reconfigure(errors="replace")
@@ -98,18 +43,24 @@ def _main(words: list[str]) -> int:
     # The console script does not look in the user's folder, where a model of their own may be.
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
-    if words and words[0] in ACROSS:
+    if not words or words[0] in _HELP:
+        words = [*words[1:2], "--help"]
+    if words[0] in ACROSS:
         return import_module(_MODULES[words[0]]).main(words[1:])
-    if not words or {"-h", "--help"} & set(words):
-        print(_help(), end="")
+    if _HELP & set(words):
+        print(manual_of(words[0]) if words[0] in COMMANDS else manual(), end="")
         return 0
-    if words == ["--version"]:
+    if words[0] in _VERSION or "--version" in words:
         print(f"glassrec {__version__}")
         return 0
     stage = words.pop(0)
-    if stage not in WORDS:
-        return complain(f"{stage!r} is no stage{did_you_mean(stage, WORDS)}; {_FIRST}", code=2)
-    return _dispatch(stage, _options(stage, words))
+    if stage not in COMMANDS:
+        return complain(no_command(stage), code=2)
+    try:
+        asked = options(stage, words)
+    except UsageError as error:
+        return complain(error, code=2)
+    return _dispatch(stage, asked)
 
 
 def _ended(action: Callable[[], int]) -> int:
@@ -138,40 +89,12 @@ def _print_no_more() -> None:
         os.close(nowhere)
 
 
-_FIRST = f"the first word is one of {', '.join(WORDS)}"
-
-
-def _help() -> str:
-    stages, afterwards, across = (
-        "\n".join(f"  {name:<13} {story}" for name, story in words.items())
-        for words in (STAGES, AFTERWARDS, ACROSS)
-    )
-    choices = slots.choices(slots.find())
-    width = max(map(len, choices))
-    listed = "\n".join(f"  {slot:<{width}}  {', '.join(each)}" for slot, each in choices.items())
-    return HELP.format(stages=stages, afterwards=afterwards, across=across, slots=listed)
-
-
-def _options(stage: str, words: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog=f"glassrec {stage}", usage="%(prog)s [key=value ...] [options]", add_help=False,
-        allow_abbrev=False,
-    )  # fmt: skip
-    parser.add_argument("overrides", nargs="*")
-    parser.add_argument("-m", "--multirun", action="store_true")
-    parser.add_argument("-j", "--jobs", type=count)
-    parser.add_argument("-c", "--cfg", choices=("job", "hydra", "all"))
-    parser.add_argument("-i", "--info", nargs="?", const="all")
-    parser.add_argument("--hydra-help", action="store_true")
-    parser.add_argument("-cd", "--config-dir", type=Path)
-    return parser.parse_intermixed_args(words)
-
-
 def _dispatch(stage: str, options: argparse.Namespace) -> int:
     from glassrec.config import compose
+    from glassrec.config.paths import usable
 
     words, extra = options.overrides, options.config_dir
-    if extra is not None and not extra.is_dir():
+    if extra is not None and not usable("--config-dir", str(extra)).is_dir():
         raise compose.ConfigError(f"--config-dir: {extra} is not a directory that exists")
     swept = options.multirun and options.cfg
     if options.info or options.hydra_help or options.cfg in ("hydra", "all") or swept:
@@ -181,6 +104,10 @@ def _dispatch(stage: str, options: argparse.Namespace) -> int:
     if options.cfg == "job":
         print(compose.shown(stage, words, extra), end="")
         return 0
+    if options.dry_run:
+        from glassrec.dry_run import dry_run
+
+        return dry_run(stage, words, extra, multirun=options.multirun)
     if options.multirun:
         from glassrec.sweep.launch import sweep
         from glassrec.sweep.launchers import side_by_side

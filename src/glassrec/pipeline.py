@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from annotated_types import Ge, MinLen
+from annotated_types import Ge, Lt, MinLen
 from pydantic import DirectoryPath, FilePath
 from torch.nn import Parameter
 from torch.optim import Optimizer
@@ -58,8 +58,8 @@ class Pipeline:
     """
 
     run: Run
-    seed: Annotated[int, Ge(0)]
-    seeds: Annotated[Sequence[Annotated[int, Ge(0)]], MinLen(1)] | None
+    seed: Annotated[int, Ge(0), Lt(2**63)]
+    seeds: Annotated[Sequence[Annotated[int, Ge(0), Lt(2**63)]], MinLen(1)] | None
     start: DirectoryPath | FilePath | None
     data: Source
     model: Callable[[Schema], Recommender]

@@ -12,6 +12,12 @@ def listed(words: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
+def either(words: Iterable[str]) -> str:
+    """`a, b or c`, of one word or more."""
+    *most, last = words
+    return f"{', '.join(most)} or {last}" if most else last
+
+
 def counted(count: int, name: str) -> str:
     """`1 run`, `2 runs`."""
     return f"{count:,} {name}{'s' if count != 1 else ''}"

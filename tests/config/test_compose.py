@@ -82,9 +82,9 @@ def test_a_choice_on_the_command_line_wins_over_the_experiment():
 WRONG = {
     "model=neumff": "model=neumff: there is no such choice; did you mean 'neumf'? (choices: ",
     "experiment=nothing": "experiment=nothing: there is no such choice (choices: ",
-    "modle=gmf": "modle: Pipeline has no parameter 'modle'; did you mean 'model'?",
+    "modle=gmf": "modle: there is no setting 'modle'; did you mean 'model'?",
     "data/splitt=random": "data/splitt: there is no such slot; did you mean 'data/split'?",
-    "data/split=random": "data/split: what was chosen for data has no such slot",
+    "data/split=random": "data/split: the chosen data has no such group; leave it out",
     "trainer.max_epoch=3": "trainer.max_epoch: Trainer has no parameter 'max_epoch'; "
     "did you mean 'max_epochs'?",
     "+model.zzz=3": "model.zzz: DLRM has no parameter 'zzz'; it has data, embedding",

@@ -7,44 +7,71 @@ code's to say, so that all problems are found at once.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
-from glassrec.config import targets, values
-from glassrec.spelling import did_you_mean
+from glassrec.config import guesses, slots, targets, values
+from glassrec.spelling import did_you_mean, either
 
 MISSING = "???"
 """How a YAML file says that a value is needed."""
 
 
-def check(config: dict[str, Any]) -> list[str]:
+def check(config: dict[str, Any], groups: Mapping[str, Iterable[str]] | None = None) -> list[str]:
     """All that is wrong with a resolved configuration; nothing is imported or called for it.
 
     Each node is bound to the signature of its `_target_`, which must be an allowed one. Values
     become, in place, what the target takes: paths absolute, lists tuples. `run.dir` may be null.
+    `groups` are the config groups and their options, those in `configs/` if it is None.
     """
-    return list(_bind("", config, targets.locate("glassrec.pipeline.Pipeline")))
+    unknown = _Unknown(deepcopy(config), slots.choices(slots.find()) if groups is None else groups)
+    return list(_bind("", config, targets.locate("glassrec.pipeline.Pipeline"), unknown))
+
+
+@dataclass(frozen=True)
+class _Unknown:
+    """What to say of a key that does not exist where it stands."""
+
+    config: dict[str, Any]
+    groups: Mapping[str, Iterable[str]]
+
+    def __call__(self, path: str, key: str, value: Any, parameters: Iterable[str]) -> str:
+        """The end of the message: the key that is meant, the nearest one, or all that there are."""
+        if note := guesses.note(path):
+            return f"; {note}"
+        words = guesses.meant(path, value, self.config, self.groups)
+        if not words and (near := did_you_mean(key, parameters)):
+            return near
+        words = words or guesses.nearby(path, value, self.config)
+        return f"; did you mean {either(words)}?" if words else f"; it has {', '.join(parameters)}"
 
 
 _BY_THE_PROGRAM = ("config", "command")
 """The parameters of `Run` that are not a user's to give."""
 
 
-def _bind(path: str, node: dict[str, Any], target: targets.Definition) -> Iterator[str]:
+def _bind(
+    path: str, node: dict[str, Any], target: targets.Definition, unknown: _Unknown
+) -> Iterator[str]:
     signature = targets.signature(target)
     withheld = _BY_THE_PROGRAM if path == "run" else ()
     parameters = {k: v for k, v in signature.parameters.items() if k not in withheld}
     for key in [key for key in node if key not in (*parameters, "_target_", "_partial_")]:
         if signature.open and not re.fullmatch(r"_\w+_", key):
-            yield from _walk(_join(path, key), node[key])
+            yield from _walk(_join(path, key), node[key], unknown)
         else:
-            near = did_you_mean(key, parameters) or f"; it has {', '.join(parameters)}"
-            yield f"{_join(path, key)}: {target.name} has no parameter {key!r}{near}"
+            end = unknown(_join(path, key), key, node[key], parameters)
+            where = f"{target.name} has no parameter" if path else "there is no setting"
+            yield f"{_join(path, key)}: {where} {key!r}{end}"
     for key, parameter in parameters.items():
-        yield from _fit(_join(path, key), key, node, parameter)
+        yield from _fit(_join(path, key), key, node, parameter, unknown)
 
 
-def _fit(path: str, key: str, node: dict[str, Any], parameter: targets.Parameter) -> Iterator[str]:
+def _fit(
+    path: str, key: str, node: dict[str, Any], parameter: targets.Parameter, unknown: _Unknown
+) -> Iterator[str]:
     try:
         kind = values.read(parameter.annotation)
     except ValueError as error:
@@ -63,27 +90,27 @@ def _fit(path: str, key: str, node: dict[str, Any], parameter: targets.Parameter
     node[key], problems = kind.fit(value)
     yield from (f"{path}{place}: {problem}" for place, problem in problems)
     if not problems:
-        yield from _walk(path, node[key])
+        yield from _walk(path, node[key], unknown)
 
 
-def _walk(path: str, value: Any) -> Iterator[str]:
+def _walk(path: str, value: Any, unknown: _Unknown) -> Iterator[str]:
     """The nodes inside a value, wherever they hide."""
     if isinstance(value, dict) and "_target_" in value:
-        yield from _node(path, value)
+        yield from _node(path, value, unknown)
     elif isinstance(value, dict):
         for key, inner in value.items():
             if re.fullmatch(r"_\w+_", str(key)):
                 yield f"{_join(path, key)}: {key} means something only beside a _target_"
-            yield from _walk(_join(path, key), inner)
+            yield from _walk(_join(path, key), inner, unknown)
     elif isinstance(value, list | tuple):
         for position, inner in enumerate(value):
-            yield from _walk(f"{path}[{position}]", inner)
+            yield from _walk(f"{path}[{position}]", inner, unknown)
     elif isinstance(value, str) and "${" in value:
         # It was escaped, and building would resolve it a second time, behind this check.
         yield f"{path}: {value!r} is not allowed; a text cannot hold ${{"
 
 
-def _node(path: str, node: dict[str, Any]) -> Iterator[str]:
+def _node(path: str, node: dict[str, Any], unknown: _Unknown) -> Iterator[str]:
     name, partial = node["_target_"], node.get("_partial_", False)
     if not isinstance(partial, bool):
         yield f"{path}._partial_: {partial!r} is not allowed; must be true or false"
@@ -95,7 +122,7 @@ def _node(path: str, node: dict[str, Any]) -> Iterator[str]:
         if not target.is_class and not partial:
             # Only constructors are called while nothing runs; a function is handed on.
             yield f"{path}: {target.path} is a function, and needs `_partial_: true`"
-        yield from _bind(path, node, target)
+        yield from _bind(path, node, target, unknown)
 
 
 def _join(path: str, key: object) -> str:

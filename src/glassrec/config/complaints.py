@@ -10,7 +10,8 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from glassrec.spelling import one_of
+from glassrec.config import slots
+from glassrec.config.guesses import no_option
 
 
 class ConfigError(ValueError):
@@ -48,13 +49,17 @@ def _choice(error: MissingConfigException) -> str:
     slot, _, name = (error.missing_cfg_file or "").rpartition("/")
     if error.options is None:
         return str(error).splitlines()[0]
-    return f"{slot}={name}: there is no such choice{one_of(name, error.options)}"
+    return f"{slot}={name}: there is no such choice{no_option(name, error.options)}"
 
 
 def _flat(error: Exception) -> str:
     text = str(error) or str(error.__cause__)
     if unused := re.search(r"Could not override '([^'@]+)[^']*'\. No match in the defaults", text):
-        return f"{unused[1]}: what was chosen for {unused[1].split('/')[0]} has no such slot"
+        root, _, group = unused[1].partition("/")
+        return (
+            f"{unused[1]}: the chosen {root} has no such group; leave it out, or choose one of "
+            f"those that have it: {', '.join(slots.with_group(root, group))}"
+        )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     key = next((line.split()[1] for line in lines if line.startswith("full_key:")), None)
     said = "; ".join(line for line in lines if not re.match(r"(full_key|object_type)\b", line))

@@ -29,6 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 from glassrec.config import slots
 from glassrec.config.check import check
 from glassrec.config.complaints import ConfigError, reworded
+from glassrec.config.paths import not_writable, usable
 from glassrec.config.slots import find
 from glassrec.run import (
     EXPERIMENT,
@@ -61,13 +62,16 @@ def prepare(
     if stage == "verify":
         _refuse_other_settings(words)
     config = compose(stage, words, extra)
-    if problems := check(config) or _twice(config["seeds"] or ()):
+    if problems := check(config, choices(extra)) or _twice(config["seeds"] or ()):
         raise ConfigError(*problems)
     if config["run"].get("dir") is None:
         keys = {_slot(override) for override in parse(words)}
         swept = [slot for slot in ("explain", "prune") if sweep and slot in keys]
         config["run"]["dir"] = _directory(config, [*EXPERIMENT, *swept])
-    if problems := list(_occupied(config)):
+    problems = list(_occupied(config))
+    if stage != "verify" and (problem := not_writable(config["run"]["dir"])):
+        problems = [f"run.dir: {problem}; name another"]
+    if problems:
         raise ConfigError(*problems)
     return config
 
@@ -116,6 +120,10 @@ def build(config: dict[str, Any]) -> dict[str, Any]:
     for slot in ("optimizer", "table_optimizer"):
         if parts[slot] is not None:
             _try(slot, parts[slot])
+    try:
+        _ = parts["trainer"].device  # a GPU that is not there, before the data is read
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     return parts
 
 
@@ -253,6 +261,8 @@ def _refuse_misplaced(override: Override, known: dict[str, list[str]]) -> None:
     """ConfigError for a slot that does not exist, and for a choice written like a value."""
     key, value = override.key_or_group, override.value()
     slot = key.replace(".", "/")
+    if key == "hydra.run.dir":
+        raise ConfigError(f"{key}: it has no effect; did you mean run.dir={value}?")
     if "/" in key and key not in known and not override.is_hydra_override():
         raise ConfigError(f"{key}: there is no such slot{did_you_mean(key, known)}")
     if slot != key and value in known.get(slot, ()):
@@ -327,7 +337,7 @@ _choices = cache(slots.choices)
 def _saved(stage: str, overrides: list[Override]) -> dict[str, Any] | None:
     """The configuration of the run that a command works on, or none if it starts one."""
     given = [override.value() for override in overrides if override.key_or_group == "run.dir"]
-    file = Path(str(given[-1])).expanduser() / SAVED if given else None
+    file = usable("run.dir", str(given[-1])) / SAVED if given else None
     if stage in ("run", "train"):
         same = not any(_touches_experiment(override) for override in overrides)
         return _load(file) if file and file.is_file() and same else None

@@ -5,6 +5,7 @@ No third-party import here: `glassrec --help` lists the slots at once.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 
@@ -26,3 +27,10 @@ def choices(*folders: Path) -> dict[str, list[str]]:
             if slot.split("/")[0] not in (".", "hydra"):
                 found.setdefault(slot, set()).add(file.stem)
     return {slot: sorted(found[slot]) for slot in sorted(found)}
+
+
+def with_group(slot: str, group: str) -> list[str]:
+    """The choices of a slot that have a group of their own: `split` in `data/`."""
+    listed = re.compile(rf"^ *- {re.escape(group)}:", re.MULTILINE)
+    files = sorted((find() / slot).glob("*.yaml"))
+    return [file.stem for file in files if listed.search(file.read_text(encoding="utf8"))]

@@ -20,6 +20,7 @@ from pydantic import BeforeValidator, DirectoryPath, FilePath, TypeAdapter, Vali
 from pydantic.errors import PydanticUserError
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
 
+from glassrec.config import paths
 from glassrec.spelling import did_you_mean
 
 
@@ -111,9 +112,13 @@ def _mentions_node(kind: Any) -> bool:
 
 
 def _absolute(value: Any) -> Any:
-    if value == "":  # what the shell makes of `data.root=$UNSET`; it would be the current folder
-        raise PydanticCustomError("path_empty", "a path")
-    return str(Path(value).expanduser().absolute()) if isinstance(value, str) else value
+    """A path made absolute; `data.root=$UNSET` is empty, and would be the current folder."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return str(paths.absolute(value))
+    except ValueError as error:
+        raise PydanticCustomError("path_unusable", "{wanted}", {"wanted": str(error)}) from None
 
 
 class _Names(dict[str, Any]):
@@ -156,6 +161,9 @@ def _evaluate(annotation: ast.expr) -> Any:
 
 
 # --- messages --------------------------------------------------------------------------------
+
+_SHOWN = 240
+"""How many characters of a value a message shows; the middle of a longer one is left out."""
 
 _WANTED = {
     "bool_type": "true or false",
@@ -206,7 +214,8 @@ def _shown(detail: ErrorDetails) -> str:
     value = detail["input"]
     if isinstance(value, dict) and "_target_" in value:
         return str(value["_target_"])
-    return str(value) if detail["type"].startswith("path_not") else repr(value)
+    text = str(value) if detail["type"].startswith("path_not") else repr(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}...{text[-_SHOWN // 4 :]}"
 
 
 def _wanted(detail: ErrorDetails) -> str:

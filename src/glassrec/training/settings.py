@@ -48,7 +48,10 @@ class Settings:
             return torch.device("cpu")
         found = torch.accelerator.current_accelerator(check_available=True)
         if found is None and self.accelerator == "gpu":
-            raise ValueError("trainer.accelerator is gpu, and there is none; take trainer=cpu")
+            raise ValueError(
+                "trainer.accelerator: 'gpu' is not allowed; PyTorch finds no GPU on this machine; "
+                "take trainer.accelerator=cpu, or auto"
+            )
         return found or torch.device("cpu")
 
     def check_devices(self) -> None:

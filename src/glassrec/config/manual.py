@@ -1,0 +1,135 @@
+"""What `glassrec help` prints. It needs the standard library alone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from glassrec.config import slots
+
+STAGES = {
+    "run": "all four stages, one after the other",
+    "train": "train the model, and keep the epoch that was best on validation",
+    "explain": "attribute the predictions to the inputs, and score every neuron",
+    "prune": "remove the neurons that do nothing, with a certificate",
+    "evaluate": "compare quality and size before and after pruning",
+}
+AFTERWARDS = {
+    "verify": "compute the certificate again, from the files alone, and list what differs",
+    "export": "write the pruned model for use without Glassrec, and as ONNX",
+}
+ACROSS = {
+    "compare": "show finished runs and sweeps side by side",
+    "search": "let Optuna look for the best settings",
+    "wandb-report": "write a W&B report of a group of runs",
+}
+COMMANDS = STAGES | AFTERWARDS | ACROSS
+
+_USAGE = """\
+Usage: glassrec COMMAND [key=value ...] [options]
+
+Stages (glassrec help COMMAND)
+{stages}
+
+With a finished run
+{afterwards}
+
+With many runs
+{across}
+
+Examples
+  glassrec run                                  a demonstration on generated data, needs no file
+  glassrec run model=neumf data=ncf data.root=PATH trainer.max_epochs=20 seed=1
+  glassrec prune run.dir=runs/planted-dlrm-1a2b3c4d prune.level=sample
+  glassrec verify run.dir=runs/planted-dlrm-1a2b3c4d
+  glassrec run -m model=gmf,mlp trainer.batch_size=256,512
+  glassrec run model=gmf seeds=[0,1,2]          mean and standard deviation of every metric
+"""
+_GROUPS = """\
+Config groups and their choices (group=choice; a file of configs/ lists all the keys of a choice)
+{groups}
+"""
+_OPTIONS = """\
+Options
+  --config-dir DIR   also choose from your own YAML files: DIR/model/mine.yaml is model=mine
+  --cfg job          print the configuration and stop
+  --dry-run          check the command, say where it would work and what is there, and stop
+  -m, --multirun     run once for each combination of the values a,b,c that is not finished yet
+  -j, --jobs N       N runs at a time; elsewhere: hydra/launcher=submitit_slurm, or ray
+  --info, --hydra-help, --cfg hydra, --cfg all   what Hydra reports about itself
+  --help, --version
+
+Results go to run.dir, by default runs/<data>-<model>-<hash of the experiment> in this folder, so
+the same command goes on where it stopped. All but run and train work on the run in run.dir.
+
+Exit codes: 0 done; 1 a failure on the way, or a run that is not as verified; 2 the command is wrong
+and nothing was run; 3 a trial that its search stopped early; 130 Ctrl-C; 141 nobody reads the
+output any more (`| head`); 143 SIGTERM. After 130, 141, 143 and a kill the same command goes on.
+"""
+
+_TRAINING = """\
+Frequent settings, with their defaults
+  data=planted  model=dlrm  optimizer=adam  tracker=none     see the config groups below
+  trainer=auto                   gpu or cpu; auto takes a GPU where there is one
+  trainer.max_epochs=5           passes over the training rows
+  trainer.batch_size=1024        rows a step
+  trainer.patience=null          stop after so many epochs without a better one
+  optimizer.lr=0.001             the learning rate
+  seed=0                         of weights, random splits, batches and samples
+  run.dir=null                   where results go; null: runs/<data>-<model>-<hash>
+"""
+_LATER = """\
+It works on the run in run.dir, with the settings of that run, and makes only what is missing or
+depends on a changed setting.
+"""
+_DETAILS = {
+    "run": _TRAINING,
+    "train": _TRAINING,
+    "explain": _LATER
+    + """
+Frequent settings, with their defaults
+  explain/method=integrated_gradients   how predictions are attributed to inputs
+  explain/neurons=conductance           how neurons are scored
+  explain.method.steps=32               nodes on the path from the baseline
+  explain.select.rows=2000              how many rows are explained
+  explain/compare=quick                 other methods beside it; none, sampled, all
+""",
+    "prune": _LATER
+    + """
+Frequent settings, with their defaults
+  prune.level=data               the guarantee: domain, data, sample or budget
+  prune/score=conductance        what ranks the neurons
+  prune/curves=quick             quality against the share that is removed; none, all
+""",
+    "evaluate": _LATER,
+    "verify": "It works on the run in run.dir as it is: other settings are refused.\n",
+    "export": _LATER,
+}
+
+
+def manual() -> str:
+    """All commands, config groups, options and exit codes."""
+    lists = {"stages": STAGES, "afterwards": AFTERWARDS, "across": ACROSS}
+    usage = _USAGE.format(**{name: _table(words) for name, words in lists.items()})
+    return "\n".join([usage, _groups(), _OPTIONS])
+
+
+def manual_of(stage: str) -> str:
+    """What one command does, its frequent settings, their config groups, and the options."""
+    story = (STAGES | AFTERWARDS)[stage]
+    usage = f"Usage: glassrec {stage} [key=value ...] [options]\n"
+    own = _groups({stage} if stage in ("explain", "prune") else None)
+    groups = [own] if "Frequent" in _DETAILS[stage] else []
+    return "\n".join(
+        [usage, f"{story[0].upper()}{story[1:]}.\n", _DETAILS[stage], *groups, _OPTIONS]
+    )
+
+
+def _groups(roots: Collection[str] | None = None) -> str:
+    found = slots.choices(slots.find()).items()
+    choices = {k: v for k, v in found if roots is None or k.split("/")[0] in roots}
+    return _GROUPS.format(groups=_table({name: ", ".join(each) for name, each in choices.items()}))
+
+
+def _table(rows: dict[str, str]) -> str:
+    width = max(13, *map(len, rows))
+    return "\n".join(f"  {name:<{width}} {text}" for name, text in rows.items())

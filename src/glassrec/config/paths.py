@@ -1,0 +1,48 @@
+"""Whether a path can be used at all, asked before anything is read or written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from glassrec.config.complaints import ConfigError
+
+NAME_BYTES = 255
+PATH_BYTES = 4096 - 256
+"""The limits of Linux file systems; 256 bytes are for the names of the files in a run."""
+
+
+def absolute(text: str) -> Path:
+    """The absolute path that a text means; `~` is the home directory.
+
+    Raises:
+        ValueError: no file system can hold it; the message is what it must be.
+    """
+    if not text or "\0" in text:
+        raise ValueError("a path without NUL characters" if text else "a path")
+    try:
+        path = Path(text).expanduser().absolute()
+        longest = max(len(os.fsencode(part)) for part in path.parts)
+    except (RuntimeError, UnicodeError):
+        raise ValueError("a path; there is no such home directory, or it is not text") from None
+    if longest > NAME_BYTES or len(os.fsencode(path)) > PATH_BYTES:
+        raise ValueError(f"a path of at most {PATH_BYTES} bytes, {NAME_BYTES} in each name")
+    return path
+
+
+def not_writable(directory: Path) -> str:
+    """Why no file can be written into a directory, which need not exist; or nothing."""
+    there = next(path for path in (directory, *directory.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        return f"{there} is not a directory"
+    return "" if os.access(there, os.W_OK | os.X_OK) else f"{there} is not writable"
+
+
+def usable(key: str, value: str) -> Path:
+    """The path that a word names, as it is written there; ConfigError if there is no such path."""
+    try:
+        absolute(value)
+    except ValueError as error:
+        shown = f"{value[:100]!r}{'...' * (len(value) > 100)}"
+        raise ConfigError(f"{key}: {shown} is not allowed; must be {error}") from None
+    return Path(value).expanduser()
