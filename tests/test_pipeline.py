@@ -41,7 +41,8 @@ FILES = {
     "figures/neurons_interaction_over_rows.png", "figures/neurons_top_1.png",
     "figures/neurons_top_1_over_rows.png", "figures/methods.png", "figures/faithfulness.png",
     "figures/agreement.png", "figures/feature_pairs.png", "figures/before_and_after.png",
-    "data.json", "figures/learning_curve.png", "report.html",
+    "data.json", "figures/learning_curve.png", "report.html", "vocabulary.parquet",
+    "encoder.json", "rows.parquet",
 }  # fmt: skip
 
 

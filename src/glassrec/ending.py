@@ -41,6 +41,10 @@ class Terminated(KeyboardInterrupt):
         return "terminated by SIGTERM"
 
 
+class UsageError(ValueError):
+    """What was asked for is not possible, and nothing was made: the exit code is 2."""
+
+
 class StoppedEarly(Exception):  # noqa: N818  it is no error
     """Training was ended on purpose, as a search has better settings; no stage follows it."""
 

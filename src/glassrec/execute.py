@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glassrec.ending import StoppedEarly, exit_code
+from glassrec.ending import StoppedEarly, UsageError, exit_code
 from glassrec.failures import describe, is_of_output, is_out_of_memory
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def guarded(action: Callable[[], int]) -> int:
     except ValueError as error:
         from glassrec.config.complaints import ConfigError  # Hydra comes with it
 
-        return complain(error, code=2 if isinstance(error, ConfigError) else 1)
+        return complain(error, code=2 if isinstance(error, ConfigError | UsageError) else 1)
     except OSError as error:
         if is_of_output(error):
             raise

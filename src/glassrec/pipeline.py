@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 
 from glassrec.data.dataset import Source
 from glassrec.data.schema import Schema
+from glassrec.ending import UsageError
 from glassrec.explain.stage import Explain
 from glassrec.failures import memory_needed
 from glassrec.models.base import Recommender
@@ -129,5 +130,5 @@ class Pipeline:
     def _start_hash(self, start: Path) -> str:
         file = start_file(start)
         if file.resolve().parent == self.run.dir.resolve():
-            raise ValueError(f"start: {start} is this run; name another run.dir")
+            raise UsageError(f"start: {start} is this run; name another run.dir")
         return trusted_sha256(file)

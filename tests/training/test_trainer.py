@@ -247,6 +247,47 @@ def test_after_an_interruption_every_epoch_is_told_once_and_in_order(tmp_path):
     assert same(again.weights, plain_loop(4)[0])
 
 
+def test_trained_weights_are_epoch_0_and_the_best_where_no_epoch_is_better(tmp_path, capsys):
+    values = iter([0.9, 0.6, 0.8, 0.7])
+    told, start = [], toy.model()
+    trained = Trainer(4, 64, patience=3).fit(
+        start, toy.dataset(), ADAM, seed=1, directory=tmp_path, on_epoch=told.append, started=True,
+        validate=lambda model, dataset: {"auroc": next(values)},
+    )  # fmt: skip
+    assert "epoch 0/4 (start)  val/auroc 0.9000" in capsys.readouterr().out
+    assert same(trained.weights, toy.model().state_dict())
+    assert trained.history["epoch"].tolist() == [0, 1, 2, 3]  # patience counts from the start
+    assert trained.history["val/auroc"].tolist() == [0.9, 0.6, 0.8, 0.7]
+    assert trained.history["train/loss"].isna().tolist() == [True, False, False, False]
+    assert [row["epoch"] for row in told] == [0, 1, 2, 3]
+
+
+def test_a_training_of_trained_weights_goes_on_to_the_same_bits(tmp_path):
+    def until_second(row):
+        if row["epoch"] == 2:
+            raise RuntimeError("killed")
+
+    settings = {"seed": 1, "validate": toy.validate, "started": True}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        folder.mkdir()
+    ignore = lambda row: None  # noqa: E731
+    found = Trainer(3, 64).fit(
+        toy.model(), toy.dataset(), ADAM, directory=whole, on_epoch=ignore, **settings
+    )
+    with pytest.raises(RuntimeError, match="killed"):
+        Trainer(3, 64).fit(
+            toy.model(), toy.dataset(), ADAM, directory=killed, on_epoch=until_second, **settings
+        )
+    again = Trainer(3, 64).fit(
+        toy.model(), toy.dataset(), ADAM, directory=killed, on_epoch=ignore, **settings
+    )
+    assert found.history["epoch"].tolist() == [0, 1, 2, 3]
+    assert again.history.equals(found.history)
+    assert same(again.weights, found.weights)
+    assert same(found.weights, plain_loop(3)[0])
+
+
 def flipped(content):
     """One bit of one weight is another."""
     place = content.index(plain_loop(3)[0]["table.weight"].numpy().tobytes()) + 100

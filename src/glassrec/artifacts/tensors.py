@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,6 +15,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from glassrec.artifacts.base import Artifact, damaged
+
+ORIGIN = "glassrec"
+"""The key of the origin in the metadata of a file of weights."""
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
@@ -33,18 +37,34 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 @dataclass(frozen=True)
 class Weights(Artifact):
-    """The parameters and buffers of a model, by name."""
+    """The parameters and buffers of a model, by name, and what they were made from.
+
+    `origin` holds plain values: version, seed, model and data (their settings), files (the sha256
+    of each data file), vocabulary_sha256 and encoder_sha256 (see `saved_encoder`), and start: null,
+    or whether the rows that the starting weights were trained on are known. It is None in files
+    that were written without.
+    """
 
     tensors: dict[str, Tensor]
+    origin: Mapping[str, Any] | None = None
 
     def save(self, path: Path) -> None:
-        """Write the tensors in safetensors format."""
-        save_file({name: tensor.contiguous() for name, tensor in self.tensors.items()}, path)
+        """Write the tensors in safetensors format, with the origin as JSON in its metadata."""
+        # One key: the format keeps no order of several, and equal weights are to be equal files.
+        origin = self.origin
+        metadata = None if origin is None else {ORIGIN: json.dumps(origin, sort_keys=True)}
+        tensors = {name: tensor.contiguous() for name, tensor in self.tensors.items()}
+        save_file(tensors, path, metadata)
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read the tensors to the CPU."""
-        return cls(_tensors(path)[0])
+        tensors, metadata = _tensors(path)
+        try:
+            origin = json.loads(metadata[ORIGIN]) if ORIGIN in metadata else None
+        except ValueError as error:
+            raise damaged(path, error) from None
+        return cls(tensors, origin)
 
     @property
     def bytes(self) -> int:

@@ -84,6 +84,11 @@ class Found:
         )
 
     @property
+    def epochs(self) -> int | None:
+        """How many epochs were trained; epoch 0, weights that training started from, is none."""
+        return None if self.history is None else int((self.history["epoch"] > 0).sum())
+
+    @property
     def best_epoch(self) -> int | None:
         """The epoch whose weights were kept: the one with the validation metrics of the run."""
         history = self.history

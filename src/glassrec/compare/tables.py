@@ -84,7 +84,7 @@ def _run(run: Found) -> dict[str, Any]:
     return {
         "run": run.name, "path": str(run.path), "sweep": run.sweep.name if run.sweep else "",
         "state": run.state, "stage": run.stage, "problem": run.problem, "seed": run.seed,
-        "epochs": None if run.history is None else len(run.history), "best_epoch": run.best_epoch,
+        "epochs": run.epochs, "best_epoch": run.best_epoch,
     }  # fmt: skip
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import hydra
@@ -30,19 +31,10 @@ from glassrec.config import slots
 from glassrec.config.check import check
 from glassrec.config.complaints import ConfigError, reworded
 from glassrec.config.paths import not_writable, usable
+from glassrec.config.saved import SAVED, load, of_start
 from glassrec.config.slots import find
-from glassrec.run import (
-    EXPERIMENT,
-    WHERE,
-    experiment,
-    flat,
-    holds_results,
-    refuse_changed_config,
-)
+from glassrec.run import EXPERIMENT, WHERE, experiment, flat, holds_results
 from glassrec.spelling import did_you_mean, one_of
-
-SAVED = "config.yaml"
-"""The configuration in a run directory."""
 
 
 def prepare(
@@ -191,7 +183,7 @@ def _other_experiment(config: dict[str, Any]) -> Iterator[str]:
     file = config["run"]["dir"] / SAVED
     if not file.is_file() or not holds_results(file.parent):
         return
-    here, there = flat(experiment(plain(config))), flat(experiment(_load(file)))
+    here, there = flat(experiment(plain(config))), flat(experiment(load(file)))
     names = [name for name in here | there if here.get(name) != there.get(name)]
     for name in names:
         target = f"{name.split('.')[0]}._target_"
@@ -209,7 +201,8 @@ def compose(stage: str, words: Sequence[str], extra: Path | None = None) -> dict
     """The configuration that a command asks for, interpolations resolved, not yet checked.
 
     It comes from `configs/`; or, where `run.dir` holds a configuration whose experiment no word
-    touches, from there, with the words laid over it.
+    touches, from there, with the words laid over it. A new run that starts from another has its
+    data, model and seed, where no word chooses others.
 
     Raises:
         ConfigError: the words say nothing that could be composed.
@@ -222,7 +215,10 @@ def compose(stage: str, words: Sequence[str], extra: Path | None = None) -> dict
             raise ConfigError(f"{line}: several values are a sweep, add -m; a list is key=[a,b]")
     saved = _saved(stage, overrides)
     with reworded():
-        config = _fresh(words, extra) if saved is None else _lay(overrides, saved, extra)
+        if saved is None:
+            config = _fresh(words, extra, of_start(overrides))
+        else:
+            config = _lay(overrides, saved, extra)
         resolved = OmegaConf.to_container(config, resolve=True)
     assert isinstance(resolved, dict)
     if resolved.get("seeds") is not None and "${seed}" in str(OmegaConf.to_container(config)):
@@ -269,11 +265,21 @@ def _refuse_misplaced(override: Override, known: dict[str, list[str]]) -> None:
         raise ConfigError(f"{override.input_line}: a choice is {slot}={value}, with a slash")
 
 
-def _fresh(words: Iterable[str], extra: Path | None) -> DictConfig:
+def _fresh(
+    words: Iterable[str], extra: Path | None, inherited: Mapping[str, Any] = MappingProxyType({})
+) -> DictConfig:
+    """A new configuration; `inherited` nodes take the place of what `configs/` has."""
     overrides = parse(forced(words, extra))
     values = [each for each in overrides if _is_plain(each)]
-    chosen = [str(each.input_line) for each in overrides if each not in values]
-    config = deepcopy(_chosen(str(find()), *searching(extra), *chosen))
+    inside = [each for each in overrides if _slot(each) in inherited and each not in values]
+    # Hydra adds a choice within a slot whatever was chosen for the slot, if told to with a plus.
+    added = [f"+{str(each.input_line).lstrip('+')}" for each in inside]
+    chosen = [str(each.input_line) for each in overrides if each not in (*values, *inside)]
+    config = deepcopy(_chosen(str(find()), *searching(extra), *chosen, *added))
+    keys = [each.key_or_group.replace("/", ".") for each in inside]
+    nodes = dict(inherited) | {key: OmegaConf.select(config, key) for key in keys}
+    for key, node in nodes.items():
+        OmegaConf.update(config, key, node, merge=False, force_add=True)
     for override in values:
         _set(config, override)
     return config
@@ -340,27 +346,17 @@ def _saved(stage: str, overrides: list[Override]) -> dict[str, Any] | None:
     file = usable("run.dir", str(given[-1])) / SAVED if given else None
     if stage in ("run", "train"):
         same = not any(_touches_experiment(override) for override in overrides)
-        return _load(file) if file and file.is_file() and same else None
+        return load(file) if file and file.is_file() and same else None
     if file is None:
         raise ConfigError(f"run.dir: a value is needed, e.g. run.dir=PATH; {stage} works on a run")
     if not file.is_file():
         raise ConfigError(f"run.dir: {file.parent} is no run directory, it holds no {SAVED}")
-    return _load(file)
+    return load(file)
 
 
 def _touches_experiment(override: Override) -> bool:
     where = [f"trainer.{name}" for name in WHERE]
     return _slot(override) in (*EXPERIMENT, "experiment") and override.key_or_group not in where
-
-
-def _load(file: Path) -> dict[str, Any]:
-    """The settings in a file of a run; ValueError if they are not those that made its results."""
-    refuse_changed_config(file.parent)
-    with reworded():
-        config = OmegaConf.to_container(OmegaConf.load(file))
-    if not isinstance(config, dict) or not config:
-        raise ConfigError(f"{file} holds no configuration; delete it to start the run anew")
-    return {str(key): value for key, value in config.items()}
 
 
 def _lay(overrides: list[Override], saved: dict[str, Any], extra: Path | None) -> DictConfig:

@@ -14,7 +14,7 @@ from glassrec.data.audit import audited
 from glassrec.data.cells import NUMBER, TEXT
 from glassrec.data.columns import Columns, check_labels, check_numbers
 from glassrec.data.dataset import Dataset, Source
-from glassrec.data.encoding import assemble
+from glassrec.data.encoding import NO_SCALERS, Scalers, assemble
 from glassrec.data.reading import Origin, fingerprint, read_text
 from glassrec.data.splits import ByTime, Splitter
 
@@ -50,7 +50,7 @@ class Criteo(Source):
         """The sha256 of the file."""
         return fingerprint([self._path])
 
-    def load(self, seed: int) -> Dataset:
+    def load(self, seed: int, scalers: Scalers = NO_SCALERS) -> Dataset:
         """The rows of the file, divided."""
         types = {"label": NUMBER} | dict.fromkeys(DENSE, NUMBER) | dict.fromkeys(CATEGORICAL, TEXT)
         frame = read_text(self._path, types)
@@ -59,7 +59,7 @@ class Criteo(Source):
         check_numbers(frame, COLUMNS, origin)
         _, found = audited(frame, COLUMNS)
         parts = self.split.split(frame, COLUMNS, torch.Generator().manual_seed(seed))
-        return assemble(parts, COLUMNS, min_count=self.min_count, audit=found)
+        return assemble(parts, COLUMNS, min_count=self.min_count, audit=found, scalers=scalers)
 
     @property
     def _path(self) -> Path:

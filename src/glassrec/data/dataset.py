@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from glassrec.data.catalogue import Catalogue
 from glassrec.data.schema import Schema
 
 if TYPE_CHECKING:
+    from glassrec.data.encoding import Encoder, Scalers
     from glassrec.data.negatives import Negatives
 
 
@@ -47,6 +49,8 @@ class Dataset:
     """Whole tensors in memory. `train` holds positives only where `negatives` is given.
 
     `catalogue` is there where the schema names a user and an item, `audit` where rows were read.
+    `encoder` made the tensors from raw values, and `rows` are the keys of the raw rows, see
+    `row_keys`; data that was not made from raw rows has neither.
     """
 
     schema: Schema
@@ -57,6 +61,8 @@ class Dataset:
     negatives: Negatives | None = None
     truth: Truth | None = None
     audit: Audit | None = None
+    encoder: Encoder | None = None
+    rows: pd.DataFrame | None = None
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -97,8 +103,12 @@ class Source(ABC):
         """The sha256 of each file that `load` reads; empty for data made from settings."""
 
     @abstractmethod
-    def load(self, seed: int) -> Dataset:
-        """Read everything and split it; `seed` fixes random splits and evaluation candidates.
+    def load(self, seed: int, scalers: Scalers = ...) -> Dataset:
+        """Read everything and split it.
+
+        Args:
+            seed: fixes random splits and evaluation candidates.
+            scalers: those that dense columns keep instead of fitted ones, by column.
 
         Raises:
             ValueError: a file is missing, empty or malformed; the message names file and line.

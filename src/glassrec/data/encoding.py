@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import inf
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,7 @@ from glassrec.data.columns import Columns, Part, Parts
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.history import check_past, step_names
 from glassrec.data.negatives import Negatives
+from glassrec.data.row_keys import row_keys
 from glassrec.data.schema import ABSENT, UNSEEN, Field, Schema
 from glassrec.data.sides import check_undeclared
 
@@ -115,6 +118,12 @@ class Scaler:
         return (min(first, 0.0), max(last, 0.0)) if missing else (first, last)
 
 
+Scalers = Mapping[str, Scaler]
+"""By dense column."""
+
+NO_SCALERS: Scalers = MappingProxyType({})
+
+
 @dataclass(frozen=True)
 class Encoder:
     """Everything that the training rows teach about the columns."""
@@ -123,11 +132,21 @@ class Encoder:
     vocabularies: dict[str, Vocabulary | Several]
     scalers: dict[str, Scaler]
 
+    columns: Columns
+
     @classmethod
     def fit(
-        cls, train: pd.DataFrame, columns: Columns, min_count: int = 1, history: int = 0
+        cls,
+        train: pd.DataFrame,
+        columns: Columns,
+        min_count: int = 1,
+        history: int = 0,
+        scalers: Scalers = NO_SCALERS,
     ) -> Encoder:
-        """The vocabularies of the fields and the scalers of the dense columns of `train`."""
+        """The vocabularies of the fields and the scalers of the dense columns of `train`.
+
+        Columns that are in `scalers` keep the scaler that they have there.
+        """
         separators = columns.value_separators
         vocabularies: dict[str, Vocabulary | Several] = {
             name: Several.fit(train[name], min_count, separators[name])
@@ -135,8 +154,9 @@ class Encoder:
             else Vocabulary.fit(train[name], min_count)
             for name in columns.fields
         }
-        scalers = {
-            name: Scaler.fit(_numbers(train, name), name in columns.log) for name in columns.dense
+        fitted = {
+            name: scalers.get(name) or Scaler.fit(_numbers(train, name), name in columns.log)
+            for name in columns.dense
         }
         fields = tuple(_field(name, known) for name, known in vocabularies.items())
         targets = tuple(
@@ -148,11 +168,11 @@ class Encoder:
             columns.item_fields, history,
             tuple(
                 scaler.interval(*columns.ranges.get(name, (-inf, inf)), name in columns.missing_ok)
-                for name, scaler in scalers.items()
+                for name, scaler in fitted.items()
             ),
             columns.item_dense,
         )  # fmt: skip
-        return cls(schema, vocabularies, scalers)
+        return cls(schema, vocabularies, fitted, columns)
 
     def encode(self, part: Part) -> Split:
         """The rows of `part` as tensors."""
@@ -196,6 +216,7 @@ def assemble(
     min_count: int = 1,
     history: int = 0,
     audit: Audit | None = None,
+    scalers: Scalers = NO_SCALERS,
 ) -> Dataset:
     """The dataset of divided raw rows.
 
@@ -206,6 +227,7 @@ def assemble(
         min_count: how often a value must occur in training to get an id of its own.
         history: the steps that the rows have, see `with_history`.
         audit: what was found on the whole log; what the parts show is added.
+        scalers: those that dense columns keep, see `Encoder.fit`.
 
     Raises:
         ValueError: a training row's history would show what is held out, or a column that the
@@ -217,13 +239,16 @@ def assemble(
     ranked = parts.validation.query is not None
     if ranked or columns.retrieval:
         check_undeclared(parts.train.frame, columns)
-    encoder = Encoder.fit(parts.train.frame, columns, min_count, history)
+    encoder = Encoder.fit(parts.train.frame, columns, min_count, history, scalers)
     train, validation, test = (encoder.encode(part) for part in parts)
     schema = encoder.schema
     known = Catalogue.of(train.batch, schema) if schema.user and schema.item else None
     sampler = Negatives(known, negatives) if ranked and known else None
     found = None if audit is None else audit.with_parts(parts, columns)
-    return Dataset(schema, train, validation, test, known, sampler, audit=found)
+    return Dataset(
+        schema, train, validation, test, known, sampler, audit=found, encoder=encoder,
+        rows=row_keys(parts, columns),
+    )  # fmt: skip
 
 
 def _field(name: str, known: Vocabulary | Several) -> Field:

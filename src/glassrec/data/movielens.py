@@ -24,7 +24,7 @@ from glassrec.data.audit import audited
 from glassrec.data.cells import INTEGER, TEXT
 from glassrec.data.columns import Columns
 from glassrec.data.dataset import Dataset, Source
-from glassrec.data.encoding import assemble
+from glassrec.data.encoding import NO_SCALERS, Scalers, assemble
 from glassrec.data.history import with_history
 from glassrec.data.reading import Origin, fingerprint, read_text
 from glassrec.data.splits import LeaveOneOut, Splitter
@@ -82,7 +82,7 @@ class _MovieLens(Source):
         """The sha256 of the three files."""
         return fingerprint(self._paths)
 
-    def load(self, seed: int) -> Dataset:
+    def load(self, seed: int, scalers: Scalers = NO_SCALERS) -> Dataset:
         """The ratings joined with their users and movies, divided."""
         ratings, users, movies = self._read()
         frame = ratings.assign(
@@ -106,7 +106,14 @@ class _MovieLens(Source):
         frame, found = audited(frame, columns, duplicates="drop")
         frame = with_history(frame, columns, self.history)
         parts = self.split.split(frame, columns, generator)
-        return assemble(parts, columns, negatives=self.negatives, history=self.history, audit=found)
+        return assemble(
+            parts,
+            columns,
+            negatives=self.negatives,
+            history=self.history,
+            audit=found,
+            scalers=scalers,
+        )
 
     @property
     def _paths(self) -> list[Path]:

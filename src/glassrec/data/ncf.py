@@ -16,7 +16,7 @@ from glassrec.data.audit import audited
 from glassrec.data.cells import INTEGER, TEXT
 from glassrec.data.columns import Columns, Part, Parts
 from glassrec.data.dataset import Dataset, Source
-from glassrec.data.encoding import assemble
+from glassrec.data.encoding import NO_SCALERS, Scalers, assemble
 from glassrec.data.history import with_history
 from glassrec.data.ranking import ranking_lists
 from glassrec.data.reading import Origin, fingerprint, first_row, read_text
@@ -60,7 +60,7 @@ class NCF(Source):
         """The sha256 of the three files."""
         return fingerprint(self._paths)
 
-    def load(self, seed: int) -> Dataset:
+    def load(self, seed: int, scalers: Scalers = NO_SCALERS) -> Dataset:
         """The training positives and two sets of ranking lists; fields `user` and `item`."""
         train, test, negatives = self._paths
         generator = torch.Generator().manual_seed(seed)
@@ -77,7 +77,14 @@ class NCF(Source):
             validation,
             _test_lists(log[len(chosen) :].reset_index(drop=True), negatives, test),
         )
-        return assemble(parts, COLUMNS, negatives=self.negatives, history=self.history, audit=found)
+        return assemble(
+            parts,
+            COLUMNS,
+            negatives=self.negatives,
+            history=self.history,
+            audit=found,
+            scalers=scalers,
+        )
 
     @property
     def _paths(self) -> list[Path]:

@@ -13,7 +13,7 @@ from annotated_types import Ge
 
 from glassrec.data.columns import Columns
 from glassrec.data.dataset import Dataset, Source, Truth
-from glassrec.data.encoding import assemble
+from glassrec.data.encoding import NO_SCALERS, Scalers, assemble
 from glassrec.data.splits import Random
 
 CONTEXTS = {"device": 4, "daypart": 6, "placement": 10, "region": 8, "browser": 6, "weekday": 7}
@@ -77,11 +77,13 @@ class Planted(Source):
         """Nothing: no file is read."""
         return {}
 
-    def load(self, seed: int) -> Dataset:
+    def load(self, seed: int, scalers: Scalers = NO_SCALERS) -> Dataset:
         """The generated rows, divided at random by `seed`, with their truth."""
         frame, _ = self.generate()
         parts = Random().split(frame, COLUMNS, torch.Generator().manual_seed(seed))
-        return replace(assemble(parts, COLUMNS), truth=Truth(dict(MAIN), dict(PAIRS)))
+        return replace(
+            assemble(parts, COLUMNS, scalers=scalers), truth=Truth(dict(MAIN), dict(PAIRS))
+        )
 
     def generate(self) -> tuple[pd.DataFrame, dict[str | tuple[str, str], np.ndarray]]:
         """The raw rows, and each effect (N,) in logits by the column or the pair it is of."""

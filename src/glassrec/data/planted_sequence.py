@@ -16,7 +16,7 @@ from annotated_types import Ge, Gt
 
 from glassrec.data.columns import Columns
 from glassrec.data.dataset import Dataset, Source, Truth
-from glassrec.data.encoding import assemble
+from glassrec.data.encoding import NO_SCALERS, Scalers, assemble
 from glassrec.data.history import PLACE, with_history
 from glassrec.data.splits import ByTime
 
@@ -63,13 +63,13 @@ class PlantedSequence(Source):
         """Nothing: no file is read."""
         return {}
 
-    def load(self, seed: int) -> Dataset:
+    def load(self, seed: int, scalers: Scalers = NO_SCALERS) -> Dataset:
         """The generated rows; `seed` changes nothing, as time divides them."""
         rows = with_history(self.generate(), COLUMNS, self.history)
         rows = rows[rows[PLACE] >= self.lag].reset_index(drop=True)
         parts = ByTime().split(rows, COLUMNS, torch.Generator())
         truth = Truth({}, {(f"history[-{self.lag}]", "item"): self.strength})
-        return replace(assemble(parts, COLUMNS, history=self.history), truth=truth)
+        return replace(assemble(parts, COLUMNS, history=self.history, scalers=scalers), truth=truth)
 
     def generate(self) -> pd.DataFrame:
         """All rows: user, item, time, and click, which a user's first `lag` rows lack (NaN)."""

@@ -25,7 +25,7 @@ from glassrec.data.columns import (
 )
 from glassrec.data.content import existing, is_parquet
 from glassrec.data.dataset import Dataset, Source
-from glassrec.data.encoding import assemble
+from glassrec.data.encoding import NO_SCALERS, Scalers, assemble
 from glassrec.data.history import with_history
 from glassrec.data.parquet import parquet_names, read_parquet
 from glassrec.data.reading import Format, Origin, Text, fingerprint
@@ -124,7 +124,7 @@ class Table(Source):
         """The sha256 of the table and of the YAML file."""
         return fingerprint([Path(self.path), Path(self.columns)])
 
-    def load(self, seed: int) -> Dataset:
+    def load(self, seed: int, scalers: Scalers = NO_SCALERS) -> Dataset:
         """The rows of the table, divided."""
         columns = read_columns(Path(self.columns))
         frame, origin = self.read(columns)
@@ -147,6 +147,7 @@ class Table(Source):
             min_count=self.min_count,
             history=self.history,
             audit=found,
+            scalers=scalers,
         )
 
     def read(self, columns: Columns) -> tuple[pd.DataFrame, Origin]:

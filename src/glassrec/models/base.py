@@ -7,7 +7,8 @@ model knows of a row passes through `Inputs`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple, final
 
 import torch
@@ -54,6 +55,9 @@ class Inputs(NamedTuple):
         return Inputs(*(part.expand_as(x) for part, x in zip(spread, rows, strict=True)))
 
 
+LoadPart = Callable[["Recommender", Path], None]
+
+
 class Recommender(nn.Module, ABC):
     """A model split once, between looking ids up and computing on vectors.
 
@@ -97,6 +101,17 @@ class Recommender(nn.Module, ABC):
     def narrow(self) -> None:
         """Shrink the table to the numbers that are still read; no bit of the logits changes."""
         self.table.narrow(self.dimensions())
+
+    def take_over(self, load: LoadPart) -> bool:
+        """Take over the weights of the runs that the settings name, if there are any.
+
+        Args:
+            load: loads the weights of such a run into a model, mapped to the data of this one.
+
+        Returns:
+            whether there are any; a model without such settings keeps its random weights.
+        """
+        return False
 
     @abstractmethod
     def score(self, inputs: Inputs) -> Tensor:

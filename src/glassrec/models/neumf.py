@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Annotated
 
 import torch
 from annotated_types import Ge, Interval, MinLen
 from pydantic import DirectoryPath
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
-from glassrec.models.base import Inputs, Recommender
+from glassrec.models.base import Inputs, LoadPart, Recommender
 from glassrec.models.embedding import Dimensions
 from glassrec.models.gmf import GMF, user_and_item
 from glassrec.models.layers import Output, Product, Tower
@@ -52,7 +51,8 @@ class NeuMF(Recommender):
         data: the columns of the batches.
         factors: the size of the GMF part and, where `hidden` is not given, of the MLP's last layer.
         hidden: the sizes of the MLP's hidden layers; 4, 2 and 1 times `factors` if None.
-        pretrained: the runs of a GMF and an MLP whose weights are joined; None starts from scratch.
+        pretrained: the runs of a GMF and an MLP from whose weights training starts, see
+            `take_over`; None starts from scratch.
     """
 
     def __init__(
@@ -73,11 +73,8 @@ class NeuMF(Recommender):
         self.embedding.feeds(self.tower.first.affine)
         self.tower.last.feeds(self.output, 1)
         nn.init.normal_(self.table.weight, std=0.01)
-        if pretrained is not None and pretrained.gmf and pretrained.mlp:
-            gmf, mlp = GMF(data, factors), MLP(data, factors, hidden)
-            gmf.load(*_trained_weights(pretrained.gmf))
-            mlp.load(*_trained_weights(pretrained.mlp))
-            self.join(gmf, mlp, pretrained.alpha)
+        self._parts = partial(GMF, data, factors), partial(MLP, data, factors, hidden)
+        self._pretrained = pretrained
 
     def score(self, inputs: Inputs) -> Tensor:
         """The logits (B, K)."""
@@ -88,6 +85,17 @@ class NeuMF(Recommender):
         """The factors that are still multiplied, and what the tower reads."""
         return torch.cat([self.product.left.expand(2, -1), self.embedding.read], 1)
 
+    def take_over(self, load: LoadPart) -> bool:
+        """Join the GMF and the MLP of `pretrained`."""
+        pretrained = self._pretrained
+        if pretrained is None or pretrained.gmf is None or pretrained.mlp is None:
+            return False
+        gmf, mlp = self._parts[0](), self._parts[1]()
+        load(gmf, pretrained.gmf)
+        load(mlp, pretrained.mlp)
+        self.join(gmf, mlp, pretrained.alpha)
+        return True
+
     @torch.no_grad()
     def join(self, gmf: GMF, mlp: MLP, alpha: float) -> None:
         """Take over the weights of both: h = [α h_GMF; (1 − α) h_MLP], the bias likewise."""
@@ -96,15 +104,3 @@ class NeuMF(Recommender):
         parts = alpha * gmf.output.weight, (1 - alpha) * mlp.output.weight
         self.output.weight.copy_(torch.cat(parts, 1))
         self.output.bias.copy_(alpha * gmf.output.bias + (1 - alpha) * mlp.output.bias)
-
-
-def _trained_weights(run: Path) -> tuple[dict[str, Tensor], str]:
-    """The trained weights of a run directory, and where they lie."""
-    path = Path(run) / "weights.safetensors"
-    if not path.is_file():
-        raise ValueError(f"{run} is no finished run: it holds no {path.name}; train it first")
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, str(path)  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged ({error}); train that run again") from None

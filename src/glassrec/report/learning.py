@@ -16,7 +16,8 @@ def learning_curve(history: pd.DataFrame, monitor: str) -> Figure:
     """The training loss and the metric that chose the epoch.
 
     Args:
-        history: one row an epoch: epoch, train/loss and metrics of the validation split.
+        history: one row an epoch: epoch, train/loss and metrics of the validation split. Epoch 0,
+            trained weights to start from, has no loss.
         monitor: the metric, a column such as `val/auroc`.
     """
     kept = best(monitor, history[monitor])

@@ -13,6 +13,7 @@ from glassrec.run.record import (
     key_of,
     read_entries,
     record_text,
+    recorded_file,
     refuse_changed_config,
     trusted_sha256,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "key_of",
     "read_entries",
     "record_text",
+    "recorded_file",
     "refuse_changed_config",
     "replacing",
     "sha256",

@@ -95,6 +95,15 @@ def refuse_changed(path: Path, expected: str) -> None:
         )
 
 
+def recorded_file(path: Path) -> Path | None:
+    """The path itself, if its run made the file; ValueError if it has changed since."""
+    recorded = read_record(path.parent).get(path.name)
+    if recorded is None or not path.is_file():
+        return None
+    refuse_changed(path, recorded["sha256"])
+    return path
+
+
 def trusted_sha256(path: Path) -> str:
     """The sha256 of a file; ValueError if the run that it lies in recorded another."""
     recorded = read_record(path.parent).get(path.name)

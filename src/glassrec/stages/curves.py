@@ -86,5 +86,7 @@ class Curving(Stage):
         device = small.device
         # Among the parts, so that what a killed process leaves goes once the table is made.
         with TemporaryDirectory(dir=self.parts(FILE, INPUTS, NEEDS)) as folder:
-            self.trained.fit(small.train(), trainer, Path(folder), "", lambda _: None, quiet=True)
+            self.trained.fit(
+                small.train(), trainer, Path(folder), "", lambda _: None, started=True, quiet=True
+            )
         return small.to(device).eval()  # training leaves it on the processor

@@ -150,7 +150,7 @@ class Cutting(Stage):
         inputs = ["weights.safetensors", each.plan]
         if not plan.finetuned:
             cut = self.settings.prune.cut
-            make = lambda: cut(self.trained.exact, plan)  # noqa: E731
+            make = lambda: self._of_origin(cut(self.trained.exact, plan))  # noqa: E731
             return self.once(each.weights, Weights, make, inputs=inputs, needs=())
         if each.before is not None:
             inputs.append(each.before.weights)
@@ -173,7 +173,12 @@ class Cutting(Stage):
         trainer = replace(self.settings.trainer, max_epochs=self.settings.prune.epochs)
         folder = self.parts(each.weights, inputs, ["epochs"])
         origin = self.run.sha256_of(each.plan)
-        return Weights(trained.fit(small, trainer, folder, origin, lambda _: None).weights)
+        found = trained.fit(small, trainer, folder, origin, lambda _: None, started=True)
+        return self._of_origin(Weights(found.weights))
+
+    def _of_origin(self, weights: Weights) -> Weights:
+        """The weights with the origin of those that were cut."""
+        return replace(weights, origin=self.trained.weights.origin)
 
     def _forget_other_rounds(self) -> None:
         """Those of settings with more rounds than these."""

@@ -1,41 +1,295 @@
-"""Where training starts: the weights of another run, often those of its pruned model."""
+"""Where training starts: the weights of another run, if they fit this model and this data.
+
+Ids stand for values, so the rows of an embedding table are mapped by value from the vocabulary of
+the other run; a value that is new there starts with the vector of the unseen id, with which the
+other run scored it. Held-out rows that the weights were trained on would make metrics too good, so
+such a start is refused.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import sqrt
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
 
-from glassrec.artifacts import Weights
+from glassrec.artifacts import Facts, Table, Weights
+from glassrec.data.encoding import Encoder, Several, Vocabulary
+from glassrec.data.row_keys import overlap
+from glassrec.data.saved_encoder import restored
+from glassrec.data.schema import Schema
+from glassrec.ending import UsageError
+from glassrec.models.base import Recommender
+from glassrec.run import recorded_file
+
+VALUES, ENCODER, ROWS = "vocabulary.parquet", "encoder.json", "rows.parquet"
+"""What a run stores beside its weights: see `saved_encoder` and `row_keys`."""
 
 
-def start_file(start: Path) -> Path:
+def start_file(start: Path, setting: str = "start") -> Path:
     """The file to start from: `start` itself, or what the run in that directory ended with.
 
     That is its pruned model, if it has one; its unpruned one can be named as a file.
 
     Raises:
-        ValueError: the directory holds no trained model.
+        UsageError: the directory holds no trained model.
     """
     if start.is_file():
         return start
-    for name in ("pruned.safetensors", "weights.safetensors"):
+    names = ("pruned.safetensors", "weights.safetensors")
+    for name in names if setting == "start" else names[1:]:
         if (start / name).is_file():
             return start / name
-    raise ValueError(f"start: {start} holds no weights.safetensors; train it first")
+    raise UsageError(f"{setting}: {start} holds no weights.safetensors; train it first")
 
 
-def start_weights(file: Path) -> Weights:
-    """The weights in a file, on the CPU, each in the precision that it has there.
+@dataclass(frozen=True)
+class Start:
+    """The weights of another run.
 
-    Raises:
-        ValueError: it is no safetensors file.
+    Attributes:
+        file: holds them.
+        setting: the key that names them, for messages.
     """
-    try:
-        return Weights(load_file(file))
-    except SafetensorError as error:
-        raise ValueError(
-            f"start: {file} holds no weights ({error}); name a run directory, or a file in "
-            "safetensors format"
-        ) from None
+
+    file: Path
+    setting: str = "start"
+
+    @cached_property
+    def weights(self) -> Weights:
+        """On the CPU, each tensor in the precision that it has there; UsageError if damaged."""
+        try:
+            return Weights.load(self.file)
+        except ValueError as error:
+            raise UsageError(
+                f"{self.setting}: {error}; name a run directory, or a file in safetensors format"
+            ) from None
+
+    @cached_property
+    def encoder(self) -> Encoder | None:
+        """What made the rows that the weights were trained on; None if that is not known.
+
+        Raises:
+            UsageError: the encoder beside the weights is that of others.
+        """
+        folder, origin = self.file.parent, self.weights.origin
+        values, encoder = (recorded_file(folder / name) for name in (VALUES, ENCODER))
+        known = origin is not None or recorded_file(self.file) is not None
+        if values is None or encoder is None or not known:
+            return None
+        description = Facts.load(encoder).values
+        found = description["encoder_sha256"]
+        if origin is not None and origin["encoder_sha256"] != found:
+            raise UsageError(
+                f"{self.setting}: {self.file} was trained on data of another encoder than "
+                f"{encoder} (its sha256 is {found[:12]}…, that of the weights "
+                f"{origin['encoder_sha256'][:12]}…); name the run that trained it"
+            )
+        return restored(Table.load(values).frame, description)
+
+    @cached_property
+    def trained_rows(self) -> np.ndarray | None:
+        """(M,) uint64: the keys of all rows that the weights were trained on, if that is known."""
+        rows = recorded_file(self.file.parent / ROWS)
+        if rows is None or self.encoder is None:
+            return None
+        frame = Table.load(rows).frame
+        return frame.loc[frame["split"].isin(["train", "start"]), "key"].to_numpy(np.uint64)
+
+    @property
+    def complete(self) -> bool:
+        """Whether `trained_rows` are all rows: those of earlier starts may not be known."""
+        origin = self.weights.origin
+        return origin is not None and origin["start"] != "unknown" and self.trained_rows is not None
+
+    def check_model(self, build: Callable[[Schema], Recommender]) -> None:
+        """UsageError unless the model that `build` makes of a schema takes the weights over."""
+        origin = self.weights.origin
+        if self.encoder is not None:
+            model = build(self.encoder.schema)
+            here = type(model).__name__
+            there = here if origin is None else origin["model"]["_target_"].rpartition(".")[2]
+            if there != here:
+                raise UsageError(
+                    f"{self.setting}: {self.file} holds the weights of another model, {there}, "
+                    f"than this {here}; choose that model, or start from a {here}"
+                )
+            self._load(model, self.weights.tensors)
+
+    def check_data(self, encoder: Encoder, rows: pd.DataFrame, origin: Mapping[str, Any]) -> None:
+        """UsageError if ids stand for other things, or held-out rows were trained on.
+
+        Args:
+            encoder: of the data to train on now.
+            rows: its keys, see `row_keys`.
+            origin: that of the weights that are to be trained.
+        """
+        if self.encoder is None:
+            self._check_unknown(origin)
+            return
+        for name, there, here in _roles(self.encoder, encoder):
+            if there != here:
+                raise UsageError(
+                    f"{self.setting}: {self.file} was trained on data whose {name} is {there}, and "
+                    f"here it is {here}; give the columns the same roles in the same order"
+                )
+        shared = {name: len(known) for name, known, _ in self._shared(encoder)}
+        item = encoder.schema.item
+        if shared and not (shared[item] if item in shared else sum(shared.values())):
+            raise UsageError(
+                f"{self.setting}: no value of {item or 'any field'} is known to the run of "
+                f"{self.file}; its embeddings are of other things: train afresh, or write ids as "
+                "that run's data does"
+            )
+        if self.trained_rows is not None:
+            self._check_leak(rows, self.trained_rows)
+
+    def mapped(self, encoder: Encoder | None, reads: Schema) -> dict[str, Tensor]:
+        """The weights for the ids of another encoder; the very tensors where no id changes.
+
+        Args:
+            encoder: of the data to train on now.
+            reads: the columns that the model reads, in its order.
+        """
+        tensors = self.weights.tensors
+        if self.encoder is None or encoder is None or "table.read" not in tensors:
+            return tensors
+        places, start = [], 0
+        read, there = tensors["table.read"].any(1).tolist(), self.encoder.schema
+        for name, stored in zip(reads.field_names, read, strict=True):
+            if stored:
+                ids = _ids(self.encoder.vocabularies[name], encoder.vocabularies[name])
+                places.append(np.r_[0, ids] + start)
+                start += there.fields[there.place(name)].size
+        index = torch.from_numpy(np.concatenate(places)) if places else torch.arange(0)
+        if torch.equal(index, torch.arange(start)):
+            return tensors
+        return tensors | {"table.weight": tensors["table.weight"][index]}
+
+    def load(self, model: Recommender, encoder: Encoder | None) -> None:
+        """Take the weights over, mapped by value; UsageError if they are of another model."""
+        self._load(model, self.mapped(encoder, model.schema))
+
+    def report(self, encoder: Encoder | None) -> Iterator[str]:
+        """What the weights are, and what of their data is known here, in lines."""
+        yield f"{self.file}"
+        origin = self.weights.origin
+        if origin is None and self.encoder is None:
+            yield (
+                f"{self.file.name}: origin unknown; not checked: whether its ids stand for the "
+                "same values, and whether held-out rows were trained on"
+            )
+            return
+        if self.encoder is not None and encoder is not None:
+            changes = [*self._changes(encoder)]
+            yield "its values: " + ("; ".join(changes) or "the same as here")
+            if any(" 0 new" not in change for change in changes):
+                yield "new values start with the vector of unseen ones"
+        if not self.complete:
+            yield "not checked: whether held-out rows were trained on before that run"
+
+    def _changes(self, encoder: Encoder) -> Iterator[str]:
+        """Which fields have other values than there."""
+        for name, known, there in self._shared(encoder):
+            new = len(_values(encoder.vocabularies[name])) - len(known)
+            gone = there - len(known)
+            if new or gone:
+                yield f"{name} {len(known):,} known, {new:,} new, {gone:,} no longer there"
+
+    def _shared(self, encoder: Encoder) -> Iterator[tuple[str, np.ndarray, int]]:
+        """Of each field: its name, the ids there of the values that are here too, and how many
+        values there are there.
+        """
+        assert self.encoder is not None, "asked for only if it is known"
+        for name, here in encoder.vocabularies.items():
+            there = self.encoder.vocabularies[name]
+            ids = _ids(there, here)
+            yield name, ids[ids > 0], len(_values(there))
+
+    def _check_unknown(self, origin: Mapping[str, Any]) -> None:
+        """Without the run beside them the weights say enough if their data is the same."""
+        there = self.weights.origin
+        if there is None:
+            return
+        names = ("vocabulary_sha256", "data", "files", "seed")
+        differing = [name for name in names if there[name] != origin[name]]
+        if differing:
+            raise UsageError(
+                f"{self.setting}: {self.file} was trained with another {differing[0]} "
+                f"({there[differing[0]]}, here {origin[differing[0]]}), and without {VALUES} and "
+                f"{ROWS} beside it values cannot be mapped, nor leaks be found; name the directory "
+                "of its run"
+            )
+
+    def _check_leak(self, rows: pd.DataFrame, trained: np.ndarray) -> None:
+        """UsageError if more held-out rows were trained on than equal rows explain.
+
+        Rows may be equal by chance, such as those of data without times. How often, the new
+        training rows show: a held-out row equals one of M rows at most as often as M grows. Three
+        standard deviations of a Poisson count are left to chance beyond that.
+        """
+        own = int((rows["split"] == "train").sum())
+        for name, count, leaked, natural in overlap(rows, trained):
+            expected = natural * max(1.0, len(trained) / own)
+            if leaked > expected + 3 * sqrt(expected + 1):
+                raise UsageError(
+                    f"{self.setting}: {leaked:,} of the {count:,} {name} rows "
+                    f"({leaked / count:.1%}) are rows that {self.file} was trained on, so metrics "
+                    f"would be too good ({natural:,} equal a new training row); take the seed and "
+                    "the split of that run, or a split that holds out newer rows"
+                )
+
+    def _load(self, model: Recommender, weights: Mapping[str, Tensor]) -> None:
+        try:
+            model.load(weights, str(self.file))
+        except ValueError as error:
+            raise UsageError(f"{self.setting}: {error}") from None
+
+
+def with_start(rows: pd.DataFrame, starts: Mapping[str, Start]) -> pd.DataFrame:
+    """The keys of a dataset, and, as split `start`, of what starting weights were trained on.
+
+    Rows that are training rows here are not repeated.
+    """
+    own = rows.loc[rows["split"] == "train", "key"].to_numpy()
+    found = [each.trained_rows for each in starts.values() if each.trained_rows is not None]
+    others = np.setdiff1d(np.concatenate(found), own) if found else own[:0]
+    earlier = pd.DataFrame({"split": "start", "row": 0, "key": others})
+    if not len(others):
+        return rows
+    return pd.concat([rows.astype({"split": str}), earlier], ignore_index=True)
+
+
+def _roles(there: Encoder, here: Encoder) -> Iterator[tuple[str, Any, Any]]:
+    """What must agree: the columns in their order, with their roles, but not their values."""
+    one, other = there.schema, here.schema
+    yield "dense columns", one.dense, other.dense
+    yield "logarithmic columns", {*there.columns.log}, {*here.columns.log}
+    yield "fields", one.field_names, other.field_names
+    yield "tasks", _tasks(one), _tasks(other)
+    for name in ("user", "item", "item_side", "item_dense", "history_length"):
+        yield name, getattr(one, name), getattr(other, name)
+
+
+def _tasks(schema: Schema) -> list[tuple[str, str]]:
+    return [(target.name, target.kind) for target in schema.targets]
+
+
+def _values(known: Vocabulary | Several) -> pd.Index:
+    return (known.vocabulary if isinstance(known, Several) else known).values
+
+
+def _ids(there: Vocabulary | Several, here: Vocabulary | Several) -> np.ndarray:
+    """(V,): the id there of each value here, 0 if it is not known there."""
+    known = there.vocabulary if isinstance(there, Several) else there
+    values = _values(here)
+    if known.values.dtype.kind != values.dtype.kind:  # numbers and text have nothing in common
+        return np.zeros(len(values), np.int64)
+    return known.encode(values)

@@ -6,28 +6,35 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+import pandas as pd
 import torch
 
+from glassrec import __version__
 from glassrec.artifacts import Candidates, Facts, Table, Weights
 from glassrec.data.dataset import Dataset, Split
+from glassrec.data.encoding import Encoder, Scaler
 from glassrec.data.facts import anomalies, facts, repeats_line
+from glassrec.data.saved_encoder import description_of, values_of
+from glassrec.ending import UsageError
 from glassrec.evaluate.quality import quality
 from glassrec.explain.stage import Explain
 from glassrec.failures import memory_needed
 from glassrec.models.base import Recommender
 from glassrec.report.learning import learning_curve
-from glassrec.run import experiment, key_of
+from glassrec.run import experiment, flat, is_path, key_of
 from glassrec.stages import tracked
 from glassrec.stages.stage import Stage
-from glassrec.stages.start import start_file, start_weights
+from glassrec.stages.start import ENCODER, ROWS, VALUES, Start, start_file, with_start
 from glassrec.tracking import Log
 from glassrec.training.memory import needed
 from glassrec.training.trainer import CHECKPOINT, Trained, Trainer
 
 if TYPE_CHECKING:
     from glassrec.pipeline import Pipeline
+
+T = TypeVar("T")
 
 OnEpoch = Callable[[Mapping[str, float]], None]
 
@@ -45,10 +52,11 @@ class Training(Stage):
 
     def tell(self) -> None:
         """Train, or go on where a killed run stopped; keep the best epoch."""
+        self._store_encoder()
         tracked.data(self)
         for line in (*anomalies(self.facts), *self.repeats):
             print(f"data      {line}", flush=True)
-        epochs, size = len(self.history.frame), self.weights.bytes / 2**20
+        epochs, size = self.epochs, self.weights.bytes / 2**20
         about = self.facts
         if epochs:
             history, monitor = self.history.frame, about["monitor"]
@@ -65,12 +73,7 @@ class Training(Stage):
     @cached_property
     def dataset(self) -> Dataset:
         """The data, with the evaluation candidates that were stored when it was first loaded."""
-        print("loading the data ...", flush=True)
-        rows = (
-            "data.rows" if "rows" in self.run.config["data"] else "the number of rows of the data"
-        )
-        with memory_needed("loading the data", rows):
-            dataset = self.settings.data.load(self.settings.seed)
+        dataset = self._checked_dataset()
         if not dataset.ranked:
             return dataset
         lists = self.once("candidates.safetensors", Candidates, lambda: _candidates(dataset))
@@ -79,6 +82,83 @@ class Training(Stage):
             validation=_with_candidates(dataset.validation, lists, "val"),
             test=_with_candidates(dataset.test, lists, "test"),
         )
+
+    def _checked_dataset(self) -> Dataset:
+        """The data, loaded and found to suit the weights that training starts from, if any."""
+        settings, starts = self.settings, self.starts
+        scalers = self._start_scalers()
+        if "weights.safetensors" in self.run.recorded:
+            starts = {}  # they were checked before they were trained
+        if "start" in starts:
+            starts["start"].check_model(settings.model)
+        print("loading the data ...", flush=True)
+        rows = (
+            "data.rows" if "rows" in self.run.config["data"] else "the number of rows of the data"
+        )
+        with memory_needed("loading the data", rows):
+            dataset = settings.data.load(settings.seed, *([scalers] if scalers else []))
+        if starts and dataset.encoder is not None and dataset.rows is not None:
+            origin = self._origin(dataset.encoder)
+            for start in starts.values():
+                start.check_data(dataset.encoder, dataset.rows, origin)
+        return dataset
+
+    @cached_property
+    def starts(self) -> dict[str, Start]:
+        """The runs that the weights start from, by the settings that name them."""
+        found = {}
+        if self.settings.start is not None:
+            found["start"] = Start(start_file(self.settings.start))
+        for name, value in flat(self.run.config["model"]).items():
+            if is_path(value) and Path(value).is_dir():
+                setting = f"model.{name}"
+                found[setting] = Start(start_file(Path(value), setting), setting)
+        if self.settings.start is not None and len(found) > 1:
+            raise UsageError(
+                f"start: {self.settings.start} cannot be joined with {', '.join([*found][1:])}; "
+                "leave one of them out"
+            )
+        return found
+
+    def _start_scalers(self) -> dict[str, Scaler]:
+        """Those that the starting weights were trained with; dense columns keep them."""
+        encoders = [each.encoder for each in self.starts.values()]
+        return dict(encoders[0].scalers) if encoders and encoders[0] is not None else {}
+
+    def _store_encoder(self) -> None:
+        """Write down what made tensors of raw values, and which rows are in which split."""
+        described = self.once(ENCODER, Facts, lambda: Facts(self._described()))
+        if described.values:
+            self.once(VALUES, Table, lambda: Table(values_of(_there(self.dataset.encoder))))
+            self.once(ROWS, Table, lambda: Table(self._rows()))
+
+    def _described(self) -> dict[str, Any]:
+        encoder = self.dataset.encoder
+        return {} if encoder is None else description_of(encoder)
+
+    def _rows(self) -> pd.DataFrame:
+        return with_start(_there(self.dataset.rows), self.starts)
+
+    @cached_property
+    def origin(self) -> dict[str, Any] | None:
+        """What the weights are made from, for their file; None if the data has no encoder."""
+        encoder = self.dataset.encoder
+        return None if encoder is None else self._origin(encoder)
+
+    def _origin(self, encoder: Encoder) -> dict[str, Any]:
+        part, starts = experiment(self.run.config), self.starts.values()
+        described = description_of(encoder)
+        known = "known" if all(start.complete for start in starts) else "unknown"
+        return {
+            "version": __version__,
+            "seed": self.settings.seed,
+            "data": part["data"],
+            "files": self.given["data"],
+            "model": part["model"],
+            "vocabulary_sha256": described["vocabulary_sha256"],
+            "encoder_sha256": described["encoder_sha256"],
+            "start": known if starts else None,
+        }
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -108,14 +188,17 @@ class Training(Stage):
     def trained(self) -> Trained:
         """The outcome of training, or of the rest of a training that was killed."""
         self.run.describe(self.given["data"])
-        settings, model = self.settings, self._first_model()
+        settings = self.settings
+        model, started = self._first_model()
         self.explain.of(model, self.dataset, settings.seed).check()
         settings.prune.stays(model)  # complains of its layers
         model.train()  # who explains it has put it into evaluation mode
         if settings.trainer.max_epochs:
             self._tell_memory(model)
         origin = key_of({"experiment": experiment(self.run.config), "given": self.given})
-        return self.fit(model, settings.trainer, self.run.dir, origin, self._after_epoch)
+        return self.fit(
+            model, settings.trainer, self.run.dir, origin, self._after_epoch, started=started
+        )
 
     def fit(
         self,
@@ -125,13 +208,17 @@ class Training(Stage):
         origin: str,
         on_epoch: OnEpoch,
         *,
+        started: bool,
         quiet: bool = False,
     ) -> Trained:
-        """Train a model as the settings say, but for those of the trainer."""
+        """Train a model as the settings say, but for those of the trainer.
+
+        `started` says whether its weights are trained already, and so may be the best.
+        """
         settings = self.settings
         return trainer.fit(
             model,
-            self.dataset,
+            replace(self.dataset, encoder=None, rows=None),  # no copies for other devices
             settings.optimizer,
             table_optimizer=settings.table_optimizer,
             seed=settings.seed,
@@ -140,13 +227,14 @@ class Training(Stage):
             objective=settings.objective,
             validate=partial(quality, name="val"),
             on_epoch=on_epoch,
+            started=started,
             quiet=quiet,
             lock=self.run.lock,
         )
 
     def _after_epoch(self, row: Mapping[str, float]) -> None:
         self.log.epoch(row)
-        if self.watch is not None:
+        if self.watch is not None and row["epoch"]:
             self.watch(row)
 
     def _tell_memory(self, model: Recommender) -> None:
@@ -161,6 +249,11 @@ class Training(Stage):
         """One row an epoch."""
         return self.once("history.csv", Table, lambda: Table(self.trained.history))
 
+    @property
+    def epochs(self) -> int:
+        """How many epochs were trained; epoch 0, the start, is none."""
+        return int(self.history.frame["epoch"].max()) if len(self.history.frame) else 0
+
     @cached_property
     def weights(self) -> Weights:
         """The weights of the epoch that was best on the validation split."""
@@ -168,10 +261,11 @@ class Training(Stage):
 
     def _best(self) -> Weights:
         """Where nothing is trained, the very numbers of the start: its float64 ones were proven."""
-        trained, start = self.trained, self.settings.start
-        if start is not None and self.settings.trainer.max_epochs == 0:
-            return start_weights(start_file(start))
-        return Weights(trained.weights)
+        trained, start = self.trained, self.starts.get("start")
+        if start is None or self.settings.trainer.max_epochs:
+            return Weights(trained.weights, self.origin)
+        reads = self._new_model().schema
+        return Weights(start.mapped(self.dataset.encoder, reads), self.origin)
 
     @cached_property
     def model(self) -> Recommender:
@@ -195,19 +289,30 @@ class Training(Stage):
         model.load(weights.tensors, str(self.run.dir / name))
         return model.to(self.settings.trainer.device).eval()
 
-    def _first_model(self) -> Recommender:
-        """What training begins with: a new model, or the one that it is to start from."""
-        model, start = self._new_model(), self.settings.start
-        if start is not None:
-            file = start_file(start)
-            print(f"start     {file}", flush=True)
-            model.load(start_weights(file).tensors, str(file))
-        return model
+    def _first_model(self) -> tuple[Recommender, bool]:
+        """What training begins with, and whether it is trained already: by the run that it starts
+        from, or by those whose weights it joins.
+        """
+        model, encoder = self._new_model(), self.dataset.encoder
+        by_folder = {each.file.parent: each for each in self.starts.values()}
+        for start in self.starts.values():
+            for line in start.report(encoder):
+                print(f"start     {line}", flush=True)
+        if self.settings.start is not None:
+            self.starts["start"].load(model, encoder)
+            return model, True
+        taken = model.take_over(lambda part, run: by_folder[Path(run)].load(part, encoder))
+        return model, taken
 
     def _new_model(self) -> Recommender:
         """The model with its first weights; they depend on the seed alone."""
         torch.manual_seed(self.settings.seed)
         return self.settings.model(self.dataset.schema)
+
+
+def _there(value: T | None) -> T:
+    assert value is not None, "data with an encoder has keys of its rows"
+    return value
 
 
 def _candidates(dataset: Dataset) -> Candidates:

@@ -30,6 +30,11 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
 
+    @property
+    def epochs(self) -> int:
+        """The number of epochs; epoch 0, the start, is none."""
+        return int(self.history[-1]["epoch"]) if self.history else 0
+
 
 @dataclass(frozen=True)
 class Job:
@@ -47,6 +52,8 @@ class Job:
     path: Path
     origin: str = ""
     quiet: bool = False
+    start: dict[str, float] | None = None
+    """The row of epoch 0, if the weights of the model are trained already."""
 
     def best_epoch(self, progress: Progress) -> int:
         """The index in the history of the best epoch, the first among equals."""
@@ -54,11 +61,12 @@ class Job:
 
     def over(self, progress: Progress) -> bool:
         """Whether no epoch is left, or patience is used up."""
-        epochs = len(progress.history)
+        epochs = progress.epochs
         if not epochs or epochs >= self.settings.max_epochs:
             return epochs > 0
         patience = self.settings.patience
-        return patience is not None and epochs - 1 - self.best_epoch(progress) >= patience
+        since = len(progress.history) - 1 - self.best_epoch(progress)
+        return patience is not None and since >= patience
 
     def optimizers(self) -> list[Optimizer]:
         """The one of all parameters; or that of all but the joint table, and the table's."""
@@ -100,8 +108,15 @@ class Job:
         return Progress(mine["history"], mine["best"])
 
     def progress(self) -> Progress:
-        """How far the checkpoint file says that this job is; nowhere, if there is none."""
-        return self.unpack(read(self.path, mapped=True)) if self.path.exists() else Progress()
+        """How far the checkpoint file says that this job is; at its beginning if there is none."""
+        return self.unpack(read(self.path, mapped=True)) if self.path.exists() else self.beginning()
+
+    def beginning(self) -> Progress:
+        """No epoch yet, or epoch 0 with the weights that the model has."""
+        if self.start is None:
+            return Progress()
+        weights = self.model.state_dict().items()
+        return Progress([self.start], {name: tensor.cpu().clone() for name, tensor in weights})
 
 
 def _settings(optimizer: Callable[[Iterable[Parameter]], Optimizer] | None) -> str:

@@ -52,6 +52,9 @@ def train(job: Job, on_epoch: OnEpoch, lock: Lock | None = None) -> Progress:
     if job.over(before):
         return before
     done = len(before.history)
+    if done and not before.epochs and not job.quiet:
+        value = before.history[0][job.monitor]
+        print(f"epoch 0/{job.settings.max_epochs} (start)  {job.monitor} {value:.4f}", flush=True)
     del before  # its weights lie in the old file, which would stay on the disk
     if job.settings.devices == 1:
         return _fit(job, on_epoch)
@@ -82,7 +85,7 @@ class Loop(lightning.LightningModule):
         self.job = job
         self.loss = job.objective.of(job.dataset)
         self.on_epoch = on_epoch
-        self.progress = Progress()
+        self.progress = job.beginning()
         self.shrinkage: Shrinkage
         self.steps: Steps
         self.losses: Tensor

@@ -34,7 +34,8 @@ class Trained:
     weights: dict[str, Tensor]
     """Of the epoch that was best on the validation split, on the CPU."""
     history: pd.DataFrame
-    """One row an epoch: `epoch` from 1, `train/loss` in nats a row, and all of `val/...`."""
+    """One row an epoch: `epoch` from 1, `train/loss` in nats a row, and all of `val/...`; and a row
+    of epoch 0, without a loss, where the weights were trained before."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Trainer(Settings):
         objective: Objective = DEFAULT,
         validate: Callable[[Recommender, Dataset], Mapping[str, float]],
         on_epoch: Callable[[Mapping[str, float]], None],
+        started: bool = False,
         quiet: bool = False,
         lock: Lock | None = None,
     ) -> Trained:
@@ -76,6 +78,8 @@ class Trainer(Settings):
             validate: gives the metrics of a model on the validation split.
             on_epoch: gets each row of the history once, in order; those of a killed call first.
                 With several devices it is called when training is over.
+            started: the weights are trained already: they are epoch 0 of the history, which has no
+                `train/loss`, and are kept if no epoch is better.
             quiet: print nothing.
             lock: of the run directory; the processes of several devices hold it, too.
 
@@ -98,7 +102,7 @@ class Trainer(Settings):
         path = directory / CHECKPOINT
         job = Job(
             model, dataset, optimizer, table_optimizer, objective, validate, self, monitor, seed,
-            path, origin, quiet,
+            path, origin, quiet, {"epoch": 0, **found} if started else None,
         )  # fmt: skip
         model.table.sparse = table_optimizer is not None
         try:
@@ -107,7 +111,8 @@ class Trainer(Settings):
             model.table.sparse = False
         gc.collect()  # Lightning's objects form circles, which hold the state of the optimisers
         model.load_state_dict(progress.best)
-        return Trained(progress.best, pd.DataFrame(progress.history))
+        columns = ["epoch", "train/loss", *found]
+        return Trained(progress.best, pd.DataFrame(progress.history, columns=columns))
 
     def monitors(self, dataset: Dataset, objective: Objective) -> str:
         """The metric that selects the best epoch."""

@@ -1,0 +1,57 @@
+"""The configurations of runs that are there: of one that a command works on or starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
+
+from glassrec.config.complaints import ConfigError, reworded
+from glassrec.config.paths import usable
+from glassrec.run import is_path, refuse_changed_config
+
+SAVED = "config.yaml"
+"""The configuration in a run directory."""
+
+
+def load(file: Path) -> dict[str, Any]:
+    """The settings in a file of a run; ValueError if they are not those that made its results."""
+    refuse_changed_config(file.parent)
+    with reworded():
+        config = OmegaConf.to_container(OmegaConf.load(file))
+    if not isinstance(config, dict) or not config:
+        raise ConfigError(f"{file} holds no configuration; delete it to start the run anew")
+    return {str(key): value for key, value in config.items()}
+
+
+def of_start(overrides: Sequence[Override]) -> dict[str, Any]:
+    """Data, model and seed of the run that a new one starts from, where no override chooses them.
+
+    An experiment chooses all of them. A directory of the runs of many seeds gives data and model of
+    any of them, and a file of weights those of its run.
+    """
+    given = [override.value() for override in overrides if override.key_or_group == "start"]
+    chosen = {override.key_or_group for override in overrides}
+    if not given or given[-1] is None or "experiment" in chosen:
+        return {}
+    path = usable("start", str(given[-1]))
+    folder = path.parent if path.is_file() else path
+    files = (folder / SAVED, *sorted(folder.glob(f"seed_*/{SAVED}")))
+    file = next((file for file in files if file.is_file()), None)
+    config = {} if file is None else load(file)
+    if chosen & {"seed", "seeds"}:
+        config.pop("seed", None)
+    found = {slot: config[slot] for slot in ("data", "model", "seed") if slot in config}
+    if "model" in found:
+        found["model"] = _without_runs(found["model"])
+    return {slot: node for slot, node in found.items() if slot not in chosen}
+
+
+def _without_runs(node: Any) -> Any:
+    """The settings of a model but for the runs that it started from: it starts from another now."""
+    if isinstance(node, dict):
+        return {key: _without_runs(value) for key, value in node.items()}
+    return None if is_path(node) and not Path(node).is_file() else node

@@ -1,0 +1,113 @@
+"""An encoder as a table of values and a description in plain values, and back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from math import inf, isinf
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import TypeAdapter
+
+from glassrec.data.columns import Columns
+from glassrec.data.encoding import Encoder, Scaler, Several, Vocabulary
+from glassrec.data.schema import Schema
+
+TYPES = {"text": "str", "integer": "int64", "number": "float64"}
+"""The types of the values of a vocabulary, and their names in pandas."""
+
+
+def values_of(encoder: Encoder) -> pd.DataFrame:
+    """The values of all fields as text, by id: the columns field, value and id (from 1)."""
+    known = {name: _values(each) for name, each in encoder.vocabularies.items()}
+    fields = np.repeat(np.arange(len(known)), [len(values) for values in known.values()])
+    ids = [np.arange(1, len(values) + 1) for values in known.values()]
+    texts = [values.astype(str).to_numpy(object) for values in known.values()]
+    return pd.DataFrame({
+        "field": pd.Categorical.from_codes(fields, pd.Index([*known], dtype=str)),
+        "value": np.concatenate(texts) if texts else np.empty(0, object),
+        "id": np.concatenate(ids) if ids else np.empty(0, np.int64),
+    })  # fmt: skip
+
+
+def description_of(encoder: Encoder) -> dict[str, Any]:
+    """Everything but the values: plain, so that JSON holds it.
+
+    types: what the values of each field are, one of `TYPES`. widths: of fields of several values.
+    scalers: log, mean and deviation by dense column. schema and roles: the fields of `Schema` and
+    `Columns`; an end of a range that is null is infinite. vocabulary_sha256: of all values in the
+    order of their ids, with their types. encoder_sha256: of the values and everything else here.
+    """
+    vocabularies = encoder.vocabularies
+    schema, roles = asdict(encoder.schema), asdict(encoder.columns)
+    schema["ranges"] = [_finite(ends) for ends in encoder.schema.ranges]
+    roles["ranges"] = {name: _finite(ends) for name, ends in encoder.columns.ranges.items()}
+    described = {
+        "types": {name: _type(_values(known)) for name, known in vocabularies.items()},
+        "widths": {n: each.width for n, each in vocabularies.items() if isinstance(each, Several)},
+        "scalers": {name: asdict(scaler) for name, scaler in encoder.scalers.items()},
+        "schema": schema,
+        "roles": roles,
+        "vocabulary_sha256": _digest(vocabularies),
+    }  # fmt: skip
+    plain: dict[str, Any] = json.loads(json.dumps(described))
+    text = json.dumps(plain, sort_keys=True)
+    return plain | {"encoder_sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def restored(values: pd.DataFrame, description: Mapping[str, Any]) -> Encoder:
+    """The encoder that `values_of` and `description_of` wrote down.
+
+    Raises:
+        ValueError: the values are not those of the description.
+    """
+    roles, schema = dict(description["roles"]), dict(description["schema"])
+    roles["ranges"] = {name: _ends(ends) for name, ends in roles["ranges"].items()}
+    schema["ranges"] = [_ends(ends) for ends in schema["ranges"]]
+    own = {name: rows["value"] for name, rows in values.groupby("field", observed=True, sort=False)}
+    vocabularies: dict[str, Vocabulary | Several] = {}
+    for name, kind in description["types"].items():
+        texts = own.get(name, pd.Series(dtype=str))
+        known = Vocabulary(pd.Index(texts, name=None).astype(TYPES[kind]))
+        width = description["widths"].get(name)
+        vocabularies[name] = known if width is None else Several(known, width)
+    if _digest(vocabularies) != description["vocabulary_sha256"]:
+        raise ValueError("the values are not those that the encoder was saved with")
+    return Encoder(
+        TypeAdapter(Schema).validate_python(schema),
+        vocabularies,
+        {name: Scaler(**scaler) for name, scaler in description["scalers"].items()},
+        TypeAdapter(Columns).validate_python(roles),
+    )
+
+
+def _values(known: Vocabulary | Several) -> pd.Index:
+    return (known.vocabulary if isinstance(known, Several) else known).values
+
+
+def _type(values: pd.Index) -> str:
+    if pd.api.types.is_integer_dtype(values.dtype):
+        return "integer"
+    return "number" if pd.api.types.is_float_dtype(values.dtype) else "text"
+
+
+def _digest(vocabularies: Mapping[str, Vocabulary | Several]) -> str:
+    found = hashlib.sha256()
+    for name, known in vocabularies.items():
+        values = _values(known)
+        found.update(json.dumps([name, _type(values), len(values)]).encode())
+        found.update("\0".join(values.astype(str)).encode())
+    return found.hexdigest()
+
+
+def _finite(ends: tuple[float, float]) -> list[float | None]:
+    return [None if isinf(end) else end for end in ends]
+
+
+def _ends(ends: list[float | None]) -> tuple[float, float]:
+    low, high = ends
+    return -inf if low is None else low, inf if high is None else high
