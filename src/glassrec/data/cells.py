@@ -53,18 +53,14 @@ def replaced(column: pa.ChunkedArray, old: str, new: str) -> pa.ChunkedArray:
 
 
 def _replaced(column: pa.ChunkedArray, change: Callable[[pa.Array], pa.Array]) -> pa.ChunkedArray:
-    column = column.unify_dictionaries()
-    if not column.num_chunks:
+    changed = [change(chunk.dictionary) for chunk in column.chunks]
+    if all(new.equals(chunk.dictionary) for new, chunk in zip(changed, column.chunks, strict=True)):
         return column
-    texts = column.chunk(0).dictionary
-    changed = change(texts)
-    if changed.equals(texts):
-        return column
-    again = changed.dictionary_encode()
-    chunks = [
-        pa.DictionaryArray.from_arrays(again.indices.take(chunk.indices), again.dictionary)
-        for chunk in column.chunks
-    ]
+    chunks = []
+    for texts, chunk in zip(changed, column.chunks, strict=True):
+        again = texts.dictionary_encode()
+        codes = again.indices.take(chunk.indices)
+        chunks.append(pa.DictionaryArray.from_arrays(codes, again.dictionary))
     return pa.chunked_array(chunks, TEXT)
 
 
