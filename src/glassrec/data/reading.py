@@ -273,15 +273,7 @@ def _read_carefully(text: Text, names: list[str], types: Mapping[str, pa.DataTyp
             f"{text.path}, line {text.lines.line(int(rows.starts[row]))}: {rows.cells[row]} cells "
             f"where there should be {len(names)} ({_some(names)}); correct or remove the line"
         )
-    content = b"\n".join(
-        bytes(text.content[start:end]) for start, end in zip(rows.starts, rows.ends, strict=True)
-    )
-    longest = int((rows.ends - rows.starts).max(initial=0))
-    block = min(max(1 << 20, 2 * longest + 2), 2**31 - 1)
-    try:
-        table = text.table(len(names), dict.fromkeys(types, TEXT), content, block, check=False)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{text.path}: {shortened(str(error))}") from None
+    table = _texts(text, len(names), types, rows)
     columns = {}
     for at, kind in types.items():
         try:
@@ -290,6 +282,22 @@ def _read_carefully(text: Text, names: list[str], types: Mapping[str, pa.DataTyp
             line = text.lines.line(int(rows.starts[error.row]))
             raise ValueError(f"{text.path}, line {line}: {error}") from None
     return pa.table(columns)
+
+
+def _texts(text: Text, columns: int, types: Iterable[str], rows: Rows) -> pa.Table:
+    """The columns as texts, whose encoding is not checked, in blocks that hold the longest row."""
+    longest = int((rows.ends - rows.starts).max(initial=0))
+    block = min(max(1 << 20, 2 * longest + 2), 2**31 - 1)
+    kinds = dict.fromkeys(types, TEXT)
+    try:
+        return text.table(columns, kinds, block_size=block, check=False)
+    except pa.ArrowInvalid:  # a line of blanks
+        ends = zip(rows.starts, rows.ends, strict=True)
+        content = b"\n".join(bytes(text.content[start:end]) for start, end in ends)
+    try:
+        return text.table(columns, kinds, content, block, check=False)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{text.path}: {shortened(str(error))}") from None
 
 
 def _converted(column: pa.ChunkedArray, kind: pa.DataType, name: str) -> pa.ChunkedArray:
