@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,9 @@ COLUMNS = Columns(
 )  # fmt: skip
 
 
-def frame(rows: int = 40, seed: int = 0) -> pd.DataFrame:
+def frame(rows: int = 40, seed: int = 0, separator: str = "|") -> pd.DataFrame:
     random = np.random.default_rng(seed)
-    tags = random.choice(["a|b", "b", "", "c|a|ü"], rows)
+    tags = random.choice([separator.join(each) for each in ("ab", "b", "", "caü")], rows)
     return pd.DataFrame({
         "user": random.integers(9, size=rows),
         "item": pd.Categorical([f"sku {number}" for number in random.integers(7, size=rows)]),
@@ -46,7 +47,10 @@ def encoder() -> Encoder:
     return Encoder.fit(frame(), COLUMNS)
 
 
-def test_a_saved_encoder_encodes_as_before(encoder: Encoder, tmp_path: Path) -> None:
+@pytest.mark.parametrize("separator", ["|", ";"])
+def test_a_saved_encoder_encodes_as_before(tmp_path: Path, separator: str) -> None:
+    columns = COLUMNS if separator == "|" else replace(COLUMNS, several={"tags": separator})
+    encoder = Encoder.fit(frame(separator=separator), columns)
     Table(values_of(encoder)).save(tmp_path / "values.parquet")
     Facts(description_of(encoder)).save(tmp_path / "encoder.json")
     values = Table.load(tmp_path / "values.parquet").frame
@@ -54,7 +58,7 @@ def test_a_saved_encoder_encodes_as_before(encoder: Encoder, tmp_path: Path) -> 
     assert again.schema == encoder.schema
     assert again.columns == encoder.columns
     assert again.scalers == encoder.scalers
-    other = frame(seed=1)
+    other = frame(seed=1, separator=separator)
     part = Part(other, other["click"].to_numpy(np.float32))
     for one, two in zip(again.encode(part).batch, encoder.encode(part).batch, strict=True):
         assert torch.equal(one, two)

@@ -68,20 +68,23 @@ def restored(values: pd.DataFrame, description: Mapping[str, Any]) -> Encoder:
     roles, schema = dict(description["roles"]), dict(description["schema"])
     roles["ranges"] = {name: _ends(ends) for name, ends in roles["ranges"].items()}
     schema["ranges"] = [_ends(ends) for ends in schema["ranges"]]
+    columns = TypeAdapter(Columns).validate_python(roles)
     own = {name: rows["value"] for name, rows in values.groupby("field", observed=True, sort=False)}
     vocabularies: dict[str, Vocabulary | Several] = {}
     for name, kind in description["types"].items():
         texts = own.get(name, pd.Series(dtype=str))
         known = Vocabulary(pd.Index(texts, name=None).astype(TYPES[kind]))
         width = description["widths"].get(name)
-        vocabularies[name] = known if width is None else Several(known, width)
+        vocabularies[name] = (
+            known if width is None else Several(known, width, columns.value_separators[name])
+        )
     if _digest(vocabularies) != description["vocabulary_sha256"]:
         raise ValueError("the values are not those that the encoder was saved with")
     return Encoder(
         TypeAdapter(Schema).validate_python(schema),
         vocabularies,
         {name: Scaler(**scaler) for name, scaler in description["scalers"].items()},
-        TypeAdapter(Columns).validate_python(roles),
+        columns,
     )
 
 
