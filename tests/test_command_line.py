@@ -246,6 +246,17 @@ def test_a_dry_run_checks_everything_and_does_nothing(folder, capsys, executed):
     assert list(folder.iterdir()) == []
 
 
+def test_a_search_refuses_a_seed_that_optuna_refuses_and_a_path_that_is_too_long(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["search", "model=gmf,mlp", "--seed", str(2**32)])
+    assert stop.value.code == 2
+    assert "'4294967296' is not allowed; must be a number from 0 to 4294967295" in (
+        capsys.readouterr().err
+    )
+    assert main(["search", "model=gmf,mlp", "--dir", "a" * 300]) == 2
+    assert "glassrec: error: --dir: 'aaa" in capsys.readouterr().err
+
+
 # --- right commands ------------------------------------------------------------------------------
 
 

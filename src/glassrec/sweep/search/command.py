@@ -77,8 +77,11 @@ def main(words: Sequence[str]) -> int:
         return 0
     if find_spec("optuna") is None:
         raise ValueError('glassrec search needs Optuna: pip install "glassrec[search]"')
+    from glassrec.config.paths import usable
     from glassrec.sweep.search.searching import search
 
+    if options.dir is not None:
+        usable("--dir", str(options.dir))
     return search(options)
 
 
@@ -101,8 +104,13 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
     return parser.parse_intermixed_args(words)
 
 
-def count(text: str, least: int = 1) -> int:
-    """The value of an option; argparse's own error where it is no number from `least`."""
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; must be a number from {least}")
+def count(text: str, least: int = 1, most: int = 2**32 - 1) -> int:
+    """The value of an option; argparse's own error where it is no number from `least` to `most`.
+
+    A larger seed is refused by the samplers of Optuna.
+    """
+    if not (text.isdecimal() and len(text) < 20 and least <= int(text) <= most):
+        raise argparse.ArgumentTypeError(
+            f"{text[:40]!r} is not allowed; must be a number from {least} to {most}"
+        )
     return int(text)
