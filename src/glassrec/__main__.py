@@ -16,10 +16,10 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from glassrec import __version__
+from glassrec.arguments import UsageError, no_command, options
 from glassrec.config.manual import ACROSS, COMMANDS, manual, manual_of
 from glassrec.ending import OUTPUT_CLOSED, exit_code, graceful_shutdown
 from glassrec.execute import complain, guarded, job
-from glassrec.words import UsageError, no_command, options
 
 _MODULES = {
     "compare": "glassrec.compare.command",

@@ -109,7 +109,7 @@ _NO = ("", "0", "false", "none", "null", "cpu", "no", "off")
 def meant(
     key: str, value: Any, config: Mapping[str, Any], groups: Mapping[str, Iterable[str]]
 ) -> list[str]:
-    """The settings that an unknown key stands for, as words of a command: `optimizer.lr=0.1`.
+    """The settings that an unknown key stands for, as overrides: `optimizer.lr=0.1`.
 
     Args:
         key: dotted; its last part is unknown where it stands.
@@ -123,15 +123,15 @@ def meant(
     keys = _keys(config, key)
     found = [each for each in keys if name in _plain(KEYS.get(each, ""))]
     found = found or [each for each, last in keys.items() if last == name]
-    return _words(found, root, value)
+    return _overrides(found, root, value)
 
 
 def nearby(key: str, value: Any, config: Mapping[str, Any]) -> list[str]:
-    """The settings elsewhere whose name is nearly that of an unknown key, as words."""
+    """The settings elsewhere whose name is nearly that of an unknown key, as overrides."""
     keys = _keys(config, key)
     near = get_close_matches(plain(key.rpartition(".")[2]), {*keys.values()}, n=1, cutoff=0.8)
     found = [each for each, last in keys.items() if last in near]
-    return _words(found, key.split(".")[0], value)
+    return _overrides(found, key.split(".")[0], value)
 
 
 def note(key: str) -> str:
@@ -182,7 +182,7 @@ def _group(root: str, name: str, groups: Mapping[str, Iterable[str]]) -> str | N
 
 
 def _chosen(group: str, name: str, value: Any, known: Iterable[str]) -> str:
-    """The word that chooses an option of a group; `trainer=gpu` for `cuda=true`."""
+    """The override that chooses an option of a group; `trainer=gpu` for `cuda=true`."""
     text = written(value)
     if group == "trainer":
         off = (text.casefold() in _NO) != name.startswith("no")
@@ -200,8 +200,8 @@ def _keys(config: Mapping[str, Any], unknown: str) -> dict[str, str]:
     return {k: v for k, v in keys.items() if not k.endswith("_") and k != unknown}
 
 
-def _words(keys: list[str], root: str, value: Any) -> list[str]:
-    """At most four words that set the keys, those under the same root if there are any."""
+def _overrides(keys: list[str], root: str, value: Any) -> list[str]:
+    """At most four overrides of the keys, those under the same root if there are any."""
     near = [key for key in keys if key.startswith(f"{root}.")] or keys
     return [f"{key}={written(value)}" for key in near[:4]]
 

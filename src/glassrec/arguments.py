@@ -1,4 +1,4 @@
-"""The words of a command line: its options, and what is meant by words that are none of ours."""
+"""The arguments of a command: its options, and what unknown commands and options stand for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COMMANDS = {
     "config cfg settings": "glassrec run --cfg job",
     "models datasets data choices": "glassrec help, which lists them",
 }
-"""First words of other programs, and the command that does the same."""
+"""Commands of other programs, and ours that do the same."""
 
 _OPTIONS = {
     "config-name cn": "choose experiment=NAME, or --config-dir DIR with YAML files of your own",
@@ -38,11 +38,11 @@ _OPTIONS = {
 
 
 class UsageError(ValueError):
-    """The words of a command cannot be read."""
+    """The arguments of a command cannot be parsed."""
 
 
 def no_command(word: str) -> str:
-    """What is wrong with a first word that is no command, and what may be meant."""
+    """The message about an unknown command, with the command that is probably meant."""
     meant = _meant(word, _COMMANDS)
     if "=" in word and not word.startswith("-"):
         meant = f"glassrec run {word}"
@@ -53,7 +53,7 @@ def no_command(word: str) -> str:
 
 
 def options(stage: str, words: Sequence[str]) -> argparse.Namespace:
-    """The words of a stage, read.
+    """The parsed arguments of a stage.
 
     Raises:
         UsageError: an option does not exist.
@@ -63,26 +63,29 @@ def options(stage: str, words: Sequence[str]) -> argparse.Namespace:
         allow_abbrev=False,
     )  # fmt: skip
     parser.add_argument("overrides", nargs="*")
-    parser.add_argument("-m", "--multirun", action="store_true")
-    parser.add_argument("-j", "--jobs", type=count)
-    parser.add_argument("-c", "--cfg", choices=("job", "hydra", "all"))
-    parser.add_argument("-i", "--info", nargs="?", const="all")
-    parser.add_argument("-n", "--dry-run", action="store_true")
-    parser.add_argument("--hydra-help", action="store_true")
-    parser.add_argument("-cd", "--config-dir", type=Path)
+    actions = [
+        parser.add_argument("-m", "--multirun", action="store_true"),
+        parser.add_argument("-j", "--jobs", type=count),
+        parser.add_argument("-c", "--cfg", choices=("job", "hydra", "all")),
+        parser.add_argument("-i", "--info", nargs="?", const="all"),
+        parser.add_argument("-n", "--dry-run", action="store_true"),
+        parser.add_argument("--hydra-help", action="store_true"),
+        parser.add_argument("-cd", "--config-dir", type=Path),
+    ]
     found, unknown = parser.parse_known_intermixed_args(words)
     if unknown:
-        raise UsageError(_no_option(unknown[0], found.overrides, parser))
+        known = ["--help", "--version", *(name for each in actions for name in each.option_strings)]
+        raise UsageError(_no_option(unknown[0], found.overrides, known))
     return found
 
 
-def _no_option(word: str, overrides: Sequence[str], parser: argparse.ArgumentParser) -> str:
-    """What is wrong with an unknown option: mostly a setting that is written like one."""
+def _no_option(word: str, overrides: Sequence[str], known: Sequence[str]) -> str:
+    """The message about an unknown option, which mostly is a setting written like one."""
     name, _, value = word.lstrip("-").partition("=")
     start = f"{word.partition('=')[0]}: there is no such option"
     if hint := _meant(name, _OPTIONS):
         return f"{start}; {hint}"
-    if near := did_you_mean(f"--{name}", parser._option_string_actions):
+    if near := did_you_mean(f"--{name}", known):
         return f"{start}{near}"
     value = value or next((each for each in overrides if "=" not in each), "")
     words = _settings(name.replace("-", "_"), value)
