@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from io import TextIOWrapper
-from pathlib import Path
 
 from glassrec import __version__
 from glassrec.arguments import UsageError, no_command, options
 from glassrec.config.manual import ACROSS, COMMANDS, manual, manual_of
+from glassrec.config.user_modules import leave_working_directory
 from glassrec.ending import OUTPUT_CLOSED, exit_code, graceful_shutdown
 from glassrec.execute import complain, guarded, job
 
@@ -40,9 +40,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(words: list[str]) -> int:
-    # The console script does not look in the user's folder, where a model of their own may be.
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
     if not words or words[0] in _HELP:
         words = [*words[1:2], "--help"]
     if words[0] in ACROSS:
@@ -119,4 +116,5 @@ def _dispatch(stage: str, options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
+    leave_working_directory()
     sys.exit(main())

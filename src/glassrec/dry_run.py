@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from glassrec.config import compose
+from glassrec.config.environment import Config
 from glassrec.run.record import read_record
 from glassrec.spelling import counted
 from glassrec.sweep.done import Done
@@ -34,7 +35,7 @@ def dry_run(stage: str, words: Sequence[str], extra: Path | None, *, multirun: b
 
 def _jobs(
     stage: str, words: Sequence[str], extra: Path | None, multirun: bool
-) -> Iterator[tuple[str, dict[str, Any]]]:
+) -> Iterator[tuple[str, Config]]:
     """The name and the checked configuration of each job."""
     if not multirun:
         yield "", compose.prepare(stage, words, extra)
@@ -44,7 +45,7 @@ def _jobs(
     yield from zip(labels(jobs), check(asked, jobs), strict=True)
 
 
-def _runs(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _runs(config: Config) -> Iterator[tuple[str, Config]]:
     """The runs of a job, one for each of its seeds."""
     if config["seeds"] is None:
         yield "", config

@@ -18,6 +18,7 @@ from glassrec.ending import StoppedEarly, UsageError, exit_code
 from glassrec.failures import describe, is_of_output, is_out_of_memory
 
 if TYPE_CHECKING:
+    from glassrec.config.environment import Config
     from glassrec.run import Run
 
 
@@ -74,7 +75,7 @@ def job(stage: str, words: Sequence[str], extra: Path | None) -> int:
     return _each_seed(stage, checked, command)
 
 
-def _execute(stage: str, checked: dict[str, Any], command: Sequence[str]) -> int:
+def _execute(stage: str, checked: Config, command: Sequence[str]) -> int:
     from glassrec.config import compose
 
     parts = compose.build(checked)
@@ -90,7 +91,7 @@ def _execute(stage: str, checked: dict[str, Any], command: Sequence[str]) -> int
     return 0
 
 
-def _check_devices(checked: dict[str, Any], parts: dict[str, Any]) -> None:
+def _check_devices(checked: Config, parts: dict[str, Any]) -> None:
     """ConfigError if a model is to be trained on more devices than there are.
 
     A trained one may be explained on another machine.
@@ -105,7 +106,7 @@ def _check_devices(checked: dict[str, Any], parts: dict[str, Any]) -> None:
         raise ConfigError(str(error)) from error
 
 
-def _each_seed(stage: str, checked: dict[str, Any], command: Sequence[str]) -> int:
+def _each_seed(stage: str, checked: Config, command: Sequence[str]) -> int:
     from glassrec.config import compose
 
     jobs = {seed: compose.of_seed(checked, seed) for seed in checked["seeds"]}
@@ -120,7 +121,7 @@ def _each_seed(stage: str, checked: dict[str, Any], command: Sequence[str]) -> i
     return complain(failed, code=1) if failed else 0
 
 
-def _verify(checked: dict[str, Any]) -> int:
+def _verify(checked: Config) -> int:
     """Verify a run, or the run of each seed, and list all that differs."""
     from glassrec.config import compose
 
@@ -129,24 +130,27 @@ def _verify(checked: dict[str, Any]) -> int:
     return max(guarded(partial(_verify_one, job)) for job in jobs)
 
 
-def _verify_one(checked: dict[str, Any]) -> int:
+def _verify_one(checked: Config) -> int:
     from glassrec.config import compose
 
     parts = compose.build(checked)
     from glassrec.pipeline import Pipeline
     from glassrec.stages.sealed import Sealed
 
-    with closing(Sealed(checked["run"]["dir"], compose.plain(checked))) as run:
+    with closing(
+        Sealed(checked["run"]["dir"], compose.plain(checked), written=compose.written(checked))
+    ) as run:
         problems = Pipeline(run=run, **parts).verify()
     return complain("\n".join(problems), code=1) if problems else 0
 
 
-def _open(checked: dict[str, Any], command: Sequence[str]) -> Run:
+def _open(checked: Config, command: Sequence[str]) -> Run:
     from glassrec.config import compose
     from glassrec.run import Run
 
     place = {key: value for key, value in checked["run"].items() if key != "_target_"}
-    return Run(**place, config=compose.plain(checked), command=command)
+    config, written = compose.plain(checked), compose.written(checked)
+    return Run(**place, config=config, command=command, written=written)
 
 
 def _succeeds(action: Callable[[], int]) -> bool:

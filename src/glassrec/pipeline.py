@@ -87,7 +87,7 @@ class Pipeline:
             ValueError: the data, the settings or a saved file do not allow it.
             StoppedEarly: `watch` did.
         """
-        with self.tracker.open(self.run.dir, self.run.config, stage) as log:
+        with self.tracker.open(self.run.dir, self.run.shown, stage) as log:
             for each in self._stages(log, stage, watch):
                 with self.run.working_on(each.name), memory_needed(each.name, _MEMORY[each.name]):
                     each.tell()
@@ -98,7 +98,8 @@ class Pipeline:
 
     def verify(self) -> list[str]:
         """What of the run, which is a `Sealed` one, its files do not give when computed anew."""
-        return Verifying(Training(self, Log(), {}), self._given).tell()
+        evaluating = Evaluating(Pruning(Explaining(Training(self, Log(), {}))))
+        return Verifying(evaluating, self._given).tell()
 
     def _stages(self, log: Log, last: str, watch: OnEpoch | None) -> list[Stage]:
         """The stages up to the last one; each asks those before it for what they made."""

@@ -15,11 +15,13 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from flip_bits import flips
 from glassrec.__main__ import main
-from glassrec.artifacts import Certificate, Weights, digest
+from glassrec.artifacts import Certificate, Facts, Metrics, Table, Weights, digest
 from glassrec.prune.wording import text
-from glassrec.run import artifact_key, experiment, record_text, sha256
-from glassrec.stages.verify import _differing
+from glassrec.run import artifact_key, experiment, read_provenance, record_text, sha256
+from glassrec.run.provenance import as_text
+from glassrec.stages.recompute import differing
 from small_run import QUICK
 
 WORDS = [
@@ -65,12 +67,17 @@ def run(folder: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def verify(run: Path, capsys: pytest.CaptureFixture[str]) -> Verify:
+def data(run: Path) -> list[str]:
+    """The words for where the data of the copy lie."""
+    return [f"data.path={run.parent / 'rows.csv'}", f"data.columns={run.parent}/columns.yaml"]
+
+
+@pytest.fixture
+def verify(run: Path, data: list[str], capsys: pytest.CaptureFixture[str]) -> Verify:
     """Verifies the copy and gives the exit code, the output and the errors."""
 
     def verified() -> tuple[int, str, str]:
         capsys.readouterr()
-        data = [f"data.path={run.parent / 'rows.csv'}", f"data.columns={run.parent}/columns.yaml"]
         code = main(["verify", f"run.dir={run}", *data])
         return code, *capsys.readouterr()
 
@@ -124,7 +131,13 @@ def test_it_passes_and_leaves_every_file_alone(run: Path, verify: Verify) -> Non
     assert (code, err) == (0, "")
     assert state() == before
     said = [line for line in out.splitlines() if line.startswith("verify    ")]
-    assert len(said) == 8
+    assert any("metrics follow from weights and data" in line for line in said)
+    assert any("validation metrics of epoch 1 in the history" in line for line in said)
+    assert any("attributions of the first and last rows follow" in line for line in said)
+    (hashed,) = (line for line in said if "checked by their hash alone" in line)
+    assert "neurons.parquet" in hashed
+    assert "figures" in hashed
+    assert "metrics.json" not in hashed
     assert "2 files from outside have the sha256 that is certified" in out
     assert "on all 400 rows the logits of both models differ by at most" in out
     assert "bit for bit" in out
@@ -203,7 +216,7 @@ def test_a_data_file_that_is_gone_is_a_difference(run: Path, verify: Verify) -> 
     (run.parent / "rows.csv").write_text("user,item,price,click\n")
     code, _, err = verify()
     assert code == 1
-    assert "so the cut and the comparison were not checked" in err
+    assert "so the cut, the comparison and the metrics were not checked" in err
 
 
 @pytest.mark.parametrize(("old", "new"), [("seed: 0", "seed: 1"), ("level: data", "level: sample")])
@@ -274,6 +287,9 @@ def test_a_bias_that_took_over_a_constant_is_compared_but_for_rounding(
     assert tensors["output.bias"].dtype == torch.float32
     tensors["output.bias"] = tensors["output.bias"].double() + by
     save_file(tensors, run / "pruned.safetensors")
+    metrics = Metrics.load(run / "metrics.json").values
+    larger = {name: metrics[name] + 4 for name in ("pruned/bytes", "pruned/tower_bytes")}
+    Metrics(metrics | larger).save(run / "metrics.json")
     _certify_anew(run)
     _record_anew(run)
     found, out, err = verify()
@@ -311,7 +327,126 @@ def test_help_lists_it(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_of_long_values_the_part_that_differs_is_shown() -> None:
     there = "units " + ", ".join(map(str, range(100)))
-    (line,) = _differing("certificate.json", {"gone": there}, {"gone": there.replace("57", "5X")})
+    (line,) = differing("certificate.json", {"gone": there}, {"gone": there.replace("57", "5X")})
     assert "56, 57, 58" in line
     assert "56, 5X, 58" in line
     assert len(line) < 250
+
+
+def test_any_flipped_bit_is_found(run: Path, data: list[str]) -> None:
+    """Twelve here; `python tests/flip_bits.py` flips 200."""
+    missed = [(name, bit) for name, bit, said in flips(run, 12, seed=1, words=data) if not said]
+    assert not missed
+
+
+@pytest.mark.parametrize("evaluated", [False, True])
+def test_forged_metrics_are_found_before_and_after_evaluate(
+    run: Path, verify: Verify, data: list[str], evaluated: bool
+) -> None:
+    """The hash in the record is made to fit, and so is the report, by the command itself."""
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics |= {"test/auroc": 0.99, "pruned/test/auroc": 0.99}
+    Metrics(metrics).save(run / "metrics.json")
+    _record_anew(run, keys=False)
+    if evaluated:
+        assert main(["evaluate", f"run.dir={run}", *data]) == 0
+    code, out, err = verify()
+    assert code == 1
+    assert "metrics.json: test/auroc is 0.99 there, and 0." in err
+    assert "metrics.json: pruned/test/auroc is 0.99 there" in err
+    assert "everything is as recorded" not in out
+
+
+def _forge_table(run: Path, name: str, column: str) -> None:
+    table = Table.load(run / name)
+    table.frame.loc[0, column] += 0.25
+    table.save(run / name)
+
+
+def _forge_facts(run: Path, name: str, **changes: object) -> None:
+    facts = json.loads((run / name).read_text())
+    Facts(facts | changes).save(run / name)
+
+
+FORGED = {
+    "history.csv": lambda run: _forge_table(run, "history.csv", "val/auroc"),
+    "importance.parquet": lambda run: _forge_table(run, "importance.parquet", "mean_abs"),
+    "explanation.json": lambda run: _forge_facts(run, "explanation.json", relative_delta=0.0),
+    "data.json": lambda run: _forge_facts(run, "data.json", rows={"train": 1}),
+    "latency.json": lambda run: _forge_facts(run, "latency.json", latency_p50_4096=0.0),
+    "attributions.parquet": lambda run: _forge_table(run, "attributions.parquet", "price"),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_forged_claim_is_found_though_the_record_was_made_to_fit(
+    run: Path, verify: Verify, name: str
+) -> None:
+    FORGED[name](run)
+    _record_anew(run, keys=False)
+    code, _, err = verify()
+    assert code == 1
+    assert any(line.startswith(f"glassrec: error: {name}") for line in err.splitlines()), err
+
+
+def test_metrics_are_compared_but_for_rounding(run: Path, verify: Verify) -> None:
+    metrics = Metrics.load(run / "metrics.json").values
+    metrics["val/log_loss"] += 5e-5
+    Metrics(metrics).save(run / "metrics.json")
+    _record_anew(run)
+    code, _, err = verify()
+    assert code == 0, err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda text: "", lambda text: text.replace('"seed": 0', '"seed": 1'),
+     lambda text: text.replace("glassrec", "glassrek", 1), lambda text: text + " ", None],
+)  # fmt: skip
+def test_a_changed_provenance_is_found_and_run_writes_it_again(
+    run: Path, verify: Verify, change: Callable[[str], str] | None
+) -> None:
+    path = run / "provenance.json"
+    if change is None:
+        path.unlink()
+    else:
+        path.write_text(change(path.read_text()))
+    code, _, err = verify()
+    assert code == 1
+    assert "provenance.json" in err
+    assert main(["run", f"run.dir={run}"]) == 0
+    restored = read_provenance(path)
+    assert restored["seed"] == 0
+    assert restored["restored"] is True, "its versions and command are of another time"
+    assert verify()[0] == 0
+
+
+def test_a_provenance_whose_hash_was_made_to_fit_is_held_against_the_run(
+    run: Path, verify: Verify
+) -> None:
+    facts = read_provenance(run / "provenance.json")
+    (run / "provenance.json").write_text(as_text(facts | {"seed": 7}))
+    code, _, err = verify()
+    assert code == 1
+    assert "provenance.json: seed is 7, and the run says 0" in err
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"state": "finished", "stage": "evaluate"}\n', None])
+def test_a_changed_status_is_found(run: Path, verify: Verify, text: str | None) -> None:
+    if text is None:
+        (run / "status.json").unlink()
+    else:
+        (run / "status.json").write_text(text)
+    code, _, err = verify()
+    assert code == 1
+    assert "status.json" in err
+
+
+def test_a_file_that_is_none_of_the_run_is_named(run: Path, verify: Verify) -> None:
+    (run / "notes.txt").write_text("mine")
+    (run / "wandb").mkdir()
+    (run / "wandb" / "log").write_text("x")
+    (run / "figures" / "other.png").write_text("x")
+    code, out, _ = verify()
+    assert code == 0
+    assert "no files of the run: figures/other.png, notes.txt, wandb/" in out

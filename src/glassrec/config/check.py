@@ -48,7 +48,7 @@ class _Unknown:
         return f"; did you mean {either(words)}?" if words else f"; it has {', '.join(parameters)}"
 
 
-_BY_THE_PROGRAM = ("config", "command")
+_BY_THE_PROGRAM = ("config", "command", "written")
 """The parameters of `Run` that are not a user's to give."""
 
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -30,16 +30,18 @@ from omegaconf import DictConfig, OmegaConf
 from glassrec.config import slots
 from glassrec.config.check import check
 from glassrec.config.complaints import ConfigError, reworded
+from glassrec.config.environment import Config, labelled, texts, with_texts
 from glassrec.config.paths import not_writable, usable
-from glassrec.config.saved import SAVED, load, of_start
+from glassrec.config.saved import SAVED, load, of_start, repeats
 from glassrec.config.slots import find
-from glassrec.run import EXPERIMENT, WHERE, experiment, flat, holds_results
+from glassrec.config.user_modules import admit
+from glassrec.run import EXPERIMENT, WHERE, differing, experiment, flat, hidden, holds_results
 from glassrec.spelling import did_you_mean, one_of
 
 
 def prepare(
     stage: str, words: Sequence[str], extra: Path | None = None, *, sweep: bool = False
-) -> dict[str, Any]:
+) -> Config:
     """The checked configuration of one job, with paths absolute and `run.dir` known.
 
     Args:
@@ -54,8 +56,10 @@ def prepare(
     if stage == "verify":
         _refuse_other_settings(words)
     config = compose(stage, words, extra)
+    given = deepcopy(dict(config))
     if problems := check(config, choices(extra)) or _twice(config["seeds"] or ()):
-        raise ConfigError(*problems)
+        shown = with_texts(given, config.texts)
+        raise ConfigError(*(hidden(problem, given, shown) for problem in problems))
     if config["run"].get("dir") is None:
         keys = {_slot(override) for override in parse(words)}
         swept = [slot for slot in ("explain", "prune") if sweep and slot in keys]
@@ -71,14 +75,16 @@ def prepare(
 def _refuse_other_settings(words: Sequence[str]) -> None:
     """ConfigError for a word that is not on where the run or its data lie, or where to compute.
 
-    What else those words may change is of the experiment, which the run keeps.
+    What else those words may change is of the experiment, which the run keeps. A class of the
+    user's own may be named, so that it is imported.
     """
     for override in parse(words):
-        if _slot(override) not in ("run", "data", "trainer"):
+        named = override.key_or_group.endswith("._target_")
+        if _slot(override) not in ("run", "data", "trainer") and not named:
             raise ConfigError(f"{override.input_line}: a run is verified as it is; leave it out")
 
 
-def of_seed(config: dict[str, Any], seed: int) -> dict[str, Any]:
+def of_seed(config: Config, seed: int) -> Config:
     """The checked configuration of one of many seeds: a run of its own, in `run.dir/seed_K`.
 
     Where the model starts from a directory of many seeds, it starts from the same seed's run.
@@ -86,7 +92,7 @@ def of_seed(config: dict[str, Any], seed: int) -> dict[str, Any]:
     folder = f"seed_{seed}"
     run = config["run"] | {"dir": config["run"]["dir"] / folder}
     starts = {slot: _start_from(config[slot], folder) for slot in ("start", "model")}
-    return config | {"run": run, "seed": seed, "seeds": None} | starts
+    return Config({**config, "run": run, "seed": seed, "seeds": None, **starts}, config.texts)
 
 
 def _start_from(node: Any, folder: str) -> Any:
@@ -102,13 +108,22 @@ def plain(config: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
+def written(config: Config) -> dict[str, Any]:
+    """The configuration as it is written down: environment variables by their names."""
+    found: dict[str, Any] = with_texts(plain(config), config.texts)
+    return found
+
+
 def build(config: dict[str, Any]) -> dict[str, Any]:
     """The objects that a checked configuration describes, but for `run`, which is the caller's.
+
+    What a tracker calls the run is shown by its service, so that no environment variable is in it.
 
     Raises:
         ConfigError: values that are right one by one do not go together.
     """
     parts = {slot: _build(slot, node) for slot, node in config.items() if slot != "run"}
+    parts["tracker"] = labelled(parts["tracker"], config)
     for slot in ("optimizer", "table_optimizer"):
         if parts[slot] is not None:
             _try(slot, parts[slot])
@@ -159,7 +174,7 @@ def _twice(seeds: Sequence[int]) -> list[str]:
     return [f"seeds: {list(seeds)} is not allowed; {seed} is there twice" for seed in double]
 
 
-def _occupied(config: dict[str, Any]) -> Iterator[str]:
+def _occupied(config: Config) -> Iterator[str]:
     """Where the directory of the run, or those of its seeds, hold something else."""
     directory, seeds = config["run"]["dir"], config["seeds"]
     if seeds is None and (found := _seeds_in(directory)):
@@ -178,13 +193,13 @@ def _seeds_in(directory: Path) -> list[Path]:
     return [path for path in sorted(directory.glob("seed_*")) if holds_results(path)]
 
 
-def _other_experiment(config: dict[str, Any]) -> Iterator[str]:
+def _other_experiment(config: Config) -> Iterator[str]:
     """Where the directory of the run holds another experiment."""
     file = config["run"]["dir"] / SAVED
     if not file.is_file() or not holds_results(file.parent):
         return
-    here, there = flat(experiment(plain(config))), flat(experiment(load(file)))
-    names = [name for name in here | there if here.get(name) != there.get(name)]
+    here, there = flat(experiment(written(config))), flat(experiment(load(file)))
+    names = differing(here, there)
     for name in names:
         target = f"{name.split('.')[0]}._target_"
         if name == target or target not in names:  # another class has other keys, of course
@@ -197,7 +212,7 @@ def _other_experiment(config: dict[str, Any]) -> Iterator[str]:
 # --- composing -------------------------------------------------------------------------------
 
 
-def compose(stage: str, words: Sequence[str], extra: Path | None = None) -> dict[str, Any]:
+def compose(stage: str, words: Sequence[str], extra: Path | None = None) -> Config:
     """The configuration that a command asks for, interpolations resolved, not yet checked.
 
     It comes from `configs/`; or, where `run.dir` holds a configuration whose experiment no word
@@ -205,7 +220,8 @@ def compose(stage: str, words: Sequence[str], extra: Path | None = None) -> dict
     data, model and seed, where no word chooses others.
 
     Raises:
-        ConfigError: the words say nothing that could be composed.
+        ConfigError: the words say nothing that could be composed, or the run names a class that is
+            not installed and that the words do not name.
     """
     overrides = parse(words)
     for override in overrides:
@@ -214,21 +230,43 @@ def compose(stage: str, words: Sequence[str], extra: Path | None = None) -> dict
             line = override.input_line
             raise ConfigError(f"{line}: several values are a sweep, add -m; a list is key=[a,b]")
     saved = _saved(stage, overrides)
+    base = of_start(overrides) if saved is None else {}
     with reworded():
-        if saved is None:
-            config = _fresh(words, extra, of_start(overrides))
-        else:
-            config = _lay(overrides, saved, extra)
+        config = _fresh(words, extra, base) if saved is None else _lay(overrides, saved, extra)
         resolved = OmegaConf.to_container(config, resolve=True)
+        from_environment = texts(config)
     assert isinstance(resolved, dict)
+    values = {str(key): value for key, value in resolved.items()}
+    alone = saved is None and not base  # all of it is of the command
+    named = values if alone else _named(overrides, extra)
+    if problems := list(admit(values, named)):
+        raise ConfigError(*problems)
     if resolved.get("seeds") is not None and "${seed}" in str(OmegaConf.to_container(config)):
         raise ConfigError("seeds: a setting is ${seed}, which is not used with many seeds; use -m")
-    return {str(key): value for key, value in resolved.items()}
+    return Config(values, from_environment)
+
+
+def _named(overrides: Sequence[Override], extra: Path | None) -> dict[str, Any]:
+    """The nodes and classes that the words of a command give."""
+    known, node = choices(extra), OmegaConf.create()
+    chosen = [override for override in overrides if override.key_or_group in known]
+    if chosen:
+        fresh = _fresh([str(override.input_line) for override in chosen], extra)
+        for override in chosen:
+            key = override.key_or_group.replace("/", ".")
+            OmegaConf.update(node, key, OmegaConf.select(fresh, key), force_add=True)
+    for override in overrides:
+        plain = override not in chosen and not override.is_hydra_override()
+        if plain and not override.is_delete() and _slot(override) != "run":
+            _set(node, override)
+    found: dict[str, Any] = OmegaConf.to_container(node)  # type: ignore[assignment]
+    return found
 
 
 def shown(stage: str, words: Sequence[str], extra: Path | None = None) -> str:
     """That configuration as YAML."""
-    return yaml.safe_dump(compose(stage, words, extra), sort_keys=False)
+    config = compose(stage, words, extra)
+    return yaml.safe_dump(with_texts(dict(config), config.texts), sort_keys=False)
 
 
 def forced(words: Iterable[str], extra: Path | None = None) -> list[str]:
@@ -345,8 +383,10 @@ def _saved(stage: str, overrides: list[Override]) -> dict[str, Any] | None:
     given = [override.value() for override in overrides if override.key_or_group == "run.dir"]
     file = usable("run.dir", str(given[-1])) / SAVED if given else None
     if stage in ("run", "train"):
-        same = not any(_touches_experiment(override) for override in overrides)
-        return load(file) if file and file.is_file() and same else None
+        saved = load(file) if file and file.is_file() else None
+        repeated = partial(repeats, saved or {})
+        others = (override for override in overrides if not repeated(override))
+        return None if any(map(_touches_experiment, others)) else saved
     if file is None:
         raise ConfigError(f"run.dir: a value is needed, e.g. run.dir=PATH; {stage} works on a run")
     if not file.is_file():

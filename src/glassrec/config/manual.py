@@ -14,7 +14,7 @@ STAGES = {
     "evaluate": "compare quality and size before and after pruning",
 }
 AFTERWARDS = {
-    "verify": "compute the certificate again, from the files alone, and list what differs",
+    "verify": "compute certificate and metrics again from the files, and list what differs",
     "export": "write the pruned model for use without Glassrec, and as ONNX",
 }
 ACROSS = {

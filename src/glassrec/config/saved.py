@@ -27,6 +27,13 @@ def load(file: Path) -> dict[str, Any]:
     return {str(key): value for key, value in config.items()}
 
 
+def repeats(saved: dict[str, Any], override: Override) -> bool:
+    """Whether an override names a class that the saved settings have, so that it is imported."""
+    key = override.key_or_group
+    here = OmegaConf.select(OmegaConf.create(saved), key) if key.endswith("._target_") else None
+    return here is not None and here == override.value()
+
+
 def of_start(overrides: Sequence[Override]) -> dict[str, Any]:
     """Data, model and seed of the run that a new one starts from, where no override chooses them.
 

@@ -3,10 +3,12 @@
 Resuming is running again: only what is missing, or was made from something else, is made.
 """
 
-from glassrec.run.directory import Run
-from glassrec.run.experiment import EXPERIMENT, SEEDS, WHERE, experiment, flat, is_path
+from glassrec.run.directory import Run, config_text
+from glassrec.run.experiment import EXPERIMENT, SEEDS, WHERE, differing, experiment, flat, is_path
 from glassrec.run.files import replacing, sha256
+from glassrec.run.hidden import hidden
 from glassrec.run.lock import Lock, at_work
+from glassrec.run.provenance import PROVENANCE, read_provenance
 from glassrec.run.record import (
     artifact_key,
     holds_results,
@@ -17,25 +19,32 @@ from glassrec.run.record import (
     refuse_changed_config,
     trusted_sha256,
 )
+from glassrec.run.status import status_text
 
 __all__ = [
     "EXPERIMENT",
+    "PROVENANCE",
     "SEEDS",
     "WHERE",
     "Lock",
     "Run",
     "artifact_key",
     "at_work",
+    "config_text",
+    "differing",
     "experiment",
     "flat",
+    "hidden",
     "holds_results",
     "is_path",
     "key_of",
     "read_entries",
+    "read_provenance",
     "record_text",
     "recorded_file",
     "refuse_changed_config",
     "replacing",
     "sha256",
+    "status_text",
     "trusted_sha256",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -14,10 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 
 from glassrec.run.changes import Changes
-from glassrec.run.experiment import experiment, flat
+from glassrec.run.experiment import differing, experiment, flat
 from glassrec.run.files import replacing, sha256
+from glassrec.run.hidden import hidden
 from glassrec.run.lock import Lock
-from glassrec.run.provenance import provenance
+from glassrec.run.provenance import PROVENANCE, as_text, provenance, read_provenance
 from glassrec.run.record import (
     CONFIG,
     artifact_key,
@@ -44,6 +44,8 @@ class Run:
         dir: the directory; made if missing.
         config: the checked configuration, as plain values.
         command: the words of the command line, for the provenance.
+        written: the configuration as it may be written down, with environment variables by their
+            names; `config` if None.
 
     Raises:
         ValueError: the directory holds another experiment, its settings are not those that made its
@@ -53,18 +55,19 @@ class Run:
     dir: Path
     config: Mapping[str, Any]
     command: Sequence[str] = ()
+    written: Mapping[str, Any] | None = None
     made: list[str] = field(default_factory=list, init=False)
     """The names of the artifacts made since the run was opened."""
 
     def __post_init__(self) -> None:
         self.dir = Path(self.dir)
         self.lock = self._locked()
-        self.status = Status(self.dir)
+        self.status = Status(self.dir, lambda text: hidden(text, self.config, self.shown))
         for place in (".*.part", "figures/.*.part", ".*.parts/.*.part"):
             for part in self.dir.glob(place):  # a killed process left it
                 part.unlink(missing_ok=True)
         self._refuse_another_experiment()
-        self._changes = Changes(self.dir, self.config)
+        self._changes = Changes(self.dir, self.shown)
         # Settings that turn out to be wrong must not take the place of those that made results.
         if not holds_results(self.dir):
             self.save_config()
@@ -181,17 +184,29 @@ class Run:
 
     def describe(self, data: Mapping[str, str]) -> None:
         """Write where the run comes from: versions, seed, git commit, command, data hashes."""
-        facts = provenance(self.config["seed"], self.command, data)
-        self.write("provenance.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+        self.write(PROVENANCE, as_text(provenance(self.config["seed"], self.command, data)))
+
+    def restore_provenance(self, data: Mapping[str, str]) -> None:
+        """Write a missing or damaged `provenance.json` again; it says that it was restored."""
+        try:
+            read_provenance(self.dir / PROVENANCE)
+        except ValueError:
+            facts = provenance(self.config["seed"], self.command, data)
+            self.write(PROVENANCE, as_text(facts | {"restored": True}))
 
     def working_on(self, stage: str) -> AbstractContextManager[None]:
         """Write into `status.json`, for others, how far the run is and how it ended."""
         return self.status.working_on(stage)
 
+    @property
+    def shown(self) -> Mapping[str, Any]:
+        """The configuration for files and trackers: without values of environment variables."""
+        return self.config if self.written is None else self.written
+
     def save_config(self) -> None:
         """Write the settings down, as those that made the results, and their hash in the record."""
-        plain = {name: node for name, node in self.config.items() if name != "run"}
-        text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+        plain = {name: node for name, node in self.shown.items() if name != "run"}
+        text = config_text(plain)
         if self._record():  # first: if this process is killed, both settings are known
             self._write_record(self._record(), settings=text)
         self.write(CONFIG, text)
@@ -226,12 +241,16 @@ class Run:
             return
         refuse_changed_config(self.dir)
         saved = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        there, here = flat(experiment(saved)), flat(experiment(self.config))
-        differing = [name for name in here | there if there.get(name) != here.get(name)]
-        if differing:
-            name = differing[0]
-            more = f", and {len(differing) - 1} more settings" if len(differing) > 1 else ""
+        there, here = flat(experiment(saved)), flat(experiment(self.shown))
+        if names := differing(here, there):
+            name = names[0]
+            more = f", and {len(names) - 1} more settings" if len(names) > 1 else ""
             raise ValueError(
                 f"{self.dir} holds another experiment: {name} is {there.get(name)} there and "
                 f"{here.get(name)} here{more}; name another run.dir"
             )
+
+
+def config_text(config: Mapping[str, Any]) -> str:
+    """Settings as `config.yaml` holds them."""
+    return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)

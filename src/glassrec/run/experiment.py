@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from glassrec.run.hidden import is_text
+
 EXPERIMENT = (
     "seed",
     "start",
@@ -43,6 +45,17 @@ def _without_paths(node: Any) -> Any:
     if isinstance(node, Mapping):
         return {k: _without_paths(v) for k, v in node.items() if not is_path(v)}
     return node
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """The names of flat settings whose values differ, as far as they are written down.
+
+    What an environment variable gives is written as `${oc.env:KEY}`. It is left out: the keys of
+    the record are of its value.
+    """
+    pairs = {name: (one.get(name), other.get(name)) for name in {**one, **other}}
+    unknown = [n for n, pair in pairs.items() if any(map(is_text, pair))]
+    return [name for name, (here, there) in pairs.items() if here != there and name not in unknown]
 
 
 def is_path(value: Any) -> bool:

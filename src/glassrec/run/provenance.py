@@ -1,7 +1,12 @@
-"""Where a run comes from: versions of packages, the commit of the code, the command."""
+"""Where a run comes from: versions of packages, the commit of the code, the command.
+
+`provenance.json` holds its own hash, of all that it says beside that, so that a change is seen.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -10,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import glassrec
+
+PROVENANCE = "provenance.json"
 
 PACKAGES = ("torch", "lightning", "captum", "torchmetrics", "hydra-core", "pandas")
 
@@ -31,6 +38,31 @@ def provenance(seed: int, command: Sequence[str], data: Mapping[str, str]) -> di
         "command": [word for word in command if not word.startswith("run.dir=")],
         "data": dict(data),
     }
+
+
+def as_text(facts: Mapping[str, Any]) -> str:
+    """The file as it is written: the facts, and their sha256."""
+    own = hashlib.sha256(_json(facts).encode()).hexdigest()
+    return _json({**facts, "sha256": own})
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """The facts of a file; ValueError if it is missing, or is not as it was written."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        facts: dict[str, Any] = json.loads(text)
+        del facts["sha256"]
+    except FileNotFoundError:
+        raise ValueError(f"{path.name} is missing; glassrec run writes it again") from None
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{path.name} is damaged; glassrec run writes it again") from None
+    if text != as_text(facts):
+        raise ValueError(f"{path.name} has changed: it does not fit the sha256 that it holds")
+    return facts
+
+
+def _json(facts: Mapping[str, Any]) -> str:
+    return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
 
 
 def git_commit(file: Path) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ class Status:
     that fails before it makes anything, changes nothing.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.path = directory / FILE
+    def __init__(self, directory: Path, hide: Callable[[str], str] = str) -> None:
+        self.path, self._hide = directory / FILE, hide
         self._stage = ""
         self._begun = False
 
@@ -64,8 +64,7 @@ class Status:
         return status if isinstance(status, dict) else {}
 
     def _write(self, state: str, problem: str = "") -> None:
-        status = {"state": state, "stage": self._stage} | ({"problem": problem} if problem else {})
-        text = json.dumps(status, indent=1, ensure_ascii=False) + "\n"
+        text = status_text(state, self._stage, self._hide(problem))
         try:
             with replacing(self.path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
@@ -74,6 +73,12 @@ class Status:
             with self.path.open("r+", encoding="utf-8") as file:
                 file.write(text)
                 file.truncate()
+
+
+def status_text(state: str, stage: str, problem: str = "") -> str:
+    """The file as it is written."""
+    status = {"state": state, "stage": stage} | ({"problem": problem} if problem else {})
+    return json.dumps(status, indent=1, ensure_ascii=False) + "\n"
 
 
 def _place(stage: str) -> int:

@@ -63,7 +63,7 @@ class Evaluating(Stage):
         return self.once(
             "metrics.json",
             Metrics,
-            self._measure,
+            self.measure,
             inputs=[
                 "weights.safetensors", "explanation.json", "neurons.parquet", "certificate.json"
             ],
@@ -87,7 +87,8 @@ class Evaluating(Stage):
         large, small = latency(self.trained.model, self.pruned.model, rows)
         return Metrics(large | {f"pruned/{name}": value for name, value in small.items()})
 
-    def _measure(self) -> Metrics:
+    def measure(self) -> Metrics:
+        """The content of `metrics.json`."""
         values = self._quality_and_cost(self.trained.model, self.trained.weights)
         small = self._quality_and_cost(self.pruned.model, self.pruned.weights) | self._changes()
         values |= {f"pruned/{name}": value for name, value in small.items()}

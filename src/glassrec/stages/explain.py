@@ -201,7 +201,11 @@ class Explaining(Stage):
 
     @cached_property
     def _totals(self) -> tables.Totals:
-        return tables.Totals(self.explainer).read(self.attributions.pieces())
+        return self.totals(self.attributions)
+
+    def totals(self, attributions: AttributionFile) -> tables.Totals:
+        """Statistics and facts of attributions."""
+        return tables.Totals(self.explainer).read(attributions.pieces())
 
     @cached_property
     def neurons(self) -> pd.DataFrame:

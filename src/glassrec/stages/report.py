@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from glassrec.artifacts import Text
 from glassrec.report import story
 from glassrec.report.story.found import Found, needed, read
+from glassrec.run import PROVENANCE, read_provenance
 from glassrec.stages.stage import Stage
 from glassrec.stages.train import Training
 
@@ -35,9 +35,8 @@ class Reporting(Stage):
 
     def _found(self, names: Sequence[str]) -> Found:
         hashes = {name: self.run.sha256_of(name) for name in names}
-        file = self.run.dir / "provenance.json"
-        provenance = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        return read(self.run.dir, hashes, self.run.config, provenance, self._words())
+        provenance = read_provenance(self.run.dir / PROVENANCE)
+        return read(self.run.dir, hashes, self.run.shown, provenance, self._words())
 
     def _words(self) -> dict[str, str]:
         """What the code says of the model and of the split, as their authors put it."""

@@ -34,7 +34,7 @@ PRUNED = ("pruned.safetensors", "plan.json", "certificate.json", "certificate.md
 
 def data(trained: Training) -> None:
     """What the data is, without a row of it: its settings, and the hashes of its files."""
-    settings = experiment(trained.run.config)["data"]
+    settings = experiment(trained.run.shown)["data"]
     trained.log.artifact("data", [], {"settings": settings, "files": trained.given["data"]})
 
 

@@ -66,6 +66,7 @@ class Training(Stage):
                 lambda: learning_curve(history, monitor),
             )
         (self.run.dir / CHECKPOINT).unlink(missing_ok=True)
+        self.run.restore_provenance(self.given["data"])
         kept = "the best on validation are kept" if epochs else "nothing is trained"
         self.say(f"{epochs} epochs, {size:.1f} MiB of weights; {kept}")
         tracked.checkpoint(self)
@@ -76,7 +77,7 @@ class Training(Stage):
         dataset = self._checked_dataset()
         if not dataset.ranked:
             return dataset
-        lists = self.once("candidates.safetensors", Candidates, lambda: _candidates(dataset))
+        lists = self.once("candidates.safetensors", Candidates, lambda: candidates(dataset))
         return replace(
             dataset,
             validation=_with_candidates(dataset.validation, lists, "val"),
@@ -163,9 +164,10 @@ class Training(Stage):
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What is in the data, and by which metric of the validation split epochs are chosen."""
-        return self.once("data.json", Facts, lambda: Facts(self._facts())).values
+        return self.once("data.json", Facts, lambda: Facts(self.describe_data())).values
 
-    def _facts(self) -> dict[str, Any]:
+    def describe_data(self) -> dict[str, Any]:
+        """The content of `data.json`."""
         dataset, settings = self.dataset, self.settings
         return facts(dataset) | {"monitor": settings.trainer.monitors(dataset, settings.objective)}
 
@@ -315,7 +317,8 @@ def _there(value: T | None) -> T:
     return value
 
 
-def _candidates(dataset: Dataset) -> Candidates:
+def candidates(dataset: Dataset) -> Candidates:
+    """The ranking lists of the evaluation splits, as they were drawn."""
     lists = {n: s for n, s in dataset.splits.items() if s.query is not None}
     return Candidates(
         {name: split.batch.ids for name, split in lists.items()},

@@ -1,26 +1,30 @@
-"""Verify: a finished run computed anew from its files alone, and whatever differs."""
+"""Verify: a finished run computed anew from its files alone, and whatever differs.
+
+The certificate is proven here; what the other files claim is computed again in `recompute`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
-from functools import cached_property
-from math import isnan
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import torch
+from pyarrow import ArrowException
 from torch import Tensor
 
 from glassrec.artifacts import Artifact, Certificate, PrunePlan, Text, Weights
 from glassrec.prune.certificate import TOLERANCE, BrokenPromiseError, data_digests, versions
 from glassrec.prune.wording import text
 from glassrec.run import flat, sha256
+from glassrec.stages.evaluate import Evaluating
 from glassrec.stages.prune import CERTIFIED
+from glassrec.stages.recompute import Checking, Recomputation, differing
 from glassrec.stages.sealed import Sealed
 from glassrec.stages.stage import Stage
-from glassrec.stages.train import Training
 
 ELSEWHERE = ("given", "splits", "versions")
 """The parts of a certificate that the comparison leaves to other checks."""
@@ -28,6 +32,9 @@ ELSEWHERE = ("given", "splits", "versions")
 ROUNDING = 2 * TOLERANCE
 """By how much a difference of logits may differ between machines, relative to the largest |logit|
 or to 1. A sum in another order moves a logit by less than `TOLERANCE`; a difference is of two."""
+
+UNREADABLE = (RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError, ArrowException)
+"""What calculations raise on values that no run has written."""
 
 FOLDED = 1e-12
 """By how much, relative to its size or to 1, a bias in float64 may differ between machines: it took
@@ -39,20 +46,25 @@ class Verifying(Stage):
 
     name: ClassVar[str] = "verify"
 
-    def __init__(self, trained: Training, given: Callable[[], dict[str, Any]]) -> None:
-        super().__init__(trained.settings, trained.log, trained.given)
-        self.trained, self._given = trained, given
+    def __init__(self, evaluating: Evaluating, given: Callable[[], dict[str, Any]]) -> None:
+        super().__init__(evaluating.settings, evaluating.log, evaluating.given)
+        self.trained, self._given = evaluating.trained, given
+        self.recomputation = Recomputation(evaluating)
 
     def tell(self) -> list[str]:
         """Make all checks, and return what differs; nothing if everything is as recorded."""
-        checks = [self._files, self._keys, self._outside, self._laid_out]
-        problems = [problem for check in checks for problem in _problems(check)]
+        changed = _problems(self._files)
+        checks = [self._described, self._keys, self._outside, self._laid_out]
+        problems = changed + [problem for check in checks for problem in _problems(check)]
         try:
             self.trained.dataset  # noqa: B018  read once, also if it cannot be
         except (ValueError, OSError) as error:
-            problems.append(f"{error}; so the cut and the comparison were not checked")
+            problems.append(f"{error}; so the cut, the comparison and the metrics were not checked")
         else:
             checks = [self._rows, self._cut, self._comparison]
+            if not changed:  # what a damaged file holds is not worth reading
+                checks += [partial(self._recomputed, name) for name in Recomputation.checks]
+                checks.append(self._unchecked)
             problems += [problem for check in checks for problem in _problems(check)]
         if not problems:
             self.say("everything is as recorded")
@@ -89,6 +101,33 @@ class Verifying(Stage):
             self.sealed.strange_files(), f"{len(recorded)} files have the sha256 that is recorded"
         )
 
+    def _described(self) -> Iterator[str]:
+        """Where the run comes from, and how it ended."""
+        yield from self._told(
+            self.sealed.strange_descriptions(self.certificate.versions.get("glassrec", "")),
+            "config.yaml, provenance.json and status.json are as they were written",
+        )
+
+    def _recomputed(self, name: str) -> Iterator[str]:
+        """What a file claims, computed again."""
+        problems, line = list[str](), ""
+        check: Checking = getattr(self.recomputation, name)()
+        try:
+            while True:
+                problems.append(next(check))
+        except StopIteration as end:
+            line = end.value
+        if line or problems:
+            yield from self._told(problems, line)
+
+    def _unchecked(self) -> Iterator[str]:
+        """What is known by its hash alone, or not at all."""
+        if names := self.recomputation.by_hash():
+            self.say(f"checked by their hash alone: {names}")
+        if names := ", ".join(self.sealed.unknown_files()):
+            self.say(f"not checked, as they are no files of the run: {names}")
+        yield from ()
+
     def _keys(self) -> Iterator[str]:
         """What the artifacts were made of."""
         certificate = self.certificate
@@ -105,7 +144,7 @@ class Verifying(Stage):
         found, recorded = flat(self._given()), flat(self.certificate.given)
         files = sum(isinstance(value, str) for value in found.values())
         yield from self._told(
-            _differing("what came from outside", recorded, found),
+            differing("what came from outside", recorded, found),
             f"{files} files from outside have the sha256 that is certified"
             if files
             else "nothing came from outside",
@@ -132,7 +171,7 @@ class Verifying(Stage):
         dataset = self.trained.dataset
         rows = sum(split.batch.rows for split in dataset.splits.values())
         yield from self._told(
-            _differing("the rows of the data", self.certificate.splits, data_digests(dataset)),
+            differing("the rows of the data", self.certificate.splits, data_digests(dataset)),
             f"{rows:,} rows in {len(dataset.splits)} splits are those that are certified",
         )
 
@@ -164,9 +203,7 @@ class Verifying(Stage):
             for each in (found, self.certificate)
         )
         yield from self._told(
-            _differing(
-                "certificate.json", recorded, told, ROUNDING * max(1.0, found.max_abs_logit)
-            ),
+            differing("certificate.json", recorded, told, partial(_rounding, found.max_abs_logit)),
             f"on all {sum(found.rows.values()):,} rows the logits of both models differ by at most "
             f"{found.max_abs_logit_difference:.2g}, as certified",
         )
@@ -188,9 +225,14 @@ def _problems(check: Callable[[], Iterator[str]]) -> list[str]:
         found.extend(check())
     except (ValueError, OSError, BrokenPromiseError) as error:
         found.append(str(error))
-    except (RuntimeError, IndexError) as error:  # weights that fit, and make no sense
-        found.append(f"the models cannot be compared: {error}")
+    except UNREADABLE as error:  # files that can be read, and make no sense
+        found.append(f"the run cannot be computed again: {type(error).__name__}: {error}")
     return found
+
+
+def _rounding(size: float, name: str, _: object) -> float:
+    """By how much a fact of a certificate may differ, where logits are of some size."""
+    return ROUNDING * max(1.0, size) * (TOLERANCE if name == "tolerance" else 1)
 
 
 def _is_written(path: Path, artifact: Artifact) -> bool:
@@ -199,34 +241,6 @@ def _is_written(path: Path, artifact: Artifact) -> bool:
         again = Path(folder, path.name)
         artifact.save(again)
         return again.read_bytes() == path.read_bytes()
-
-
-def _differing(
-    what: str, recorded: Mapping[str, Any], found: Mapping[str, Any], rounding: float = 0.0
-) -> Iterator[str]:
-    """What differs by more than rounding; the tolerance is a thousand millionth of a logit."""
-    for name in dict.fromkeys((*recorded, *found)):
-        there, here = recorded.get(name), found.get(name)
-        if not _equal(there, here, rounding * (TOLERANCE if name == "tolerance" else 1)):
-            recorded_there, found_here = _where_they_part(str(there), str(here))
-            yield f"{what}: {name} is {recorded_there} there, and {found_here} was found"
-
-
-def _where_they_part(one: str, other: str, most: int = 70) -> tuple[str, str]:
-    """Two texts, or, of long ones, what is around their first difference."""
-    if max(len(one), len(other)) <= most:
-        return one, other
-    pairs = enumerate(zip(one, other, strict=False))
-    part = next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
-    start = max(part - most // 2, 0)
-    return f"…{one[start : start + most]}…", f"…{other[start : start + most]}…"
-
-
-def _equal(there: Any, here: Any, rounding: float) -> bool:
-    """Whether two values are equal, but for the rounding of numbers."""
-    if isinstance(there, float) and isinstance(here, float):
-        return there == here or abs(there - here) <= rounding or (isnan(there) and isnan(here))
-    return bool(there == here)
 
 
 def _same_tensors(

@@ -16,6 +16,7 @@ from hydra.utils import instantiate
 
 from glassrec import __version__
 from glassrec.config import compose
+from glassrec.config.environment import Config
 from glassrec.run import SEEDS, flat, is_path, key_of
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -28,7 +29,7 @@ class Done:
         self.stage = stage
         self._fingerprints: dict[str, Mapping[str, str] | None] = {}
 
-    def __call__(self, config: dict[str, Any]) -> bool:
+    def __call__(self, config: Config) -> bool:
         """Whether the run of a checked configuration, or of each of its seeds, is finished.
 
         With the same settings, by this version of Glassrec, and with data that has not changed.
@@ -39,7 +40,7 @@ class Done:
         runs = (compose.of_seed(config, seed) for seed in config["seeds"])
         return told and _saved(config) and all(map(self._one, runs))
 
-    def _one(self, config: dict[str, Any]) -> bool:
+    def _one(self, config: Config) -> bool:
         directory = config["run"]["dir"]
         if self.stage == "verify" or not _saved(config) or _starts_elsewhere(config):
             return False
@@ -71,14 +72,14 @@ class Done:
         return self._fingerprints[key]
 
 
-def _saved(config: dict[str, Any]) -> bool:
+def _saved(config: Config) -> bool:
     """Whether the settings of the run are those that it was made with."""
     file = config["run"]["dir"] / compose.SAVED
-    asked = {name: node for name, node in compose.plain(config).items() if name != "run"}
+    asked = {name: node for name, node in compose.written(config).items() if name != "run"}
     return file.is_file() and yaml.load(file.read_bytes(), _LOADER) == asked
 
 
-def _starts_elsewhere(config: dict[str, Any]) -> bool:
+def _starts_elsewhere(config: Config) -> bool:
     """Whether it depends on files of another run, which may have changed."""
     return config["start"] is not None or any(
         map(is_path, flat(compose.plain(config["model"])).values())

@@ -13,9 +13,9 @@ from __future__ import annotations
 import traceback
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 from glassrec.config.compose import ConfigError
+from glassrec.config.environment import Config
 from glassrec.sweep.done import Done
 from glassrec.sweep.launchers import Launcher, divided
 from glassrec.sweep.plan import Asked, check, expand, jobs_of
@@ -53,7 +53,7 @@ def sweep(stage: str, words: Sequence[str], extra: Path | None = None) -> int:
 
 
 def _plan(
-    directory: Path, command: Sequence[str], jobs: Sequence[Job], configs: Sequence[dict[str, Any]]
+    directory: Path, command: Sequence[str], jobs: Sequence[Job], configs: Sequence[Config]
 ) -> set[int]:
     """Write the record anew, and say which jobs are done; how long those took stays in it."""
     done, old = Done(command[0]), begun(directory)

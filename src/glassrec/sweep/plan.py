@@ -10,13 +10,13 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from glassrec.config import compose
+from glassrec.config.environment import Config
 from glassrec.sweep import naming
 from glassrec.sweep.record import Job
 
@@ -56,13 +56,13 @@ def expand(asked: Asked) -> list[list[str]]:
     return [[word.removeprefix("++") for word in words] for words in jobs]
 
 
-def check(asked: Asked, jobs: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+def check(asked: Asked, jobs: Sequence[Sequence[str]]) -> list[Config]:
     """The checked configuration of each job.
 
     Raises:
         ConfigError: all that is wrong with any of them, or two that would share a directory.
     """
-    found: list[dict[str, Any]] = []
+    found: list[Config] = []
     problems: list[str] = []
     for words in jobs:
         try:
@@ -74,7 +74,7 @@ def check(asked: Asked, jobs: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
     return found
 
 
-def _meeting(configs: Iterable[dict[str, Any]]) -> Iterator[str]:
+def _meeting(configs: Iterable[Config]) -> Iterator[str]:
     first: dict[Path, int] = {}
     for number, config in enumerate(configs, start=1):
         directory = config["run"]["dir"]

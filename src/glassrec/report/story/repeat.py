@@ -16,7 +16,7 @@ SLOTS = ("seed", "start", "data", "model", "objective", "optimizer", "table_opti
          "explain", "prune")  # fmt: skip
 """The settings that results depend on."""
 
-APART = ("command", "data", "git_commit", "seed")
+APART = ("command", "data", "git_commit", "seed", "restored")
 """Of the provenance, what is no version."""
 
 
