@@ -30,6 +30,7 @@ from omegaconf import DictConfig, OmegaConf
 from glassrec.config import slots
 from glassrec.config.check import check
 from glassrec.config.complaints import ConfigError, reworded
+from glassrec.config.effect import without_effect
 from glassrec.config.environment import Config, labelled, texts, with_texts
 from glassrec.config.paths import not_writable, usable
 from glassrec.config.saved import SAVED, load, of_start, repeats
@@ -60,6 +61,8 @@ def prepare(
     if problems := check(config, choices(extra)) or _twice(config["seeds"] or ()):
         shown = with_texts(given, config.texts)
         raise ConfigError(*(hidden(problem, given, shown) for problem in problems))
+    if problems := list(without_effect(parse(words), config)):
+        raise ConfigError(*problems)
     if config["run"].get("dir") is None:
         keys = {_slot(override) for override in parse(words)}
         swept = [slot for slot in ("explain", "prune") if sweep and slot in keys]
