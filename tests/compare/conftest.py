@@ -46,6 +46,7 @@ def leave(
     *,
     metrics: Mapping[str, float | None] | None = None,
     importance: Mapping[str, float] = IMPORTANCE,
+    q_values: Mapping[str, float] | None = None,
     status: Mapping[str, str] | None = None,
     gone: Mapping[str, int] | None = None,
     files: Mapping[str, str] | None = None,
@@ -77,6 +78,8 @@ def leave(
         "layers": {"top": {"built": 10, "before": 10, "gone": cut}},
     })  # fmt: skip
     frame = pd.DataFrame({"player": [*importance], "mean_abs": [*importance.values()]})
+    if q_values is not None:
+        frame["q_value"] = [q_values[player] for player in importance]
     frame.assign(extra=0.0).to_parquet(directory / "importance.parquet", index=False)
     return directory
 

@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from glassrec.compare.comparison import MOST, Task, compare
+from glassrec.compare.explained import of_importance
 from glassrec.compare.explanations import agreements
 from glassrec.compare.scan import scan
 
@@ -100,3 +101,36 @@ def test_only_the_best_settings_are_read(leave: Leave, tmp_path: Path) -> None:
         leave(f"{lr}", optimizer__lr=lr, metrics={"val/auroc": 1 - lr / 100, "test/auroc": 0.5})
     (found,) = agreements(_task(tmp_path))
     assert [run.name for run in found.runs] == [f"{lr}" for lr in range(MOST)]
+
+
+def test_only_significant_inputs_are_named_as_the_largest(leave: Leave, tmp_path: Path) -> None:
+    clear, chance = (
+        {"user": 0.2, "item": 0.001, "price": 0.9},
+        dict.fromkeys(["user", "item", "price"], 0.3),
+    )
+    leave("a", q_values=clear)
+    leave("b", seed=1, q_values=clear)
+    leave("c", optimizer__lr=1, q_values=chance)
+    leave("d", optimizer__lr=2)  # was not tested
+    (found,) = agreements(_task(tmp_path))
+    shares, moving = found.by_setting.T, found.moving.T
+    assert of_importance(shares.iloc[:1], moving) == "item is the largest significant input."
+    said = of_importance(shares, moving)
+    assert "item in 1 of 3 settings" in said
+    assert "in 2 none is significant" in said
+    assert "user" not in said
+    assert "distinguished from chance" in of_importance(shares.iloc[1:], moving)
+
+
+def test_an_input_has_to_be_significant_in_every_run(leave: Leave, tmp_path: Path) -> None:
+    leave("a", q_values={"user": 0.01, "item": 0.01, "price": 0.9})
+    leave("b", seed=1, q_values={"user": 0.06, "item": 0.01, "price": 0.9})
+    (found,) = agreements(_task(tmp_path))
+    assert found.moving[0].to_dict() == {"user": False, "item": True, "price": False}
+
+
+def test_an_explanation_that_is_not_trusted_is_left_out(leave: Leave, tmp_path: Path) -> None:
+    leave("a")
+    (leave("b", seed=1) / "explanation.json").write_text('{"trusted": false}')
+    (found,) = agreements(_task(tmp_path))
+    assert [run.name for run in found.runs] == ["a"]

@@ -254,14 +254,14 @@ def test_what_tells_of_the_best_settings_alone_says_so(tmp_path: Path) -> None:
     write(compare(scan([tmp_path / "runs"])), tmp_path / "index.html")
     sections = (tmp_path / "index.html").read_text().split("<section")[1:]
     limited = {
-        re.findall("<h2>(.*?)</h2>", each)[0]: f"The best {MOST} of {MOST + 1} settings." in each
+        re.findall("<h2>(.*?)</h2>", each)[0]: f"The first {MOST} of {MOST + 1} settings." in each
         for each in sections
     }
     assert limited.pop("planted") is False
     assert len(limited) == 6
     assert limited.pop("Do the explanations agree?") is False  # it has fewer still
     assert all(limited.values())
-    assert f"The best 15 of {MOST + 1} settings." in sections[4]
+    assert f"The first 15 of {MOST + 1} settings." in sections[4]
 
 
 def test_a_log_that_is_not_there_is_no_link(tmp_path: Path) -> None:

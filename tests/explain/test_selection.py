@@ -6,13 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from glassrec.data.dataset import Dataset
+from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Schema
 from glassrec.explain.selection import Selection
+from glassrec.explain.stage import Explain
 from glassrec.models.base import Inputs, Recommender
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "explain" / "select"
@@ -161,3 +163,52 @@ def test_each_file_makes_a_selection(name: str) -> None:
     own.pop("defaults", None)
     expected = {"random": {}, "all": {"rows": None}, "confident": {"top": 0.05}}[name]
     assert instantiate(OmegaConf.merge(base, own)) == Selection(**expected)
+
+
+@pytest.fixture
+def lists(dataset: Dataset) -> Dataset:
+    """20 lists of 10 validation rows, the first of each held out."""
+    batch = dataset.validation.batch.take(torch.arange(200) % 30)
+    targets = torch.zeros(200, 2)
+    targets[::10] = 1
+    return replace(
+        dataset, validation=Split(batch._replace(targets=targets), torch.arange(200) // 10)
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "held_out"),
+    [(10, 5), (11, 5), (40, 20), (100, 20), (190, 20), (200, 20), (None, 20)],
+)
+def test_of_ranking_lists_half_are_held_out_items(
+    schema: Schema, lists: Dataset, rows: int | None, held_out: int
+) -> None:
+    selection = Selection(rows=rows)
+    found = selection.pick(Unread(schema), lists, 0, 0)
+    assert found.tolist() == sorted(set(found.tolist()))
+    assert len(found) == (rows or 200)
+    assert sum(row % 10 == 0 for row in found.tolist()) == held_out
+    explainer = Explain(select=selection).of(First(schema), lists, 0)
+    assert explainer.rows.tolist() == found.tolist()
+    words = f"({held_out} held-out items and {len(found) - held_out} candidates)"
+    assert words in explainer.selection
+
+
+def test_few_candidates_leave_room_for_held_out_items(schema: Schema, lists: Dataset) -> None:
+    targets = 1 - lists.validation.batch.targets
+    batch = lists.validation.batch._replace(targets=targets)
+    flipped = replace(lists, validation=replace(lists.validation, batch=batch))
+    found = Selection(rows=190).pick(Unread(schema), flipped, 0, 0)
+    assert sum(row % 10 == 0 for row in found.tolist()) == 20
+
+
+def test_of_ranking_lists_the_other_filters_hold_as_well(first: First, lists: Dataset) -> None:
+    logits = lists.validation.batch.dense[:, 0]
+    found = Selection(rows=12, above=0.5).pick(first, lists, 0, 0)
+    assert (logits[found] > 0).all()
+    assert sum(row % 10 == 0 for row in found.tolist()) == 6
+    only = Selection(rows=8, label=0).pick(first, lists, 0, 0)
+    assert all(row % 10 for row in only.tolist())
+    assert (
+        "held-out" not in Explain(select=Selection(rows=8, label=0)).of(first, lists, 0).selection
+    )

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html import unescape
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from glassrec.report import story
 from glassrec.report.learning import learning_curve
 from glassrec.report.story.found import Found, needed
 from glassrec.report.story.parts import Bars, Listing, More, Section, Sentences
+from glassrec.report.style import subtitle
 
 EVIL = "<img src=x onerror=alert(1)>"
 
@@ -131,8 +133,7 @@ def test_the_nutshell_says_what_was_trained_how_good_it_is_and_what_the_cut_did(
         f"The model, {name}, was trained for 3 epochs on 800 rows of clicks.csv to predict click.",
         "Of two test rows, one of label 1 and one of label 0, it scores the first one higher in "
         "75.0 % of cases (AUROC; 50 % is chance); the 95 % interval is 70.0 % to 80.0 %.",
-        f"What moves the logit most is {EVIL}, by 0.5 on average; then come price (0.2) and "
-        "genres (0.05).",
+        f"What moves the logit most is {EVIL}, by 0.5 on average; then comes price (0.2).",
         "2 of its 8 neurons (25.0 %) provably do nothing on any of the 1,000 rows.",
         "Without them every prediction is the same, and the model is smaller: parameters −20.0 % "
         "and FLOPs a row −25.0 %.",
@@ -316,3 +317,56 @@ def test_a_browser_asks_for_nothing_and_only_tables_scroll(
     assert page.url.startswith(f"{path.as_uri()}#word-")
     assert wrong == []
     page.close()
+
+
+def _with(found: Found, importance: dict[str, list[float]] | None = None, **about: Any) -> Found:
+    """The run with other importance, or with other facts of its explanation."""
+    assert found.about is not None
+    frame = found.table("importance").assign(**(importance or {}))
+    return replace(
+        found,
+        about=replace(found.about, **about),
+        tables={**found.tables, "importance": frame},
+    )
+
+
+def test_effects_that_could_be_chance_are_not_named(found: Found) -> None:
+    changed = _with(found, {"q_value": [0.3, 0.2, 0.4]})
+    (said,) = (each for each in story.story(changed).nutshell if "chance" in each)
+    assert said.startswith("None of the 3 inputs can be distinguished from chance")
+    assert EVIL not in said
+    assert said == _section(changed, "explanation").finding
+
+
+def test_effects_that_were_not_tested_are_said_to_be_so(found: Found) -> None:
+    said = _section(_with(found, {"q_value": [nan, nan, nan]}), "explanation").finding
+    assert said.startswith(f"The largest mean attribution to the logit is that of {EVIL}")
+    assert said.endswith("none was tested.")
+
+
+def test_a_constant_model_has_no_ranking(found: Found) -> None:
+    zeros = dict.fromkeys(("mean_abs", "mean_abs_low", "mean_abs_high", "mean"), [0.0] * 3)
+    section = _section(_with(found, zeros, constant=True, unread=("user", "shop")), "explanation")
+    assert "the same logit, −1.25, on all 2,000 explained rows" in section.finding
+    (only,) = section.parts
+    assert isinstance(only, Sentences)
+    assert any("does not read user and shop" in line for line in only.lines)
+
+
+def test_inputs_without_effect_are_named_and_not_ranked(found: Found) -> None:
+    section = _section(_with(found, {"mean_abs": [0.2, 0.5, 0.0]}), "explanation")
+    bars = next(part for part in section.parts if isinstance(part, Bars)).bars
+    assert [bar.name for bar in bars] == [EVIL, "price"]
+    lines = [line for part in section.parts if isinstance(part, Sentences) for line in part.lines]
+    assert "No effect on any of the 2,000 explained rows: genres." in lines
+
+
+def test_an_explanation_that_is_not_trusted_says_so_everywhere(found: Found) -> None:
+    changed = _with(found, trusted=False)
+    section = _section(changed, "explanation")
+    assert "not to be trusted" in section.finding
+    assert "3.1 %" in section.finding
+    lines = [line for part in section.parts if isinstance(part, Sentences) for line in part.lines]
+    assert any("explain.tolerance" in line for line in lines)
+    assert any("NOT TRUSTED" in fact for fact in subtitle(changed.about))
+    assert not any("NOT TRUSTED" in fact for fact in subtitle(found.about))

@@ -55,7 +55,6 @@ def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         (["explain/method=deeplift_shap"], 1, "set explain.baseline=background"),
         (["explain/method=shapley"], 1, "13 players need 8,192 evaluations"),
-        (["explain/method=deeplift_captum"], 1, "more than explain.tolerance (5.0%)"),
         (["explain/method=kernel_shap", "explain.method.samples=3"], 1, "samples"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",

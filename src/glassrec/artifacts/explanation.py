@@ -34,6 +34,12 @@ class Explanation(Artifact):
     rank_stability: float
     """the mean rank correlation of the importance on disjoint random parts of the rows; NaN where
     they rank nothing"""
+    trusted: bool = True
+    """false where the method claims completeness and the parts miss more than the tolerance"""
+    constant: bool = False
+    """whether the logit is the same on all explained rows and at the baseline, up to rounding"""
+    unread: tuple[str, ...] = ()
+    """the columns of the data that the model does not read"""
 
     def save(self, path: Path) -> None:
         """Write JSON."""
@@ -47,4 +53,4 @@ class Explanation(Artifact):
 
 def _known(facts: dict[str, Any]) -> dict[str, Any]:
     missing = {name: nan for name, v in facts.items() if v is None and name != "agreement"}
-    return facts | missing
+    return facts | missing | {"unread": tuple(facts.get("unread", ()))}

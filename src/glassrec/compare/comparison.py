@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isnan, nan
 from pathlib import Path
@@ -18,6 +18,7 @@ import pandas as pd
 
 from glassrec.compare.differences import fingerprint, labels, said, varying
 from glassrec.compare.directory import Found
+from glassrec.compare.evidence import relevant
 from glassrec.compare.task import Key, default_metric, keys, titles
 from glassrec.metrics import merit, sign
 from glassrec.spelling import did_you_mean
@@ -28,7 +29,10 @@ MOST = 30
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """Runs that differ in their seed alone, and the moments of each of their metrics."""
+    """Runs that differ in their seed alone, or in what no metric depends on, and their moments.
+
+    Several runs of one seed count as one, with their mean.
+    """
 
     differs: dict[str, Any]
     """the settings that vary within the task, by dotted name; none that it does not have"""
@@ -37,7 +41,7 @@ class Setting:
     std: dict[str, float]
     """of a sample; NaN where there is one run"""
     n: dict[str, int]
-    """how many runs have the metric; smaller where it is not a number in some of them"""
+    """how many seeds have the metric; smaller where it is not a number in some of them"""
 
     def value(self, name: str) -> str:
         """What it is set to; nothing where it does not have the setting."""
@@ -150,6 +154,7 @@ def compare(
         if metric not in known:
             more = did_you_mean(metric, known) or f"; there are {', '.join(known) or 'none'}"
             raise ValueError(f"no run has the metric {metric!r}{more}")
+    runs = [replace(run, settings=relevant(run.settings, by or "")) for run in runs]
     grouped = keys([run for run in runs if run.settings])
     named = titles(list(grouped))
     tasks = [_task(named[key], key, found, by, metrics) for key, found in grouped.items()]
@@ -191,9 +196,12 @@ def _by_seed(run: Found) -> tuple[bool, int]:
 
 def _moments(groups: Sequence[Sequence[Found]]) -> Iterator[Sequence[dict[Any, Any]]]:
     """Mean, standard deviation and count of each metric that a group has, a group each."""
-    values = pd.DataFrame([run.metrics for same in groups for run in same])
+    runs = [run for same in groups for run in same]
     place = np.repeat(np.arange(len(groups)), [len(same) for same in groups])
-    grouped = values.groupby(place)
+    seeds = [f"run {n}" if run.seed is None else run.seed for n, run in enumerate(runs)]
+    values = pd.DataFrame([run.metrics for run in runs])
+    one_a_seed = values.groupby([place, np.array(seeds, dtype=object)], sort=False).mean()
+    grouped = one_a_seed.groupby(level=0)
     found = [grouped.mean(), grouped.std(), grouped.count()]
     for rows in zip(*(moment.to_dict("records") for moment in found), strict=True):
         yield [{name: row[name] for name, n in rows[2].items() if n} for row in rows]

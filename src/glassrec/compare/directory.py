@@ -101,8 +101,14 @@ class Found:
 
     @cached_property
     def importance(self) -> pd.DataFrame | None:
-        """A row a player: `player` and `mean_abs`."""
-        return self._read("importance.parquet", partial(_parquet, columns=["player", "mean_abs"]))
+        """A row a player: `player`, `mean_abs` and `q_value`, NaN where none was tested."""
+        return self._read("importance.parquet", _importance)
+
+    @cached_property
+    def trusted(self) -> bool:
+        """Whether the parts of the explanation add up, as far as they claim to."""
+        found = self._read("explanation.json", facts)
+        return found is None or found.get("trusted", True) is True
 
     @cached_property
     def neurons(self) -> pd.DataFrame | None:
@@ -135,6 +141,13 @@ class Found:
         except (ValueError, pa.ArrowException, OSError) as error:
             self.unreadable.append(f"{path}: {error}")
             return None
+
+
+def _importance(path: Path) -> pd.DataFrame:
+    columns = ["player", "mean_abs"]
+    tested = "q_value" in pq.read_schema(path).names
+    frame = _parquet(path, [*columns, "q_value"] if tested else columns)
+    return frame if tested else frame.assign(q_value=nan)
 
 
 def _parquet(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:

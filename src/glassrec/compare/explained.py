@@ -15,6 +15,7 @@ from glassrec.compare.explanations import Agreement, agreements
 from glassrec.compare.page_table import Cell, Head, Row, Table
 from glassrec.compare.settings_table import limited
 from glassrec.compare.shown import Shown
+from glassrec.report.effects import CHANCE
 from glassrec.report.page import DASH, fixed, percent
 from glassrec.report.style import UP, short
 from glassrec.spelling import counted, listed
@@ -45,12 +46,15 @@ def _inputs(task: Task, found: Sequence[Agreement], best: Sequence[Shown]) -> Ta
     shares = found[0].by_setting.T.rename(index=lambda place: best[place].key)
     left_out = sum(len(other.runs) for other in found[1:])
     others = f" {counted(left_out, 'run')} with other inputs left out." if left_out else ""
+    doubtful = sum(not run.trusted for each in best for run in each.runs)
+    untrusted = f" {counted(doubtful, 'explanation')} not trusted and left out." if doubtful else ""
     rests = (
-        "In %: the mean |attribution| of each input as a share of their sum, mean over seeds."
-        f"{others}{limited(task)}"
+        "In %: the mean |attribution| of each input as a share of their sum, mean over seeds. "
+        f"Significant: q < {CHANCE} in every run.{others}{untrusted}{limited(task)}"
     )
-    return heat("Do the models rely on the same inputs?", of_importance(shares), rests, best,
-                main_features(shares))  # fmt: skip
+    moving = found[0].moving.T.rename(index=lambda place: best[place].key)
+    return heat("Do the models rely on the same inputs?", of_importance(shares, moving), rests,
+                best, main_features(shares))  # fmt: skip
 
 
 def _agreement(task: Task, found: Agreement, best: Sequence[Shown]) -> Iterator[Table]:
@@ -61,10 +65,10 @@ def _agreement(task: Task, found: Agreement, best: Sequence[Shown]) -> Iterator[
     inputs = counted(len(found.importance), "input")
     rests = (
         f"Spearman’s rank correlation of the importance of {inputs}, mean over pairs of runs. On "
-        "the diagonal: two seeds of one setting."
+        "the diagonal: two runs of one setting."
     )
     if len({*found.setting}) > TOGETHER:
-        rests += f" The best {TOGETHER} of {len(task.settings)} settings."
+        rests += f" The first {TOGETHER} of {len(task.settings)} settings."
     finding = of_agreement(found.between_seeds, found.between_settings)
     yield heat("Do the explanations agree?", finding, rests, best, together,
                partial(fixed, decimals=2), darkest=1.0)  # fmt: skip
@@ -136,21 +140,25 @@ def silent(shown: Sequence[Shown]) -> pd.DataFrame:
     return pd.DataFrame(found).T
 
 
-def of_importance(shares: pd.DataFrame) -> str:
-    """Which feature is first, and for how many."""
+def of_importance(shares: pd.DataFrame, moving: pd.DataFrame) -> str:
+    """Which significant feature is first, and for how many; (settings, features) both."""
     known = shares.dropna(how="all")
-    first = known.idxmax(axis=1).value_counts()
-    if len(known) == 1:
-        return f"{first.index[0]} has the largest share."
-    if len(first) == 1:
-        return f"{first.index[0]} has the largest share in all {len(known)} settings."
+    clear = known.where(moving.reindex_like(known)).dropna(how="all")
+    without = len(known) - len(clear)
+    if not len(clear):
+        return "In no setting has an input been distinguished from chance."
+    first = clear.idxmax(axis=1).value_counts()
+    of = f" in all {len(known)} settings" if len(known) > 1 else ""
+    if len(first) == 1 and not without:
+        return f"{first.index[0]} is the largest significant input{of}."
     parts = [f"{name} in {count}" for name, count in first.head(3).items()]
-    return f"The largest share has {listed(parts)} of {len(known)} settings."
+    none = f"; in {without} none is significant" if without else ""
+    return f"The largest significant input is {listed(parts)} of {len(known)} settings{none}."
 
 
 def of_agreement(within: float, between: float) -> str:
     """Whether seeds agree more than models do."""
-    pairs = (("two seeds of one setting", within), ("two settings", between))
+    pairs = (("two runs of one setting", within), ("two settings", between))
     told = [f"{who} agree at {fixed(value, 2)}" for who, value in pairs if isfinite(value)]
     text = ", ".join(told)
     return f"{text[:1].upper()}{text[1:]} on average (1: the same order of features)."

@@ -11,6 +11,7 @@ import pandas as pd
 
 from glassrec.compare.comparison import MOST, Task
 from glassrec.compare.directory import Found
+from glassrec.report.effects import CHANCE
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,11 +24,18 @@ class Agreement:
     importance: pd.DataFrame
     """a row a player, the most important one first, and a column a run: the mean of |attribution|
     as a share of the run's sum"""
+    significant: pd.DataFrame
+    """the same rows and columns: whether an effect was distinguished from chance"""
 
     @property
     def by_setting(self) -> pd.DataFrame:
         """As `importance`, the mean over the runs of each setting; columns are their places."""
         return self.importance.T.groupby(np.array(self.setting)).mean().T
+
+    @property
+    def moving(self) -> pd.DataFrame:
+        """As `by_setting`: whether an effect is significant in every run of the setting."""
+        return self.significant.T.groupby(np.array(self.setting)).all().T
 
     @cached_property
     def correlation(self) -> np.ndarray:
@@ -56,19 +64,24 @@ class Agreement:
 
 
 def agreements(task: Task) -> list[Agreement]:
-    """The explained runs of a task's best settings, by the players that they share; most first."""
+    """The runs of a task's first settings, by the players that they share; most first.
+
+    Runs whose explanation is not trusted, or whose prediction does not move, are left out.
+    """
     groups: dict[frozenset[str], list[tuple[int, Found, pd.DataFrame]]] = {}
     for place, setting in enumerate(task.settings[:MOST]):
         for run in setting.runs:
             table = run.importance
-            if table is not None and table["mean_abs"].sum() > 0:
+            if table is not None and run.trusted and table["mean_abs"].sum() > 0:
                 groups.setdefault(frozenset(table["player"]), []).append((place, run, table))
     found = []
     for same in groups.values():
         long = pd.concat([table for _, _, table in same], keys=range(len(same)), names=["run", ""])
         sizes = long.groupby(["player", "run"])["mean_abs"].sum().unstack()
         share = sizes / sizes.sum()
+        clear = (long.groupby(["player", "run"])["q_value"].min() < CHANCE).unstack()
         order = share.T.mean().sort_values(ascending=False, kind="stable").index
         places = [place for place, _, _ in same]
-        found.append(Agreement([run for _, run, _ in same], places, share.loc[order]))
+        runs = [run for _, run, _ in same]
+        found.append(Agreement(runs, places, share.loc[order], clear.loc[order]))
     return sorted(found, key=lambda agreement: -len(agreement.runs))

@@ -15,10 +15,12 @@ from glassrec.compare.certified import certified
 from glassrec.compare.charts import Chart, charts
 from glassrec.compare.comparison import MOST, Comparison, Setting, Task
 from glassrec.compare.directory import PROVEN, Found
+from glassrec.compare.evidence import of_task, superlative
 from glassrec.compare.explained import explained
 from glassrec.compare.page_table import Cell, Head, Row, Table
 from glassrec.compare.settings_table import differences, settings_table
 from glassrec.compare.shown import coloured, hand, labels
+from glassrec.report.effects import brief
 from glassrec.report.page import DASH, percent, rendered
 from glassrec.report.style import APART
 from glassrec.run import replacing
@@ -78,12 +80,22 @@ def _where(runs: Sequence[Found]) -> str:
 
 
 def _lead(comparison: Comparison) -> Iterator[str]:
-    """What is best, in a sentence a task."""
+    """What is best, as far as that is known, in a sentence a task."""
     for task in comparison.tasks:
-        best = task.settings[0]
-        if task.ranked(best):
-            name = labels(task)[0]
-            yield f"Best of {task.name} by {task.by}: {name}, with {_spread(best, task.by)}."
+        first, names = task.settings[0], labels(task)
+        if not task.ranked(first):
+            continue
+        found, value = of_task(task), f"{names[0]}, with {_spread(first, task.by)}"
+        if found is None:
+            yield f"The only setting of {task.name} with {task.by}: {value}."
+        elif found.best:
+            yield f"Best of {task.name} by {task.by}: {value} ({found.evidence})."
+        else:
+            unclear = brief(names[task.settings.index(each)] for each in found.unclear)
+            yield (
+                f"{superlative(task.by)} {task.by} of {task.name}: {value}; not distinguishable "
+                f"from {unclear} ({found.evidence})."
+            )
 
 
 def _spread(setting: Setting, metric: str) -> str:
@@ -116,7 +128,7 @@ def _chapter(comparison: Comparison, task: Task, first: int) -> Chapter:
     """What the page tells of a task, whose first setting has the number `first` on it."""
     shown = coloured(task, comparison.labels, first)
     best = shown[:MOST]
-    of = f"The best {len(APART)} settings have colours of their own, the others are grey."
+    of = f"The first {len(APART)} settings have colours of their own, the others are grey."
     colours = of if len(shown) > len(APART) else "Colours are those of the table."
     return Chapter(
         settings_table(task, shown),

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import isfinite, nan
 
-from glassrec.compare.comparison import MOST, Task
+from glassrec.compare.comparison import MOST, Setting, Task
 from glassrec.compare.differences import usual
 from glassrec.compare.directory import PROVEN
+from glassrec.compare.evidence import verdict
 from glassrec.compare.page_table import Cell, Head, Row, Table, number
 from glassrec.compare.shown import Shown, hand, told
 from glassrec.metrics import merit, sign
@@ -23,8 +24,8 @@ def settings_table(task: Task, shown: Sequence[Shown]) -> Table:
     """A row a setting, best first, which opens to its runs: what ranks, quality and costs."""
     what = f"{counted(len(task.runs), 'run')} of {counted(len(task.settings), 'setting')}"
     finding = (
-        f"{what}, the best by {task.by} first ({task.better}). Means over seeds ± one standard "
-        "deviation."
+        f"{what}, ranked by {task.by} ({task.better}). Means over seeds ± one standard deviation. "
+        "Marked: what is better than all others beyond chance."
         if task.by
         else f"{what}; none has been evaluated yet."
     )
@@ -45,16 +46,22 @@ def settings_table(task: Task, shown: Sequence[Shown]) -> Table:
 
 
 def _column(name: str, shown: Sequence[Shown]) -> Iterator[Cell]:
-    """Mean and spread of a metric; the best are marked, unless all are equal."""
+    """Mean and spread of a metric; one that is better than all others beyond chance is marked."""
     means = [each.setting.mean.get(name, nan) for each in shown]
-    worth = [merit(name, mean) for mean in means if isfinite(mean)]
-    top = max(worth, default=nan)
-    marked = name != PROVEN and min(worth, default=nan) < top
+    marked = _best(name, [each.setting for each in shown]) if name != PROVEN else None
     for each, mean in zip(shown, means, strict=True):
-        kind = "number best" if marked and merit(name, mean) == top else "number"
+        kind = "number best" if each.setting is marked else "number"
         spread = each.setting.std.get(name, nan)
         more = f" ± {hand(name)(spread)}" if isfinite(spread) and spread else ""
         yield replace(number(mean, hand(name), kind), spread=more)
+
+
+def _best(name: str, settings: Sequence[Setting]) -> Setting | None:
+    """The setting that is better than all others by a metric; None where that is not known."""
+    known = [each for each in settings if isfinite(each.mean.get(name, nan))]
+    known.sort(key=lambda each: -merit(name, each.mean[name]))
+    clear = len(known) > 1 and verdict(known[0], known[1:], name).best
+    return known[0] if clear else None
 
 
 def differences(task: Task, best: Sequence[Shown]) -> Iterator[Table]:
@@ -79,4 +86,4 @@ def _values(values: Sequence[str]) -> list[Cell]:
 def limited(task: Task) -> str:
     """What to add where only the best settings are shown."""
     all_of_them = len(task.settings) <= MOST
-    return "" if all_of_them else f" The best {MOST} of {len(task.settings)} settings."
+    return "" if all_of_them else f" The first {MOST} of {len(task.settings)} settings."

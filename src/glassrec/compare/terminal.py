@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterator
 
 from glassrec.compare.comparison import Comparison, Search, Task
+from glassrec.compare.evidence import of_task, superlative
 from glassrec.compare.terminal_table import columns, fitted, lines
+from glassrec.report.effects import brief
 from glassrec.spelling import counted, listed
 
 FINE = ("finished", "running", "waiting", "stopped")
@@ -56,6 +58,21 @@ def _ranking(task: Task, by: str | None) -> Iterator[str]:
         why = ", which chose the epochs" if task.by == task.quality else ""
         missing = f"; it has no {by}" if by not in (None, task.by) else ""
         yield f"ranked by {task.by}{why}: {task.better}{missing}"
+        yield from _verdict(task)
+
+
+def _verdict(task: Task) -> Iterator[str]:
+    """Whether the first setting is the best, or only has the best number."""
+    if (found := of_task(task)) is None:
+        return
+    if found.best:
+        yield f"1 is better than every other setting ({found.evidence})"
+        return
+    unclear = [str(task.settings.index(each) + 1) for each in found.unclear]
+    yield (
+        f"1 has the {superlative(task.by).lower()} {task.by}, but is not distinguishable from "
+        f"{brief(unclear)} ({found.evidence})"
+    )
 
 
 def _search(search: Search, top: int) -> Iterator[str]:

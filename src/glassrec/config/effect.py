@@ -11,20 +11,8 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override
 
+from glassrec.prune.levels import levels_of
 from glassrec.spelling import listed
-
-LEVELS: dict[str, tuple[str, ...]] = {
-    "prune.share": ("budget",),
-    "prune.of": ("budget",),
-    "prune.within": ("budget",),
-    "prune.rounds": ("budget",),
-    "prune.epochs": ("budget",),
-    "prune.score": ("budget",),
-    "prune.fold": ("sample", "budget"),
-    "prune.rows": ("sample", "budget"),
-    "prune.combinations": ("domain",),
-}
-"""The levels at which a setting of pruning has an effect; the others have one at every level."""
 
 
 def without_effect(overrides: Sequence[Override], config: Mapping[str, Any]) -> Iterator[str]:
@@ -45,13 +33,13 @@ def without_effect(overrides: Sequence[Override], config: Mapping[str, Any]) -> 
 
 def _at_level(key: str, line: str | None, prune: Mapping[str, Any]) -> Iterator[str]:
     """Where a setting of pruning is not read at the level that was chosen."""
-    name = next((name for name in LEVELS if f"{key}.".startswith(f"{name}.")), None)
-    if name is None or prune["level"] in LEVELS[name]:
+    levels = levels_of(key)
+    if levels is None or prune["level"] in levels:
         return
-    if name == "prune.rows" and prune["curves"] is not None:
+    if key == "prune.rows" and prune["curves"] is not None:
         return  # the curves measure the scores on these rows
-    levels = listed(f"prune.level={level}" for level in LEVELS[name])
+    other = listed(f"prune.level={level}" for level in levels)
     yield (
-        f"{line}: it has no effect at level {prune['level']}, only with {levels}; leave it out or "
+        f"{line}: it has no effect at level {prune['level']}, only with {other}; leave it out or "
         "change the level"
     )

@@ -77,7 +77,15 @@ class Explainer:
     @cached_property
     def rows(self) -> Tensor:
         """(N,) int32: the explained rows of the split, in order."""
-        return self.settings.select.draw(self.matching, self.seed)
+        select, matching = self.settings.select, self.matching
+        return select.draw(matching, self.seed, select.held_out(matching, self.dataset, self.task))
+
+    @property
+    def selection(self) -> str:
+        """Which rows are explained, for titles."""
+        held_out = self.settings.select.held_out(self.rows, self.dataset, self.task)
+        count = None if held_out is None else int(held_out.sum())
+        return self.settings.select.describe(len(self.matching), count)
 
     @cached_property
     def bases(self) -> Inputs:
@@ -111,6 +119,26 @@ class Explainer:
         """Where the explained rows come from."""
         return self.dataset.splits[self.settings.select.split]
 
+    @property
+    def method(self) -> Method:
+        """The method of the settings, refined until its parts add up, as far as it can be."""
+        return self._refined[0]
+
+    @cached_property
+    def _refined(self) -> tuple[Method, Attributions | None]:
+        """The refined method, and the attributions of `PIECE` random rows that it was judged by.
+
+        Where the parts miss more of the logit difference than the tolerance, the nodes of the path
+        are doubled. A method that cannot be refined is not judged here.
+        """
+        method = self.settings.method
+        while method.complete and (finer := method.finer()) is not None:
+            found = self.explained(method, self.few(PIECE))
+            if self._adds_up(found):
+                return method, found
+            method = finer
+        return method, None
+
     def attributions(self) -> Attributions:
         """What each player contributed to the logit of each row; as `pieces`, all at once."""
         return Attributions.join(self.pieces())
@@ -120,18 +148,16 @@ class Explainer:
 
         Args:
             done: how many rows, from the first one, are not wanted any more.
-
-        Raises:
-            ValueError: the method claims that its parts add up, and they miss more than the
-                tolerance.
         """
         # Of the same size: what few rows that are left over miss would say little of the method.
         pieces = max(1, ceil(len(self.rows) / PIECE))
         size = ceil(len(self.rows) / pieces)
+        method, judged = self._refined
         for start in range(done, len(self.rows), size):
-            piece = self.explained(self.settings.method, self.rows[start : start + size], start)
-            self._refuse_incomplete(piece)
-            yield piece
+            if judged is not None and pieces == 1:
+                yield judged  # all rows have been explained already
+            else:
+                yield self.explained(method, self.rows[start : start + size], start)
 
     def explained(self, method: Method, rows: Tensor, start: int = 0) -> Attributions:
         """The attributions of some rows of the split, by any method.
@@ -214,18 +240,12 @@ class Explainer:
     def _embedded(self, rows: Tensor) -> Inputs:
         return self.model.embed(self.split.batch.take(rows).to(self.model.device))
 
-    def _refuse_incomplete(self, piece: Attributions) -> None:
-        method, most = self.settings.method, self.settings.tolerance
+    def _adds_up(self, piece: Attributions) -> bool:
+        """Whether the parts miss no more than the tolerance."""
         # Where nothing moves the logit, what is missed is rounding.
         rounding = ROUNDING * piece.logits.abs().mean()
-        if not method.complete or piece.delta.abs().mean() <= rounding:
-            return
-        if piece.relative_delta > most:
-            raise ValueError(
-                f"the parts of {method.name} miss {piece.relative_delta:.1%} of the logit "
-                f"difference, more than explain.tolerance ({most:.1%}); take more steps or another "
-                "method (explain/method=deeplift has rules for products), or raise the tolerance"
-            )
+        missed = piece.delta.abs().mean()
+        return bool(missed <= rounding) or piece.relative_delta <= self.settings.tolerance
 
     def _task(self, name: str | None) -> int:
         """The column of the logit that is explained."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 import torch
@@ -12,6 +12,9 @@ from torch import Tensor
 from glassrec.explain.game import Game
 from glassrec.explain.methods import Method
 from glassrec.explain.path import gauss_legendre
+
+MOST_STEPS = 128
+"""Nodes up to which integrated gradients are refined where their parts do not add up."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,11 @@ class IntegratedGradients(Method):
     complete: ClassVar[bool] = True
 
     steps: Annotated[int, Ge(1)] = 32
+
+    def finer(self) -> IntegratedGradients | None:
+        """With twice the nodes, at most `MOST_STEPS`."""
+        more = min(2 * self.steps, MOST_STEPS)
+        return replace(self, steps=more) if more > self.steps else None
 
     @property
     def name(self) -> str:

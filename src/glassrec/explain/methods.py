@@ -27,6 +27,10 @@ class Method(ABC):
         """Whether another seed gives other values with so many players."""
         return self.sampled
 
+    def finer(self) -> Method | None:
+        """The method with twice the nodes of its path; None if it has no more to add."""
+        return None
+
     @property
     @abstractmethod
     def name(self) -> str:

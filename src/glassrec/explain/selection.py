@@ -20,6 +20,9 @@ from glassrec.models.base import Recommender
 class Selection:
     """Rows of a split that pass all filters, or some of them at random.
 
+    Of a split of ranking lists, half of the rows are held-out items (label 1) and half candidates
+    (label 0), as far as there are so many: at random, 99 of 100 rows would be candidates.
+
     A row's score is the predicted probability of a click, the estimate of a rating, and the logit
     of a retrieval.
 
@@ -50,13 +53,36 @@ class Selection:
 
     def pick(self, model: Recommender, dataset: Dataset, task: int, seed: int) -> Tensor:
         """The numbers of the chosen rows of the split, ascending."""
-        return self.draw(self.matching(model, dataset, task), seed)
+        matching = self.matching(model, dataset, task)
+        return self.draw(matching, seed, self.held_out(matching, dataset, task))
 
-    def draw(self, matching: Tensor, seed: int) -> Tensor:
-        """As many of the matching rows as are wanted, at random, ascending."""
+    def draw(self, matching: Tensor, seed: int, held_out: Tensor | None = None) -> Tensor:
+        """As many of the matching rows as are wanted, at random, ascending.
+
+        Args:
+            matching: (M,) rows of the split.
+            seed: of the draw.
+            held_out: (M,) bool, see `held_out`; None draws without regard to labels.
+        """
         if self.rows is None or self.rows >= len(matching):
             return matching  # itself: a copy of millions takes memory
-        return matching[draw(len(matching), self.rows, seed)]
+        if held_out is None:
+            return matching[draw(len(matching), self.rows, seed)]
+        kinds = matching[held_out], matching[~held_out]
+        first = min(max(self.rows // 2, self.rows - len(kinds[1])), len(kinds[0]))
+        wanted = first, self.rows - first
+        parts = [rows[draw(len(rows), n, seed)] for rows, n in zip(kinds, wanted, strict=True)]
+        return torch.cat(parts).sort().values
+
+    def held_out(self, matching: Tensor, dataset: Dataset, task: int) -> Tensor | None:
+        """(M,) bool: which matching rows are the held-out items of ranking lists.
+
+        None where the split has no such lists, or the user asks for one label.
+        """
+        split = dataset.splits[self.split]
+        if split.query is None or self.label is not None:
+            return None
+        return split.batch.targets[matching, task] == 1
 
     def matching(self, model: Recommender, dataset: Dataset, task: int) -> Tensor:
         """The numbers (M,), int32, of all rows of the split that pass the filters, ascending.
@@ -77,15 +103,20 @@ class Selection:
         best = scores.argsort(descending=True, stable=True)[:count]
         return rows[best.sort().values]
 
-    def describe(self, available: int) -> str:
+    def describe(self, available: int, held_out: int | None = None) -> str:
         """For titles: `2,000 of 6,000 val rows at random, scored above 0.999`.
 
         Args:
             available: how many rows pass the filters; the first number is how many are chosen.
+            held_out: how many of the chosen ones are held-out items of ranking lists; None where
+                there are no such lists.
         """
         whole = self.rows is None or available <= self.rows
         some = f"all {available:,}" if whole else f"{self.rows:,} of {available:,}"
         rows = f"{some} {self.split} rows{'' if whole else ' at random'}"
+        if held_out is not None:
+            chosen = available if whole or self.rows is None else self.rows
+            rows += f" ({held_out:,} held-out items and {chosen - held_out:,} candidates)"
         return ", ".join([rows, *self._filters()])
 
     def __str__(self) -> str:

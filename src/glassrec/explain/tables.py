@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple
-from math import isnan
+from math import inf, isnan
 
 import pandas as pd
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from glassrec.artifacts import Attributions, Explanation
 from glassrec.data.dataset import Truth
+from glassrec.data.schema import Schema
 from glassrec.explain import faithfulness, stability
 from glassrec.explain.comparison import Comparison, compare
 from glassrec.explain.completeness import completeness
@@ -34,6 +35,12 @@ DRAWS = 1000
 KINDS = 3
 """Of inputs, at most: dense columns, fields and a history."""
 
+SAME = 1e-6
+"""The share of their size by which logits that are equal may differ in float32."""
+
+TINY = 1e-300
+"""Where nothing moves the logit, what parts miss of its difference is beyond measure."""
+
 STEPS = 32
 """Of the path that tells whether layers are complete."""
 
@@ -45,6 +52,7 @@ class Totals:
         self.explainer = explainer
         self.spread = Spread(seed=explainer.seed)
         self._sums = torch.zeros(5, dtype=torch.float64)
+        self._least, self._most = inf, -inf
 
     def read(self, pieces: Iterable[Attributions]) -> Totals:
         """Take all pieces in; a row is known by its number in the split."""
@@ -54,6 +62,9 @@ class Totals:
             sizes = piece.delta.abs(), difference.abs(), piece.logits.abs()
             each = piece.logits, piece.baseline_logits, *sizes
             self._sums += torch.stack([part.double().sum() for part in each])
+            ends = torch.cat([piece.logits, piece.baseline_logits]).aminmax()
+            self._least = min(self._least, ends.min.item())
+            self._most = max(self._most, ends.max.item())
         return self
 
     def statistics(self) -> pd.DataFrame:
@@ -66,20 +77,37 @@ class Totals:
         """The facts, given how far two seeds agree."""
         settings, explainer = self.explainer.settings, self.explainer
         logit, at_baseline, missed, difference, size = (self._sums / self.spread.rows).tolist()
+        constant = self._most - self._least <= SAME * max(abs(self._most), abs(self._least))
+        delta = missed / max(difference, TINY) if missed > ROUNDING * size else 0.0
         return Explanation(
-            method=settings.method.name,
+            method=explainer.method.name,
             neurons=settings.neurons.name,
             baseline=explainer.baseline,
-            selection=settings.select.describe(len(explainer.matching)),
+            selection=explainer.selection,
             task=explainer.target.name,
             rows=self.spread.rows,
             mean_logit=logit,
             mean_baseline_logit=at_baseline,
-            relative_delta=missed / difference if missed > ROUNDING * size else 0.0,
+            relative_delta=delta,
             complete=settings.method.complete,
             agreement=agreement,
             rank_stability=self.spread.stability,
+            trusted=not settings.method.complete or delta <= settings.tolerance,
+            constant=constant,
+            unread=unread(explainer),
         )
+
+
+def unread(explainer: Explainer) -> tuple[str, ...]:
+    """The columns of the data that the model does not read, in their order."""
+    columns, read = (_columns(each.schema) for each in (explainer.dataset, explainer.model))
+    return tuple(name for name in columns if name not in read)
+
+
+def _columns(schema: Schema) -> list[str]:
+    """All columns, and the history where there is one."""
+    history = ["history"] if schema.history_length else []
+    return [*schema.dense, *schema.field_names, *history]
 
 
 def agreement(explainer: Explainer) -> float | None:
@@ -87,7 +115,7 @@ def agreement(explainer: Explainer) -> float | None:
 
     None if nothing is drawn, or nothing can be ranked, as with one player.
     """
-    method, seed = explainer.settings.method, explainer.seed
+    method, seed = explainer.method, explainer.seed
     if not method.draws(len(explainer.view.players)):
         return None
     sample = explainer.sample(explainer.settings.faithfulness.rows)
@@ -198,9 +226,10 @@ def judged(explainer: Explainer) -> Comparison:
     """The method of the settings and those beside it, on the same few rows."""
     settings = explainer.settings
     methods = dict(settings.compare)
-    if settings.method not in methods.values():
-        key = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(settings.method).__name__).lower()
-        methods = {key if key not in methods else f"{key}_chosen": settings.method, **methods}
+    method = explainer.method
+    if method not in methods.values():
+        key = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(method).__name__).lower()
+        methods = {key if key not in methods else f"{key}_chosen": method, **methods}
     sample = explainer.sample(settings.faithfulness.rows)
     return compare(methods, sample, settings.faithfulness, explainer.seed)
 
@@ -225,8 +254,8 @@ def marks(explainer: Explainer, importance: pd.DataFrame, pairs: pd.DataFrame) -
     are by signed means instead, in which rows cancel, and pairs_weights is by the model's weights.
     """
     truth = known_effects(explainer)
-    if truth is None or len(explainer.rows) < 2:
-        return {}
+    if truth is None or len(explainer.rows) < 2 or not importance["max_abs"].any():
+        return {}  # what is zero everywhere is no ranking
     by_player = importance.set_index("player")
     strengths = Exchange.of(explainer.beside_others(KNOWN), explainer.seed).main_effects()
     main = pd.Series(strengths["strength"].to_numpy(), by_player.index)

@@ -55,14 +55,14 @@ class Budget:
     measures: Measures
 
     def goes(self, worth: Mapping[str, Tensor], cut: Callable[[Goes], Recommender]) -> Goes:
-        """The units that go.
+        """The units that go; where less than the share can go, all that can.
 
         Args:
             worth: of each layer's units, (U,); layers that are not named keep theirs.
             cut: makes the model without some units.
 
         Raises:
-            ValueError: so much cannot go, or a measure is missing.
+            ValueError: a measure is missing.
         """
         if self.within is None:
             return self._at(self.share, worth, cut)
@@ -84,8 +84,6 @@ class Budget:
         if self.of == "units":
             wanted = count(share, sum(had.values())) - sum(gone.values())
             possible = sum(len(each) - 1 for each in worth.values())
-            if wanted > possible:
-                self._refuse(share, (sum(gone.values()) + possible) / sum(had.values()))
             return over_all_layers(worth, min(wanted, possible))
         return self._until(share, worth, lambda goes: self._cost(cut(goes)))
 
@@ -99,26 +97,17 @@ class Budget:
     def _until(
         self, share: float, worth: Mapping[str, Tensor], cost: Callable[[Goes], float]
     ) -> Goes:
-        """The fewest of the weakest units with which the share is gone, found by halves."""
+        """The fewest of the weakest units with which the share is gone, found by halves.
+
+        All but one of each layer where that is not enough.
+        """
         aim = (1 - share) * self._cost(self.whole)
         few, many = 0, sum(len(each) - 1 for each in worth.values())
-        least_cost = cost(over_all_layers(worth, many))
-        if least_cost > aim:
-            self._refuse(share, 1 - least_cost / self._cost(self.whole))
-            return over_all_layers(worth, many)
         while few < many:
             middle = (few + many) // 2
             enough = cost(over_all_layers(worth, middle)) <= aim
             few, many = (few, middle) if enough else (middle + 1, many)
         return over_all_layers(worth, many)
-
-    def _refuse(self, share: float, reached: float) -> None:
-        """Complain that no more than `reached` can go, where that is not all that is asked."""
-        if self.within is None:
-            raise ValueError(
-                f"prune.share: {share:.3g} of the {self.of} cannot go: with one unit left in each "
-                f"layer that may be cut, {reached:.3f} are gone; take a smaller share"
-            )
 
 
 def least(worth: Tensor, number: int) -> Tensor:

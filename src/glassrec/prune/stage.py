@@ -121,8 +121,7 @@ class Prune:
             whole: what `share` is a share of; the model itself if None.
 
         Raises:
-            ValueError: a layer of `layers` does not exist or cannot be cut, or the budget cannot be
-                met.
+            ValueError: a layer of `layers` does not exist or cannot be cut.
         """
         model = precise(model.eval())
         draft = Draft(model, scores, self.stays(model))

@@ -11,44 +11,37 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from glassrec.artifacts import Explanation
+from glassrec.report.effects import CHANCE, beyond_chance, with_effect, without_effect
 from glassrec.report.style import INK, LARGE, PALE, SMALL, drawn, heading, short, subtitle
 
 SHOWN = 40
 """Bars that a reader can still tell apart."""
 
 GREY = "#7b8a96"
-"""Names of what is not told from chance."""
-
-CHANCE = 0.05
-"""The share of false discoveries that is put up with."""
+"""Names of what is not distinguishable from chance."""
 
 
 @drawn
 def feature_importance(importance: pd.DataFrame, about: Explanation) -> Figure:
-    """The mean |attribution| of each player with its interval, the largest first.
+    """The mean |attribution| of each input that has one, with its interval, the largest first.
 
     Args:
         importance: one row a player: player, mean_abs, mean_abs_low, mean_abs_high, mean and, where
-            chance was tested, q_value.
+            chance was tested, q_value; some of them have an effect.
         about: what was explained and how.
     """
-    shown = ranked(importance).head(SHOWN)
+    moving = with_effect(importance)
+    shown = moving.head(SHOWN)
     figure = Figure(figsize=(7.5, 1.0 + 0.22 * len(shown)), layout="constrained")
     axes = figure.subplots()
     bars(axes, shown["player"], shown)
     axes.set_xlabel("attribution to the logit")
     named(figure, axes)
-    left_out = len(importance) - len(shown)
-    more = (f"the {left_out:,} least important of {len(importance):,} are not shown",)
-    heading(
-        figure, "Which inputs move the prediction?", *subtitle(about), *(more if left_out else ())
-    )
+    left_out = len(moving) - len(shown)
+    more = f"the {left_out:,} least important of {len(moving):,} are not shown"
+    facts = [more if left_out else "", without_effect(importance, about)]
+    heading(figure, "Which inputs move the prediction?", *subtitle(about), *filter(None, facts))
     return figure
-
-
-def ranked(statistics: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a table of statistics, those of the largest effects first."""
-    return statistics.sort_values("mean_abs", ascending=False, kind="stable")
 
 
 def bars(axes: Axes, names: Iterable[str], statistics: pd.DataFrame) -> None:
@@ -57,7 +50,7 @@ def bars(axes: Axes, names: Iterable[str], statistics: pd.DataFrame) -> None:
     places = np.arange(len(size))
     found = beyond_chance(statistics)
     told = (found, LARGE, "mean |·| over rows, so that signs do not cancel")
-    untold = (~found, PALE, f"the same, but not told from chance (q ≥ {CHANCE})")
+    untold = (~found, PALE, f"the same, but not distinguishable from chance (q ≥ {CHANCE})")
     for some, colour, label in (told, untold):
         # Bars that are not there would stand in the legend in a colour of their own.
         if some.any():
@@ -88,10 +81,3 @@ def named(figure: Figure, axes: Axes) -> None:
         loc="outside lower left",
         ncols=2,
     )
-
-
-def beyond_chance(statistics: pd.DataFrame) -> np.ndarray:
-    """Which rows are told from chance; all where none was tested."""
-    if "q_value" not in statistics or statistics["q_value"].isna().all():
-        return np.ones(len(statistics), dtype=bool)
-    return (statistics["q_value"] < CHANCE).to_numpy()

@@ -12,7 +12,8 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from glassrec.artifacts import Explanation
-from glassrec.report.importance import bars, named, ranked
+from glassrec.report.effects import with_effect
+from glassrec.report.importance import bars, named
 from glassrec.report.neurons import DEFINED, counted, measure
 from glassrec.report.style import REST, UP, drawn, heading, short, stability, subtitle
 
@@ -32,7 +33,7 @@ def interaction_neurons(scores: pd.DataFrame, about: Explanation) -> Figure:
             that `neurons.counted` and `importance.bars` take, and rank_stability of the layer.
         about: what was explained and how.
     """
-    strongest = ranked(scores).head(RANKED)
+    strongest = with_effect(scores).head(RANKED)
     of_pairs = scores["name"].str.count(BETWEEN) == 1
     pairs, single = scores[of_pairs], scores[~of_pairs]
     maps = {name: part for name, part in (("single", single), ("pairs", pairs)) if len(part)}

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from glassrec.artifacts import Explanation
-from glassrec.report.importance import ranked
+from glassrec.report.effects import ranked
 from glassrec.report.rows import evenly, patches
 from glassrec.report.style import APART, INK, LARGE, REST, SILENT, drawn, heading, short, subtitle
 

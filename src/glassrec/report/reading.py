@@ -21,12 +21,6 @@ LEAST = 0.001
 KEPT = 0.005
 """What a cut may lose of a metric and still count as keeping it."""
 
-STUDENT = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
-    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
-)  # fmt: skip
-"""The 97.5 % points of Student's t with 1, 2, ... degrees of freedom; the last also for more."""
-
 RESULTS = ("wins", "ties", "loses")
 
 
@@ -106,12 +100,21 @@ def compared(first: pd.DataFrame, then: pd.DataFrame) -> pd.DataFrame:
     differences = (first - then).dropna()
     seeds = differences.shape[1]
     mean = differences.mean(axis=1)
-    half = STUDENT[min(seeds - 1, len(STUDENT)) - 1] * differences.std(axis=1) / np.sqrt(seeds)
+    half = student(0.975, seeds - 1) * differences.std(axis=1) / np.sqrt(seeds)
     clear = (mean.abs() > half) & (mean.abs() >= LEAST)
     result = np.select([clear & (mean > 0), clear], ["wins", "loses"], "ties")
     return pd.DataFrame(
         {"difference": mean, "low": mean - half, "high": mean + half, "result": result}
     )
+
+
+def student(share: float, freedom: int) -> float:
+    """The quantile of Student's t distribution, by its density in the angle atan(t / √freedom)."""
+    angle = np.linspace(-np.pi / 2, np.pi / 2, 100_001)
+    density = np.cos(angle).clip(min=0) ** (freedom - 1)
+    below = np.concatenate([[0], ((density[1:] + density[:-1]) / 2).cumsum()])
+    at = np.interp(share, below / below[-1], angle)
+    return float(np.sqrt(freedom) * np.tan(at))
 
 
 class _Curves:

@@ -157,7 +157,8 @@ def spread(sample: Attributions, about: Explanation) -> Figure:
         about: what was explained and how.
     """
     rows = evenly(sample.logits, DOTS)
-    shown = _by_size(sample)[:SPREAD]
+    moving = int(sample.values.any(0).sum())
+    shown = _by_size(sample)[: min(SPREAD, max(1, moving))]
     figure = Figure(figsize=(8, max(2.4, 1.2 + 0.4 * len(shown))), layout="constrained")
     axes = figure.subplots()
     dots = _dots(axes, sample.values[rows].double().numpy()[:, shown])

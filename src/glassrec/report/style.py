@@ -159,6 +159,7 @@ def _trust(about: Explanation) -> list[str]:
     """How far the parts add up, and what would be the same another time."""
     trust = [
         f"the parts miss {about.relative_delta:.1%} of the logit difference"
+        + ("" if about.trusted else ", more than is tolerated: NOT TRUSTED")
         if about.complete
         else "the parts of this method need not add up to the logit difference"
     ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, cached_property
-from math import nan
 from pathlib import Path
 from time import perf_counter
 from typing import Any, ClassVar
@@ -23,15 +22,12 @@ from glassrec.explain.significance import ROWS
 from glassrec.explain.statistics import Spread
 from glassrec.models.base import Recommender
 from glassrec.progress import told
-from glassrec.report.neurons import silent_and_never_positive
 from glassrec.run import replacing
 from glassrec.stages import tracked
+from glassrec.stages.explain_lines import lines
 from glassrec.stages.pictures import pictures
 from glassrec.stages.stage import Stage
 from glassrec.stages.train import Training
-
-UNSTABLE = 0.7
-"""The rank correlation of two seeds below which a sampled result is said to be unstable."""
 
 SAVED_EVERY = 60.0
 """Seconds after which the statistics of neurons are saved, for a killed process to go on from."""
@@ -40,7 +36,7 @@ MODEL = ["weights.safetensors"]
 
 ROWS_AND_BASELINE = ("task", "baseline", "select")
 PLAYERS = (*ROWS_AND_BASELINE, "players", "groups")
-METHOD = (*PLAYERS, "method")
+METHOD = (*PLAYERS, "method", "tolerance")
 JUDGED = (*METHOD, "compare", "faithfulness")
 NEURONS = (*ROWS_AND_BASELINE, "neurons")
 """The settings that several results need: another one does not make them anew."""
@@ -58,69 +54,11 @@ class Explaining(Stage):
 
     def tell(self) -> None:
         """Attribute the logit to the inputs and to every neuron."""
-        about, importance = self.about, self.importance
-        first = ", ".join(importance.sort_values("rank", kind="stable")["player"].head(3))
-        rows = f"task {about.task}, {about.selection}"
-        self.say(f"{rows}; {about.method}; baseline {about.baseline}")
-        at_baseline = f"{about.mean_baseline_logit:z.2f} at the baseline"
-        self.say(f"what moves the prediction most: {first}")
-        self.say(f"the mean logit is {about.mean_logit:z.2f}, and {at_baseline}")
-        self._tell_trust()
-        self._tell_neurons()
-        if len(self.pairs):
-            strongest = self.pairs.iloc[0]
-            self.say(f"{strongest['first']} × {strongest['second']} interact most")
-        self._tell_methods()
-        self._tell_truth()
-        self._tell_against()
+        for line in lines(self):
+            self.say(line)
         for name, inputs, draw in pictures(self):
             self.figure(name, inputs, draw)
         tracked.explanation(self)
-
-    def _tell_trust(self) -> None:
-        about = self.about
-        if about.complete:
-            most = self.settings.explain.tolerance
-            more = f", more than explain.tolerance ({most:.1%})"
-            warning = more if about.relative_delta > most else ""
-            self.say(f"the parts miss {about.relative_delta:.2%} of the logit difference{warning}")
-        if about.agreement is not None:
-            bad = about.agreement < UNSTABLE
-            warning = ": unstable; take more samples or another method" if bad else ""
-            self.say(f"two seeds agree at a rank correlation of {about.agreement:.2f}{warning}")
-
-    def _tell_neurons(self) -> None:
-        silent, never = silent_and_never_positive(self.neurons)
-        self.say(
-            f"{silent:,} of {len(self.neurons):,} neurons are silent, {never:,} are never positive"
-        )
-
-    def _tell_methods(self) -> None:
-        judged, most = self.methods, self.settings.explain.tolerance
-        for row in judged[judged["problem"] != ""].itertuples():
-            self.say(f"{row.method} is left out: {row.problem}")
-        judged = judged[judged["name"] != self.about.method]  # of that one it has been told
-        for row in judged[judged["complete"] & (judged["delta"] > most)].itertuples():
-            self.say(f"{row.method}: the parts miss {row.delta:.1%} of the logit difference")
-        for row in judged[judged["agreement"] < UNSTABLE].itertuples():
-            self.say(f"{row.method}: two seeds agree at only {row.agreement:.2f}: unstable")
-
-    def _tell_truth(self) -> None:
-        kinds = {"players": "inputs", "main": "main effects", "pairs": "pairs"}
-        found = {
-            words: self.marks.get(f"truth/{kind}_precision", nan) for kind, words in kinds.items()
-        }
-        # Not a number: there is none of the kind.
-        shares = [f"{share:.0%} of {words}" for words, share in found.items() if share == share]
-        if shares:
-            self.say(f"of what is known to act, these rank on top: {', '.join(shares)}")
-
-    def _tell_against(self) -> None:
-        if self.against is not None:
-            compared, about = self.against
-            first = compared.iloc[0]
-            sizes = f"{first['mean_abs']:.3g} here and {first['mean_abs_against']:.3g} there"
-            self.say(f"against {about.selection}: {first['player']} differs most, {sizes}")
 
     # What is found, in the order in which it is made.
 

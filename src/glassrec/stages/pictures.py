@@ -29,12 +29,16 @@ Drawing = tuple[str, list[str], Callable[[], Picture]]
 
 
 def pictures(found: Explaining) -> Iterator[Drawing]:
-    """All pictures of an explanation."""
-    yield from _of_inputs(found)
-    yield from _of_neurons(found)
-    yield from _of_methods(found)
+    """All pictures of an explanation; none of what is zero everywhere."""
     about = found.about
-    if len(found.pairs) > 1:
+    moves = not about.constant and found.importance["mean_abs"].any()
+    if moves:
+        yield from _of_inputs(found)
+    yield from _of_neurons(found)
+    if not moves:
+        return
+    yield from _of_methods(found)
+    if len(found.pairs) > 1 and found.pairs["mean_abs"].any():
         rows = min(found.settings.explain.pair_rows, about.rows)
         yield (
             "feature_pairs",
@@ -79,7 +83,7 @@ def _time_steps(found: Explaining) -> Picture:
 def _of_neurons(found: Explaining) -> Iterator[Drawing]:
     """One of all layers, and two of the first cut and of the last layer."""
     scores, about = found.neurons, found.about
-    if not len(scores):
+    if not scores["max_abs"].any():
         return
     inputs = ["neurons.parquet", "explanation.json"]
     yield "neuron_importance", inputs, lambda: neuron_importance(scores, about)

@@ -78,6 +78,19 @@ class Cutting(Stage):
                     "more than weigh and add them"
                 )
         self.say(f"{plan.dropped:,} of {plan.units:,} neurons are gone (level {plan.level})")
+        if self._exhausted:
+            asked = self.settings.prune
+            self.say(
+                f"no more can go: each layer that may be cut keeps one neuron, though prune.share "
+                f"asks for {asked.share:.0%} of the {asked.of}"
+            )
+
+    @property
+    def _exhausted(self) -> bool:
+        """Whether a budget over all layers has taken all that it may."""
+        asked, cuts = self.settings.prune, self.plan.layers.values()
+        over_all = asked.level == "budget" and asked.of != "layer" and asked.within is None
+        return over_all and bool(cuts) and all(len(cut.kept) == 1 or cut.stays for cut in cuts)
 
     @cached_property
     def plan(self) -> PrunePlan:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from glassrec.report.effects import NAMED, significant
 from glassrec.run import experiment
 from glassrec.tracking import Shown
 
@@ -27,6 +28,9 @@ SAMPLE = 1000
 
 RANKS = 1000
 """Neurons of a layer, at most, in the curve of their conductance."""
+
+ONE = pd.Series([1])
+"""What stands for the sizes of a table that has none."""
 
 EXPLANATION = ("attributions.parquet", "importance.parquet", "neurons.parquet", "explanation.json")
 PRUNED = ("pruned.safetensors", "plan.json", "certificate.json", "certificate.md")
@@ -52,6 +56,9 @@ def explanation(found: Explaining) -> None:
         "selection": about.selection,
         "relative_delta": about.relative_delta,
         "rank_stability": about.rank_stability,
+        "trusted": float(about.trusted),
+        "constant": float(about.constant),
+        "significant": ", ".join(significant(found.importance)["player"].head(NAMED)),
     }
     found.log.summary({f"explain/{name}": value for name, value in facts.items()})
     frames = {
@@ -62,7 +69,7 @@ def explanation(found: Explaining) -> None:
     }
     for name, frame in frames.items():
         file = f"{name}.parquet"
-        if len(frame):
+        if len(frame) and frame.get("mean_abs", ONE).any():  # a ranking of zeros is none
             shown = partial(Shown, frame, len(frame), file)
             found.log.table(name, run.sha256_of(file), shown)
     found.log.table("attributions", run.sha256_of("attributions.parquet"), lambda: _rows(found))

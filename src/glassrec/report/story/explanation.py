@@ -8,7 +8,17 @@ from math import floor, isnan, log10
 import pandas as pd
 
 from glassrec.artifacts import Explanation
-from glassrec.report.importance import CHANCE, beyond_chance, ranked
+from glassrec.report.effects import (
+    CHANCE,
+    beyond_chance,
+    brief,
+    no_leader,
+    ranked,
+    significant,
+    tested,
+    with_effect,
+    without_effect,
+)
 from glassrec.report.neurons import silent_and_never_positive
 from glassrec.report.page import fixed, percent, whole
 from glassrec.report.story.found import Found
@@ -78,9 +88,13 @@ def importance(found: Found) -> Section | None:
     about, frame = found.about, found.table("importance")
     if about is None or not len(frame):
         return None
+    if about.constant:
+        parts: list[Part] = [Sentences([*_idle(found, about)])]
+        return Section("explanation", "What moves the predictions", leading(found), parts)
     others = [*shown(found, "methods", "faithfulness", "agreement")]
-    parts: list[Part] = [
-        _bars(ranked(frame), about),
+    parts = [
+        *([_bars(with_effect(frame), about)] if frame["mean_abs"].any() else []),
+        *([Sentences(idle)] if (idle := [*_idle(found, about)]) else []),
         Sentences([*_trust(found, about), *_truth(found)], "How far can this be trusted?"),
         *shown(found, "feature_pairs", "time_steps", "selections", "single_rows", "spread"),
         More("All inputs", [_table(ranked(frame))]),
@@ -92,10 +106,19 @@ def importance(found: Found) -> Section | None:
 
 
 def leading(found: Found) -> str:
-    """The inputs that move the predictions most."""
-    first = ranked(found.table("importance")).head(3)
-    if not first["mean_abs"].any():
-        return "No input moves the predictions."
+    """The inputs that move the predictions most, as far as that is known."""
+    frame, about = found.table("importance"), found.about
+    assert about is not None, "there is an explanation"
+    doubt = "" if about.trusted else f" This is not to be trusted: {_missed(about)}."
+    if nothing := no_leader(frame, about):
+        return f"{nothing[0].upper()}{nothing[1:]}.{doubt}"
+    return f"{_largest(found)}{doubt}"
+
+
+def _largest(found: Found) -> str:
+    """The largest effects that are significant, or just the largest where none was tested."""
+    frame = found.table("importance")
+    first = (significant(frame) if tested(frame) else with_effect(frame)).head(3)
     most, *others = (
         f"{name}, by {digits(size)} on average" if not place else f"{name} ({digits(size)})"
         for place, (name, size) in enumerate(zip(first["player"], first["mean_abs"], strict=True))
@@ -103,7 +126,25 @@ def leading(found: Found) -> str:
     then = f"; then come{'s' * (len(others) == 1)} {listed(others)}" if others else ""
     several = found.data is not None and len(found.data["tasks"]) > 1
     of = f" of {found.about.task}" if several and found.about is not None else ""
-    return f"What moves the logit{of} most is {most}{then}."
+    if tested(frame):
+        return f"What moves the logit{of} most is {most}{then}."
+    return (
+        f"The largest mean attribution to the logit{of} is that of {most}{then}; none was tested."
+    )
+
+
+def _missed(about: Explanation) -> str:
+    return (
+        f"the parts of {about.method} miss {percent(about.relative_delta)} of the logit difference"
+    )
+
+
+def _idle(found: Found, about: Explanation) -> Iterator[str]:
+    """What does not move the predictions."""
+    if idle := without_effect(found.table("importance"), about):
+        yield f"{idle[0].upper()}{idle[1:]}."
+    if about.unread:
+        yield f"{found.model} does not read {brief(about.unread)}."
 
 
 def _bars(frame: pd.DataFrame, about: Explanation) -> Bars:
@@ -129,7 +170,9 @@ def _bars(frame: pd.DataFrame, about: Explanation) -> Bars:
 
 def _trust(found: Found, about: Explanation) -> Iterator[str]:
     """How far the numbers can be trusted."""
-    if about.complete:
+    if not about.trusted:
+        yield f"Not to be trusted: {_missed(about)}, more than explain.tolerance allows."
+    elif about.complete:
         yield (
             "The parts add up: together they miss "
             f"{percent(about.relative_delta)} of how far the logit is from the baseline's."

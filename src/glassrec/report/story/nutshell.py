@@ -44,7 +44,7 @@ def nutshell(found: Found) -> Iterator[str]:
     yield _trained(found)
     for name in _first_of_each_task(found):
         yield _good(found, name)
-    if len(found.table("importance")):
+    if found.about is not None and len(found.table("importance")):
         yield leading(found)
     yield from _cut(found)
 

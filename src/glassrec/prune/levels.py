@@ -1,0 +1,24 @@
+"""Which settings of pruning have an effect at which level. Nothing heavy is imported."""
+
+from __future__ import annotations
+
+EXACT = ("domain", "data")
+"""The levels whose cuts are exact: what is explained plays no part in them."""
+
+LEVELS: dict[str, tuple[str, ...]] = {
+    "prune.share": ("budget",),
+    "prune.of": ("budget",),
+    "prune.within": ("budget",),
+    "prune.rounds": ("budget",),
+    "prune.epochs": ("budget",),
+    "prune.score": ("budget",),
+    "prune.fold": ("sample", "budget"),
+    "prune.rows": ("sample", "budget"),
+    "prune.combinations": ("domain",),
+}
+"""The levels at which a setting of pruning has an effect; the others have one at every level."""
+
+
+def levels_of(setting: str) -> tuple[str, ...] | None:
+    """The levels at which a setting, by its dotted name, has an effect; None for all levels."""
+    return next((LEVELS[name] for name in LEVELS if f"{setting}.".startswith(f"{name}.")), None)

@@ -1,0 +1,105 @@
+"""What is found of a model never ends a run: constant, dead and one-neuron models have metrics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from extreme_models import WAYS, dead, executed, is_complete, words_of, zero
+from glassrec.artifacts import Explanation
+from glassrec.data.dataset import Dataset
+from glassrec.explain import tables
+from glassrec.explain.gradients import IntegratedGradients
+from glassrec.explain.selection import Selection
+from glassrec.explain.stage import Explain
+from glassrec.models.base import Recommender
+
+Build = Callable[..., Recommender]
+
+
+@pytest.mark.parametrize("plant", WAYS)
+@pytest.mark.parametrize(("model", "level"), [("dlrm", "data"), ("neumf", "budget")])
+def test_extreme_models_end_with_metrics(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    plant: Callable[[Recommender], None],
+    model: str,
+    level: str,
+) -> None:
+    words = [*words_of(model, 1), "trainer.max_epochs=0", "prune/curves=none"]
+    words = [word for word in words if not word.startswith("prune.curves.")]
+    assert is_complete(executed(tmp_path / "run", [*words, f"prune.level={level}"], plant))
+    told = capsys.readouterr().out
+    constant = plant in (zero, *((dead,) if model == "dlrm" else ()))
+    assert ("the model gives the same logit" in told) == constant
+    assert not (constant and ("moves the prediction most" in told or "interact most" in told))
+    unread = "NeuMF does not read" in told
+    assert unread == (model == "neumf")
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "finished"
+
+
+def _about(build: Build, dataset: Dataset, steps: int, tolerance: float) -> Explanation:
+    settings = Explain(
+        method=IntegratedGradients(steps), select=Selection(rows=20), tolerance=tolerance
+    )
+    explainer = settings.of(build("dlrm", bottom=[4], top=[4], embedding=2), dataset, 0)
+    return tables.Totals(explainer).read(explainer.pieces()).about(None)
+
+
+def test_parts_that_do_not_add_up_are_refined_until_they_do(build: Build, dataset: Dataset) -> None:
+    missed = {
+        steps: _about(build, dataset, steps, 1e9).relative_delta for steps in (1, 2, 4, 8, 128)
+    }
+    assert missed[1] > missed[4] > missed[128]
+    for steps in (2, 4, 8):
+        tolerance = missed[steps] * 1.0001
+        first = next(each for each in (1, 2, 4, 8) if missed[each] <= tolerance)
+        found = _about(build, dataset, 1, tolerance)
+        assert found.method == f"integrated gradients, {first} Gauss-Legendre nodes"
+        assert found.relative_delta == missed[first]
+        assert found.trusted
+
+
+def test_parts_that_never_add_up_are_not_trusted(build: Build, dataset: Dataset) -> None:
+    found = _about(build, dataset, 32, 1e-9)
+    assert found.method == "integrated gradients, 128 Gauss-Legendre nodes"
+    assert not found.trusted
+    assert not found.constant
+
+
+def test_refining_does_not_depend_on_what_was_done_before(
+    build: Build, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glassrec.explain.explainer.PIECE", 8)
+    settings = Explain(
+        method=IntegratedGradients(1), select=Selection(rows=20), tolerance=1e-9, baseline="zero"
+    )
+    model = build("dlrm", bottom=[4], top=[4], embedding=2)
+    whole = [*settings.of(model, dataset, 0).pieces()]
+    assert [len(piece.rows) for piece in whole] == [7, 7, 6]
+    (rest,) = settings.of(model, dataset, 0).pieces(done=14)
+    assert torch.equal(rest.values, whole[2].values)
+    fine = replace(settings, method=IntegratedGradients(128), tolerance=1e9)
+    expected = fine.of(model, dataset, 0).attributions()
+    torch.testing.assert_close(torch.cat([piece.values for piece in whole]), expected.values)
+
+
+def test_a_constant_logit_is_told_from_one_that_moves(build: Build, dataset: Dataset) -> None:
+    def about(plant: Callable[[Recommender], None]) -> Explanation:
+        model = build("gmf")
+        plant(model)
+        explainer = Explain(select=Selection(rows=20)).of(model, dataset, 0)
+        return tables.Totals(explainer).read(explainer.pieces()).about(None)
+
+    assert about(zero).constant
+    assert not about(lambda _: None).constant
+    assert about(zero).unread == ("I1", "I2", "I3", "C1", "C2", "history")
+    frame = pd.DataFrame({"mean_abs": [0.0], "max_abs": [0.0], "player": ["user"]})
+    explainer = Explain(select=Selection(rows=20)).of(build("gmf"), dataset, 0)
+    assert tables.marks(explainer, frame, tables.NO_PAIRS) == {}
