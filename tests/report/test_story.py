@@ -332,7 +332,7 @@ def _with(found: Found, importance: dict[str, list[float]] | None = None, **abou
 
 def test_effects_that_could_be_chance_are_not_named(found: Found) -> None:
     changed = _with(found, {"q_value": [0.3, 0.2, 0.4]})
-    (said,) = (each for each in story.story(changed).nutshell if "chance" in each)
+    (said,) = (each for each in story.story(changed).nutshell if "distinguished" in each)
     assert said.startswith("None of the 3 inputs can be distinguished from chance")
     assert EVIL not in said
     assert said == _section(changed, "explanation").finding
