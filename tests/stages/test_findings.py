@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from extreme_models import WAYS, dead, executed, is_complete, words_of, zero
+from extreme_models import as_made, dead, executed, half_dead, is_complete, words_of, zero
 from glassrec.artifacts import Explanation
 from glassrec.data.dataset import Dataset
 from glassrec.explain import tables
@@ -23,25 +23,35 @@ from glassrec.models.base import Recommender
 Build = Callable[..., Recommender]
 
 
-@pytest.mark.parametrize("plant", WAYS)
-@pytest.mark.parametrize(("model", "level"), [("dlrm", "data"), ("neumf", "budget")])
+@pytest.mark.parametrize(
+    ("model", "level", "plant", "constant"),
+    [("dlrm", "data", as_made, False), ("dlrm", "data", dead, True), ("dlrm", "budget", zero, True),
+     ("neumf", "sample", half_dead, False)],
+)  # fmt: skip
 def test_extreme_models_end_with_metrics(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    plant: Callable[[Recommender], None],
     model: str,
     level: str,
+    plant: Callable[[Recommender], None],
+    constant: bool,
 ) -> None:
-    words = [*words_of(model, 1), "trainer.max_epochs=0", "prune/curves=none"]
-    words = [word for word in words if not word.startswith("prune.curves.")]
-    assert is_complete(executed(tmp_path / "run", [*words, f"prune.level={level}"], plant))
+    words = [
+        word
+        for word in words_of(model, 8 if plant is as_made else 1)
+        if not word.startswith("prune.curves.")
+    ]
+    words += ["trainer.max_epochs=0", "prune/curves=none", f"prune.level={level}"]
+    words += ["prune.of=units", "prune.share=0.99"] if level == "budget" else []
+    assert is_complete(executed(tmp_path / "run", words, plant))
     told = capsys.readouterr().out
-    constant = plant in (zero, *((dead,) if model == "dlrm" else ()))
     assert ("the model gives the same logit" in told) == constant
     assert not (constant and ("moves the prediction most" in told or "interact most" in told))
-    unread = "NeuMF does not read" in told
-    assert unread == (model == "neumf")
+    assert ("NeuMF does not read" in told) == (model == "neumf")
+    assert ("no more can go" in told) == (level == "budget")
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "finished"
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert ("The model gives the same" in report) == constant
 
 
 def _about(build: Build, dataset: Dataset, steps: int, tolerance: float) -> Explanation:
