@@ -34,8 +34,8 @@ from glassrec.artifacts import (
     Text,
     Weights,
     digest,
-    write_csv,
 )
+from glassrec.spreadsheet import write_csv
 
 CUT = LayerCut(3, [0, 2], {"data": [1]}, {1: 0.1 + 0.2}, proposed=1, refuted=0, tied=0, stays="")
 ARTIFACTS: dict[str, Artifact] = {

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+NAMED = 10
+"""Names that a sentence can hold."""
+
 
 def listed(words: Iterable[str]) -> str:
     """`a, b and c`, of one word or more."""
@@ -16,6 +19,14 @@ def either(words: Iterable[str]) -> str:
     """`a, b or c`, of one word or more."""
     *most, last = words
     return f"{', '.join(most)} or {last}" if most else last
+
+
+def brief(names: Iterable[str]) -> str:
+    """`a, b and c`, or the first few and how many more."""
+    every = [str(name) for name in names]
+    if len(every) <= NAMED:
+        return listed(every)
+    return listed([*every[: NAMED - 1], f"{len(every) - NAMED + 1} more"])
 
 
 def counted(count: int, name: str) -> str:

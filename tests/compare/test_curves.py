@@ -93,7 +93,9 @@ def test_agreement_of_settings_is_over_pairs_of_different_runs(tmp_path: Path) -
     runs = [Found(tmp_path, name, "finished") for name in "abc"]
     # Ranks of a and b are the same, those of c the reverse.
     shares = pd.DataFrame({0: [3, 2, 1], 1: [9, 2, 1], 2: [1, 2, 3]}, index=[*"xyz"])
-    table = explained.agreement(Agreement(runs, [0, 0, 1], shares), [_shown("s"), _shown("t")])
+    table = explained.agreement(
+        Agreement(runs, [0, 0, 1], shares, shares > 0), [_shown("s"), _shown("t")]
+    )
     assert table.loc["s"].tolist() == pytest.approx([1, -1])
     assert table.loc["t", "s"] == pytest.approx(-1)
     assert np.isnan(table.loc["t", "t"])

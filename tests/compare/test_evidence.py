@@ -17,7 +17,7 @@ from glassrec.compare.scan import scan
 from glassrec.compare.settings_table import settings_table
 from glassrec.compare.shown import coloured
 from glassrec.compare.terminal import tell
-from glassrec.report.reading import student
+from glassrec.student import student
 
 Leave = Callable[..., Path]
 

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 
-from glassrec.report.reading import compared, duels, reading, student
+from glassrec.report.reading import compared, duels, reading
+from glassrec.student import student
 
 SHARES = (0.0, 0.25, 0.5, 0.75)
 

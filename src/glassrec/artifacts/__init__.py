@@ -9,7 +9,7 @@ from glassrec.artifacts.attributions import AttributionFile, Attributions
 from glassrec.artifacts.base import Artifact
 from glassrec.artifacts.certificate import Certificate, CertifiedLayer, Gone
 from glassrec.artifacts.explanation import Explanation
-from glassrec.artifacts.plain import Binary, Facts, Metrics, Picture, Table, Text, write_csv
+from glassrec.artifacts.plain import Binary, Facts, Metrics, Picture, Table, Text
 from glassrec.artifacts.plan import LayerCut, PrunePlan
 from glassrec.artifacts.tensors import Candidates, Weights, digest
 
@@ -32,5 +32,4 @@ __all__ = [
     "Text",
     "Weights",
     "digest",
-    "write_csv",
 ]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from glassrec.metrics import merit
 from glassrec.prune.levels import EXACT, levels_of
-from glassrec.report.reading import student
+from glassrec.student import student
 
 if TYPE_CHECKING:
     from glassrec.compare.comparison import Setting, Task

@@ -20,11 +20,10 @@ from glassrec.compare.explained import explained
 from glassrec.compare.page_table import Cell, Head, Row, Table
 from glassrec.compare.settings_table import differences, settings_table
 from glassrec.compare.shown import coloured, hand, labels
-from glassrec.report.effects import brief
 from glassrec.report.page import DASH, percent, rendered
 from glassrec.report.style import APART
 from glassrec.run import replacing
-from glassrec.spelling import counted
+from glassrec.spelling import brief, counted
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from glassrec.artifacts import write_csv
 from glassrec.compare.comparison import Comparison, Setting, Task
 from glassrec.compare.differences import said
 from glassrec.compare.directory import Found
 from glassrec.run import replacing
+from glassrec.spreadsheet import write_csv
 
 
 def write(comparison: Comparison, directory: Path) -> None:

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from glassrec.compare.comparison import Comparison, Search, Task
 from glassrec.compare.evidence import of_task, superlative
 from glassrec.compare.terminal_table import columns, fitted, lines
-from glassrec.report.effects import brief
-from glassrec.spelling import counted, listed
+from glassrec.spelling import brief, counted, listed
 
 FINE = ("finished", "running", "waiting", "stopped")
 """States of runs of which nothing is to be explained; a search stopped the last."""

@@ -12,7 +12,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 
 from glassrec.prune.levels import levels_of
-from glassrec.spelling import listed
+from glassrec.spelling import either
 
 
 def without_effect(overrides: Sequence[Override], config: Mapping[str, Any]) -> Iterator[str]:
@@ -38,7 +38,7 @@ def _at_level(key: str, line: str | None, prune: Mapping[str, Any]) -> Iterator[
         return
     if key == "prune.rows" and prune["curves"] is not None:
         return  # the curves measure the scores on these rows
-    other = listed(f"prune.level={level}" for level in levels)
+    other = either(f"prune.level={level}" for level in levels)
     yield (
         f"{line}: it has no effect at level {prune['level']}, only with {other}; leave it out or "
         "change the level"

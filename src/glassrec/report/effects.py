@@ -6,23 +6,19 @@ testing many by Benjamini and Hochberg) is below `CHANCE`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from glassrec.report.style import minus
-from glassrec.spelling import counted, listed
+from glassrec.spelling import brief, counted
 
 if TYPE_CHECKING:  # pages of many runs need not wait for PyTorch
     from glassrec.artifacts import Explanation
 
 CHANCE = 0.05
 """The share of false discoveries that is tolerated."""
-
-NAMED = 10
-"""Names that a sentence can hold."""
 
 
 def ranked(statistics: pd.DataFrame) -> pd.DataFrame:
@@ -83,11 +79,3 @@ def without_effect(importance: pd.DataFrame, about: Explanation) -> str:
     if about.constant or names.empty:
         return ""
     return f"no effect on any of the {about.rows:,} explained rows: {brief(names)}"
-
-
-def brief(names: Iterable[str]) -> str:
-    """`a, b and c`, or the first few and how many more."""
-    every = [str(name) for name in names]
-    if len(every) <= NAMED:
-        return listed(every)
-    return listed([*every[: NAMED - 1], f"{len(every) - NAMED + 1} more"])

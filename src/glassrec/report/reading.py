@@ -11,6 +11,7 @@ import pandas as pd
 from glassrec.metrics import sign
 from glassrec.report.style import minus
 from glassrec.spelling import listed
+from glassrec.student import student
 
 LED, RANDOM = "conductance", "random"
 """The score that is held against the others, and the control that is drawn several times."""
@@ -106,15 +107,6 @@ def compared(first: pd.DataFrame, then: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {"difference": mean, "low": mean - half, "high": mean + half, "result": result}
     )
-
-
-def student(share: float, freedom: int) -> float:
-    """The quantile of Student's t distribution, by its density in the angle atan(t / √freedom)."""
-    angle = np.linspace(-np.pi / 2, np.pi / 2, 100_001)
-    density = np.cos(angle).clip(min=0) ** (freedom - 1)
-    below = np.concatenate([[0], ((density[1:] + density[:-1]) / 2).cumsum()])
-    at = np.interp(share, below / below[-1], angle)
-    return float(np.sqrt(freedom) * np.tan(at))
 
 
 class _Curves:

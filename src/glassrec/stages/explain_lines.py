@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from glassrec.report.effects import (
     CHANCE,
-    brief,
     no_leader,
     significant,
     tested,
@@ -16,6 +15,7 @@ from glassrec.report.effects import (
     without_effect,
 )
 from glassrec.report.neurons import silent_and_never_positive
+from glassrec.spelling import brief
 
 if TYPE_CHECKING:
     from glassrec.stages.explain import Explaining

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from glassrec.report.effects import NAMED, significant
+from glassrec.report.effects import significant
 from glassrec.run import experiment
+from glassrec.spelling import NAMED
 from glassrec.tracking import Shown
 
 if TYPE_CHECKING:

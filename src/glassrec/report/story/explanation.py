@@ -11,7 +11,6 @@ from glassrec.artifacts import Explanation
 from glassrec.report.effects import (
     CHANCE,
     beyond_chance,
-    brief,
     no_leader,
     ranked,
     significant,
@@ -24,7 +23,7 @@ from glassrec.report.page import fixed, percent, whole
 from glassrec.report.story.found import Found
 from glassrec.report.story.parts import Bar, Bars, Listing, More, Part, Section, Sentences, Shown
 from glassrec.report.style import digits
-from glassrec.spelling import listed
+from glassrec.spelling import brief, listed
 
 MOST = 15
 """Inputs that have a bar; all are in the table."""
