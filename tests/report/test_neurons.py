@@ -111,7 +111,7 @@ def test_pairs_are_a_triangle_and_the_others_a_strip(drawn, told, scores, about)
     assert strip.images[0].get_array().tolist() == [[0, 1]]
     assert [bar.get_x() for bar in strip.patches] == [-0.5]
     assert not triangle.patches
-    assert [bar.get_width() for bar in panels["The 8 strongest"].patches] == [*range(7, -1, -1)]
+    assert [bar.get_width() for bar in panels["The 7 strongest"].patches] == [*range(7, 0, -1)]
     words = told(drawn[0])
     assert "8 units: 1 silent, 0 never positive (0 always negative); rank correlation" in words
     assert "rank correlation between subsets of the rows: 0.88" in words

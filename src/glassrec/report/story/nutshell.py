@@ -73,7 +73,8 @@ def _first_of_each_task(found: Found) -> list[str]:
 
 
 def _trained(found: Found) -> str:
-    epochs = (found.table("history")["epoch"] > 0).sum()  # epoch 0 is the start
+    history = found.table("history")
+    epochs = (history["epoch"] > 0).sum() if len(history) else 0  # epoch 0 is the start
     times = f"for {epochs} epoch{'s' if epochs > 1 else ''}" if epochs else "for no epoch"
     facts: Mapping[str, Any] | None = found.data
     if facts is None:
