@@ -91,6 +91,8 @@ def _of_neurons(found: Explaining) -> Iterator[Drawing]:
     shown = dict.fromkeys([*layers["layer"][layers["cut"]].head(1), *layers["layer"].tail(1)])
     for layer in shown:
         own = scores[scores["layer"] == layer]
+        if not own["max_abs"].any():
+            continue
         name = layer.replace(".", "_")
         yield f"neurons_{name}", inputs, partial(interaction_neurons, own, about)
         yield (
