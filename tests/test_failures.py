@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from glassrec.__main__ import main
+from glassrec.data.planted import Planted
 from glassrec.failures import OutOfMemoryError, WriteError, describe, memory_needed, write_error
 from glassrec.run import replacing
 
@@ -59,6 +62,8 @@ LIMITED = """
 import resource, signal, sys
 from pathlib import Path
 import numpy, pandas, safetensors.numpy, torch
+from glassrec.__main__ import main
+from glassrec.data.planted import Planted
 from glassrec.failures import WriteError
 from glassrec.run import replacing
 from glassrec.training.checkpoint import AtomicFile
@@ -113,3 +118,18 @@ def test_a_full_disk_keeps_the_old_file(tmp_path: Path) -> None:
         fail()
     assert [*tmp_path.iterdir()] == [path]
     assert path.read_text() == "old"
+
+
+def test_data_that_do_not_fit_into_memory_end_with_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Planted, "load", lambda *_: _too_much())
+    run = tmp_path / "run"
+    assert main(["train", f"run.dir={run}", "trainer=cpu", "model=gmf"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(
+        "glassrec: error: out of memory in loading the data: Unable to allocate"
+    )
+    assert "lower data.rows" in error
+    assert error.count("\n") == 1
+    assert json.loads((run / "status.json").read_text())["state"] == "failed"

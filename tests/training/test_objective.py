@@ -23,6 +23,7 @@ from glassrec.models.mf import MF
 from glassrec.models.popularity import Popularity
 from glassrec.models.two_tower import TwoTower
 from glassrec.training.objective import Objective
+from glassrec.training.settings import cores
 from glassrec.training.softmax import InBatchSoftmax
 from glassrec.training.trainer import Trainer
 
@@ -225,6 +226,7 @@ def test_weights_that_make_no_sense(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(cores() < 2, reason="two cores are needed")
 def test_two_processes_learn_one_of_two_tasks(dataset: Dataset, tmp_path: Path) -> None:
     data = _with_tasks(dataset, TASKS[0], TASKS[2])
     torch.manual_seed(0)

@@ -18,6 +18,7 @@ from glassrec.data.schema import ABSENT, Field, Schema
 from glassrec.models.base import Recommender
 from glassrec.models.layers import Affine
 from glassrec.training.rowwise import RowwiseAdagrad
+from glassrec.training.settings import cores
 from glassrec.training.trainer import Trainer
 
 ADAM = partial(torch.optim.Adam, lr=0.01)
@@ -164,6 +165,7 @@ def test_bfloat16_learns_as_well(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(cores() < 2, reason="two cores are needed")
 def test_two_processes_do_what_one_does_at_twice_the_batch(tmp_path):
     from test_trainer import result, run_toy
 

@@ -18,6 +18,7 @@ from training_toy import fit
 
 from glassrec import progress
 from glassrec.evaluate.quality import quality
+from glassrec.training.settings import cores
 from glassrec.training.trainer import Trainer
 
 TOY = Path(toy.__file__)
@@ -381,6 +382,7 @@ def test_bfloat16_learns_as_well(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(cores() < 2, reason="two cores are needed")
 def test_two_processes_do_what_one_does_at_twice_the_batch(tmp_path):
     two, one = tmp_path / "two", tmp_path / "one"
     code, out, error = run_toy(two, devices=2, batch_size=30, sgd=0.5)
@@ -395,6 +397,7 @@ def test_two_processes_do_what_one_does_at_twice_the_batch(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(cores() < 2, reason="two cores are needed")
 def test_in_two_processes_a_lost_loss_is_still_a_plain_error(tmp_path):
     code, _, error = run_toy(tmp_path, devices=2, sgd=1e38)
     assert code == 1

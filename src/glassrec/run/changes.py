@@ -56,7 +56,8 @@ class Changes:
 
     def _outside(self, given: Mapping[str, Any]) -> Iterator[str]:
         """What is not a setting: data files and the version of Glassrec."""
-        before, now = self._provenance.get("data", {}), given.get("data", {})
+        now = given.get("data", {})
+        before = self._provenance.get("data", now)
         for file in before | now:
             if before.get(file) != now.get(file):
                 yield f"data: {file} has changed since these results were made"

@@ -91,10 +91,10 @@ class Trainer(Settings):
         from glassrec.training.job import Job
         from glassrec.training.loop import train
 
-        self.check_devices()  # before anything else
-        objective.of(dataset)  # complain of its weights, too
         if table_optimizer is not None:
             self._check_sparse()
+        self.check_devices()
+        objective.of(dataset)  # complain of its weights, too
         found = {f"val/{name}": value for name, value in validate(model, dataset).items()}
         monitor = self._monitored(dataset, objective, found)
         if self.max_epochs == 0:
