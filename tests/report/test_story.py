@@ -203,6 +203,17 @@ def test_the_epoch_that_is_kept_is_the_best_on_validation(
     assert _section(changed, "training").finding == said
 
 
+def test_the_start_is_no_epoch_and_may_be_kept(found: Found) -> None:
+    history = found.table("history").assign(epoch=[0, 1, 2], **{"val/auroc": [0.71, 0.6, 0.7]})
+    changed = replace(found, tables={**found.tables, "history": history})
+    said = _section(changed, "training").finding
+    assert "weights that training started from are kept" in said
+    assert "0.7100" in said
+    assert "2 epochs" in said
+    changed.tables["history"]["val/auroc"] = [0.6, 0.71, 0.7]
+    assert _section(changed, "training").finding.startswith("Epoch 1 of 2 is kept")
+
+
 def test_of_an_error_the_least_is_best(found: Found, drawn: list[Any]) -> None:
     frame = pd.DataFrame({"epoch": [1, 2], "train/loss": [1.0, 0.9], "val/rmse": [0.9, 1.1]})
     learning_curve(frame, "val/rmse")

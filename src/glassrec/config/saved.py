@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def of_start(overrides: Sequence[Override]) -> dict[str, Any]:
     """Data, model and seed of the run that a new one starts from, where no override chooses them.
 
     An experiment chooses all of them. A directory of the runs of many seeds gives data and model of
-    any of them, and a file of weights those of its run.
+    any of them, and a file of weights those of its run; alone it gives model and seed.
     """
     given = [override.value() for override in overrides if override.key_or_group == "start"]
     chosen = {override.key_or_group for override in overrides}
@@ -48,13 +49,27 @@ def of_start(overrides: Sequence[Override]) -> dict[str, Any]:
     folder = path.parent if path.is_file() else path
     files = (folder / SAVED, *sorted(folder.glob(f"seed_*/{SAVED}")))
     file = next((file for file in files if file.is_file()), None)
-    config = {} if file is None else load(file)
+    config = _in_weights(path) if file is None else load(file)
     if chosen & {"seed", "seeds"}:
         config.pop("seed", None)
     found = {slot: config[slot] for slot in ("data", "model", "seed") if slot in config}
     if "model" in found:
         found["model"] = _without_runs(found["model"])
     return {slot: node for slot, node in found.items() if slot not in chosen}
+
+
+def _in_weights(file: Path) -> dict[str, Any]:
+    """Model and seed that a file of weights was trained with; nothing where it does not say so."""
+    from safetensors import SafetensorError, safe_open
+
+    if not file.is_file():
+        return {}
+    try:
+        with safe_open(file, framework="np") as opened:
+            origin = json.loads((opened.metadata() or {}).get("glassrec", "{}"))  # see `Weights`
+    except (SafetensorError, ValueError):
+        return {}  # the stage that loads it reports the damage
+    return {name: origin[name] for name in ("model", "seed") if name in origin}
 
 
 def _without_runs(node: Any) -> Any:

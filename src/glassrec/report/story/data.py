@@ -150,19 +150,25 @@ def training(found: Found) -> Section | None:
     if not len(history) or found.data is None:
         return None
     monitor = found.data["monitor"]
-    kept, count = best(monitor, history[monitor]), len(history)
-    value = written(monitor, history[monitor].iloc[kept])
+    place = best(monitor, history[monitor])
+    kept, count = int(history["epoch"].iloc[place]), int((history["epoch"] > 0).sum())
+    value = written(monitor, history[monitor].iloc[place])
     name = metric(monitor)
-    if count == 1:
+    if kept == 0:
+        said = (
+            f"The weights that training started from are kept: their {name} on the validation "
+            f"split, {value}, is the best, and {count} epoch{'s' * (count > 1)} made it no better."
+        )
+    elif count == 1:
         said = f"One epoch was trained; its {name} on the validation split is {value}."
-    elif kept == count - 1:
+    elif kept == count:
         said = (
             f"The last of {count} epochs is kept: its {name} on the validation split, {value}, is "
             "the best so far, so more epochs may do better."
         )
     else:
         said = (
-            f"Epoch {kept + 1} of {count} is kept: its {name} on the validation split, {value}, is "
+            f"Epoch {kept} of {count} is kept: its {name} on the validation split, {value}, is "
             "the best, and what came after it was no better."
         )
     return Section("training", "Training", said, [*_curve(found), _epochs(found)])
