@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from extreme_models import as_made, dead, executed, half_dead, is_complete, words_of, zero
+from glassrec.__main__ import main
 from glassrec.artifacts import Explanation
 from glassrec.data.dataset import Dataset
 from glassrec.explain import tables
@@ -19,6 +21,7 @@ from glassrec.explain.gradients import IntegratedGradients
 from glassrec.explain.selection import Selection
 from glassrec.explain.stage import Explain
 from glassrec.models.base import Recommender
+from small_run import QUICK
 
 Build = Callable[..., Recommender]
 
@@ -113,3 +116,20 @@ def test_a_constant_logit_is_told_from_one_that_moves(build: Build, dataset: Dat
     frame = pd.DataFrame({"mean_abs": [0.0], "max_abs": [0.0], "player": ["user"]})
     explainer = Explain(select=Selection(rows=20)).of(build("gmf"), dataset, 0)
     assert tables.marks(explainer, frame, tables.NO_PAIRS) == {}
+
+
+def test_an_explanation_that_does_not_add_up_is_kept_and_marked(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    words = [word for word in QUICK if not word.startswith(("explain.method.", "explain.tol"))]
+    assert main(["explain", f"run.dir={run}", *words, "explain/method=deeplift_captum"]) == 0
+    told = capsys.readouterr().out
+    assert "not trusted" in told
+    assert "more than explain.tolerance (5.0%)" in told
+    facts = json.loads((run / "explanation.json").read_text())
+    assert facts["trusted"] is False
+    assert facts["relative_delta"] > 0.05
+    assert main(["explain", f"run.dir={run}", "explain.tolerance=9"]) == 0
+    assert "not trusted" not in capsys.readouterr().out
+    assert json.loads((run / "explanation.json").read_text())["trusted"] is True
