@@ -1,6 +1,7 @@
 """Runs of models that are constant, dead, one neuron wide or barely trained.
 
-`python tests/extreme_models.py` runs every model of `configs/model` in every way, with pictures.
+`python tests/extreme_models.py [MODEL ...]` runs every model of `configs/model`, or those that are
+named, in every way, with pictures.
 """
 
 from __future__ import annotations
@@ -106,10 +107,10 @@ def is_complete(metrics: dict[str, float | None]) -> bool:
     return all(any(name.startswith(prefix) for name in metrics) for prefix in of)
 
 
-def main() -> int:
+def main(models: list[str]) -> int:
     """Run all, tell how each ends, and return how many do not end with metrics."""
     failed = 0
-    for model in sorted(path.stem for path in MODELS.glob("*.yaml")):
+    for model in models or sorted(path.stem for path in MODELS.glob("*.yaml")):
         for plant in WAYS:
             for width, epochs, level in ((1, 0, "data"), (1, 1, "budget"), (4, 1, "sample")):
                 start = perf_counter()
@@ -130,4 +131,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(min(main(), 1))
+    sys.exit(min(main(sys.argv[1:]), 1))
