@@ -185,7 +185,7 @@ class Recomputation:
             yield f"attributions.parquet has {seen} of {len(explainer.rows)} rows"
         for start, recorded in dict((parts[0], parts[-1])).items():
             rows = explainer.rows[start : start + len(recorded.rows)]
-            found = explainer.explained(explainer.settings.method, rows, start)
+            found = explainer.explained(explainer.method, rows, start)
             yield from _same_attributions(recorded, found)
         return f"the attributions of the first and last rows follow from the model, to {CLOSE:g}"
 
@@ -203,7 +203,7 @@ class Recomputation:
         there = frame[[column for column in found if column in frame]]
         yield from differing("importance.parquet", _cells(there), _cells(found), _near)
         recorded = self.run.read("explanation.json", Explanation)
-        again = totals.about(recorded.agreement)
+        again = as_read(totals.about(recorded.agreement), "explanation.json", Explanation)
         yield from differing("explanation.json", vars(recorded), vars(again), _near)
         return "importance and facts of the explanation follow from the attributions"
 
