@@ -131,6 +131,13 @@ def test_a_header_with_another_separator_is_recognised(tmp_path, frame, characte
         Table(tmp_path / "rows.csv", tmp_path / "columns.yaml").load(seed=0)
 
 
+def test_column_names_of_several_lines_are_shown_in_one(tmp_path, frame):
+    table = source(tmp_path, frame.rename(columns={"ignored": "two\nlines", "price": "prize"}))
+    with pytest.raises(ValueError, match=r"no column 'price'.*two\\nlines") as refusal:
+        table.load(seed=0)
+    assert str(refusal.value).isprintable()
+
+
 @pytest.mark.parametrize(
     ("separator", "complaint"), [("", "write data.separator=tab"), ("tabs", "did you mean 'tab'")]
 )
