@@ -61,7 +61,7 @@ def schema() -> Schema:
         Field("C1", 4), Field("user", 7), Field("C2", 5, values=3), Field("item", 9)
     )  # fmt: skip
     return Schema(
-        ("I1", "I2", "I3"), fields, (Target("label"), Target("stars", "rating")),
+        ("I1", "I2", "I3"), fields, (Target("label"), Target("stars", "rating", 3.5, 1.2)),
         "user", "item", ("item", "C2"), history_length=4,
     )  # fmt: skip
 

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -91,11 +93,27 @@ def test_ids_are_rows_of_the_joint_table_and_items_bring_their_side_along():
     assert torch.equal(epoch.ids, data.epoch(seed=0, epoch=0).ids)
 
 
-def test_a_rating_has_its_mean_in_the_training_rows():
-    frame = pd.DataFrame({"stars": [2.0, 5.0, 1.0], "city": ["rome", "oslo", "lima"]})
-    parts = Parts(*(Part(frame.iloc[[row]], frame.iloc[[row], :1].to_numpy()) for row in (1, 0, 2)))
-    data = assemble(parts, Columns(rating="stars", categorical=("city",)))
-    assert data.schema.targets == (Target("stars", "rating", 5.0),)
+def _rated(train, *held_out):
+    """The data of these training ratings, of one validation and of one test rating."""
+    frames = [pd.DataFrame({"stars": each, "city": "rome"}) for each in (train, *held_out)]
+    parts = Parts(*(Part(frame, frame[["stars"]].to_numpy()) for frame in frames))
+    return assemble(parts, Columns(rating="stars", categorical=("city",)))
+
+
+def test_a_rating_has_mean_and_deviation_of_the_training_rows():
+    (target,) = _rated([2.0, 5.0, 2.0, 3.0], [100.0], [-7.0]).schema.targets
+    assert (target.name, target.kind, target.mean) == ("stars", "rating", 3.0)
+    assert target.deviation == pytest.approx(math.sqrt(6 / 4), abs=1e-12)
+
+
+def test_equal_ratings_keep_their_unit():
+    assert _rated([0.1] * 3, [0.1], [0.1]).schema.targets[0].deviation == 1
+
+
+@pytest.mark.parametrize("train", [[1e6, 1e6 + 1], [1e20, 2e20], [1e-20, 2e-20]])
+def test_ratings_beyond_single_precision_are_refused(train):
+    with pytest.raises(ValueError, match=r"stars: .*another unit"):
+        _rated(train, [1.0], [1.0])
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,8 @@ def test_bytes_are_those_of_the_tensors_as_saved(build, batch):
     assert found["parameters"] == numbers + 8 * 2 + 2
     assert found["tower_parameters"] == 8 * 2 + 2
     # Beside the parameters: which units there are, how many were built, the output's one part, and
-    # which numbers of both fields are stored.
-    assert found["bytes"] == 4 * found["parameters"] + 8 * (8 + 1 + 1) + 2 * 8
+    # which numbers of both fields are stored; mean and deviation of both tasks.
+    assert found["bytes"] == 4 * found["parameters"] + 8 * (8 + 1 + 1) + 2 * 8 + 4 * (2 + 2)
     assert found["bytes"] - found["tower_bytes"] == 4 * numbers
     weights["output.bias"] = weights["output.bias"].double()
     assert cost(model, weights, batch)["bytes"] == found["bytes"] + 4 * 2

@@ -27,7 +27,7 @@ def test_ablation_is_captums_with_masks(
     def logit(flat: torch.Tensor) -> torch.Tensor:
         parts = zip(flat.split(sizes, 1), inputs[:3], strict=True)
         rows = (part.unflatten(1, x.shape[1:]) for part, x in parts)
-        return model.score(Inputs(*rows, inputs.steps))[:, 0].detach()
+        return model.task_logits(Inputs(*rows, inputs.steps))[:, 0].detach()
 
     at, beside = (torch.cat([part.flatten(1) for part in x[:3]], 1) for x in (inputs, base))
     mask = view.owner[: sum(sizes)]

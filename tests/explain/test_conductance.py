@@ -65,7 +65,7 @@ def _read_by(model: Recommender) -> Callable[..., torch.Tensor]:
 
     def forward(*parts: torch.Tensor) -> torch.Tensor:
         ordered = sorted(zip([*read, *unread], parts, strict=True), key=lambda pair: pair[0])
-        return model.score(Inputs(*(part for _, part in ordered)))[:, 0]
+        return model.task_logits(Inputs(*(part for _, part in ordered)))[:, 0]
 
     return forward
 
@@ -97,7 +97,7 @@ def test_parts_add_up_to_the_logit_difference(
     game = Game(model.double(), view, inputs, base.beside(inputs))
     parts = gradients.IntegratedGradients(200).attribute(game, 0)
     with torch.no_grad():
-        difference = model.score(inputs) - model.score(base.beside(inputs))
+        difference = model.task_logits(inputs) - model.task_logits(base.beside(inputs))
     missed = (parts.sum(1) - difference[:, 0]).abs().mean()
     assert missed < 0.01 * difference[:, 0].abs().mean()
 
@@ -117,7 +117,7 @@ def test_the_last_layers_add_up_as_they_are_a_cut(
         base = baseline(model, "zero", inputs)
         found = conductance(model, inputs, base, steps=10).layers
         with torch.no_grad():
-            difference = (model.score(inputs) - model.score(base))[:, 0]
+            difference = (model.task_logits(inputs) - model.task_logits(base))[:, 0]
         # The logit is linear in these layers, so each step is exact, however few there are.
         total = torch.stack([found[layer].sum(1) for layer in cut]).sum(0)
         torch.testing.assert_close(total, difference, rtol=0, atol=1e-9)

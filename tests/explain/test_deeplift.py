@@ -95,7 +95,10 @@ class _Scored(nn.Module):
         none = fields.new_zeros(len(fields), 0, fields.shape[2])
         # Captum needs a gradient of everything that it varies.
         unread = dense.sum(1) * 0
-        return self.model.score(Inputs(dense, fields, none, none[:, :, 0]))[:, self.task] + unread
+        return (
+            self.model.task_logits(Inputs(dense, fields, none, none[:, :, 0]))[:, self.task]
+            + unread
+        )
 
 
 @pytest.mark.filterwarnings("ignore:Setting forward, backward hooks")

@@ -134,7 +134,7 @@ def test_infidelity_is_that_of_captum_on_the_same_sets(
             Inputs(*(x.repeat_interleave(len(on) // 4, 0) for x in rows))
             for rows in (game.inputs, game.baseline)
         )
-        return game.model.score(game.gates.apply(on, inputs, base))[:, 0]
+        return game.model.task_logits(game.gates.apply(on, inputs, base))[:, 0]
 
     def perturb(on: Tensor) -> tuple[Tensor, Tensor]:
         drawn = removed.repeat(4, 1)
@@ -186,7 +186,7 @@ def test_removing_a_kind_equals_replacing_its_inputs(model: Recommender, batch: 
     for _, row in frame.iterrows():
         mixed = _without(inputs, replacements[row["replacement"]], row["removed"])
         for when, rows in (("before", inputs), ("after", mixed)):
-            logits = model.score(rows)[:, 0].detach()
+            logits = model.task_logits(rows)[:, 0].detach()
             assert row[f"mean_logit_{when}"] == pytest.approx(logits.mean().item())
             assert row[f"positive_{when}"] == pytest.approx((logits > 0).double().mean().item())
 

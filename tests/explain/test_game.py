@@ -50,7 +50,7 @@ def test_logits_and_gradients_are_those_of_each_setting_of_each_row(
         for setting in range(SETTINGS):
             on = (settings if shared else settings[row])[setting].clone().requires_grad_()
             mixed = game.gates.apply(on.unsqueeze(0), inputs, base)
-            logit = game.model.score(mixed)[0, 0]
+            logit = game.model.task_logits(mixed)[0, 0]
             (gradient,) = torch.autograd.grad(logit, on)
             torch.testing.assert_close(logits[row, setting], logit.detach(), rtol=0, atol=1e-9)
             torch.testing.assert_close(gradients[row, setting], gradient, rtol=0, atol=1e-9)

@@ -25,7 +25,7 @@ def test_input_x_gradient_is_captums_from_zero(
     game = Game(model, view, inputs, baseline(model, "zero", inputs).beside(inputs), task=1)
 
     def logit(dense: torch.Tensor, fields: torch.Tensor) -> torch.Tensor:
-        return model.score(inputs._replace(dense=dense, fields=fields))[:, 1]
+        return model.task_logits(inputs._replace(dense=dense, fields=fields))[:, 1]
 
     read = tuple(part.clone().requires_grad_() for part in inputs[:2])
     dense, fields = Captum(logit).attribute(read)

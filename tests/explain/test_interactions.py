@@ -50,7 +50,7 @@ def test_interactions_equal_brute_force(
     found = interactions(Game(model, view, inputs, base, task, chunk))
 
     def score(*players: int) -> Tensor:
-        return model.score(_without(inputs, base, players)).detach()[:, task]
+        return model.task_logits(_without(inputs, base, players)).detach()[:, task]
 
     expected = [
         score() - score(i) - score(j) + score(i, j)

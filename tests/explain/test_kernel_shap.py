@@ -155,7 +155,7 @@ def test_captum_comes_near_to_it_with_many_samples(play: Callable[..., Game]) ->
     fields = game.inputs.fields
 
     def logits(fields: Tensor) -> Tensor:
-        return game.model.score(game.inputs._replace(fields=fields.double()))[:, 0]
+        return game.model.task_logits(game.inputs._replace(fields=fields.double()))[:, 0]
 
     owner = torch.arange(4).view(1, 2, 2)
     torch.manual_seed(0)

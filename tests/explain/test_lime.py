@@ -84,7 +84,7 @@ def test_slopes_are_those_of_scikit_learn_with_the_same_perturbations_and_weight
     weights = torch.ones(game.rows, 200) if kernel == "none" else method._weights(game, on)
     model = Ridge(alpha=ridge) if ridge else LinearRegression()
     for row in range(game.rows):
-        logits = game.model.score(_perturbed(game, row, on))[:, 0].detach()
+        logits = game.model.task_logits(_perturbed(game, row, on))[:, 0].detach()
         model.fit(on, logits, sample_weight=weights[row])
         np.testing.assert_allclose(found[row].numpy(), model.coef_, rtol=0, atol=1e-6)
 
@@ -100,7 +100,7 @@ def test_it_agrees_with_captum_given_the_same_perturbations(
         yield from on.long().unsqueeze(1)
 
     def logits(fields: Tensor) -> Tensor:
-        return game.model.score(game.inputs._replace(fields=fields.double()))[:, 0]
+        return game.model.task_logits(game.inputs._replace(fields=fields.double()))[:, 0]
 
     by_captum = CaptumLime(
         logits, SkLearnLinearRegression(), get_exp_kernel_similarity_function(kernel, width), fed

@@ -97,7 +97,7 @@ def resident(key):
 def differentiate(rows):
     inputs = Inputs(*(torch.randn(rows, *part.shape[1:]) for part in _row(50)))
     inputs.dense.requires_grad_()
-    torch.autograd.grad(model.score(inputs).sum(), inputs.dense)
+    torch.autograd.grad(model.task_logits(inputs).sum(), inputs.dense)
 
 model = Tower(50, int(sys.argv[2]))
 rows = rows_at_once(model, _row(50), 64 * 2**20)

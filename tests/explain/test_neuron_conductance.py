@@ -66,7 +66,7 @@ def test_it_is_captums(model: Recommender, game: Make, task: int) -> None:
         # Captum refuses a neuron that does not read all that varies; so each reads nothing of it.
         nothing = 0 * sum(part.sum() for part in varied)
         hook = hooked.register_forward_hook(lambda _, __, out: out + nothing, prepend=True)
-        logits = model.score(Inputs(*full))[:, task]
+        logits = model.task_logits(Inputs(*full))[:, task]
         hook.remove()
         return logits
 

@@ -48,7 +48,7 @@ def rows(batch: Batch) -> Callable[[Recommender], tuple[Inputs, Inputs]]:
 
 def score(model: Recommender, task: int = 0) -> Callable[..., Tensor]:
     """The task's logit as Captum calls it."""
-    return lambda *parts: model.score(Inputs(*parts))[:, task]
+    return lambda *parts: model.task_logits(Inputs(*parts))[:, task]
 
 
 def whole(layer: nn.Module) -> nn.Module:
@@ -109,9 +109,9 @@ def test_layer_integrated_gradients_of_a_step_add_up_to_what_it_does(
             return at_baseline[step] if next(seen) == step else emitted
 
         with torch.no_grad():
-            as_it_is = model.score(inputs)[:, 0]
+            as_it_is = model.task_logits(inputs)[:, 0]
             handle = tap.register_forward_hook(as_at_baseline)
-            replaced = model.score(inputs)[:, 0]
+            replaced = model.task_logits(inputs)[:, 0]
             handle.remove()
         difference = as_it_is - replaced
         assert difference.abs().max() > 1e-3

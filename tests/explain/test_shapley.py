@@ -40,7 +40,7 @@ def _by_definition(
     def worth(coalition: set[int]) -> Tensor:
         on = torch.zeros(inputs.rows, players).double()
         on[:, sorted(coalition)] = 1
-        return model.score(view.apply(on, inputs, baseline))[:, task].detach()
+        return model.task_logits(view.apply(on, inputs, baseline))[:, task].detach()
 
     total = torch.zeros(inputs.rows, players).double()
     for player in range(players):
@@ -72,7 +72,7 @@ def test_values_are_those_of_the_definition(
     found = Shapley().attribute(Game(model, view, inputs, base, task), 0)
     expected = _by_definition(model, view, inputs, base, task)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
-    difference = (model.score(inputs) - model.score(base))[:, task]
+    difference = (model.task_logits(inputs) - model.task_logits(base))[:, task]
     torch.testing.assert_close(found.sum(1), difference, rtol=0, atol=1e-9)
 
 

@@ -58,7 +58,7 @@ def emitted(model: LSTM, inputs: Inputs, nudge: tuple[int, int, float] | None = 
 
     handle = model.recurrent.tap.register_forward_hook(hook)
     with torch.no_grad():
-        logits = model.score(inputs)[:, 0]
+        logits = model.task_logits(inputs)[:, 0]
     handle.remove()
     return torch.stack(seen), logits
 
@@ -94,7 +94,7 @@ def test_the_flow_that_leaves_the_layer_is_captums(
     inputs, base = rows(model)
     ours = conductance(model, inputs, base, steps=steps, rule="captum").layers["recurrent"]
     theirs = LayerConductance(
-        lambda fields, history: model.score(inputs_like(inputs, fields, history))[:, 0],
+        lambda fields, history: model.task_logits(inputs_like(inputs, fields, history))[:, 0],
         model.recurrent,
     ).attribute(
         (inputs.fields, inputs.history), (base.fields.contiguous(), base.history), n_steps=steps
@@ -120,7 +120,7 @@ def test_what_leaves_the_layer_adds_up_to_what_the_history_contributes(
     base = base._replace(fields=inputs.fields)  # the history alone moves
     found = conductance(model, inputs, base, steps=1000)
     with torch.no_grad():
-        difference = (model.score(inputs) - model.score(base))[:, 0]
+        difference = (model.task_logits(inputs) - model.task_logits(base))[:, 0]
     assert difference.abs().max() > 0.1
     torch.testing.assert_close(found.layers["recurrent"].sum(1), difference, rtol=0, atol=5e-3)
     # The sum over steps counts the same flow again at each of them.

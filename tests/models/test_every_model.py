@@ -116,7 +116,7 @@ def test_attributions_add_up_to_the_logit_difference(
     view = gates(model.schema, model.width, "fields", model.device)
     values = IntegratedGradients(1000).attribute(Game(model, view, inputs, base, task), 0)
     with torch.no_grad():
-        difference = (model.score(inputs) - model.score(base))[:, task]
+        difference = (model.task_logits(inputs) - model.task_logits(base))[:, task]
     assert difference.std() > 0
     torch.testing.assert_close(values.sum(1), difference, rtol=1e-3, atol=1e-3)
 

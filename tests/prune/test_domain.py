@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from glassrec.data.batch import Batch
-from glassrec.data.schema import ABSENT, Schema
+from glassrec.data.schema import ABSENT, Schema, Target
 from glassrec.models.base import Recommender
 from glassrec.models.dnn import DNN
 from glassrec.models.gmf import GMF
@@ -292,6 +292,8 @@ def test_a_recurrent_unit_is_bounded_from_the_zero_before_its_first_step(
 
 
 def test_a_model_of_the_users_own_is_bounded(schema: Schema, rows: Rows) -> None:
+    schema = replace(schema, targets=(Target("label"),))
+
     class Own(Recommender):
         def __init__(self) -> None:
             super().__init__(schema, schema.take(dense=("I2",), fields=["C2"]), 3)

@@ -21,8 +21,16 @@ from glassrec.data.dataset import Dataset, Split
 from glassrec.data.history import check_past, step_names
 from glassrec.data.negatives import Negatives
 from glassrec.data.row_keys import row_keys
-from glassrec.data.schema import ABSENT, UNSEEN, Field, Schema
+from glassrec.data.schema import ABSENT, UNSEEN, Field, Schema, Target
 from glassrec.data.sides import check_undeclared
+
+LARGEST = 1e18
+"""The largest rating, and the reciprocal of the smallest deviation: single precision holds their
+squares."""
+
+FINEST = 1e-5
+"""The least deviation of ratings, relative to their size, of which single precision holds enough
+digits: rounding is within 1 % of it."""
 
 
 @dataclass(frozen=True)
@@ -160,8 +168,8 @@ class Encoder:
         }
         fields = tuple(_field(name, known) for name, known in vocabularies.items())
         targets = tuple(
-            replace(t, mean=float(train[t.name].mean())) if t.kind == "rating" else t
-            for t in columns.targets
+            _with_scale(target, _numbers(train, target.name)) if target.kind == "rating" else target
+            for target in columns.targets
         )
         schema = Schema(
             columns.dense, fields, targets, columns.user, columns.item,
@@ -255,6 +263,24 @@ def _field(name: str, known: Vocabulary | Several) -> Field:
     if isinstance(known, Several):
         return Field(name, len(known.vocabulary.values) + 1, known.width)
     return Field(name, len(known.values) + 1)
+
+
+def _with_scale(target: Target, ratings: np.ndarray) -> Target:
+    """The task with mean and deviation of its training ratings (N,); 1 if all of them are equal.
+
+    Raises:
+        ValueError: single precision cannot hold them, or not their differences.
+    """
+    scaler = Scaler.fit(ratings, log=False)
+    largest, constant = np.abs(ratings).max(), ratings.min() == ratings.max()
+    least = max(FINEST * largest, 1 / LARGEST)
+    if largest > LARGEST or not (constant or scaler.deviation >= least):
+        raise ValueError(
+            f"{target.name}: the training rows have mean {scaler.mean:.6g} and standard deviation "
+            f"{scaler.deviation:.3g}, too large, too small or too close together for single "
+            "precision; take another unit, or subtract a constant"
+        )
+    return replace(target, mean=scaler.mean, deviation=scaler.deviation)
 
 
 def _numbers(frame: pd.DataFrame, name: str) -> np.ndarray:

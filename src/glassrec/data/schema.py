@@ -26,12 +26,14 @@ row's item is one that its user is to be shown, out of all items."""
 class Target:
     """A task: one column of `Batch.targets`, and one of the logits.
 
-    `mean` is that of the ratings in the training rows, where estimates start; 0 for other kinds.
+    `mean` and `deviation` are those of the ratings in the training rows, by which ratings are
+    standardised to be learnt; 0 and 1 for other kinds.
     """
 
     name: str
     kind: Kind = "click"
     mean: float = 0.0
+    deviation: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class _Flat(nn.Module):
 
     def forward(self, flat: Tensor) -> Tensor:
         """(B,)."""
-        return self.model.score(self.split(flat))[:, self.task]
+        return self.model.task_logits(self.split(flat))[:, self.task]
 
     def join(self, parts: Inputs) -> Tensor:
         """(B, L)."""

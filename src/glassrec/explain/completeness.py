@@ -74,7 +74,7 @@ def is_cut(model: Recommender, layer: Layer, task: int) -> bool:
     shapes = [(columns,), (fields, model.width), (steps, model.width), (steps,)]
     row = Inputs(*(weight.new_ones(1, *shape).requires_grad_() for shape in shapes))
     with held(layer):
-        logit = model.score(row)[:, task]
+        logit = model.task_logits(row)[:, task]
     if not logit.requires_grad:  # neither do the weights
         return True
     ways = torch.autograd.grad(logit, row, allow_unused=True)
@@ -103,7 +103,7 @@ def _sizes(
     """(L, 3) float64: the sums over rows of |difference|, |flow through| and |what units miss|."""
     flows = conductance(model, inputs, baseline, steps=steps, rule=rule, task=task).layers
     with torch.no_grad():
-        on, off = (double(model.score(rows)[:, task]) for rows in (inputs, baseline))
+        on, off = (double(model.task_logits(rows)[:, task]) for rows in (inputs, baseline))
     sizes = []
     for (name, layer), cut in zip(model.layers.items(), cuts, strict=True):
         around = 0 if cut else _around(model, layer, inputs, baseline, steps, task)
@@ -121,7 +121,7 @@ def _around(
     for rows, beside in portions(inputs, baseline, steps + 1):
         points = path(rows, beside, rule.nodes)
         with held(layer):
-            logits = model.score(points)[:, task]
+            logits = model.task_logits(points)[:, task]
         gradients = torch.autograd.grad(logits.sum(), points, materialize_grads=True)
         along = zip(gradients, rows, beside, strict=True)
         parts = [average(gradient, rule) * (x - b) for gradient, x, b in along]

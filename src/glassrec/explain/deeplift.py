@@ -51,7 +51,7 @@ class DeepLift(Method):
         *off, _ = game.off
 
         def score(dense: Tensor, fields: Tensor, history: Tensor) -> Tensor:
-            return game.model.score(Inputs(dense, fields, history, steps))[:, game.task]
+            return game.model.task_logits(Inputs(dense, fields, history, steps))[:, game.task]
 
         # Which steps there are counts for nothing: it is no player's.
         found = *multipliers(game.model, score, rows, off), torch.zeros_like(steps)

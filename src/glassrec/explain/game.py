@@ -132,7 +132,7 @@ class Game:
     def _score(self, gates: Tensor, inputs: Inputs, baseline: Inputs) -> Tensor:
         """The logits of a tile."""
         mixed = self.gates.apply(gates, inputs, baseline)
-        return self.model.score(Inputs(*(part.flatten(0, 1) for part in mixed)))[:, self.task]
+        return self.model.task_logits(Inputs(*(part.flatten(0, 1) for part in mixed)))[:, self.task]
 
     def _full(self, value: float) -> Tensor:
         return self.inputs.dense.new_full((self.rows, self.players), value)

@@ -39,6 +39,6 @@ def _kept(model: Recommender, row: Inputs, rows: int) -> int:
     repeated = Inputs(*(part[:1].expand(rows, *part.shape[1:]).clone() for part in row))
     leaves = Inputs(*(part.requires_grad_() for part in repeated))
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda kept: kept):
-        logits = model.score(leaves)  # kept alive, so that no storage is used twice
+        logits = model.task_logits(leaves)  # kept alive, so that no storage is used twice
     del logits
     return sum(storages.values())

@@ -66,7 +66,7 @@ class NeuronConductance(Method):
         points = path(inputs, baseline, rule.nodes)
         model = game.model
         with activations({layer: model.layers[layer]}) as emitted:
-            logits = model.score(points)[:, game.task]
+            logits = model.task_logits(points)[:, game.task]
         emission = emitted[layer][-1]
         (slopes,) = torch.autograd.grad(
             logits.sum(), emission, materialize_grads=True, retain_graph=True

@@ -185,7 +185,7 @@ class LayerIntegratedGradients(AtNodes):
         start, end = ends
         points = between(start, end, rule.nodes).requires_grad_()
         with emitting(model.layers[layer].tap, call, points):
-            logits = model.score(rows)[:, task]
+            logits = model.task_logits(rows)[:, task]
         (gradient,) = torch.autograd.grad(logits.sum(), points, materialize_grads=True)
         return average(gradient, rule) * (end - start)
 

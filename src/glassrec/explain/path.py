@@ -74,7 +74,7 @@ def feel(model: Recommender, modules: Mapping[str, nn.Module], inputs: Inputs, t
     What lies below the lowest module and beside them gets no gradient, and no weight does.
     """
     with activations(modules) as emitted:
-        logits = model.score(inputs)[:, task]
+        logits = model.task_logits(inputs)[:, task]
     each = [values for calls in emitted.values() for values in calls]
     # What the logit does not read has no gradient.
     found = iter(torch.autograd.grad(logits.sum(), each, materialize_grads=True) if each else ())

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from glassrec.data.batch import Batch, counted
 from glassrec.data.schema import Schema
 from glassrec.models.layers import Layer
+from glassrec.models.scale import TargetScale
 from glassrec.models.table import JointTable
 
 
@@ -75,6 +76,7 @@ class Recommender(nn.Module, ABC):
         self.schema = reads
         self.width = width
         self.table = JointTable(data, reads, width)
+        self.target_scale = TargetScale(data.targets)
         dense = [data.dense.index(name) for name in reads.dense]
         self._dense = slice(None) if dense == [*range(len(data.dense))] else dense
         self.register_load_state_dict_post_hook(_refuse_a_table_that_lacks_numbers)
@@ -115,12 +117,21 @@ class Recommender(nn.Module, ABC):
 
     @abstractmethod
     def score(self, inputs: Inputs) -> Tensor:
-        """The logits (B, K) of embedded rows; the only method that a new model writes."""
+        """The scores (B, K) of embedded rows; the only method that a new model writes.
+
+        The score of a click or a retrieval is its logit. That of a rating is in standard units, so
+        that a model need not know the unit of the data; see `TargetScale`.
+        """
+
+    @final
+    def task_logits(self, inputs: Inputs) -> Tensor:
+        """The logits (B, K) of embedded rows; the logit of a rating is its estimate in its unit."""
+        return self.target_scale(self.score(inputs))
 
     @final  # type: ignore[misc]  # nn.Module declares `forward` as an attribute
     def forward(self, batch: Batch) -> Tensor:
         """The logits (B, K) of a batch."""
-        return self.score(self.embed(batch))
+        return self.task_logits(self.embed(batch))
 
     def feature_pairs(self) -> Tensor | None:
         """How strongly the weights tie each pair of features: (D + F, D + F), symmetric.

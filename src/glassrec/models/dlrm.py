@@ -63,8 +63,7 @@ class DLRM(Recommender):
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        """As published: tables uniform within 1/√rows, layers normal; outputs about their means."""
-        start = self.output.bias.clone()
+        """As published: tables uniform within 1/√rows, layers normal."""
         for field, offset in zip(self.schema.fields, self.schema.offsets, strict=True):
             bound = 1 / sqrt(field.size)
             self.table.weight[offset : offset + field.size].uniform_(-bound, bound)
@@ -73,4 +72,3 @@ class DLRM(Recommender):
                 out, width = module.weight.shape
                 nn.init.normal_(module.weight, std=sqrt(2 / (out + width)))
                 nn.init.normal_(module.bias, std=sqrt(1 / out))
-        self.output.bias.add_(start)

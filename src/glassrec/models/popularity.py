@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Retriever
-from glassrec.models.layers import start
+from glassrec.models.layers import task_biases
 
 
 class Popularity(Retriever):
@@ -21,7 +21,7 @@ class Popularity(Retriever):
         if data.item is None:
             raise ValueError("Popularity needs an item column, and the data names none")
         super().__init__(data, data.take(fields=[data.item]), 1)
-        self.bias = start(data.targets)
+        self.bias = task_biases(data.targets)
         nn.init.zeros_(self.table.weight)
 
     def score(self, inputs: Inputs) -> Tensor:

@@ -22,8 +22,10 @@ from glassrec.training.softmax import InBatchSoftmax
 class Objective:
     """The loss of a batch: the sum over tasks of weight times mean over rows.
 
-    A click has the binary cross-entropy of its logit, a rating the squared error of its estimate,
-    a retrieval the cross-entropy of its item among the items of the batch.
+    A click has the binary cross-entropy of its logit, in nats; a rating the squared error of its
+    estimate, in units of the variance of the training ratings (1 is as good as their mean); a
+    retrieval the cross-entropy of its item among the items of the batch, in nats. So the weights of
+    tasks do not depend on the unit of a rating.
 
     Beside it, the weights of units can be kept few, so that units die and can be pruned; see
     `sparsity.Shrinkage`. That is no part of the loss of a batch: `train/loss` stays the loss on the
@@ -82,22 +84,23 @@ class Loss:
         inputs = model.embed(batch)
         learnt = [task for task, weight in enumerate(self.weights) if weight]
         judged = any(self.targets[task].kind != "retrieval" for task in learnt)
-        # Retrieval reads no logits, but all pairs of queries and candidates.
-        logits = model.score(inputs) if judged else batch.targets
+        # Retrieval reads no scores, but all pairs of queries and candidates.
+        scores = model.score(inputs) if judged else batch.targets
+        truths = model.target_scale.standardized(batch.targets)
         parts = []
         for task in learnt:
-            kind, truth = self.targets[task].kind, batch.targets[:, task]
+            kind, truth = self.targets[task].kind, truths[:, task]
             if kind == "retrieval":
                 assert self.softmax is not None, "made where the data has such a task"
                 part = self.softmax(Retriever.of(model), inputs, batch, truth)
             else:
-                part = _judgement(kind, logits[:, task], truth)
+                part = _judgement(kind, scores[:, task], truth)
             parts.append(self.weights[task] * part)
         return sum(parts[1:], parts[0])
 
 
-def _judgement(kind: Kind, logits: Tensor, truth: Tensor) -> Tensor:
+def _judgement(kind: Kind, scores: Tensor, truth: Tensor) -> Tensor:
     """The mean over rows that are judged one by one; a number."""
     if kind == "click":
-        return F.binary_cross_entropy_with_logits(logits, truth)
-    return F.mse_loss(logits, truth)
+        return F.binary_cross_entropy_with_logits(scores, truth)
+    return F.mse_loss(scores, truth)

@@ -34,8 +34,8 @@ class Trained:
     weights: dict[str, Tensor]
     """Of the epoch that was best on the validation split, on the CPU."""
     history: pd.DataFrame
-    """One row an epoch: `epoch` from 1, `train/loss` in nats a row, and all of `val/...`; and a row
-    of epoch 0, without a loss, where the weights were trained before."""
+    """One row an epoch: `epoch` from 1, `train/loss` as of `Objective`, and all of `val/...`; and a
+    row of epoch 0, without a loss, where the weights were trained before."""
 
 
 @dataclass(frozen=True)

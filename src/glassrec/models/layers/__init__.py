@@ -7,7 +7,7 @@ loads like any other, and `Layer.units` keeps referring to the network as it was
 """
 
 from glassrec.models.layers.home import Layer, activations
-from glassrec.models.layers.readers import Affine, Consumer, Output, Total, start
+from glassrec.models.layers.readers import Affine, Consumer, Output, Total, task_biases
 from glassrec.models.layers.tower import Hidden, Product, Tower
 
 __all__ = [
@@ -20,5 +20,5 @@ __all__ = [
     "Total",
     "Tower",
     "activations",
-    "start",
+    "task_biases",
 ]

@@ -80,31 +80,28 @@ class Affine(nn.Module):
         replace(self, "bias", self.bias[kept].clone())
 
 
-def means(targets: Sequence[Target]) -> Tensor:
-    """(K,): where the logits of these tasks start, so that training need not find it first."""
-    return torch.tensor([target.mean for target in targets])
+def task_biases(targets: Sequence[Target]) -> nn.Parameter:
+    """One bias (K,) a task, 0 at first. It is fixed if all are retrievals: it cancels in a softmax.
 
-
-def start(targets: Sequence[Target]) -> nn.Parameter:
-    """One bias (K,) a task. It is fixed where all is retrieval: a softmax does not notice it."""
-    learnt = any(target.kind != "retrieval" for target in targets)
-    return nn.Parameter(means(targets), requires_grad=learnt)
+    Scores of ratings are in standard units, so 0 is the mean rating.
+    """
+    trained = any(target.kind != "retrieval" for target in targets)
+    return nn.Parameter(torch.zeros(len(targets)), requires_grad=trained)
 
 
 class Output(Affine):
-    """The affine map to the logits of K tasks, which starts at their means."""
+    """The affine map to the scores of K tasks."""
 
     def __init__(self, parts: Sequence[int], targets: Sequence[Target]) -> None:
         super().__init__(parts, len(targets))
-        self.bias = nn.Parameter(means(targets))
 
 
 class Total(nn.Module):
-    """y = Σ x + b, with one b a task, which starts at its mean: (B, U) to (B, K)."""
+    """y = Σ x + b, with one b a task: (B, U) to (B, K)."""
 
     def __init__(self, targets: Sequence[Target]) -> None:
         super().__init__()
-        self.bias = start(targets)
+        self.bias = task_biases(targets)
 
     def forward(self, units: Tensor) -> Tensor:
         """(B, K)."""
