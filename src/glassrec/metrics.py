@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from math import floor, inf, log10
 
 IDEAL = {
     "log_loss": 0, "normalized_entropy": 0, "ece": 0, "calibration": 1, "rmse": 0, "mae": 0,
@@ -14,6 +15,12 @@ IDEAL = {
 
 TELLING = (("recall@10", "ndcg@10"), ("hr@10", "ndcg@10"), ("rmse", "mae"), ("auroc", "accuracy"))
 """The two metrics that tell most, by the first one that is there."""
+
+IN_UNIT = ("rmse", "mae", "bias")
+"""Metrics in the unit of the ratings, which may be of any size."""
+
+GROUPS = ("known", "unseen_user", "unseen_item")
+"""Parts of a split with metrics of their own, by what training has seen: `unseen_item/rmse`."""
 
 MONITORED = ("recall@10", "ndcg@10", "rmse", "auroc")
 """What selects the best epoch: the first one that a task has."""
@@ -39,11 +46,31 @@ def best(metric: str, values: Iterable[float]) -> int:
 def headline(metrics: Collection[str]) -> list[str]:
     """Those names of metrics that tell most, two a task; none for a task that has none of them."""
     found: list[str] = []
-    for task in dict.fromkeys(name.rpartition("/")[0] for name in metrics):
+    for task in dict.fromkeys(name.rpartition("/")[0] for name in metrics if not grouped(name)):
         prefix = f"{task}/" if task else ""
         pairs = ([prefix + metric for metric in pair] for pair in TELLING)
         found += next((pair for pair in pairs if pair[0] in metrics), [])
     return found
+
+
+def formatted(metric: str, value: float, size: float | None = None) -> str:
+    """The value of a metric with four decimals; of one in the unit of a rating, with four digits.
+
+    Args:
+        metric: its name.
+        value: of the metric, or a change of it.
+        size: the value whose digits count, where `value` is a change.
+    """
+    size = abs(value if size is None else size)
+    places = 4
+    if metric.rpartition("/")[2] in IN_UNIT and 0 < size < inf and not 1e-2 <= size < 1e3:
+        places = max(3 - floor(log10(size)), 0)
+    return f"{value:z,.{places}f}"
+
+
+def grouped(metric: str) -> bool:
+    """Whether a metric is of a part of a split only."""
+    return any(part in GROUPS for part in metric.split("/")[:-1])
 
 
 def _ideal(metric: str) -> int | None:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from glassrec.artifacts import Metrics, Table
-from glassrec.metrics import headline
+from glassrec.metrics import formatted, headline
 from glassrec.run import SEEDS, replacing
 
 
@@ -74,6 +74,8 @@ def summary(frame: pd.DataFrame) -> list[str]:
 
 
 def _spread(name: str, rows: Mapping[str, Mapping[Any, float]]) -> str:
-    form, row = ",.0f" if name.endswith("parameters") else ".4f", rows[name]
-    spread = f" ± {row['std']:{form}}" if row["n"] > 1 else ""
-    return f"{row['mean']:{form}}{spread}"
+    row = rows[name]
+    ends = [row["mean"], *([row["std"]] if row["n"] > 1 else [])]
+    if name.endswith("parameters"):
+        return " ± ".join(f"{value:,.0f}" for value in ends)
+    return " ± ".join(formatted(name, value, row["mean"]) for value in ends)

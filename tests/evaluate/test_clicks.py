@@ -193,3 +193,14 @@ def test_a_label_between_the_classes_is_refused_with_its_row():
 def test_a_list_without_exactly_one_positive_is_refused_by_name(labels, count):
     with pytest.raises(ValueError, match=f"list 9 has {count}"):
         measured(torch.zeros(4), labels, [4, 4, 9, 9])
+
+
+def test_probabilities_are_not_judged_on_sampled_candidates():
+    """Their share of clicks is that of the sampling, so whatever depends on it says nothing."""
+    scores, labels, query = ragged_lists(lists=20, levels=50)
+    assert {*measured(scores, labels, query)} == {
+        "auroc", "auroc_low", "auroc_high", "hr@10", "ndcg@10"
+    }  # fmt: skip
+    assert {"log_loss", "normalized_entropy", "accuracy", "calibration", "ece"} <= {
+        *measured(scores, labels)
+    }

@@ -20,12 +20,18 @@ from glassrec.evaluate.agreement import agreement
 from glassrec.evaluate.difference import changes
 from glassrec.evaluate.pair import Pair
 from glassrec.evaluate.quality import quality
-from glassrec.evaluate.retrieval import each_user, first_places, measure, retrieval
+from glassrec.evaluate.retrieval import each_user, first_places, measure
 from glassrec.metrics import headline
 from glassrec.models.mf import MF
 from glassrec.models.popularity import Popularity
 
 USERS, ITEMS = 14, 40
+
+
+def retrieval(model, data: Dataset, name: str, task: int, **settings: int) -> dict[str, float]:
+    """The means over users."""
+    found = each_user(model, data, name, task, **settings)
+    return {metric: values.mean().item() for metric, values in found.items()}
 
 
 def rows(pairs: Tensor) -> Split:

@@ -15,13 +15,17 @@ NORMAL_975 = 1.959963984540054
 """The 97.5 % point of the normal distribution: both sides together leave out 5 %."""
 
 
-def clicks(score: Tensor, target: Tensor, query: Tensor | None, k: int = 10) -> dict[str, float]:
+def clicks(
+    score: Tensor, target: Tensor, query: Tensor | None = None, k: int = 10
+) -> dict[str, float]:
     """The metrics of logits, by name.
 
-    Always: `auroc` with its 95 % confidence interval `auroc_low` to `auroc_high`, `log_loss` in
-    nats, `normalized_entropy`, `accuracy` at a probability of .5, `calibration` and `ece`. With
-    ranking lists also `hr@k` and `ndcg@k`. Where all rows have one label, `auroc`, its interval and
-    `normalized_entropy` are not defined and are nan; where all are 0, `calibration`, too.
+    Always: `auroc` with its 95 % confidence interval `auroc_low` to `auroc_high`. Without ranking
+    lists `log_loss` in nats, `normalized_entropy`, `accuracy` at a probability of .5, `calibration`
+    and `ece`. With them `hr@k` and `ndcg@k` instead: candidates are sampled, so their share of
+    clicks, which the others depend on, says nothing. Where all rows have one label, `auroc`, its
+    interval and `normalized_entropy` are not defined and are nan; where all are 0, `calibration`,
+    too.
 
     Args:
         score: (N,) float64 logits, all finite.
@@ -35,24 +39,20 @@ def clicks(score: Tensor, target: Tensor, query: Tensor | None, k: int = 10) -> 
     """
     _check(target)
     label = target == 1
-    metrics = pointwise(score, label)
-    if query is not None:
-        lists = ranking(score, label, query, k)
-        metrics |= {name: values.mean().item() for name, values in lists.items()}
-    return metrics
+    area = dict(zip(("auroc", "auroc_low", "auroc_high"), auroc(score, label), strict=True))
+    if query is None:
+        return area | probabilities(score, label)
+    lists = ranking(score, label, query, k)
+    return area | {name: values.mean().item() for name, values in lists.items()}
 
 
-def pointwise(score: Tensor, label: Tensor) -> dict[str, float]:
-    """The metrics of rows judged one by one; `score` (N,) float64 logits, `label` (N,) bool."""
-    area, low, high = auroc(score, label)
+def probabilities(score: Tensor, label: Tensor) -> dict[str, float]:
+    """How right probabilities are; `score` (N,) float64 logits, `label` (N,) bool."""
     target = label.double()
     log_loss = binary_cross_entropy_with_logits(score, target).item()
     rate = target.mean()
     entropy = (torch.special.entr(rate) + torch.special.entr(1 - rate)).item()
     return {
-        "auroc": area,
-        "auroc_low": low,
-        "auroc_high": high,
         "log_loss": log_loss,
         # He et al. 2014: 1 is as good as always predicting the rows' own click rate.
         "normalized_entropy": log_loss / entropy if entropy else math.nan,

@@ -37,7 +37,7 @@ def changes(pair: Pair, *, seed: int = 0) -> dict[str, float]:
     """By how much the metrics that tell most differ, the small model's minus the large one's.
 
     For clicks `auroc_change`, `accuracy_change` and `log_loss_change`, with ranking lists
-    `hr@10_change` and `ndcg@10_change` in the place of the first two; for ratings `rmse_change` and
+    `hr@10_change` and `ndcg@10_change` instead; for ratings `rmse_change` and
     `mae_change`; for retrieval `recall@10_change` and `ndcg@10_change`. Each has its 95 % interval
     beside it: `auroc_change_low` to `auroc_change_high`, the percentiles of the draws in which the
     metric is defined. Names begin with `task/` where there are several tasks.
@@ -93,14 +93,13 @@ def _poisson() -> np.ndarray:
 
 def _of_clicks(pair: Pair, column: int) -> tuple[int, dict[str, Statistic]]:
     before, after, target, query = _columns(pair, column)
-    losses = [_log_loss(score, target) for score in (before, after)]
     label = target == 1
     if query is not None:
-        log_loss, lists = _by_list(losses[1] - losses[0], query)
         ranks = [ranking(score, label, query) for score in (before, after)]
         differences = {name: ranks[1][name] - ranks[0][name] for name in ranks[0]}
-        means = {name: mean(each) for name, each in differences.items()}
-        return len(lists), means | {"log_loss": mean(log_loss, lists)}
+        lists = len(next(iter(differences.values())))
+        return lists, {name: mean(each) for name, each in differences.items()}
+    losses = [_log_loss(score, target) for score in (before, after)]
     # So that both models' sorted order is about the order in memory.
     order = before.argsort()
     areas = [auroc(score[order], label[order]) for score in (before, after)]

@@ -5,36 +5,80 @@ All of it is computed in float64 on whole tensors.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
+
 from torch import Tensor
 
 from glassrec.data.dataset import Dataset, Split
-from glassrec.evaluate.clicks import clicks
+from glassrec.evaluate.clicks import clicks, ranking
+from glassrec.evaluate.known import by_group, unseen
 from glassrec.evaluate.ratings import ratings
-from glassrec.evaluate.retrieval import retrieval
+from glassrec.evaluate.retrieval import each_user, unseen_users
 from glassrec.models.base import Recommender
 
+EVERY = slice(None)
 
-def quality(model: Recommender, dataset: Dataset, name: str) -> dict[str, float]:
+
+def quality(
+    model: Recommender, dataset: Dataset, name: str, *, groups: bool = False
+) -> dict[str, float]:
     """The metrics of a model on the split `name`; `task/metric` where there are several tasks.
+
+    Args:
+        model: any recommender.
+        dataset: where the split is from.
+        name: of the split: train, val or test.
+        groups: also those of users and items that training knows or does not know, see `by_group`.
 
     Raises:
         ValueError: the split is empty, a logit is not finite, or the split does not suit a task.
     """
-    split = dataset.splits[name]
-    logits = predicted(model, split)
-    targets = split.batch.targets.double().cpu()
+    split, schema = dataset.splits[name], dataset.schema
+    logits, targets = predicted(model, split), split.batch.targets.double().cpu()
     query = None if split.query is None else split.query.cpu()
     found: dict[str, float] = {}
-    for column, target in enumerate(dataset.schema.targets):
+    for column, target in enumerate(schema.targets):
         score, truth = logits[:, column], targets[:, column]
-        if target.kind == "click":
+        if target.kind == "retrieval":
+            units, measure = "users", partial(_means, each_user(model, dataset, name, column))
+            metrics = measure()
+        elif target.kind == "click" and query is not None:
+            units, measure = "lists", partial(_means, ranking(score, truth == 1, query))
             metrics = clicks(score, truth, query)
-        elif target.kind == "rating":
-            metrics = ratings(score, truth)
         else:
-            metrics = retrieval(model, dataset, name, column)
-        found |= {dataset.schema.metric(target, m): value for m, value in metrics.items()}
+            judge = clicks if target.kind == "click" else ratings
+            units, measure = "rows", partial(_judged, judge, score, truth)
+            metrics = measure()
+        if groups:
+            metrics |= by_group(measure, _unseen(dataset, name, column, units), units)
+        found |= {schema.metric(target, metric): value for metric, value in metrics.items()}
     return found
+
+
+def _unseen(dataset: Dataset, name: str, column: int, units: str) -> dict[str, Tensor]:
+    """(U,) bool by group: of rows, of lists by their user and held-out item, or of users."""
+    if units == "users":
+        return {"unseen_user": unseen_users(dataset, name, column)}
+    split = dataset.splits[name]
+    rows = unseen(split, dataset.schema)
+    positive = split.batch.targets[:, column].cpu() == 1
+    return rows if units == "rows" else {group: each[positive] for group, each in rows.items()}
+
+
+def _judged(
+    judge: Callable[[Tensor, Tensor], dict[str, float]],
+    score: Tensor,
+    truth: Tensor,
+    rows: Tensor | slice = EVERY,
+) -> dict[str, float]:
+    """The metrics of chosen rows."""
+    return judge(score[rows], truth[rows])
+
+
+def _means(values: Mapping[str, Tensor], chosen: Tensor | slice = EVERY) -> dict[str, float]:
+    """The means of the values (U,) of chosen units."""
+    return {name: each[chosen].mean().item() for name, each in values.items()}
 
 
 def predicted(model: Recommender, split: Split) -> Tensor:

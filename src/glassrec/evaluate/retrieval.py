@@ -47,14 +47,6 @@ class Users(NamedTuple):
     """(U,) how many there are to find, with those that training does not know"""
 
 
-def retrieval(
-    model: Recommender, dataset: Dataset, name: str, task: int, *, cells: int = CELLS
-) -> dict[str, float]:
-    """The means of `each_user` over the users of a split that have something to find."""
-    found = each_user(model, dataset, name, task, cells=cells)
-    return {metric: values.mean().item() for metric, values in found.items()}
-
-
 def each_user(
     model: Recommender, dataset: Dataset, name: str, task: int, *, cells: int = CELLS
 ) -> dict[str, Tensor]:
@@ -92,6 +84,14 @@ def each_user(
         )
     some = users.counts > 0
     return {metric: torch.cat([each[metric] for each in found])[some] for metric in found[0]}
+
+
+def unseen_users(dataset: Dataset, name: str, task: int) -> Tensor:
+    """(U,) bool: whether training lacks each of the users that `each_user` gives metrics of."""
+    assert dataset.catalogue is not None, "retrieval is of a user's items"
+    users = _users(dataset, dataset.catalogue, name, task)
+    who, _ = _known(dataset, dataset.catalogue, dataset.splits[name].batch.take(users.first))
+    return (who < 0)[users.counts > 0]
 
 
 def first_places(

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from glassrec.metrics import IN_UNIT, formatted
 from glassrec.report.style import FAINT, LARGE, SMALL, digits, drawn, heading, minus
 
 if TYPE_CHECKING:
@@ -87,10 +88,10 @@ def _quality_panel(axes: Axes, metrics: Mapping[str, float], shown: Sequence[str
         (-0.2, "test/", "as trained", LARGE),
         (0.2, "pruned/test/", "pruned", SMALL),
     ):
-        bars = axes.barh(
-            places + offset, [metrics[prefix + m] for m in shown], 0.38, label=label, color=colour
-        )
-        axes.bar_label(bars, fmt="%.4f", fontsize=8, padding=2)
+        values = [metrics[prefix + m] for m in shown]
+        bars = axes.barh(places + offset, values, 0.38, label=label, color=colour)
+        said = [formatted(m, value) for m, value in zip(shown, values, strict=True)]
+        axes.bar_label(bars, labels=said, fontsize=8, padding=2)
     _names(axes, shown)
     axes.margins(x=0.25)
     axes.set_title("Quality on the test split")
@@ -99,7 +100,8 @@ def _quality_panel(axes: Axes, metrics: Mapping[str, float], shown: Sequence[str
 
 def _change_panel(axes: Axes, metrics: Mapping[str, float], shown: Sequence[str]) -> None:
     """The differences, with their intervals, around a line at none."""
-    reach = 1e-4
+    sizes = [metrics[f"test/{metric}"] for metric in shown if metric.endswith(IN_UNIT)]
+    reach = 1e-4 * min([1.0, *sizes])
     for place, metric in enumerate(shown):
         name = f"pruned/test/{metric}_change"
         change, low, high = (metrics[f"{name}{end}"] for end in ("", "_low", "_high"))
@@ -109,7 +111,9 @@ def _change_panel(axes: Axes, metrics: Mapping[str, float], shown: Sequence[str]
             axes.plot([low, high], [place, place], color=SMALL, linewidth=3, alpha=0.55)
             axes.plot(change, place, "o", color=SMALL, markersize=6)
             reach = max(reach, abs(low), abs(high))
-            said = minus(f"{change:z.4f} ({low:z.4f} to {high:z.4f})")
+            size = metrics[f"test/{metric}"]
+            told = [formatted(metric, value, size) for value in (change, low, high)]
+            said = minus(f"{told[0]} ({told[1]} to {told[2]})")
         # On white, as the line at none passes behind it.
         box = {"color": "white", "pad": 1}
         axes.text(0, place - 0.2, said, ha="center", va="bottom", fontsize=8, bbox=box)

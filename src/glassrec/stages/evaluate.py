@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import ClassVar
+from math import nan
+from typing import Any, ClassVar
 
 from glassrec.artifacts import Metrics, Weights
 from glassrec.evaluate.agreement import TOP, agreement
@@ -16,7 +17,7 @@ from glassrec.evaluate.pair import Pair
 from glassrec.evaluate.quality import quality
 from glassrec.explain.kept_units import change_of_kept_units
 from glassrec.explain.neurons import Conductance
-from glassrec.metrics import headline
+from glassrec.metrics import formatted, headline
 from glassrec.models.base import Recommender
 from glassrec.report import figures
 from glassrec.report.style import minus
@@ -50,7 +51,11 @@ class Evaluating(Stage):
                 values, shown, self.pruned.plan, self.pruned.certificate
             ),
         )
-        metrics = [*_quality(values, shown), *self.trained.repeats]
+        metrics = [
+            *_quality(values, shown),
+            *self.trained.repeats,
+            *_unseen(values, shown, self.trained.facts),
+        ]
         for line in (*metrics, *_costs(values), *_agreement(values)):
             self.say(line)
         Reporting(self.trained).tell()
@@ -99,7 +104,7 @@ class Evaluating(Stage):
     def _quality_and_cost(self, model: Recommender, weights: Weights) -> dict[str, float]:
         values = cost(model, weights.tensors, self.trained.dataset.test.batch)
         for name in ("val", "test"):
-            found = quality(model, self.trained.dataset, name)
+            found = quality(model, self.trained.dataset, name, groups=True)
             values |= {f"{name}/{metric}": value for metric, value in found.items()}
         return values
 
@@ -131,14 +136,47 @@ def _quality(values: dict[str, float], shown: list[str]) -> Iterator[str]:
     for metric in shown:
         before, after = values[f"test/{metric}"], values[f"pruned/test/{metric}"]
         change, low, high = (
-            minus(f"{values[f'pruned/test/{metric}_change{end}']:z.4f}")
+            minus(formatted(metric, values[f"pruned/test/{metric}_change{end}"], before))
             for end in ("", "_low", "_high")
         )
-        said = f"test/{metric} {before:.4f} as trained, {after:.4f} pruned"
+        said = (
+            f"test/{metric} {formatted(metric, before)} as trained, "
+            f"{formatted(metric, after, before)} pruned"
+        )
         yield f"{said}: {change} ({low} to {high})"
     if "test/auroc" in values:
         low, high = (f"{values[f'test/auroc_{end}']:.4f}" for end in ("low", "high"))
         yield f"test/auroc as trained lies between {low} and {high} (95 % confidence, as above)"
+
+
+HAVE = {
+    ("unseen_user", "users"): "are unseen in training",
+    ("unseen_user", "rows"): "have a user unseen in training",
+    ("unseen_user", "lists"): "have a user unseen in training",
+    ("unseen_item", "rows"): "have an item unseen in training",
+    ("unseen_item", "lists"): "hold out an item unseen in training",
+}
+"""What distinguishes the rows, lists or users of a group."""
+
+
+def _unseen(
+    values: Mapping[str, float], shown: list[str], facts: Mapping[str, Any]
+) -> Iterator[str]:
+    """The main metric of each task on users and items that training has not seen."""
+    totals = {"rows": facts["rows"]["test"], "lists": facts["lists"].get("test")}
+    for metric in shown[::2]:
+        task, slash, name = metric.rpartition("/")
+        known = values.get(f"test/{task}{slash}known/{name}", nan)
+        for (group, units), have in HAVE.items():
+            own = f"test/{task}{slash}{group}"
+            count, total = values.get(f"{own}/{units}"), totals.get(units)
+            if count is not None:
+                share = f" ({count / total:.1%})" if total else ""
+                found = values.get(f"{own}/{name}", nan)
+                yield (
+                    f"{count:,.0f} test {units}{share} {have}: {metric} "
+                    f"{formatted(name, found, known)} there, {formatted(name, known)} on known ones"
+                )
 
 
 def _costs(values: dict[str, float]) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import isnan
 
 from glassrec.artifacts import Certificate
-from glassrec.metrics import headline
+from glassrec.metrics import IN_UNIT, formatted, headline
 from glassrec.prune.wording import proven
 from glassrec.report.figures import COSTS
 from glassrec.report.page import fixed, percent, whole
@@ -131,7 +131,12 @@ def _change(found: Found, name: str) -> str:
     """The change with its interval."""
     ends = (f"pruned/test/{name}_change{end}" for end in ("", "_low", "_high"))
     change, low, high = (found.numbers.get(end, float("nan")) for end in ends)
-    return fixed(change) if isnan(low) else f"{fixed(change)} ({fixed(low)} to {fixed(high)})"
+    if name.rpartition("/")[2] in IN_UNIT:
+        size = found.numbers[f"test/{name}"]
+        said = [minus(formatted(name, value, size)) for value in (change, low, high)]
+    else:
+        said = [fixed(value) for value in (change, low, high)]
+    return said[0] if isnan(low) else f"{said[0]} ({said[1]} to {said[2]})"
 
 
 def _curves(found: Found) -> Iterator[Part]:

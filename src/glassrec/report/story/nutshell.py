@@ -21,7 +21,7 @@ SAYS: dict[str, Callable[[float], str]] = {
     "hr@10": lambda v: (
         f"in {percent(v)} of the test lists the held-out item is among its first ten (HR@10)"
     ),
-    "rmse": lambda v: f"on the test rows its estimates are off by {fixed(v, 3)} (RMSE)",
+    "rmse": lambda v: f"on the test rows its estimates are off by {written('rmse', v)} (RMSE)",
     "recall@10": lambda v: (
         f"of what a test user is to be shown, {percent(v)} is among its first ten of all items "
         "(recall@10)"

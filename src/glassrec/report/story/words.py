@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+from glassrec.metrics import IN_UNIT, formatted
 from glassrec.report.page import fixed, percent
+from glassrec.report.style import minus
 
 METRICS = {
     "auroc": "AUROC",
@@ -70,6 +72,8 @@ def metric(name: str) -> str:
 def written(name: str, value: float) -> str:
     """The value of a metric."""
     last = name.rpartition("/")[2]
+    if last in IN_UNIT:
+        return minus(formatted(last, value))
     return percent(value, 2) if last in ("accuracy", "hr@10", "recall@10") else fixed(value)
 
 
