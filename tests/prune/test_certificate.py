@@ -82,13 +82,32 @@ def test_the_tolerance_is_relative_to_the_largest_logit(
         for split in dataset.splits.values()
     )
     assert found.max_abs_logit == pytest.approx(largest, rel=1e-12)
+    # The rating's is larger by its unit: the bias is one of standard units.
     assert found.tolerance == pytest.approx(1e-9 * largest, rel=1e-12)
     assert found.rows_changed == 0
     assert f"{found.tolerance:.3g}" in text(found)
     with torch.no_grad():
         small.output.bias += 1
-    with pytest.raises(BrokenPromiseError, match=r"up to 1\.5, where up to 1 is rounding"):
+    with pytest.raises(BrokenPromiseError, match=r"up to 1\.8, where up to 1\.2 is rounding"):
         _certificate(large, small, plan, dataset)
+
+
+@pytest.mark.parametrize(("unit", "task"), [(1e6, 0), (1e6, 1), (1e-6, 0), (1e-6, 1)])
+def test_the_unit_of_a_rating_hides_no_change(
+    build: Callable[..., Recommender], dataset: Dataset, unit: float, task: int
+) -> None:
+    """A change of 1e-6 standard units is one in either task, whatever the rating's unit is."""
+    large = build("gmf").double()
+    large.target_scale.deviation[1], large.target_scale.mean[1] = unit, 0.0
+    small = deepcopy(large)
+    with torch.no_grad():
+        small.output.bias[task] += 1e-6
+    found = _certificate(large, small, _plan(large, "sample", {}), dataset)
+    assert found.rows_changed == 110
+    size = unit if task else 1.0
+    assert found.max_abs_logit_difference == pytest.approx(1e-6 * size, rel=1e-6)
+    with pytest.raises(BrokenPromiseError):
+        _certificate(large, small, _plan(large, "data", {}), dataset)
 
 
 def test_weights_that_are_not_finite_are_named(
@@ -223,7 +242,7 @@ top.1.
 - largest |logit|: 0.5
 - largest |Δlogit|: 3.21e-12
 - 99.9th percentile: 1e-13
-- rows changed by more than the tolerance of 1e-09, which is 1e-9 of the largest |logit| or of 1: 0
+- rows changed by more than the tolerance of 1e-09, which is 1e-9 of the largest |logit| or unit: 0
 
 ## What it is about (sha256)
 

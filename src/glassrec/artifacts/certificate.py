@@ -57,7 +57,8 @@ class Certificate(Artifact):
     max_abs_logit: float
     """the largest |logit| of the large model, in float64"""
     tolerance: float
-    """the |Δlogit| up to which logits count as equal: 1e-9 of the largest |logit|, or of 1"""
+    """the |Δlogit| up to which logits count as equal: 1e-9 of the largest |logit|, or of 1; of a
+    rating, or of its standard deviation; each task has its own, and this is the largest"""
     layers: dict[str, CertifiedLayer]
     """which units went, by layer, input side first"""
     weights: str

@@ -22,7 +22,8 @@ EXACT = ("domain", "data")
 
 TOLERANCE = 1e-9
 """The largest |Δlogit| in float64 that counts as equal, relative to the largest |logit| of all
-rows, or to 1 if that is smaller. A sum in another order differs by less: it is off by about 1e-16
+rows of the same task, or, if that is smaller, to 1 (of a rating, to its standard deviation). A sum
+in another order differs by less: it is off by about 1e-16
 of its largest term for each term (Higham, "Accuracy and Stability of Numerical Algorithms", 2002,
 chapter 4).
 """
@@ -68,9 +69,12 @@ def certify(
     if not len(difference):
         raise ValueError("there are no rows to compare the models on")
     largest, scale = difference.max().item(), size.max().item()
-    tolerance = TOLERANCE * max(1.0, scale)
+    # Of each task, as a rating's unit may be a million times as large as a logit, or as small.
+    tolerances = TOLERANCE * size.amax(0).maximum(large.target_scale.units.to(size))
+    tolerance = tolerances.max().item()
+    changed = (~(difference <= tolerances)).any(1)  # what is no number has changed
     exact = plan.level in EXACT and not plan.finetuned
-    if exact and not largest <= tolerance:
+    if exact and changed.any():
         raise BrokenPromiseError(
             f"the {plan.level} level promises equal logits, and they differ by up to "
             f"{largest:.3g}, where up to {tolerance:.3g} is rounding; please report this, if all "
@@ -82,8 +86,8 @@ def certify(
         ground=plan.ground,
         rows={split: len(of_split) for split, of_split in found.items()},
         max_abs_logit_difference=largest,
-        p999_abs_logit_difference=_quantile(difference, 0.999),
-        rows_changed=int((~(difference <= tolerance)).sum()),  # what is no number has changed
+        p999_abs_logit_difference=_quantile(difference.amax(1), 0.999),
+        rows_changed=int(changed.sum()),
         max_abs_logit=scale,
         tolerance=tolerance,
         layers=_layers(large, plan),
@@ -123,13 +127,13 @@ def refuse_non_finite(name: str, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _compared(large: Recommender, small: Recommender, batches: Iterable[Batch]) -> Tensor:
-    """(N, 2) on the CPU: the largest |Δlogit| of each row, and its largest finite |logit|."""
-    found = [torch.empty(0, 2, dtype=torch.float64)]
+    """(N, 2, K) on the CPU: |Δlogit| of each row and task, and |logit| where it is finite."""
+    found = [torch.empty(0, 2, len(large.schema.targets), dtype=torch.float64)]
     for batch in batches:
         there = batch.to(large.device)
         logits = score(large, there)
-        difference = (logits - score(small, there)).abs().amax(1)
-        size = logits.abs().nan_to_num(0, 0, 0).amax(1)
+        difference = (logits - score(small, there)).abs()
+        size = logits.abs().nan_to_num(0, 0, 0)
         found.append(torch.stack([difference, size], 1).cpu())
     return torch.cat(found)
 

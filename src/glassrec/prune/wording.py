@@ -110,7 +110,7 @@ def _compared(certificate: Certificate) -> Iterator[str]:
     yield f"- 99.9th percentile: {certificate.p999_abs_logit_difference:.3g}"
     yield (
         f"- rows changed by more than the tolerance of {certificate.tolerance:.3g}, which is 1e-9 "
-        f"of the largest |logit| or of 1: {certificate.rows_changed:,}"
+        f"of the largest |logit| or unit: {certificate.rows_changed:,}"
     )
 
 
