@@ -409,3 +409,44 @@ def test_in_two_processes_a_lost_loss_is_still_a_plain_error(tmp_path):
 def test_the_settings_can_be_imported_without_lightning():
     code = "import sys, glassrec.training.trainer as t; sys.exit('lightning' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+class Normalised(toy.Toy):
+    """Normalises over the rows of a batch."""
+
+    def __init__(self):
+        super().__init__(toy.SCHEMA)
+        self.norm = torch.nn.BatchNorm1d(1)
+        self.sizes = []
+
+    def score(self, inputs):
+        if self.training:
+            self.sizes.append(inputs.rows)
+        return self.norm(super().score(inputs))
+
+
+def fit_normalised(folder, model, batch_size, **settings):
+    return Trainer(1, batch_size, **settings).fit(
+        model, toy.dataset(), ADAM, seed=1, directory=folder, validate=toy.validate,
+        on_epoch=lambda row: None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("size", "sizes"),
+    [(599, [600]), (600, [600]), (200, [200] * 3), (598, [598, 2])],
+)
+def test_a_last_row_that_has_no_variance_joins_the_batch_before(tmp_path, size, sizes):
+    model = Normalised()
+    fit_normalised(tmp_path, model, size)
+    assert model.sizes == sizes
+
+
+def test_without_batch_normalisation_a_last_row_is_a_batch_of_its_own(tmp_path):
+    trained = fit(tmp_path, max_epochs=1, batch_size=599)
+    assert same(trained.weights, plain_loop(1, 599)[0])
+
+
+def test_batches_of_one_row_are_refused_where_they_have_no_variance(tmp_path):
+    with pytest.raises(ValueError, match=r"Normalised.*batch_size"):
+        fit_normalised(tmp_path, Normalised(), 1)

@@ -10,6 +10,7 @@ import signal
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from time import perf_counter
 from typing import Any
 
@@ -19,11 +20,12 @@ from lightning import pytorch as lightning
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from glassrec.data.batch import Batch, counted
 from glassrec.ending import Terminated
+from glassrec.metrics import formatted
 from glassrec.run import Lock
 from glassrec.training.checkpoint import AtomicFile
 from glassrec.training.devices import train_on_devices
@@ -31,6 +33,8 @@ from glassrec.training.job import KEY, Job, Progress
 from glassrec.training.sparsity import Shrinkage
 
 OnEpoch = Callable[[Mapping[str, float]], None]
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 LOOK_EVERY = 1000
 """Steps between two looks for a loss that is not finite; each look waits for the device."""
@@ -111,7 +115,15 @@ class Loop(lightning.LightningModule):
             raise ValueError("no rows to train on: fewer training rows than devices")
         rows = rows.to(self.device) if _fits(rows, self.device) else rows
         tells = self.trainer.is_global_zero and not self.job.quiet
-        self.steps = Steps(rows, self.job.settings.batch_size, tells)
+        least = least_rows(self.model)
+        size = self.job.settings.batch_size
+        if min(size, rows.rows) < least:
+            raise ValueError(
+                f"{type(self.model).__name__} normalises over the rows of a batch, which needs "
+                f"{least} of them, and a device has {rows.rows} rows in batches of {size}; raise "
+                "trainer.batch_size, take fewer devices or more rows"
+            )
+        self.steps = Steps(rows, size, tells, least)
         return self.steps
 
     def on_train_epoch_start(self) -> None:
@@ -146,7 +158,7 @@ class Loop(lightning.LightningModule):
             self._finite_losses(step + 1)
 
     def on_train_epoch_end(self) -> None:
-        """Judge, remember the best, save, and only then tell."""
+        """Judge, remember the best, save, and only then report."""
         row = {"epoch": self.current_epoch + 1, "train/loss": self._mean_loss(), **self._validate()}
         self.progress.history.append(row)
         for optimizer in self._optimizers():  # gradients are as large as the weights; make room
@@ -193,7 +205,7 @@ class Loop(lightning.LightningModule):
         return losses
 
     def _mean_loss(self) -> float:
-        """Over the rows of the epoch; the last batch is a smaller one."""
+        """Over the rows of the epoch; the last batch has another size than the others."""
         losses = self._finite_losses(len(self.losses))
         sizes = torch.full_like(losses, self.steps.size)
         sizes[-1] = self.steps.rows.rows - sizes[:-1].sum()
@@ -208,9 +220,10 @@ class Loop(lightning.LightningModule):
         return self.trainer.strategy.broadcast(metrics)
 
     def _tell(self, row: Mapping[str, float]) -> None:
+        monitor = self.job.monitor
         line = (
             f"epoch {row['epoch']}/{self.job.settings.max_epochs}"
-            f"  train/loss {row['train/loss']:.4f}  {self.job.monitor} {row[self.job.monitor]:.4f}"
+            f"  train/loss {row['train/loss']:.4f}  {monitor} {formatted(monitor, row[monitor])}"
             f"  {perf_counter() - self.started:.1f} s"
         )
         if not self.job.quiet:
@@ -220,19 +233,34 @@ class Loop(lightning.LightningModule):
 
 
 class Steps:
-    """The batches of one epoch, as slices of its rows; long epochs tell how far they are."""
+    """The batches of one epoch, as slices of its rows; long epochs report their progress.
 
-    def __init__(self, rows: Batch, size: int, tells: bool) -> None:
+    Args:
+        rows: of the epoch.
+        size: of a batch.
+        tells: whether progress is reported.
+        least: the fewest rows of a batch; a last batch of fewer joins the one before it.
+    """
+
+    def __init__(self, rows: Batch, size: int, tells: bool, least: int = 1) -> None:
         self.rows = rows
         self.size = size
         self.tells = tells
+        full, rest = divmod(rows.rows, size)
+        self.count = max(full + (rest >= least), 1)
 
     def __len__(self) -> int:
-        return -(-self.rows.rows // self.size)
+        return self.count
 
     def __iter__(self) -> Iterator[Batch]:
-        parts = self.rows.chunks(self.size)
+        ends = [*range(self.size, self.count * self.size, self.size), self.rows.rows]
+        parts = (self.rows.slice(start, end) for start, end in pairwise([0, *ends]))
         return counted(parts, self.rows.rows) if self.tells else parts
+
+
+def least_rows(model: nn.Module) -> int:
+    """How many rows a batch needs to train `model`: batch normalisation has no variance of one."""
+    return 2 if any(isinstance(module, BATCH_NORMS) for module in model.modules()) else 1
 
 
 def _lightning(job: Job) -> lightning.Trainer:
