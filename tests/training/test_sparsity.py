@@ -172,6 +172,7 @@ def test_training_is_a_plain_loop_with_the_formula_after_each_step(
             optimizer.step()
             if l1 or group:
                 _shrink_by_hand(model, l1, group)
+        toy.average_unseen(model.table.weight)
     trained = _fit(tmp_path, forked, data, Objective(group_lasso=group, l1=l1))
     plain = model.state_dict()
     if not l1:  # without it no bit is another

@@ -38,6 +38,7 @@ def plain_loop(epochs, batch_size=64, seed=1, data=None):
             loss.backward()
             optimizer.step()
             total += loss.item() * batch.rows
+        toy.average_unseen(model.table.weight)
         losses.append(total / data.train.batch.rows)
     return model.state_dict(), losses
 

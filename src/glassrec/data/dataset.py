@@ -74,6 +74,20 @@ class Dataset:
         """Whether the validation split is judged by ranking lists."""
         return self.validation.query is not None
 
+    def occurrences(self, *, history: bool) -> Tensor:
+        """(rows of the joint table,) int64: how often training rows hold each id.
+
+        Args:
+            history: whether the steps of histories count, too.
+        """
+        counts = torch.zeros(self.schema.rows, dtype=torch.long)
+        ids, steps = self.train.batch.ids, self.train.batch.history
+        for column in ids.unbind(1):  # one at a time, to bound the memory
+            counts += column[column >= 0].bincount(minlength=len(counts))
+        for step in steps.unbind(1) if history else ():
+            counts += step[step > 0].bincount(minlength=len(counts))
+        return counts
+
     def sample(self, rows: int, seed: int) -> Batch:
         """Training rows at random, negatives among them; at most `rows`, and no row twice."""
         generator = torch.Generator().manual_seed(seed)

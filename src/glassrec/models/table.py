@@ -53,6 +53,27 @@ class JointTable(nn.Embedding):
         """(1, F, E): the vectors of each field's unseen id."""
         return self._wide(self(self._longs([*self._stored.offsets]).unsqueeze(0)))
 
+    @torch.no_grad()
+    def average_unseen(self, counts: Tensor) -> None:
+        """Give the unseen id of each field the mean vector of the ids that training rows hold.
+
+        An id that no training row holds keeps its random initial vector, and a model that has
+        learnt to rank most items low ranks the unseen ones above them. Their mean is what an item
+        is like of which nothing is known. `experiments/unseen_ids` compares it with alternatives.
+
+        An unseen id that training rows do hold, for values too rare for an id of their own, is
+        trained and stays as it is. Without any id in training rows the vector is zero.
+
+        Args:
+            counts: (rows of the data,) how many training rows hold each id.
+        """
+        for name, shift in self._shifts.items():
+            start = self._stored.offsets[self._stored.place(name)]
+            stop = start + self._stored.fields[self._stored.place(name)].size
+            held = (counts[start + shift : stop + shift] > 0).to(self.weight)
+            if not held[0]:
+                self.weight[start] = held @ self.weight[start:stop] / held.sum().clamp_min(1)
+
     def _wide(self, stored: Tensor) -> Tensor:
         """(B, F, E): what a row of a batch looks up (B, fields stored, width stored)."""
         if self._whole:

@@ -91,6 +91,7 @@ class Loop(lightning.LightningModule):
         self.on_epoch = on_epoch
         self.progress = job.beginning()
         self.shrinkage: Shrinkage
+        self.occurrences: Tensor
         self.steps: Steps
         self.losses: Tensor
         self.started = 0.0
@@ -104,6 +105,8 @@ class Loop(lightning.LightningModule):
         if self.trainer.world_size > 1:  # Lightning's handler waits for the other processes
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self.shrinkage = Shrinkage(self.model, self.job.objective, self.trainer.optimizers)
+        history = self.model.schema.history_length > 0
+        self.occurrences = self.job.dataset.occurrences(history=history)
 
     def train_dataloader(self) -> Steps:
         """The rows of the coming epoch, or this process's share, on the device if they fit."""
@@ -159,6 +162,7 @@ class Loop(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Judge, remember the best, save, and only then report."""
+        self.model.table.average_unseen(self.occurrences)
         row = {"epoch": self.current_epoch + 1, "train/loss": self._mean_loss(), **self._validate()}
         self.progress.history.append(row)
         for optimizer in self._optimizers():  # gradients are as large as the weights; make room
