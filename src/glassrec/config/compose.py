@@ -241,7 +241,7 @@ def compose(stage: str, words: Sequence[str], extra: Path | None = None) -> Conf
     assert isinstance(resolved, dict)
     values = {str(key): value for key, value in resolved.items()}
     alone = saved is None and not base  # all of it is of the command
-    named = values if alone else _named(overrides, extra)
+    named = values if alone else _named(overrides, extra, base)
     if problems := list(admit(values, named)):
         raise ConfigError(*problems)
     if resolved.get("seeds") is not None and "${seed}" in str(OmegaConf.to_container(config)):
@@ -249,12 +249,14 @@ def compose(stage: str, words: Sequence[str], extra: Path | None = None) -> Conf
     return Config(values, from_environment)
 
 
-def _named(overrides: Sequence[Override], extra: Path | None) -> dict[str, Any]:
-    """The nodes and classes that the words of a command give."""
+def _named(
+    overrides: Sequence[Override], extra: Path | None, base: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The nodes and classes that the words of a command give, in slots that `base` may fill."""
     known, node = choices(extra), OmegaConf.create()
     chosen = [override for override in overrides if override.key_or_group in known]
     if chosen:
-        fresh = _fresh([str(override.input_line) for override in chosen], extra)
+        fresh = _fresh([str(override.input_line) for override in chosen], extra, base)
         for override in chosen:
             key = override.key_or_group.replace("/", ".")
             OmegaConf.update(node, key, OmegaConf.select(fresh, key), force_add=True)
