@@ -65,7 +65,11 @@ class Lines:
             self._marks = None
             if not self._regular():
                 self._marks = self._quoted()
-            self.broken = any(self._inside(found, self._line_ends(found)).any() for found in self)
+            self.broken = any(
+                self._inside(found, self._line_ends(found)).any()
+                for found in self
+                if found.odd or len(found.marks)
+            )
 
     def __iter__(self) -> Iterator[_Block]:
         odd, base, size = False, 0, _FIRST_BLOCK
