@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 import torch
 
-from glassrec.data.audit import Audit, audited
+from glassrec.data.audit import audited
+from glassrec.data.audit_parts import with_parts
 from glassrec.data.columns import Columns, Parts
 from glassrec.data.facts import anomalies, facts, repeats_line
+from glassrec.data.findings import Audit
 from glassrec.data.splits import ByTime, LeaveOneOut, Random
 from glassrec.data.table import Table
 
@@ -155,7 +157,7 @@ def test_a_declared_context_that_follows_from_the_item_is_an_anomaly(log: pd.Dat
 
 
 def of_parts(parts: Parts, columns: Columns) -> dict[str, int]:
-    findings = Audit(0).with_parts(parts, columns).findings
+    findings = with_parts(Audit(0, 0), parts, columns).findings
     return {each.check: each.count for each in findings if each.anomaly}
 
 
@@ -165,12 +167,12 @@ def test_rows_of_two_splits_and_rare_classes_are_counted(log: pd.DataFrame) -> N
     parts = Random(0.2, 0.2).split(twice, COLUMNS, generator)
     train = set(parts.train.frame.itertuples(index=False))
     held = pd.concat([part.frame for part in parts[1:]]).itertuples(index=False)
-    findings = audited(twice, COLUMNS)[1].with_parts(parts, COLUMNS).findings
+    findings = with_parts(audited(twice, COLUMNS)[1], parts, COLUMNS).findings
     shared = sum(row in train for row in held)
     assert [each.count for each in findings if each.check == "rows in two splits"] == [shared]
     assert shared > 5
     log["click"] = (log["time"] > 395).astype(int)
-    findings = Audit(0).with_parts(ByTime().split(log, COLUMNS, generator), COLUMNS).findings
+    findings = with_parts(Audit(0, 0), ByTime().split(log, COLUMNS, generator), COLUMNS).findings
     small = [each.message for each in findings if each.check == "small splits"]
     assert [message.split(";")[0] for message in small] == [
         "train has 0 rows of click 1 and 280 of 0",
@@ -187,6 +189,15 @@ def test_held_out_rows_that_are_last_by_file_order_are_counted(log: pd.DataFrame
     tied = (ordered.nth(-1).to_numpy() == ordered.nth(-2).to_numpy()).sum()
     assert 0 < tied < 20
     assert of_parts(parts, columns)["simultaneous held-out rows"] == tied
+
+
+def test_rows_in_no_split_are_counted() -> None:
+    pairs = [("a", item) for item in (1, 2, 3, 9, 9, 9)] + [("b", item) for item in (1, 2, 3)]
+    log = pd.DataFrame(pairs, columns=["user", "item"])
+    columns = Columns(user="user", item="item")
+    parts = LeaveOneOut(1).split(log, columns, torch.Generator())
+    findings = with_parts(audited(log, columns)[1], parts, columns).findings
+    assert [each.count for each in findings if each.check == "rows in no split"] == [2]
 
 
 def test_cells_wider_than_those_of_training_are_counted(log: pd.DataFrame) -> None:

@@ -178,6 +178,23 @@ def test_the_data_are_told_with_what_training_does_not_know(found: Found) -> Non
     assert any("up to 5 earlier items of its user, in the training rows 3.5" in s for s in said)
 
 
+def test_the_audit_is_shown_with_anomalies_first(found: Found) -> None:
+    findings = [
+        {"check": "ties", "message": "2 of 9 rows tie", "anomaly": False},
+        {"check": "constant", "message": f"{EVIL} is constant", "anomaly": True},
+    ]
+    told = {
+        "audit": {"rows": 1234, "findings": findings},
+        "repeats": {n: {"positives": 9, "known": k} for n, k in (("val", 3), ("test", 4))},
+    }
+    section = _section(replace(found, data=DATA | told), "data")
+    table = next(part for part in _listings(section.parts) if "1,234 raw rows" in part.caption)
+    assert [row[0] for row in table.rows] == ["constant", "ties"]
+    assert [row[2] for row in table.rows] == [f"{EVIL} is constant", "2 of 9 rows tie"]
+    said = next(part for part in section.parts if isinstance(part, Sentences)).lines
+    assert any("4 of 9 test and 3 of 9 val positives" in line for line in said)
+
+
 def test_ranking_lists_and_negatives_are_told_as_such(found: Found) -> None:
     lists = DATA | {"rows": {"train": 800, "val": 500, "test": 500}, "negatives": 4,
                     "lists": {"val": 5, "test": 5}}  # fmt: skip

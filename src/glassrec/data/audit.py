@@ -1,27 +1,25 @@
 """What in a log may make results mean something else than they seem to: found once, on raw rows.
 
-A finding is a count with a sentence. An anomaly is a finding that is worth a line in the terminal;
-the others are only recorded.
+`audit_parts` goes on with the divided rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from glassrec.data.cells import LIST_MARK, split_values
-from glassrec.data.columns import Columns, Part, Parts
+from glassrec.data.cells import LIST_MARK
+from glassrec.data.columns import Columns
 from glassrec.data.events import (
     Policy,
     duplicate_events,
     identical_rows,
     repeated_pairs,
     repeats,
-    rows_of_both,
 )
+from glassrec.data.findings import IDENTICAL, Audit, Finding
 from glassrec.data.sides import Pairs, dependence
 
 BAR = "|"
@@ -30,17 +28,8 @@ BAR = "|"
 FAR = 100.0
 """Robust standard deviations from the median from which on a number is an extreme outlier."""
 
-HANDFUL = 10
-"""Rows of a class, or ranking lists, below which a split's metrics are mostly chance."""
-
 LONG = 20
 """Characters from which on a text may have been truncated."""
-
-TIED = 0.05
-"""The share of held-out rows with a simultaneous row from which on their order is an anomaly."""
-
-IDENTICAL = "identical rows"
-"""The check that says whether rows of two splits can be equal."""
 
 SPELLINGS = {
     "'.0'": (r"\.0+$", ""),
@@ -48,40 +37,6 @@ SPELLINGS = {
     "blanks": (r"\s+", ""),
 }
 """Differences that two exports of one id have: what is replaced by what."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One check that found something.
-
-    Attributes:
-        check: its name.
-        message: what was found, as a sentence without a full stop.
-        count: how many rows, values, cells or lists it is about.
-        of: out of how many.
-        columns: which columns it is about.
-        anomaly: whether it is worth a line in the terminal.
-    """
-
-    check: str
-    message: str
-    count: int
-    of: int
-    columns: tuple[str, ...] = ()
-    anomaly: bool = True
-
-
-@dataclass(frozen=True)
-class Audit:
-    """All findings on a log of `rows` raw rows."""
-
-    rows: int
-    findings: tuple[Finding, ...] = ()
-
-    def with_parts(self, parts: Parts, columns: Columns) -> Audit:
-        """With what there is to say of the divided rows."""
-        identical = any(found.check == IDENTICAL for found in self.findings)
-        return Audit(self.rows, (*self.findings, *_of_parts(parts, columns, identical)))
 
 
 def audited(
@@ -104,7 +59,7 @@ def audited(
     among = repeated_pairs(frame, columns)
     second = duplicate_events(frame, columns, among)
     found = [
-        *_events(frame, columns, among, second, duplicates),
+        *_events(frame, columns, among, second, duplicates, repeated),
         *_ties(frame, columns),
         *(found for name in columns.fields for found in _texts(frame[name], columns)),
         *(found for name in columns.numbers for found in _numbers(frame[name], columns)),
@@ -119,18 +74,24 @@ def audited(
                 "name one"
             )
         left &= ~repeats(frame, columns, among)
-    return frame if left.all() else frame[left], Audit(len(frame), tuple(found))
+    audit = Audit(len(frame), int(left.sum()), tuple(found))
+    return frame if left.all() else frame[left], audit
 
 
 def _events(
-    frame: pd.DataFrame, columns: Columns, among: np.ndarray, second: np.ndarray, policy: Policy
+    frame: pd.DataFrame,
+    columns: Columns,
+    among: np.ndarray,
+    second: np.ndarray,
+    duplicates_are: Policy,
+    repeats_are: Policy,
 ) -> Iterator[Finding]:
     """Duplicates, identical rows and repeats."""
     n, duplicates = len(frame), int(second.sum())
     if duplicates:
         event = [name for name in (columns.user, columns.item, columns.time) if name]
         same = ", ".join(event) if columns.time else "all columns"
-        done = "dropped; data.duplicates=keep keeps them" if policy == "drop" else "kept"
+        done = "dropped; data.duplicates=keep keeps them" if duplicates_are == "drop" else "kept"
         message = f"{duplicates:,} of {n:,} rows record an event again (the same {same}): {done}"
         yield Finding("duplicate events", message, duplicates, n, tuple(event))
     identical = int(identical_rows(frame, columns, among).sum())
@@ -141,6 +102,7 @@ def _events(
     again = int(repeats(frame, columns, among).sum()) - duplicates
     if again > 0:
         message = f"{again:,} of {n:,} rows are of an item that the user has in another row"
+        message += ": dropped" if repeats_are == "drop" else ""
         names = tuple(name for name in (columns.user, columns.item) if name)
         yield Finding("repeats", message, again, n, names, anomaly=False)
 
@@ -274,87 +236,3 @@ def _of_the_item(frame: pd.DataFrame, columns: Columns) -> Iterator[Finding]:
                 "columns that follow from the item", message, count, len(pairs.rows), (name,),
                 anomaly=declared,
             )  # fmt: skip
-
-
-def _of_parts(parts: Parts, columns: Columns, identical: bool) -> Iterator[Finding]:
-    """What the division of the rows, some of them identical or none, shows."""
-    if parts.validation.query is None:
-        yield from _shared(parts, columns) if identical else ()
-    else:
-        yield from _simultaneous(parts, columns)
-    for part, called in zip(parts, ("train", "val", "test"), strict=True):
-        yield from _classes(part, columns, called)
-    yield from _wide_cells(parts, columns)
-
-
-def _shared(parts: Parts, columns: Columns) -> Iterator[Finding]:
-    """Held-out rows that equal a training row."""
-    held = pd.concat([part.frame for part in parts[1:]])
-    shared = rows_of_both(held, parts.train.frame, columns)
-    if shared:
-        message = f"{shared:,} of {len(held):,} validation and test rows equal a training row in "
-        message += "all columns that are read"
-        yield Finding("rows in two splits", message, shared, len(held))
-
-
-def _simultaneous(parts: Parts, columns: Columns) -> Iterator[Finding]:
-    """Held-out rows that are last by file order only."""
-    if columns.time is None or columns.user is None:
-        return
-    held = [part.frame[part.labels.ravel() == 1] for part in parts[1:]]
-    test = held[1]
-    names = [columns.user, columns.time]
-    rows = pd.concat([part[names] for part in (parts.train.frame, *held)])
-    users, known = pd.factorize(rows[columns.user])
-    times = rows[columns.time].to_numpy(np.float64)
-    before = len(rows) - len(test)
-    newest = np.full(len(known), -np.inf)
-    np.maximum.at(newest, users[:before], times[:before])
-    tied = int((newest[users[before:]] == times[before:]).sum())
-    if tied:
-        message = f"{tied:,} of {len(test):,} test rows have the {columns.time} of another row of "
-        message += f"their {columns.user}: that they are the last is by file order"
-        yield Finding(
-            "simultaneous held-out rows", message, tied, len(test), (columns.time,),
-            anomaly=tied > TIED * len(test),
-        )  # fmt: skip
-
-
-def _classes(part: Part, columns: Columns, called: str) -> Iterator[Finding]:
-    """A part in which a class is missing or rare."""
-    if part.query is not None:
-        lists = int((part.labels == 1).sum())
-        if lists < HANDFUL:
-            message = f"{called} has {lists} ranking lists; its metrics are mostly chance"
-            yield Finding("small splits", message, lists, lists)
-        return
-    labels = part.labels.reshape(len(part.frame), -1)
-    for task, target in enumerate(columns.targets):
-        if target.kind != "click" or target.name != columns.label:
-            continue
-        ones = int((labels[:, task] == 1).sum())
-        rare = min(ones, len(labels) - ones)
-        if rare < HANDFUL:
-            message = f"{called} has {ones:,} rows of {target.name} 1 and {len(labels) - ones:,} "
-            message += "of 0; its metrics are mostly chance"
-            yield Finding("small splits", message, rare, len(labels), (target.name,))
-
-
-def _wide_cells(parts: Parts, columns: Columns) -> Iterator[Finding]:
-    """Held-out cells of more values than any training cell has, which are not all read."""
-    for name in columns.several:
-        separator = columns.value_separators[name]
-        train, *held = (_widths(part.frame[name], separator) for part in parts)
-        wide = int((np.concatenate(held) > train.max(initial=0)).sum())
-        if wide:
-            rows = sum(map(len, held))
-            message = f"{wide:,} of {rows:,} validation and test cells of {name} hold more than "
-            message += f"{train.max()} values, the most of a training cell; the rest is not "
-            message += "read"
-            yield Finding("truncated cells", message, wide, rows, (name,))
-
-
-def _widths(column: pd.Series, separator: str) -> np.ndarray:
-    """(N,) how many values each cell has."""
-    codes, cells = pd.factorize(column)
-    return np.array([*(len(split_values(cell, separator)) for cell in cells.astype(str)), 1])[codes]

@@ -10,9 +10,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from glassrec.data.audit import Audit
 from glassrec.data.batch import Batch
 from glassrec.data.catalogue import Catalogue
+from glassrec.data.findings import Audit
 from glassrec.data.schema import Schema
 
 if TYPE_CHECKING:

@@ -12,12 +12,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from glassrec.data.audit import Audit
+from glassrec.data.audit_parts import with_parts
 from glassrec.data.batch import Batch
 from glassrec.data.catalogue import Catalogue
 from glassrec.data.cells import split_values
 from glassrec.data.columns import Columns, Part, Parts
 from glassrec.data.dataset import Dataset, Split
+from glassrec.data.findings import Audit
 from glassrec.data.history import check_past, step_names
 from glassrec.data.negatives import Negatives
 from glassrec.data.row_keys import row_keys
@@ -252,7 +253,7 @@ def assemble(
     schema = encoder.schema
     known = Catalogue.of(train.batch, schema) if schema.user and schema.item else None
     sampler = Negatives(known, negatives) if ranked and known else None
-    found = None if audit is None else audit.with_parts(parts, columns)
+    found = None if audit is None else with_parts(audit, parts, columns)
     return Dataset(
         schema, train, validation, test, known, sampler, audit=found, encoder=encoder,
         rows=row_keys(parts, columns),

@@ -26,7 +26,7 @@ def facts(dataset: Dataset) -> dict[str, Any]:
     main and pairs, known effects as [name(s), strength]; None where nothing is known. repeats: of
     the positives that are ranked or retrieved, how many there are (`positives`) and how many of
     them their user has in training (`known`), by split; empty without such a task. audit: the
-    number of raw rows and the findings on them, see `audit.Finding`; None where none are read.
+    number of raw rows and the findings on them, see `findings.Finding`; None where none are read.
     """
     schema, splits = dataset.schema, dataset.splits
     later = {name: split.batch for name, split in splits.items() if name != "train"}
