@@ -84,7 +84,7 @@ def _classes(part: Part, columns: Columns, called: str) -> Iterator[Finding]:
     if part.query is not None:
         lists = int((part.labels == 1).sum())
         if lists < HANDFUL:
-            message = f"{called} has {lists} ranking lists; its metrics are mostly chance"
+            message = f"{called} has only {lists} ranking lists; its metrics are mostly chance"
             yield Finding("small splits", message, lists, lists)
         return
     labels = part.labels.reshape(len(part.frame), -1)
@@ -95,7 +95,8 @@ def _classes(part: Part, columns: Columns, called: str) -> Iterator[Finding]:
         rare = min(ones, len(labels) - ones)
         if rare < HANDFUL:
             message = f"{called} has {ones:,} rows of {target.name} 1 and {len(labels) - ones:,} "
-            message += "of 0; its metrics are mostly chance"
+            message += "of 0; "
+            message += "few to learn from" if called == "train" else "its metrics are mostly chance"
             yield Finding("small splits", message, rare, len(labels), (target.name,))
 
 
