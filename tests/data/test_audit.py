@@ -192,7 +192,7 @@ def test_held_out_rows_that_are_last_by_file_order_are_counted(log: pd.DataFrame
 
 
 def test_rows_in_no_split_are_counted() -> None:
-    pairs = [("a", item) for item in (1, 2, 3, 9, 9, 9)] + [("b", item) for item in (1, 2, 3)]
+    pairs = [("a", item) for item in (1, 2, 3, 9, 9, 9)] + [("b", item) for item in (1, 2, 3, 4)]
     log = pd.DataFrame(pairs, columns=["user", "item"])
     columns = Columns(user="user", item="item")
     parts = LeaveOneOut(1).split(log, columns, torch.Generator())
