@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -62,11 +63,16 @@ class Run:
     def __post_init__(self) -> None:
         self.dir = Path(self.dir)
         self.lock = self._locked()
-        self.status = Status(self.dir, lambda text: hidden(text, self.config, self.shown))
+        config, shown = self.config, self.shown  # no cycle, which would keep the lock
+        self.status = Status(self.dir, lambda text: hidden(text, config, shown))
         for place in (".*.part", "figures/.*.part", ".*.parts/.*.part"):
             for part in self.dir.glob(place):  # a killed process left it
                 part.unlink(missing_ok=True)
-        self._refuse_another_experiment()
+        try:
+            self._refuse_another_experiment()
+        except ValueError:
+            self.close()
+            raise
         self._changes = Changes(self.dir, self.shown)
         # Settings that turn out to be wrong must not take the place of those that made results.
         if not holds_results(self.dir):
@@ -205,11 +211,14 @@ class Run:
 
     def save_config(self) -> None:
         """Write the settings down, as those that made the results, and their hash in the record."""
-        plain = {name: node for name, node in self.shown.items() if name != "run"}
-        text = config_text(plain)
+        text = self._config_text
         if self._record():  # first: if this process is killed, both settings are known
             self._write_record(self._record(), settings=text)
         self.write(CONFIG, text)
+
+    @cached_property
+    def _config_text(self) -> str:
+        return config_text({name: node for name, node in self.shown.items() if name != "run"})
 
     def _forget_descendants(self, name: str) -> None:
         """Delete what was made of an artifact that is about to change: it would tell old news."""
