@@ -3,6 +3,8 @@ import pandas as pd
 import pytest
 import torch
 
+from glassrec.data.cells import NUMBER
+from glassrec.data.reading import Format, Text
 from glassrec.data.schema import Target
 from glassrec.data.splits import ByTime, Given, LeaveOneOut
 from glassrec.data.table import Table, read_columns
@@ -136,6 +138,10 @@ def test_column_names_of_several_lines_are_shown_in_one(tmp_path, frame):
     with pytest.raises(ValueError, match=r"no column 'price'.*two\\nlines") as refusal:
         table.load(seed=0)
     assert str(refusal.value).isprintable()
+    path = tmp_path / "rows.csv"
+    path.write_text('"two\nlines",clicked\n1\n')
+    with pytest.raises(ValueError, match=r"line 3: 1 cells .*\(two\\nlines, clicked\)"):
+        Text.open(path, Format(",", True, True)).read({"clicked": NUMBER})
 
 
 @pytest.mark.parametrize(

@@ -168,3 +168,8 @@ def split_values(cell: str, separator: str) -> list[str]:
 def shortened(text: str) -> str:
     """The text, without the end of a long one."""
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def printable(name: str) -> str:
+    """A name as one line of a message may show it, without the end of a long one."""
+    return shortened(name if name.isprintable() else repr(name)[1:-1])

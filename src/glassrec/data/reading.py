@@ -22,6 +22,7 @@ from glassrec.data.cells import (
     check_scale,
     check_utf8,
     numbers,
+    printable,
     replaced,
     shortened,
     stripped,
@@ -307,4 +308,5 @@ def _converted(column: pa.ChunkedArray, kind: pa.DataType, name: str) -> pa.Chun
 
 def _some(names: list[str]) -> str:
     """The names, without the middle of a long list."""
+    names = [printable(name) for name in names]
     return ", ".join(names if len(names) < 8 else [*names[:3], "...", names[-1]])

@@ -15,7 +15,7 @@ from annotated_types import Ge
 from pydantic import FilePath, TypeAdapter, ValidationError
 
 from glassrec.data.audit import audited
-from glassrec.data.cells import NUMBER, TEXT, shortened
+from glassrec.data.cells import NUMBER, TEXT, printable, shortened
 from glassrec.data.columns import (
     Columns,
     check_labels,
@@ -155,13 +155,13 @@ class Table(Source):
         path = Path(self.path)
         types = {name: _kind(name, columns) for name in columns.all}
         if is_parquet(path):
-            check_names(columns.all, _printable(parquet_names(path), columns), str(path))
+            check_names(columns.all, _shown(parquet_names(path), columns), str(path))
             return read_parquet(path, types, columns.several), Origin(path, format=None)
         form = Format(self._separator, quotes=self.quotes, header=True)
         text = Text.open(path, form)
         names = text.first_cells()
         self._check_separator(names)
-        check_names(columns.all, _printable(names, columns), str(path))
+        check_names(columns.all, _shown(names, columns), str(path))
         return text.read(types), Origin(path, form)
 
     @property
@@ -204,10 +204,9 @@ def read_columns(path: Path) -> Columns:
         raise ValueError(f"{path}: {where}: {first['msg']} (found {first['input']!r})") from None
 
 
-def _printable(names: list[str], columns: Columns) -> list[str]:
+def _shown(names: list[str], columns: Columns) -> list[str]:
     """The names as a message may show them: those that no role has may hold line breaks."""
-    plain = (name in columns.all or name.isprintable() for name in names)
-    return [n if ok else shortened(repr(n)[1:-1]) for n, ok in zip(names, plain, strict=True)]
+    return [name if name in columns.all else printable(name) for name in names]
 
 
 def _kind(name: str, columns: Columns) -> pa.DataType:
