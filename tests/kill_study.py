@@ -222,6 +222,8 @@ def study() -> int:
                     f"{trial.seconds:.2f} s; {'; '.join(trial.problems) or 'resumed bit for bit'}",
                     flush=True,
                 )
+                if trial.problems:
+                    print((Path(folder) / f"{name}-{moment:.3f}.log").read_text(), flush=True)
         total = options.moments * len(options.signals)
         print(
             f"{options.devices} device(s), {options.strategy}{', fresh' * options.fresh}: "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import weakref
 from _thread import interrupt_main
@@ -81,6 +82,8 @@ def graceful_shutdown() -> Iterator[None]:
     }
     watchdog = threading.Thread(target=shutdown.watch, daemon=True)
     watchdog.start()
+    report = sys.unraisablehook
+    sys.unraisablehook = lambda ignored: None if _is_ours(ignored.exc_type) else report(ignored)
     try:
         yield
         shutdown.raise_if_swallowed()
@@ -88,8 +91,14 @@ def graceful_shutdown() -> Iterator[None]:
         shutdown.over = True
         shutdown.wake.put(None)
         watchdog.join()
+        sys.unraisablehook = report
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _is_ours(error: type[BaseException] | None) -> bool:
+    """Whether an exception that Python ignores is one that is raised again."""
+    return error is not None and issubclass(error, Interrupted | Terminated)
 
 
 @dataclass
