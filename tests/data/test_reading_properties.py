@@ -63,11 +63,11 @@ def number(cell):
 def rows_of(text, separator, quotes):
     """The line where each row begins, and its cells."""
     quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, quoting=quoting)
-    line = 1
-    width = 0
+    lines = list(io.StringIO(text, newline=""))
+    reader = csv.reader(lines, delimiter=separator, quoting=quoting)
+    line, width = 1, 0
     for cells in reader:
-        blank = "".join(cells).strip() == "" and len(cells) < 2
+        blank = len(cells) < 2 and not "".join(lines[line - 1 : reader.line_num]).strip()
         if cells and not (blank and width != 1):
             width = width or len(cells)
             yield line, cells
