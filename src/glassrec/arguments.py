@@ -94,9 +94,10 @@ def _no_option(word: str, overrides: Sequence[str], known: Sequence[str]) -> str
 
 def _settings(name: str, value: str) -> str:
     from glassrec.config import compose, guesses
+    from glassrec.config.overrides import choices
     from glassrec.run import flat
 
-    config, groups = compose.compose("run", []), compose.choices(None)
+    config, groups = compose.compose("run", []), choices(None)
     if name in groups or name in flat(config):
         return f": {name}={value or 'VALUE'}"
     words = guesses.meant(name, value or "VALUE", config, groups)

@@ -9,7 +9,9 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from glassrec.config import compose, slots
+from glassrec.config import slots
+from glassrec.config.complaints import reworded
+from glassrec.config.overrides import forced
 
 
 def about(options: argparse.Namespace) -> int:
@@ -20,7 +22,7 @@ def about(options: argparse.Namespace) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # its exceptions come to us, not to the screen
     given, sys.argv = sys.argv, ["glassrec", *_words(options)]
     try:
-        with compose.reworded():
+        with reworded():
             hydra.main(version_base="1.3", config_path=str(slots.find()), config_name="run")(job)()
     finally:
         sys.argv = given
@@ -33,5 +35,5 @@ def _words(options: argparse.Namespace) -> list[str]:
     return [
         *(flag for flag, on in flags.items() if on),
         *(part for flag, value in valued.items() if value for part in (flag, str(value))),
-        *compose.forced(options.overrides, options.config_dir),
+        *forced(options.overrides, options.config_dir),
     ]

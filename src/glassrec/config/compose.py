@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from copy import deepcopy
 from functools import cache, partial
 from pathlib import Path
@@ -20,24 +18,29 @@ from typing import Any
 
 import hydra
 import yaml
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.override_parser.types import Override
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from glassrec.config import slots
 from glassrec.config.check import check
 from glassrec.config.complaints import ConfigError, reworded
 from glassrec.config.effect import without_effect
 from glassrec.config.environment import Config, labelled, texts, with_texts
+from glassrec.config.overrides import (
+    choices,
+    forced,
+    parse,
+    refuse_misplaced,
+    searching,
+    slot_of,
+    started,
+)
 from glassrec.config.paths import not_writable, usable
 from glassrec.config.saved import SAVED, load, of_start, repeats
 from glassrec.config.slots import find
 from glassrec.config.user_modules import admit
 from glassrec.run import EXPERIMENT, WHERE, differing, experiment, flat, hidden, holds_results
-from glassrec.spelling import did_you_mean, one_of
 
 
 def prepare(
@@ -64,7 +67,7 @@ def prepare(
     if problems := list(without_effect(parse(words), config)):
         raise ConfigError(*problems)
     if config["run"].get("dir") is None:
-        keys = {_slot(override) for override in parse(words)}
+        keys = {slot_of(override) for override in parse(words)}
         swept = [slot for slot in ("explain", "prune") if sweep and slot in keys]
         config["run"]["dir"] = _directory(config, [*EXPERIMENT, *swept])
     problems = list(_occupied(config))
@@ -83,7 +86,7 @@ def _refuse_other_settings(words: Sequence[str]) -> None:
     """
     for override in parse(words):
         named = override.key_or_group.endswith("._target_")
-        if _slot(override) not in ("run", "data", "trainer") and not named:
+        if slot_of(override) not in ("run", "data", "trainer") and not named:
             raise ConfigError(f"{override.input_line}: a run is verified as it is; leave it out")
 
 
@@ -228,7 +231,7 @@ def compose(stage: str, words: Sequence[str], extra: Path | None = None) -> Conf
     """
     overrides = parse(words)
     for override in overrides:
-        _refuse_misplaced(override, choices(extra))
+        refuse_misplaced(override, choices(extra))
         if override.is_sweep_override():
             line = override.input_line
             raise ConfigError(f"{line}: several values are a sweep, add -m; a list is key=[a,b]")
@@ -262,7 +265,7 @@ def _named(
             OmegaConf.update(node, key, OmegaConf.select(fresh, key), force_add=True)
     for override in overrides:
         plain = override not in chosen and not override.is_hydra_override()
-        if plain and not override.is_delete() and _slot(override) != "run":
+        if plain and not override.is_delete() and slot_of(override) != "run":
             _set(node, override)
     found: dict[str, Any] = OmegaConf.to_container(node)  # type: ignore[assignment]
     return found
@@ -274,47 +277,13 @@ def shown(stage: str, words: Sequence[str], extra: Path | None = None) -> str:
     return yaml.safe_dump(with_texts(dict(config), config.texts), sort_keys=False)
 
 
-def forced(words: Iterable[str], extra: Path | None = None) -> list[str]:
-    """The words as Hydra takes them: a choice as it is, and `++` before any other key.
-
-    Raises:
-        ConfigError: a word names a slot that does not exist.
-    """
-    known = choices(extra)
-    return [_forced(override, known) for override in parse(words)]
-
-
-def _forced(override: Override, known: dict[str, list[str]]) -> str:
-    line, key = str(override.input_line), override.key_or_group
-    if override.is_hydra_override() or override.type is not OverrideType.CHANGE:
-        return line
-    if key in known:
-        if isinstance(override.value(), int | float | None):
-            raise ConfigError(f"{line}: there is no such choice{one_of('', known[key])}")
-        return line
-    _refuse_misplaced(override, known)
-    return f"++{line}"
-
-
-def _refuse_misplaced(override: Override, known: dict[str, list[str]]) -> None:
-    """ConfigError for a slot that does not exist, and for a choice written like a value."""
-    key, value = override.key_or_group, override.value()
-    slot = key.replace(".", "/")
-    if key == "hydra.run.dir":
-        raise ConfigError(f"{key}: it has no effect; did you mean run.dir={value}?")
-    if "/" in key and key not in known and not override.is_hydra_override():
-        raise ConfigError(f"{key}: there is no such slot{did_you_mean(key, known)}")
-    if slot != key and value in known.get(slot, ()):
-        raise ConfigError(f"{override.input_line}: a choice is {slot}={value}, with a slash")
-
-
 def _fresh(
     words: Iterable[str], extra: Path | None, inherited: Mapping[str, Any] = MappingProxyType({})
 ) -> DictConfig:
     """A new configuration; `inherited` nodes take the place of what `configs/` has."""
     overrides = parse(forced(words, extra))
     values = [each for each in overrides if _is_plain(each)]
-    inside = [each for each in overrides if _slot(each) in inherited and each not in values]
+    inside = [each for each in overrides if slot_of(each) in inherited and each not in values]
     # Hydra adds a choice within a slot whatever was chosen for the slot, if told to with a plus.
     added = [f"+{str(each.input_line).lstrip('+')}" for each in inside]
     chosen = [str(each.input_line) for each in overrides if each not in (*values, *inside)]
@@ -346,40 +315,6 @@ def _set(config: DictConfig, override: Override) -> None:
     OmegaConf.update(config, override.key_or_group, override.value(), merge=True, force_add=True)
 
 
-@contextmanager
-def started() -> Iterator[None]:
-    """Hydra at work, with `configs/` as its own folder."""
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(find()), version_base="1.3", job_name="glassrec"):
-        yield
-
-
-def searching(extra: Path | None) -> list[str]:
-    """The word, if any, by which Hydra looks into a folder of the user's own choices, too."""
-    if extra is None:
-        return []
-    quoted = str(extra.absolute()).replace("'", r"\'")
-    return [f"hydra.searchpath=['file://{quoted}']"]
-
-
-def parse(words: Iterable[str]) -> list[Override]:
-    """The words as Hydra reads them; ConfigError for those that it cannot."""
-    with reworded():
-        return OverridesParser.create().parse_overrides(list(words))
-
-
-def _slot(override: Override) -> str:
-    return re.split(r"[./@]", override.key_or_group)[0]
-
-
-def choices(extra: Path | None) -> dict[str, list[str]]:
-    """The choices of each slot, with those of a user's own folder."""
-    return _choices(find(), *([] if extra is None else [extra.absolute()]))
-
-
-_choices = cache(slots.choices)
-
-
 # --- an existing run -------------------------------------------------------------------------
 
 
@@ -401,7 +336,7 @@ def _saved(stage: str, overrides: list[Override]) -> dict[str, Any] | None:
 
 def _touches_experiment(override: Override) -> bool:
     where = [f"trainer.{name}" for name in WHERE]
-    return _slot(override) in (*EXPERIMENT, "experiment") and override.key_or_group not in where
+    return slot_of(override) in (*EXPERIMENT, "experiment") and override.key_or_group not in where
 
 
 def _lay(overrides: list[Override], saved: dict[str, Any], extra: Path | None) -> DictConfig:

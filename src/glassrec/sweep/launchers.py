@@ -13,7 +13,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 
-from glassrec.config import compose
+from glassrec.config.complaints import ConfigError, reworded
+from glassrec.config.overrides import parse, searching, started
 from glassrec.sweep.task import task
 
 EXTRAS = {"joblib": "parallel", "submitit": "slurm", "ray": "ray"}
@@ -36,8 +37,8 @@ class Launcher:
         for word in words:
             _refuse_missing(word)
         about = [_directory(directory), f"hydra.job.name={directory.name}"]
-        with compose.reworded(), compose.started():
-            overrides = [*compose.searching(extra), *about, *words]
+        with reworded(), started():
+            overrides = [*searching(extra), *about, *words]
             config = hydra.compose("run", overrides=overrides, return_hydra_config=True)
             context = HydraContext(GlobalHydra.instance().config_loader(), Callbacks())
             self._launcher = Plugins.instance().instantiate_launcher(context, task, config)
@@ -60,10 +61,10 @@ def divided(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """
     what: list[str] = []
     where: list[str] = []
-    for word, parsed in zip(words, compose.parse(words), strict=True):
+    for word, parsed in zip(words, parse(words), strict=True):
         part = re.match(r"hydra[./](launcher|sweeper|sweep|job)\b", parsed.key_or_group)
         if part and part[1] == "sweeper":
-            raise compose.ConfigError(
+            raise ConfigError(
                 f"{word}: a sweep takes every combination; glassrec search looks for the best"
             )
         (where if part else what).append(word)
@@ -96,4 +97,4 @@ def _refuse_missing(word: str) -> None:
     except ModuleNotFoundError:  # no plugin at all
         found = None
     if found is None:
-        raise compose.ConfigError(f'{word} needs: pip install "glassrec[{EXTRAS[begins]}]"')
+        raise ConfigError(f'{word} needs: pip install "glassrec[{EXTRAS[begins]}]"')

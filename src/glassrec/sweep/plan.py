@@ -16,7 +16,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from glassrec.config import compose
+from glassrec.config.complaints import ConfigError, reworded
 from glassrec.config.environment import Config
+from glassrec.config.overrides import forced, parse, started
 from glassrec.sweep import naming
 from glassrec.sweep.record import Job
 
@@ -38,7 +40,7 @@ class Asked:
     @property
     def directory(self) -> Path:
         """Where the record of the sweep and its logs are, if no word names a place."""
-        swept = [o.key_or_group for o in compose.parse(self.words) if o.is_sweep_override()]
+        swept = [o.key_or_group for o in parse(self.words) if o.is_sweep_override()]
         return naming.directory(swept or [self.stage], [self.command, list(self.words)])
 
 
@@ -48,11 +50,11 @@ def expand(asked: Asked) -> list[list[str]]:
     Raises:
         ConfigError: a word cannot be read, or names a slot that does not exist.
     """
-    forced = compose.forced(asked.words, asked.extra)
-    with compose.reworded(), compose.started():
+    overrides = forced(asked.words, asked.extra)
+    with reworded(), started():
         # A glob over the choices of a slot needs the configurations.
         parser = OverridesParser.create(GlobalHydra.instance().config_loader())
-        (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides(forced), None)
+        (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides(overrides), None)
     return [[word.removeprefix("++") for word in words] for words in jobs]
 
 
@@ -67,10 +69,10 @@ def check(asked: Asked, jobs: Sequence[Sequence[str]]) -> list[Config]:
     for words in jobs:
         try:
             found.append(compose.prepare(asked.stage, words, asked.extra, sweep=True))
-        except compose.ConfigError as error:
+        except ConfigError as error:
             problems += error.problems
     if problems := [*dict.fromkeys(problems)] or list(_meeting(found)):
-        raise compose.ConfigError(*problems)
+        raise ConfigError(*problems)
     return found
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
 from optuna.distributions import (
     BaseDistribution,
@@ -16,7 +15,8 @@ from optuna.distributions import (
 )
 
 from glassrec.config import compose
-from glassrec.config.compose import ConfigError
+from glassrec.config.complaints import ConfigError
+from glassrec.config.overrides import choices, parse
 from glassrec.spelling import did_you_mean
 
 Point = Mapping[str, str | int | float]
@@ -41,9 +41,8 @@ class Space:
         Raises:
             ConfigError: the words cannot be read, or leave nothing to search.
         """
-        with compose.reworded():
-            overrides = OverridesParser.create().parse_overrides(list(words))
-        known = compose.choices(extra)
+        overrides = parse(words)
+        known = choices(extra)
         dimensions: dict[str, BaseDistribution] = {}
         for override in overrides:
             key = override.get_key_element()
