@@ -23,15 +23,13 @@ check: .venv/installed  ## Formatting, lint, types, import contracts, tests
 	$(BIN)/lint-imports
 	$(MAKE) test
 
-<<<<<<< HEAD
 fuzz: .venv/installed  ## Read 10,000 generated CSV and 10,000 parquet files, and compare with other readers
 	GLASSREC_EXAMPLES=10000 $(BIN)/python -m pytest --timeout=0 --hypothesis-show-statistics tests/data/test_reading_properties.py
-=======
+
 kill: .venv/installed  ## End runs at 120 random moments (kill -9, SIGTERM, SIGINT), and compare what resumed
 	$(BIN)/python tests/kill_study.py
 	$(BIN)/python tests/kill_study.py --devices 2 --strategy ddp_fork --moments 15
 	$(BIN)/python tests/kill_study.py --devices 2 --moments 5
->>>>>>> 276329d (Add a study of runs that are ended at random moments)
 
 readme: .venv/installed  ## Run every command of the README as it is written
 	$(BIN)/python tests/run_readme.py
