@@ -172,6 +172,16 @@ def test_answers_come_at_once_and_import_nothing_heavy(words, code, absent):
             "no dashes; did you mean trainer=gpu trainer.devices=2?",
         ),
         (
+            ["run", "--lr", "0.1"],
+            "glassrec: error: --lr: there is no such option; "
+            "settings have no dashes; did you mean optimizer.lr=0.1?",
+        ),
+        (["run", "-j", "2", "--dry-run"], "glassrec: error: --jobs: it is for a sweep, add -m"),
+        (
+            ["run", "data=/tmp/rows.csv"],
+            "glassrec: error: data=/tmp/rows.csv: there is no such choice",
+        ),
+        (
             ["run", "--config-name", "mine"],
             "glassrec: error: --config-name: there is no such "
             "option; choose experiment=NAME, or --config-dir DIR",

@@ -15,7 +15,7 @@ from importlib import import_module
 from io import TextIOWrapper
 
 from glassrec import __version__
-from glassrec.arguments import UsageError, no_command, options
+from glassrec.arguments import no_command, options
 from glassrec.config.manual import ACROSS, COMMANDS, manual, manual_of
 from glassrec.config.user_modules import leave_working_directory
 from glassrec.ending import OUTPUT_CLOSED, exit_code, graceful_shutdown
@@ -53,11 +53,7 @@ def _main(words: list[str]) -> int:
     stage = words.pop(0)
     if stage not in COMMANDS:
         return complain(no_command(stage), code=2)
-    try:
-        asked = options(stage, words)
-    except UsageError as error:
-        return complain(error, code=2)
-    return _dispatch(stage, asked)
+    return _dispatch(stage, options(stage, words))
 
 
 def _ended(action: Callable[[], int]) -> int:
@@ -65,7 +61,8 @@ def _ended(action: Callable[[], int]) -> int:
     try:
         with graceful_shutdown():
             code = guarded(action)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # it was closed before the start
+                sys.stdout.flush()
         return code
     except KeyboardInterrupt as stop:
         how = str(stop) or "interrupted"
@@ -80,7 +77,7 @@ def _ended(action: Callable[[], int]) -> int:
 
 def _print_no_more() -> None:
     """Point the output elsewhere: Python flushes it at its end, and would complain again."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
@@ -101,6 +98,8 @@ def _dispatch(stage: str, options: argparse.Namespace) -> int:
     if options.cfg == "job":
         print(compose.shown(stage, words, extra), end="")
         return 0
+    if options.jobs is not None and not options.multirun:
+        raise compose.ConfigError("--jobs: it is for a sweep, add -m")
     if options.dry_run:
         from glassrec.dry_run import dry_run
 
@@ -110,8 +109,6 @@ def _dispatch(stage: str, options: argparse.Namespace) -> int:
         from glassrec.sweep.launchers import side_by_side
 
         return sweep(stage, [*side_by_side(options.jobs or 1), *words], extra)
-    if options.jobs is not None:
-        raise compose.ConfigError("--jobs: it is for a sweep, add -m")
     return job(stage, words, extra)
 
 

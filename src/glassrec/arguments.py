@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from glassrec.config.manual import COMMANDS
+from glassrec.ending import UsageError
 from glassrec.spelling import did_you_mean, either
 from glassrec.sweep.search.command import count
 
@@ -35,10 +37,6 @@ _OPTIONS = {
     "sweep grid": "use -m",
     "verbose v debug quiet q": "there is one amount of output",
 }
-
-
-class UsageError(ValueError):
-    """The arguments of a command cannot be parsed."""
 
 
 def no_command(word: str) -> str:
@@ -85,8 +83,9 @@ def _no_option(word: str, overrides: Sequence[str], known: Sequence[str]) -> str
     start = f"{word.partition('=')[0]}: there is no such option"
     if hint := _meant(name, _OPTIONS):
         return f"{start}; {hint}"
-    if near := did_you_mean(f"--{name}", known):
-        return f"{start}{near}"
+    names = {each.lstrip("-"): each for each in known}  # dashes make nothing alike
+    if near := get_close_matches(name, names, n=1, cutoff=0.75):
+        return f"{start}; did you mean {names[near[0]]!r}?"
     value = value or next((each for each in overrides if "=" not in each), "")
     words = _settings(name.replace("-", "_"), value)
     return f"{start}; settings have no dashes{words}"

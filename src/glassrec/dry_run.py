@@ -8,6 +8,7 @@ from typing import Any
 
 from glassrec.config import compose
 from glassrec.config.environment import Config
+from glassrec.execute import check_devices
 from glassrec.run.record import read_record
 from glassrec.spelling import counted
 from glassrec.sweep.done import Done
@@ -24,7 +25,9 @@ def dry_run(stage: str, words: Sequence[str], extra: Path | None, *, multirun: b
     done = Done(stage)
     for label, config in _jobs(stage, words, extra, multirun):
         for name, checked in _runs(config):
-            compose.build(checked)
+            parts = compose.build(checked)
+            if stage != "verify":
+                check_devices(checked, parts)
             for line in _plan(
                 stage, ", ".join(filter(None, (label, name))), checked, done(checked)
             ):
@@ -64,9 +67,7 @@ def _plan(stage: str, label: str, config: dict[str, Any], done: bool) -> Iterato
     else:
         state = f"holds {counted(len(names), 'artifact')} ({', '.join(names[:6])}"
         state += ", ...)" if len(names) > 6 else ")"
-        state += (
-            ": finished, nothing would be made"
-            if done
-            else ": what is stale or missing would be made"
-        )
+        made = "nothing would be made" if done else "what is stale or missing would be made"
+        if stage != "verify":
+            state += f": {'finished, ' * done}{made}"
     yield f"run.dir   {directory} {state}"

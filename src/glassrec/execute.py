@@ -79,7 +79,7 @@ def _execute(stage: str, checked: Config, command: Sequence[str]) -> int:
     from glassrec.config import compose
 
     parts = compose.build(checked)
-    _check_devices(checked, parts)
+    check_devices(checked, parts)
     from glassrec.pipeline import Pipeline
     from glassrec.run import SEEDS
     from glassrec.sweep.search.watcher import watcher
@@ -91,7 +91,7 @@ def _execute(stage: str, checked: Config, command: Sequence[str]) -> int:
     return 0
 
 
-def _check_devices(checked: Config, parts: dict[str, Any]) -> None:
+def check_devices(checked: Config, parts: dict[str, Any]) -> None:
     """ConfigError if a model is to be trained on more devices than there are.
 
     A trained one may be explained on another machine.
@@ -111,7 +111,7 @@ def _each_seed(stage: str, checked: Config, command: Sequence[str]) -> int:
 
     jobs = {seed: compose.of_seed(checked, seed) for seed in checked["seeds"]}
     first = next(iter(jobs.values()))
-    _check_devices(first, compose.build(first))  # what does not go together ends all at once
+    check_devices(first, compose.build(first))  # what does not go together ends all at once
     from glassrec import seeds
 
     with closing(_open(checked, command)) as run:

@@ -7,7 +7,7 @@ import torch
 from sklearn.preprocessing import StandardScaler
 
 from glassrec.data.columns import Columns, Part, Parts
-from glassrec.data.encoding import Scaler, Vocabulary, assemble
+from glassrec.data.encoding import Scaler, Several, Vocabulary, assemble
 from glassrec.data.schema import Target
 
 
@@ -159,3 +159,10 @@ def test_counts_never_lie_below_a_zero_and_declared_ones_are_logged():
     )
     ranges = assemble(Parts(part, part, part), columns).schema.ranges
     np.testing.assert_allclose(ranges, [(-2, 4), (-3, np.inf)], rtol=1e-6)
+
+
+def test_values_of_cells_are_counted_by_row() -> None:
+    column = pd.Series(["a|b", "a", "b|c", "a|b", ""], dtype="category")
+    fitted = Several.fit(column, min_count=2)
+    assert fitted.vocabulary.values.tolist() == ["a", "b"]
+    assert fitted.width == 2

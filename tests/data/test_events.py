@@ -110,3 +110,12 @@ def test_a_log_that_records_each_event_twice_reveals_no_held_out_item(twice, dup
     assert (validation[:, 1] != test[:, 1]).all()
     if duplicates == "drop":
         assert data.train.batch.rows == 30 * 4
+
+
+def test_an_item_that_was_shown_and_not_taken_is_no_repeat() -> None:
+    rows = [("a", "x", 0), ("a", "x", 1), ("a", "x", 0), ("a", "x", 1), ("a", "y", 1)]
+    log = pd.DataFrame(rows, columns=["user", "item", "click"]).assign(time=range(5))
+    columns = Columns(user="user", item="item", label="click", time="time")
+    assert repeats(log, columns).tolist() == [False, False, True, True, False]
+    clicks = log.assign(click=1)
+    assert repeats(clicks, columns).tolist() == [False, True, True, True, False]

@@ -149,6 +149,12 @@ def test_nor_without_a_time(tmp_path: Path, repeats: str) -> None:
     assert rate <= LIMIT, rule
 
 
+def test_copies_that_cannot_be_told_from_repeats_are_refused(tmp_path: Path) -> None:
+    log = random_log(5, twice=True, ties=False)
+    with pytest.raises(ValueError, match=r"data\.duplicates=keep: without a time.*=drop"):
+        load(tmp_path, log, False, "brand", "brand", duplicates="keep")
+
+
 @pytest.mark.parametrize("names", ["brand", "tags", "price", "offer"])
 def test_what_would_let_a_rule_rank_them_is_refused(tmp_path: Path, names: str) -> None:
     log = random_log(9, twice=False, ties=False)

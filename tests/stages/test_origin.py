@@ -308,3 +308,13 @@ def test_words_choose_anew_what_the_start_gives(folder: Path) -> None:
     assert config["data"]["_target_"].endswith("Planted")
     assert config["model"]["_target_"].endswith("GMF")
     assert json.dumps(config["model"]).count("embedding") == 0
+
+
+def test_a_start_that_reads_other_columns_is_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    roles = tmp_path / "columns.yaml"
+    roles.write_text(ROLES.replace("time: day\n", "chronological: true\n"))
+    words = [f"start={folder / 'random'}", f"data.columns={roles}", "data/split=by_time"]
+    assert train(tmp_path / "run", *words, "trainer=cpu", "trainer.max_epochs=1") == 2
+    assert "columns" in capsys.readouterr().err  # rows could not be compared, nor a leak found

@@ -122,5 +122,7 @@ def of_task(task: Task) -> Verdict | None:
 
 
 def superlative(metric: str) -> str:
-    """What the first by a metric is: its value may be the highest, the lowest, or nearest to 1."""
+    """What the first value by a metric is: the highest, the lowest, or the nearest to 1 or to 0."""
+    if metric.rpartition("/")[2] == "bias":
+        return "Closest to 0:"
     return {1.0: "Highest", -1.0: "Lowest"}.get(merit(metric, 1.0), "Closest to 1:")

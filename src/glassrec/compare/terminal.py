@@ -69,7 +69,7 @@ def _verdict(task: Task) -> Iterator[str]:
         return
     unclear = [str(task.settings.index(each) + 1) for each in found.unclear]
     yield (
-        f"1 has the {superlative(task.by).lower()} {task.by}, but is not distinguishable from "
+        f"1 is first ({superlative(task.by).lower()} {task.by}), but not distinguishable from "
         f"{brief(unclear)} ({found.evidence})"
     )
 

@@ -46,7 +46,10 @@ def _grammar(error: OverrideParseException) -> str:
 
 
 def _choice(error: MissingConfigException) -> str:
-    slot, _, name = (error.missing_cfg_file or "").rpartition("/")
+    file = error.missing_cfg_file or ""
+    groups = (each for each in slots.choices(slots.find()) if file.startswith(f"{each}/"))
+    slot = max(groups, key=len, default=file.rpartition("/")[0])
+    name = file[len(slot) + 1 :]
     if error.options is None:
         return str(error).splitlines()[0]
     return f"{slot}={name}: there is no such choice{no_option(name, error.options)}"

@@ -99,8 +99,8 @@ def _events(
         message = f"{identical:,} of {n:,} rows equal an earlier row in all columns that are read"
         anomaly = not duplicates and columns.time is not None
         yield Finding(IDENTICAL, message, identical, n, anomaly=anomaly)
-    again = int(repeats(frame, columns, among).sum()) - duplicates
-    if again > 0:
+    again = int((repeats(frame, columns, among) & ~second).sum())
+    if again:
         message = f"{again:,} of {n:,} rows are of an item that the user has in another row"
         message += ": dropped" if repeats_are == "drop" else ""
         names = tuple(name for name in (columns.user, columns.item) if name)

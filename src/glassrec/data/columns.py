@@ -83,7 +83,7 @@ class Columns:
                 "the moment"
             )
         for name, separator in self.value_separators.items():
-            if not separator.strip():
+            if not separator:
                 raise ValueError(
                     f"several: {name} has the separator {separator!r}; name a character"
                 )

@@ -73,9 +73,13 @@ class Several:
     @classmethod
     def fit(cls, column: pd.Series, min_count: int = 1, separator: str = "|") -> Several:
         """The values of all cells."""
-        lists = _lists(pd.Index(column), separator)
-        width = int(lists.str.len().max())
-        return cls(Vocabulary.fit(lists.explode(), min_count), width, separator)
+        codes, cells = pd.factorize(column, use_na_sentinel=False)
+        lists = _lists(pd.Index(cells), separator)
+        lengths = lists.str.len()
+        values, names = pd.factorize(lists.explode())
+        counts = np.bincount(values, np.repeat(np.bincount(codes), lengths))
+        known = pd.Index(names)[counts >= max(min_count, 1)].sort_values()
+        return cls(Vocabulary(known), int(lengths.max()), separator)
 
     def encode(self, column: pd.Series, offset: int) -> np.ndarray:
         """The joint rows (N, width) int64 of the cells (N,), filled up with ABSENT."""
@@ -86,6 +90,11 @@ class Several:
             there = (lists.str.len() > at).to_numpy()
             ids[there, at] = self.vocabulary.encode(lists[there].str[at]) + offset
         return ids[codes]
+
+
+def values_of_field(known: Vocabulary | Several) -> pd.Index:
+    """The values of a field, in the order of their ids from 1 on."""
+    return (known.vocabulary if isinstance(known, Several) else known).values
 
 
 def _lists(cells: pd.Index, separator: str) -> pd.Series:

@@ -69,15 +69,21 @@ def rows_of_both(frame: pd.DataFrame, other: pd.DataFrame, columns: Columns) -> 
 def repeats(frame: pd.DataFrame, columns: Columns, among: np.ndarray | None = None) -> np.ndarray:
     """(N,) bool: whether the row's user has the row's item in a row before, by time and file order.
 
-    All are False without a user or an item column.
+    Beside a label, an item that was shown and not taken (label 0) does not count as had before. All
+    are False without a user or an item column.
     """
     found = np.zeros(len(frame), bool)
     if columns.user is None or columns.item is None:
         return found
     among = repeated_pairs(frame, columns) if among is None else among
-    rows = frame[[columns.user, columns.item]].iloc[among]
-    order = np.argsort(columns.times(frame)[among], kind="stable")
-    found[among[order]] = rows.iloc[order].duplicated().to_numpy()
+    order = among[np.argsort(columns.times(frame)[among], kind="stable")]
+    rows = frame[[columns.user, columns.item]].iloc[order]
+    if columns.label is None:
+        found[order] = rows.duplicated().to_numpy()
+        return found
+    taken = (frame[columns.label].to_numpy()[order] == 1).astype(np.int64)
+    pairs = rows.groupby([columns.user, columns.item], observed=True, sort=False).ngroup()
+    found[order] = pd.Series(taken).groupby(pairs.to_numpy()).cumsum().to_numpy() > taken
     return found
 
 

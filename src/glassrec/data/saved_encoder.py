@@ -14,7 +14,7 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from glassrec.data.columns import Columns
-from glassrec.data.encoding import Encoder, Scaler, Several, Vocabulary
+from glassrec.data.encoding import Encoder, Scaler, Several, Vocabulary, values_of_field
 from glassrec.data.schema import Schema
 
 TYPES = {"text": "str", "integer": "int64", "number": "float64"}
@@ -23,7 +23,7 @@ TYPES = {"text": "str", "integer": "int64", "number": "float64"}
 
 def values_of(encoder: Encoder) -> pd.DataFrame:
     """The values of all fields as text, by id: the columns field, value and id (from 1)."""
-    known = {name: _values(each) for name, each in encoder.vocabularies.items()}
+    known = {name: values_of_field(each) for name, each in encoder.vocabularies.items()}
     fields = np.repeat(np.arange(len(known)), [len(values) for values in known.values()])
     ids = [np.arange(1, len(values) + 1) for values in known.values()]
     texts = [values.astype(str).to_numpy(object) for values in known.values()]
@@ -47,7 +47,7 @@ def description_of(encoder: Encoder) -> dict[str, Any]:
     schema["ranges"] = [_finite(ends) for ends in encoder.schema.ranges]
     roles["ranges"] = {name: _finite(ends) for name, ends in encoder.columns.ranges.items()}
     described = {
-        "types": {name: _type(_values(known)) for name, known in vocabularies.items()},
+        "types": {name: _type(values_of_field(known)) for name, known in vocabularies.items()},
         "widths": {n: each.width for n, each in vocabularies.items() if isinstance(each, Several)},
         "scalers": {name: asdict(scaler) for name, scaler in encoder.scalers.items()},
         "schema": schema,
@@ -88,10 +88,6 @@ def restored(values: pd.DataFrame, description: Mapping[str, Any]) -> Encoder:
     )
 
 
-def _values(known: Vocabulary | Several) -> pd.Index:
-    return (known.vocabulary if isinstance(known, Several) else known).values
-
-
 def _type(values: pd.Index) -> str:
     if pd.api.types.is_integer_dtype(values.dtype):
         return "integer"
@@ -101,7 +97,7 @@ def _type(values: pd.Index) -> str:
 def _digest(vocabularies: Mapping[str, Vocabulary | Several]) -> str:
     found = hashlib.sha256()
     for name, known in vocabularies.items():
-        values = _values(known)
+        values = values_of_field(known)
         found.update(json.dumps([name, _type(values), len(values)]).encode())
         found.update("\0".join(values.astype(str)).encode())
     return found.hexdigest()

@@ -26,6 +26,7 @@ from glassrec.data.columns import (
 from glassrec.data.content import existing, is_parquet
 from glassrec.data.dataset import Dataset, Source
 from glassrec.data.encoding import NO_SCALERS, Scalers, assemble
+from glassrec.data.findings import Audit
 from glassrec.data.history import with_history
 from glassrec.data.parquet import parquet_names, read_parquet
 from glassrec.data.reading import Format, Origin, Text, fingerprint
@@ -38,6 +39,9 @@ SEPARATORS = {"tab": "\t", "semicolon": ";", "pipe": "|", "comma": ",", "\\t": "
 
 TABBED = (".tsv", ".tab", ".inter", ".user", ".item")
 """Ends of names of tab-separated files, the last three by RecBole's convention."""
+
+PACKED = (".gz", ".bz2", ".zst")
+"""Ends of names that the name of a compressed file has after its own."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,7 @@ class Table(Source):
         if columns.time is not None:
             frame[columns.time] = _moments(frame[columns.time], origin)
         frame, found = audited(frame, columns, duplicates=self.duplicates, repeated=self.repeats)
+        self._refuse_copies(found, columns)
         frame = with_history(frame, columns, self.history)
         parts = self.split.split(frame, columns, torch.Generator().manual_seed(seed))
         return assemble(
@@ -149,6 +154,16 @@ class Table(Source):
             audit=found,
             scalers=scalers,
         )
+
+    def _refuse_copies(self, found: Audit, columns: Columns) -> None:
+        """ValueError if second records that are kept would show what ranking lists hold out."""
+        kept = self.duplicates == "keep" and self.repeats == "keep" and columns.time is None
+        if kept and self.split.ranked and found.has("duplicate events"):
+            raise ValueError(
+                "data.duplicates=keep: without a time column a second record of an event cannot be "
+                "told from a second event, and held-out items would be in training too; name a "
+                "time column, or set data.duplicates=drop"
+            )
 
     def read(self, columns: Columns) -> tuple[pd.DataFrame, Origin]:
         """The columns that have a role, as they are in the file."""
@@ -169,8 +184,10 @@ class Table(Source):
         """The separator as a character."""
         if self.separator is not None:
             return SEPARATORS.get(self.separator, self.separator)
-        named = any(suffix.lower() in TABBED for suffix in Path(self.path).suffixes[-2:])
-        return "\t" if named else ","
+        suffixes = [suffix.lower() for suffix in Path(self.path).suffixes]
+        if suffixes and suffixes[-1] in PACKED:
+            suffixes.pop()
+        return "\t" if suffixes and suffixes[-1] in TABBED else ","
 
     def _check_separator(self, names: list[str]) -> None:
         """ValueError for a header of one cell that holds another separator."""

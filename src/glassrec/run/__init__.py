@@ -6,7 +6,7 @@ Resuming is running again: only what is missing, or was made from something else
 from glassrec.run.directory import Run, config_text
 from glassrec.run.experiment import EXPERIMENT, SEEDS, WHERE, differing, experiment, flat, is_path
 from glassrec.run.files import replacing, sha256
-from glassrec.run.hidden import hidden
+from glassrec.run.hidden import displayed, hidden
 from glassrec.run.lock import Lock, at_work
 from glassrec.run.provenance import PROVENANCE, read_provenance
 from glassrec.run.record import (
@@ -32,6 +32,7 @@ __all__ = [
     "at_work",
     "config_text",
     "differing",
+    "displayed",
     "experiment",
     "flat",
     "hidden",

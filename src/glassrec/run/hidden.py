@@ -28,3 +28,10 @@ def _differing(values: Any, written: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(written, list) and isinstance(values, list | tuple):
         for value, inner in zip(values, written, strict=False):
             yield from _differing(value, inner)
+
+
+def displayed(values: Any, written: Any) -> Any:
+    """Plain values, with the texts in the place of those that environment variables give."""
+    if isinstance(values, dict) and isinstance(written, dict):
+        return {key: displayed(value, written.get(key)) for key, value in values.items()}
+    return written if is_text(written) else values

@@ -142,7 +142,7 @@ class Recomputation:
         """The ranking lists, drawn again."""
         if not self.has("candidates.safetensors"):
             return ""
-        drawn = candidates(self.trained.settings.data.load(self.trained.settings.seed))
+        drawn = candidates(self.trained.load_data())
         found = as_read(drawn, "candidates.safetensors", Candidates)
         recorded = self.run.read("candidates.safetensors", Candidates)
         for split in sorted({*found.ids, *recorded.ids}):

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from glassrec.artifacts import Facts, Table, Weights
-from glassrec.data.encoding import Encoder, Several, Vocabulary
+from glassrec.data.columns import Columns
+from glassrec.data.encoding import Encoder, Several, Vocabulary, values_of_field
 from glassrec.data.row_keys import overlap
 from glassrec.data.saved_encoder import restored
 from glassrec.data.schema import Schema
@@ -198,7 +199,7 @@ class Start:
     def _changes(self, encoder: Encoder) -> Iterator[str]:
         """Which fields have other values than there."""
         for name, known, there in self._shared(encoder):
-            new = len(_values(encoder.vocabularies[name])) - len(known)
+            new = len(values_of_field(encoder.vocabularies[name])) - len(known)
             gone = there - len(known)
             if new or gone:
                 yield f"{name} {len(known):,} known, {new:,} new, {gone:,} no longer there"
@@ -211,7 +212,7 @@ class Start:
         for name, here in encoder.vocabularies.items():
             there = self.encoder.vocabularies[name]
             ids = _ids(there, here)
-            yield name, ids[ids > 0], len(_values(there))
+            yield name, ids[ids > 0], len(values_of_field(there))
 
     def _check_unknown(self, origin: Mapping[str, Any]) -> None:
         """Without the run beside them the weights say enough if their data is the same."""
@@ -274,22 +275,24 @@ def _roles(there: Encoder, here: Encoder) -> Iterator[tuple[str, Any, Any]]:
     yield "logarithmic columns", {*there.columns.log}, {*here.columns.log}
     yield "fields", one.field_names, other.field_names
     yield "tasks", _tasks(one), _tasks(other)
+    # Rows are compared by all columns that are read: with others, no leak would be found.
+    yield "columns", _read(there.columns), _read(here.columns)
     for name in ("user", "item", "item_side", "item_dense", "history_length"):
         yield name, getattr(one, name), getattr(other, name)
+
+
+def _read(columns: Columns) -> list[str]:
+    return sorted({*columns.all} - {columns.split})
 
 
 def _tasks(schema: Schema) -> list[tuple[str, str]]:
     return [(target.name, target.kind) for target in schema.targets]
 
 
-def _values(known: Vocabulary | Several) -> pd.Index:
-    return (known.vocabulary if isinstance(known, Several) else known).values
-
-
 def _ids(there: Vocabulary | Several, here: Vocabulary | Several) -> np.ndarray:
     """(V,): the id there of each value here, 0 if it is not known there."""
     known = there.vocabulary if isinstance(there, Several) else there
-    values = _values(here)
+    values = values_of_field(here)
     if known.values.dtype.kind != values.dtype.kind:  # numbers and text have nothing in common
         return np.zeros(len(values), np.int64)
     return known.encode(values)

@@ -23,7 +23,7 @@ from glassrec.explain.stage import Explain
 from glassrec.failures import memory_needed
 from glassrec.models.base import Recommender
 from glassrec.report.learning import learning_curve
-from glassrec.run import experiment, flat, is_path, key_of
+from glassrec.run import displayed, experiment, flat, is_path, key_of
 from glassrec.stages import tracked
 from glassrec.stages.stage import Stage
 from glassrec.stages.start import ENCODER, ROWS, VALUES, Start, start_file, with_start
@@ -87,7 +87,6 @@ class Training(Stage):
     def _checked_dataset(self) -> Dataset:
         """The data, loaded and found to suit the weights that training starts from, if any."""
         settings, starts = self.settings, self.starts
-        scalers = self._start_scalers()
         if "weights.safetensors" in self.run.recorded:
             starts = {}  # they were checked before they were trained
         if "start" in starts:
@@ -97,7 +96,7 @@ class Training(Stage):
             "data.rows" if "rows" in self.run.config["data"] else "the number of rows of the data"
         )
         with memory_needed("loading the data", rows):
-            dataset = settings.data.load(settings.seed, *([scalers] if scalers else []))
+            dataset = self.load_data()
         if starts and dataset.encoder is not None and dataset.rows is not None:
             origin = self._origin(dataset.encoder)
             for start in starts.values():
@@ -121,7 +120,12 @@ class Training(Stage):
             )
         return found
 
-    def _start_scalers(self) -> dict[str, Scaler]:
+    def load_data(self) -> Dataset:
+        """The data as the source gives it, with the scalers of the start, if there is one."""
+        scalers = self.start_scalers()
+        return self.settings.data.load(self.settings.seed, *([scalers] if scalers else []))
+
+    def start_scalers(self) -> dict[str, Scaler]:
         """Those that the starting weights were trained with; dense columns keep them."""
         encoders = [each.encoder for each in self.starts.values()]
         return dict(encoders[0].scalers) if encoders and encoders[0] is not None else {}
@@ -147,7 +151,8 @@ class Training(Stage):
         return None if encoder is None else self._origin(encoder)
 
     def _origin(self, encoder: Encoder) -> dict[str, Any]:
-        part, starts = experiment(self.run.config), self.starts.values()
+        config = displayed(self.run.config, self.run.shown)  # the file may be passed on
+        part, starts = experiment(config), self.starts.values()
         described = description_of(encoder)
         known = "known" if all(start.complete for start in starts) else "unknown"
         return {
