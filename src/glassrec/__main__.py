@@ -18,7 +18,13 @@ from glassrec import __version__
 from glassrec.arguments import no_command, options
 from glassrec.config.manual import ACROSS, COMMANDS, manual, manual_of
 from glassrec.config.user_modules import leave_working_directory
-from glassrec.ending import OUTPUT_CLOSED, exit_code, graceful_shutdown
+from glassrec.ending import (
+    OUTPUT_CLOSED,
+    Interrupted,
+    Terminated,
+    exit_code,
+    graceful_shutdown,
+)
 from glassrec.execute import complain, guarded, job
 
 _MODULES = {
@@ -65,7 +71,7 @@ def _ended(action: Callable[[], int]) -> int:
                 sys.stdout.flush()
         return code
     except KeyboardInterrupt as stop:
-        how = str(stop) or "interrupted"
+        how = str(stop) if isinstance(stop, Interrupted | Terminated) else "interrupted"
         return complain(f"{how}; the same command goes on from here", code=exit_code(stop))
     except BrokenPipeError:
         _print_no_more()

@@ -44,6 +44,11 @@ def _logits(dataset: Dataset, split: str = "val") -> Tensor:
     return dataset.splits[split].batch.dense[:, 0]
 
 
+def _estimates(dataset: Dataset) -> Tensor:
+    """Those of the rating, whose training rows have mean 3.5 and deviation 1.2."""
+    return _logits(dataset) * 1.2 + 3.5
+
+
 def test_rows_are_drawn_by_the_seed_and_in_order(schema: Schema, dataset: Dataset) -> None:
     def pick(seed: int, rows: int | None = 10) -> list[int]:
         return Selection(rows=rows).pick(Unread(schema), dataset, 0, seed).tolist()
@@ -64,12 +69,12 @@ def test_a_click_is_scored_by_its_probability(first: First, dataset: Dataset, sp
 
 
 def test_a_rating_is_scored_by_its_estimate(first: First, dataset: Dataset) -> None:
-    found = Selection(above=0.6).pick(first, dataset, 1, 0)
-    assert found.tolist() == (_logits(dataset) > 0.6).nonzero()[:, 0].tolist()
+    found = Selection(above=4.2).pick(first, dataset, 1, 0)
+    assert found.tolist() == (_estimates(dataset) > 4.2).nonzero()[:, 0].tolist()
 
 
 def test_the_bounds_themselves_are_out(first: First, dataset: Dataset) -> None:
-    value = _logits(dataset).sort().values[10].item()
+    value = _estimates(dataset).sort().values[10].item()
     above, below = (Selection(**{side: value}) for side in ("above", "below"))
     assert len(above.pick(first, dataset, 1, 0)) == 30 - 11
     assert len(below.pick(first, dataset, 1, 0)) == 10
@@ -124,9 +129,9 @@ def test_its_words_say_what_is_asked_for() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"above": 7}, r"above 7: none of 30 val rows is scored so; .* between -\d.* and [12]\.\d"),
+        ({"above": 7}, r"above 7: none of 30 val rows is scored so; .* between 0\.\d.* and 5\.\d"),
         ({"below": -7}, r"below -7: none of 30 val rows is scored so"),
-        ({"above": 1, "below": 1.0000001}, r"below 1: none of \d val rows is scored so"),
+        ({"above": 1, "below": 1.0000001}, r"below 1: none of \d+ val rows is scored so"),
         ({"label": 3}, r"label 3: none of 30 val rows has it; there are the labels 0, 1"),
         ({"user": 7}, r"user 7: the model knows the users 0 to 6"),
     ],

@@ -24,7 +24,7 @@ def test_a_crash_while_saving_leaves_the_old_file(tmp_path, monkeypatch):
     AtomicFile().save_checkpoint({"epoch": 1}, path)
 
     def crash(content, file):
-        file.write_bytes(b"half")
+        file.write(b"half")
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
