@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from glassrec.config import compose
+from glassrec.config.devices import check_devices
 from glassrec.config.environment import Config
-from glassrec.execute import check_devices
 from glassrec.run.record import read_record
 from glassrec.spelling import counted
 from glassrec.sweep.done import Done

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from glassrec.ending import StoppedEarly, UsageError, exit_code
 from glassrec.failures import describe, is_of_output, is_out_of_memory
@@ -77,6 +77,7 @@ def job(stage: str, words: Sequence[str], extra: Path | None) -> int:
 
 def _execute(stage: str, checked: Config, command: Sequence[str]) -> int:
     from glassrec.config import compose
+    from glassrec.config.devices import check_devices
 
     parts = compose.build(checked)
     check_devices(checked, parts)
@@ -91,26 +92,13 @@ def _execute(stage: str, checked: Config, command: Sequence[str]) -> int:
     return 0
 
 
-def check_devices(checked: Config, parts: dict[str, Any]) -> None:
-    """ConfigError if a model is to be trained on more devices than there are.
-
-    A trained one may be explained on another machine.
-    """
-    from glassrec.config.complaints import ConfigError
-
-    if (checked["run"]["dir"] / "weights.safetensors").is_file():
-        return
-    try:
-        parts["trainer"].check_devices()
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-
-
 def _each_seed(stage: str, checked: Config, command: Sequence[str]) -> int:
     from glassrec.config import compose
 
     jobs = {seed: compose.of_seed(checked, seed) for seed in checked["seeds"]}
     first = next(iter(jobs.values()))
+    from glassrec.config.devices import check_devices
+
     check_devices(first, compose.build(first))  # what does not go together ends all at once
     from glassrec import seeds
 
