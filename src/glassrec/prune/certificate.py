@@ -14,11 +14,9 @@ from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
 from glassrec.prune.constants import score
+from glassrec.prune.levels import EXACT
 from glassrec.prune.surgery import refuse_misfit
 from glassrec.prune.wording import in_short
-
-EXACT = ("domain", "data")
-"""The levels that promise equal logits on every row."""
 
 TOLERANCE = 1e-9
 """The largest |Δlogit| in float64 that counts as equal, relative to the largest |logit| of all

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 EXACT = ("domain", "data")
-"""The levels whose cuts are exact: what is explained plays no part in them."""
+"""The levels that promise equal logits on every row. Explained rows play no part in them."""
 
 LEVELS: dict[str, tuple[str, ...]] = {
     "prune.share": ("budget",),

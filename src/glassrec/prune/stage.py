@@ -15,10 +15,11 @@ from glassrec.data.batch import Batch, counted
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
 from glassrec.prune.budget import Budget, Measures
-from glassrec.prune.certificate import EXACT, certify, data_digests, refuse_non_finite
+from glassrec.prune.certificate import certify, data_digests, refuse_non_finite
 from glassrec.prune.constants import Emitted, emitted
 from glassrec.prune.curves import Curves
 from glassrec.prune.domain import LIMIT, combinations, domain, ground, tried
+from glassrec.prune.levels import EXACT
 from glassrec.prune.plan import Draft, Level, Watch
 from glassrec.prune.scores import Conductance, Evidence, Loss, Score
 from glassrec.prune.surgery import compact, copied, cut, precise, without
