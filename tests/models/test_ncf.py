@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from glassrec.data.batch import Batch
-from glassrec.data.schema import Field, Schema
+from glassrec.data.schema import Field, Schema, Target
 from glassrec.models.base import Recommender
 from glassrec.models.gmf import GMF
 from glassrec.models.mlp import MLP
@@ -65,6 +66,35 @@ def test_pretrained_neumf_is_the_weighted_mean_of_both_logits(
     torch.testing.assert_close(joined(batch), expected)
     h = torch.cat([alpha * parts["gmf"].output.weight, (1 - alpha) * parts["mlp"].output.weight], 1)
     assert torch.equal(joined.output.weight, h)
+
+
+def test_parts_trained_in_other_units_join_in_that_of_the_gmf(
+    schema: Schema, batch: Batch, tmp_path: Path
+) -> None:
+    """Parts and data have three scales of the ratings; by hand on the MLP's output layer."""
+
+    def of_unit(mean: float, deviation: float) -> Schema:
+        targets = (Target("label"), Target("stars", "rating", mean, deviation))
+        return replace(schema, targets=targets)
+
+    gmf, mlp = GMF(of_unit(3.0, 2.0)), MLP(of_unit(-100.0, 8.0))
+    for part in (gmf, mlp):
+        torch.nn.init.normal_(part.output.bias)
+        (tmp_path / type(part).__name__).mkdir()
+        save_file(part.state_dict(), tmp_path / type(part).__name__ / "weights.safetensors")
+    start = Pretrained(tmp_path / "GMF", tmp_path / "MLP", alpha=0.25)
+    data = of_unit(50.0, 7.0)
+    joined = NeuMF(data, pretrained=start)
+    assert joined.take_over(load_part)
+    expected = 0.25 * gmf(batch) + 0.75 * mlp(batch)
+    torch.testing.assert_close(joined(batch), expected, rtol=1e-5, atol=1e-4)
+    hidden = joined.output.weight[:, joined.factors :]
+    torch.testing.assert_close(hidden[1], 0.75 * 4 * mlp.output.weight[1])  # 8 / 2
+    torch.testing.assert_close(hidden[0], 0.75 * mlp.output.weight[0])  # a click has no unit
+    bias = 0.25 * gmf.output.bias[1] + 0.75 * (4 * mlp.output.bias[1] - 103 / 2)
+    torch.testing.assert_close(joined.output.bias[1], bias)
+    ratings = torch.tensor([[1.0, 7.0]])
+    assert joined.target_scale.standardized(ratings).tolist() == [[1.0, 2.0]]  # (7 - 3) / 2
 
 
 def test_pretraining_refuses_what_it_cannot_join(

@@ -98,9 +98,16 @@ class NeuMF(Recommender):
 
     @torch.no_grad()
     def join(self, gmf: GMF, mlp: MLP, alpha: float) -> None:
-        """Take over the weights of both: h = [α h_GMF; (1 − α) h_MLP], the bias likewise."""
+        """Take over the weights of both, so that the estimate is α that of GMF + (1 − α) of MLP.
+
+        That is h = [α h_GMF; (1 − α) h_MLP], and the bias likewise, of parts with the same scale of
+        their ratings. The joint model keeps the GMF's scale, so the output of an MLP with another
+        mean and deviation is converted into it first.
+        """
         self.table.weight.copy_(torch.cat([gmf.table.weight, mlp.table.weight], 1))
         self.tower.load_state_dict(mlp.tower.state_dict())
-        parts = alpha * gmf.output.weight, (1 - alpha) * mlp.output.weight
-        self.output.weight.copy_(torch.cat(parts, 1))
-        self.output.bias.copy_(alpha * gmf.output.bias + (1 - alpha) * mlp.output.bias)
+        self.target_scale.load_state_dict(gmf.target_scale.state_dict())
+        factor, shift = gmf.target_scale.conversion_from(mlp.target_scale)
+        weight, bias = factor.unsqueeze(1) * mlp.output.weight, factor * mlp.output.bias + shift
+        self.output.weight.copy_(torch.cat([alpha * gmf.output.weight, (1 - alpha) * weight], 1))
+        self.output.bias.copy_(alpha * gmf.output.bias + (1 - alpha) * bias)

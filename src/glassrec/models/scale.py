@@ -46,3 +46,12 @@ class TargetScale(nn.Module):
     def standardized(self, targets: Tensor) -> Tensor:
         """The targets (B, K) in the unit of the scores, from those of the data (B, K)."""
         return targets if self.identity else (targets - self.mean) / self.deviation
+
+    def conversion_from(self, other: TargetScale) -> tuple[Tensor, Tensor]:
+        """Factor and shift (K,) each: `factor * score + shift` has in this scale the estimate that
+        `score` has in the other.
+        """
+        if self.identity:
+            return torch.ones(self.tasks), torch.zeros(self.tasks)
+        factor = other.deviation / self.deviation
+        return factor, (other.mean - self.mean) / self.deviation
