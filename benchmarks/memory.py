@@ -25,7 +25,7 @@ import torch
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema
-from glassrec.evaluate.quality import quality
+from glassrec.metrics.quality import quality
 from glassrec.models.gmf import GMF
 from glassrec.training.memory import needed
 from glassrec.training.rowwise import RowwiseAdagrad

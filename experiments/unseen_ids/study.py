@@ -18,9 +18,9 @@ from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
 from glassrec.data.movielens import MovieLens100K
 from glassrec.data.splits import ByTime, LeaveOneOut, Splitter
-from glassrec.evaluate.clicks import clicks
-from glassrec.evaluate.ratings import ratings
-from glassrec.metrics import merit
+from glassrec.metrics.clicks import clicks
+from glassrec.metrics.metadata import merit
+from glassrec.metrics.ratings import ratings
 from glassrec.models.base import Recommender
 from glassrec.models.dcn import DCN
 from glassrec.models.mf import MF

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from glassrec.artifacts import Metrics, Table
-from glassrec.metrics import formatted, headline
+from glassrec.metrics.metadata import formatted, headline
 from glassrec.run import SEEDS, replacing
 
 

@@ -7,9 +7,9 @@ from sklearn.metrics import roc_auc_score
 
 from glassrec.data.history import step_names
 from glassrec.data.planted_sequence import PlantedSequence
-from glassrec.evaluate.quality import quality
 from glassrec.explain.selection import Selection
 from glassrec.explain.stage import Explain
+from glassrec.metrics.quality import quality
 from glassrec.models.lstm import LSTM
 from glassrec.training.objective import Objective
 from glassrec.training.trainer import Trainer

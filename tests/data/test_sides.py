@@ -16,7 +16,7 @@ from glassrec.data.reading import Format, Origin
 from glassrec.data.sides import check_item_side, check_undeclared
 from glassrec.data.splits import LeaveOneOut
 from glassrec.data.table import Table
-from glassrec.evaluate.retrieval import _items
+from glassrec.metrics.retrieval import _items
 from glassrec.models.two_tower import TwoTower
 
 USERS, ITEMS, EACH = 60, 120, 8

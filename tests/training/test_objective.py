@@ -17,7 +17,7 @@ from glassrec.data.batch import Batch
 from glassrec.data.catalogue import Catalogue
 from glassrec.data.dataset import Dataset
 from glassrec.data.schema import Field, Schema, Target
-from glassrec.evaluate.quality import quality
+from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender, Retriever
 from glassrec.models.dlrm import DLRM
 from glassrec.models.mf import MF

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from glassrec.data.dataset import Dataset
-from glassrec.evaluate.quality import quality
+from glassrec.metrics.quality import quality
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.layers import Affine, Tower
 from glassrec.training.objective import Objective

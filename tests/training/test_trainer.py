@@ -17,7 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from training_toy import fit
 
 from glassrec import progress
-from glassrec.evaluate.quality import quality
+from glassrec.metrics.quality import quality
 from glassrec.training.settings import cores
 from glassrec.training.trainer import Trainer
 

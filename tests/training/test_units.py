@@ -13,7 +13,7 @@ import torch
 from glassrec.data.columns import Columns, Part, Parts
 from glassrec.data.dataset import Dataset
 from glassrec.data.encoding import assemble
-from glassrec.evaluate.quality import quality
+from glassrec.metrics.quality import quality
 from glassrec.models.mf import MF
 from glassrec.training.trainer import Trained, Trainer
 

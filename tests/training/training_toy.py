@@ -12,7 +12,7 @@ from torch import nn
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema
-from glassrec.evaluate.quality import quality
+from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
 from glassrec.training.rowwise import RowwiseAdagrad
 from glassrec.training.trainer import Trainer

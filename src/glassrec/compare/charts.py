@@ -18,7 +18,7 @@ from glassrec.compare.comparison import Search, Task, front
 from glassrec.compare.curves import CARRIED, EPOCHS, Curves, curves, questions
 from glassrec.compare.settings_table import limited
 from glassrec.compare.shown import Shown, told
-from glassrec.metrics import merit
+from glassrec.metrics.metadata import merit
 from glassrec.report.page import LETTERS, svg
 from glassrec.report.style import APART, INK, LARGE, REST, STYLE
 from glassrec.spelling import counted, listed

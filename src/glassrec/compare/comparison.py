@@ -20,7 +20,7 @@ from glassrec.compare.differences import fingerprint, labels, said, varying
 from glassrec.compare.directory import Found
 from glassrec.compare.evidence import relevant
 from glassrec.compare.task import Key, default_metric, keys, titles
-from glassrec.metrics import merit, sign
+from glassrec.metrics.metadata import merit, sign
 from glassrec.spelling import did_you_mean
 
 MOST = 30

@@ -12,7 +12,7 @@ import pandas as pd
 from glassrec.compare.comparison import Task
 from glassrec.compare.directory import Found
 from glassrec.compare.shown import Shown
-from glassrec.metrics import best, sign
+from glassrec.metrics.metadata import best, sign
 from glassrec.report.page import percent
 from glassrec.report.reading import KEPT, LED
 from glassrec.spelling import listed

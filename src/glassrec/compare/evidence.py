@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from glassrec.metrics import merit
+from glassrec.metrics.metadata import merit
 from glassrec.prune.levels import EXACT, levels_of
 from glassrec.student import student
 

@@ -12,7 +12,7 @@ from glassrec.compare.directory import PROVEN
 from glassrec.compare.evidence import verdict
 from glassrec.compare.page_table import Cell, Head, Row, Table, number
 from glassrec.compare.shown import Shown, hand, told
-from glassrec.metrics import merit, sign
+from glassrec.metrics.metadata import merit, sign
 from glassrec.report.page import DASH
 from glassrec.spelling import counted
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from glassrec.compare.differences import said, varying
 from glassrec.compare.directory import Found
-from glassrec.metrics import MONITORED, headline
+from glassrec.metrics.metadata import MONITORED, headline
 
 LEARNING = ("negatives", "history", "min_count")
 """Settings of data that say what a model reads or learns from, not what it is evaluated on."""

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from glassrec.metrics import sign
+from glassrec.metrics.metadata import sign
 from glassrec.report.reading import LED, RANDOM, Way, of_split, reading, ways
 from glassrec.report.style import APART, INK, REST, SMALL, drawn, heading
 

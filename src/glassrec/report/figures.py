@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from glassrec.metrics import IN_UNIT, formatted
+from glassrec.metrics.metadata import IN_UNIT, formatted
 from glassrec.report.style import FAINT, LARGE, SMALL, digits, drawn, heading, minus
 
 if TYPE_CHECKING:

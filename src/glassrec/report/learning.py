@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from glassrec.metrics import best, sign
+from glassrec.metrics.metadata import best, sign
 from glassrec.report.style import INK, LARGE, SMALL, drawn, heading
 
 

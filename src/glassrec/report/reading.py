@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from glassrec.metrics import sign
+from glassrec.metrics.metadata import sign
 from glassrec.report.style import minus
 from glassrec.spelling import listed
 from glassrec.student import student

@@ -9,9 +9,9 @@ from tempfile import TemporaryDirectory
 from typing import ClassVar
 
 from glassrec.artifacts import Table
-from glassrec.evaluate.cost import cost
-from glassrec.evaluate.quality import quality
-from glassrec.metrics import headline
+from glassrec.metrics.cost import cost
+from glassrec.metrics.metadata import headline
+from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
 from glassrec.report.curves import pruning_curves
 from glassrec.report.reading import measured, reading

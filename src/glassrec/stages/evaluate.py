@@ -9,15 +9,15 @@ from math import nan
 from typing import Any, ClassVar
 
 from glassrec.artifacts import Metrics, Weights
-from glassrec.evaluate.agreement import TOP, agreement
-from glassrec.evaluate.cost import cost
-from glassrec.evaluate.difference import changes
-from glassrec.evaluate.latency import SIZES, latency
-from glassrec.evaluate.pair import Pair
-from glassrec.evaluate.quality import quality
 from glassrec.explain.kept_units import change_of_kept_units
 from glassrec.explain.neurons import Conductance
-from glassrec.metrics import formatted, headline
+from glassrec.metrics.agreement import TOP, agreement
+from glassrec.metrics.cost import cost
+from glassrec.metrics.difference import changes
+from glassrec.metrics.latency import SIZES, latency
+from glassrec.metrics.metadata import formatted, headline
+from glassrec.metrics.pair import Pair
+from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
 from glassrec.report import figures
 from glassrec.report.style import minus

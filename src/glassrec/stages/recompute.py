@@ -28,8 +28,8 @@ from glassrec.artifacts import (
     Table,
     digest,
 )
-from glassrec.evaluate.quality import quality
-from glassrec.metrics import best, sign
+from glassrec.metrics.metadata import best, sign
+from glassrec.metrics.quality import quality
 from glassrec.prune.certificate import TOLERANCE
 from glassrec.run import flat
 from glassrec.stages.evaluate import Evaluating

@@ -9,10 +9,10 @@ from typing import ClassVar
 import pandas as pd
 
 from glassrec.artifacts import PrunePlan, Weights
-from glassrec.evaluate.cost import flops
-from glassrec.evaluate.quality import quality
 from glassrec.explain.tables import neuron_scores
-from glassrec.metrics import merit
+from glassrec.metrics.cost import flops
+from glassrec.metrics.metadata import merit
+from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
 from glassrec.prune.budget import Measures
 from glassrec.prune.plan import joined

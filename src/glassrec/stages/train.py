@@ -18,9 +18,9 @@ from glassrec.data.encoding import Encoder, Scaler
 from glassrec.data.facts import anomalies, facts, repeats_line
 from glassrec.data.saved_encoder import description_of, values_of
 from glassrec.ending import UsageError
-from glassrec.evaluate.quality import quality
 from glassrec.explain.stage import Explain
 from glassrec.failures import memory_needed
+from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
 from glassrec.report.learning import learning_curve
 from glassrec.run import displayed, experiment, flat, is_path, key_of

@@ -8,7 +8,7 @@ from math import nan
 from pathlib import Path
 from statistics import fmean
 
-from glassrec.metrics import headline
+from glassrec.metrics.metadata import headline
 from glassrec.run import SEEDS
 from glassrec.sweep.record import Job, Record
 

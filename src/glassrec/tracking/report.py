@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from glassrec.metrics import headline, sign
+from glassrec.metrics.metadata import headline, sign
 
 MOST_SETTINGS = 8
 """Axes of the parallel coordinates besides quality; more cannot be read."""

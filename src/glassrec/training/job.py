@@ -13,7 +13,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from glassrec.data.dataset import Dataset
-from glassrec.metrics import best
+from glassrec.metrics.metadata import best
 from glassrec.models.base import Recommender
 from glassrec.run import WHERE
 from glassrec.training.checkpoint import read

@@ -25,7 +25,7 @@ from torch.optim import Optimizer
 
 from glassrec.data.batch import Batch, counted
 from glassrec.ending import Terminated
-from glassrec.metrics import formatted
+from glassrec.metrics.metadata import formatted
 from glassrec.run import Lock
 from glassrec.training.checkpoint import AtomicFile
 from glassrec.training.devices import train_on_devices

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import isnan
 
 from glassrec.artifacts import Certificate
-from glassrec.metrics import IN_UNIT, formatted, headline
+from glassrec.metrics.metadata import IN_UNIT, formatted, headline
 from glassrec.prune.wording import proven
 from glassrec.report.figures import COSTS
 from glassrec.report.page import fixed, percent, whole

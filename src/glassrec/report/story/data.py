@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from glassrec.data.facts import repeats_line
-from glassrec.metrics import best
+from glassrec.metrics.metadata import best
 from glassrec.report.page import fixed, percent, whole
 from glassrec.report.story.found import Found
 from glassrec.report.story.parts import Bar, Bars, Listing, More, Part, Section, Sentences, Shown

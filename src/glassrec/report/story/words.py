@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from glassrec.metrics import IN_UNIT, formatted
+from glassrec.metrics.metadata import IN_UNIT, formatted
 from glassrec.report.page import fixed, percent
 from glassrec.report.style import minus
 

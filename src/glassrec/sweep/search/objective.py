@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Literal, NamedTuple, cast
 
 from glassrec.config.compose import ConfigError
-from glassrec.metrics import IDEAL, sign
+from glassrec.metrics.metadata import IDEAL, sign
 from glassrec.spelling import did_you_mean
 from glassrec.sweep.results import metrics
 

@@ -10,10 +10,9 @@ import torch
 from sklearn import metrics as sk
 
 from glassrec.data.schema import Target
-from glassrec.evaluate import difference
-from glassrec.evaluate.difference import auroc, bootstrap, changes, mean
-from glassrec.evaluate.quality import quality
-from glassrec.metrics import headline
+from glassrec.metrics.difference import auroc, bootstrap, changes, mean
+from glassrec.metrics.metadata import difference, headline
+from glassrec.metrics.quality import quality
 
 
 @pytest.mark.parametrize("levels", [3, 20, 10**6])

@@ -13,8 +13,8 @@ from glassrec.data.batch import Batch
 from glassrec.data.catalogue import Catalogue
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema, Target
-from glassrec.evaluate.quality import quality
-from glassrec.metrics import headline
+from glassrec.metrics.metadata import headline
+from glassrec.metrics.quality import quality
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.mf import MF
 

@@ -11,7 +11,7 @@ from sklearn.calibration import calibration_curve
 from torchmetrics.functional.classification import binary_auroc
 from torchmetrics.retrieval import RetrievalHitRate, RetrievalNormalizedDCG
 
-from glassrec.evaluate.clicks import clicks
+from glassrec.metrics.clicks import clicks
 
 
 def measured(scores, labels, query=None, k=10):

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from glassrec.evaluate.clicks import ranking
-from glassrec.evaluate.pair import Pair
-from glassrec.evaluate.retrieval import each_user
+from glassrec.metrics.clicks import ranking
+from glassrec.metrics.pair import Pair
+from glassrec.metrics.retrieval import each_user
 from glassrec.progress import told
 
 DRAWS, FEWER, MANY = 1000, 200, 100_000

@@ -7,8 +7,8 @@ import time
 import pytest
 import torch
 
-from glassrec.evaluate import latency as module
-from glassrec.evaluate.latency import latency
+from glassrec.metrics.latency import latency
+from glassrec.metrics.metadata import latency as module
 from glassrec.models.base import Recommender
 
 

@@ -15,13 +15,13 @@ from glassrec.data.batch import Batch, join
 from glassrec.data.catalogue import Catalogue
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema, Target
-from glassrec.evaluate import retrieval as module
-from glassrec.evaluate.agreement import agreement
-from glassrec.evaluate.difference import changes
-from glassrec.evaluate.pair import Pair
-from glassrec.evaluate.quality import quality
-from glassrec.evaluate.retrieval import each_user, first_places, measure
-from glassrec.metrics import headline
+from glassrec.metrics.agreement import agreement
+from glassrec.metrics.difference import changes
+from glassrec.metrics.metadata import headline
+from glassrec.metrics.metadata import retrieval as module
+from glassrec.metrics.pair import Pair
+from glassrec.metrics.quality import quality
+from glassrec.metrics.retrieval import each_user, first_places, measure
 from glassrec.models.mf import MF
 from glassrec.models.popularity import Popularity
 

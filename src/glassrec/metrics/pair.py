@@ -9,7 +9,7 @@ from torch import Tensor
 
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Schema
-from glassrec.evaluate.quality import predicted
+from glassrec.metrics.quality import predicted
 from glassrec.models.base import Recommender
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from glassrec.data.schema import UNSEEN
-from glassrec.evaluate.pair import Pair
-from glassrec.evaluate.retrieval import first_places
+from glassrec.metrics.pair import Pair
+from glassrec.metrics.retrieval import first_places
 
 TOP = 10
 """How many places of a list are shown."""

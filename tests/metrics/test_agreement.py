@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from glassrec.data.schema import Target
-from glassrec.evaluate.agreement import agreement, shared_top
+from glassrec.metrics.agreement import agreement, shared_top
 
 
 def _slow(before, after, lists, k):

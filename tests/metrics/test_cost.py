@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from glassrec.evaluate.cost import cost, flops
+from glassrec.metrics.cost import cost, flops
 
 
 def test_flops_of_a_dlrm_are_those_of_its_towers_and_of_all_products(build, batch):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from glassrec.metrics import formatted, headline, merit, sign
+from glassrec.metrics.metadata import formatted, headline, merit, sign
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from glassrec.data.dataset import Split
 from glassrec.data.schema import UNSEEN, Schema
-from glassrec.metrics import GROUPS
+from glassrec.metrics.metadata import GROUPS
 
 KNOWN, *_ = GROUPS
 

@@ -10,9 +10,9 @@ from sklearn import metrics as sk
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema, Target
-from glassrec.evaluate.clicks import clicks
-from glassrec.evaluate.quality import quality
-from glassrec.metrics import headline
+from glassrec.metrics.clicks import clicks
+from glassrec.metrics.metadata import headline
+from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
 
 

@@ -11,10 +11,10 @@ from functools import partial
 from torch import Tensor
 
 from glassrec.data.dataset import Dataset, Split
-from glassrec.evaluate.clicks import clicks, ranking
-from glassrec.evaluate.known import by_group, unseen
-from glassrec.evaluate.ratings import ratings
-from glassrec.evaluate.retrieval import each_user, unseen_users
+from glassrec.metrics.clicks import clicks, ranking
+from glassrec.metrics.known import by_group, unseen
+from glassrec.metrics.ratings import ratings
+from glassrec.metrics.retrieval import each_user, unseen_users
 from glassrec.models.base import Recommender
 
 EVERY = slice(None)

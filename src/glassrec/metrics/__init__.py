@@ -1,0 +1,1 @@
+"""Metrics of quality and cost, and what their names say."""
