@@ -29,7 +29,7 @@ def work(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
         monkeypatch.setattr(progress, "perf_counter", lambda: now)
         monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
-        assert [*progress.told(made(), total, done)] == [*range(parts)]
+        assert [*progress.with_progress(made(), total, done)] == [*range(parts)]
         heard = capsys.readouterr()
         assert not heard.out
         return heard.err

@@ -19,7 +19,7 @@ from glassrec.data.dataset import Dataset
 from glassrec.data.movielens import MovieLens100K
 from glassrec.data.splits import ByTime, LeaveOneOut, Splitter
 from glassrec.metrics.clicks import clicks
-from glassrec.metrics.metadata import merit
+from glassrec.metrics.metadata import as_higher_is_better
 from glassrec.metrics.ratings import ratings
 from glassrec.models.base import Recommender
 from glassrec.models.dcn import DCN
@@ -141,9 +141,9 @@ def _trained(
             if fill in ("random", "mean", "weighted mean"):
                 _fill(model, dataset, fill, first)
             value = _measure(model, dataset, "val", main)["all"]
-            if fill not in best or merit(main, value) > best[fill][0]:
+            if fill not in best or as_higher_is_better(main, value) > best[fill][0]:
                 state = {n: t.clone() for n, t in model.state_dict().items()}
-                best[fill] = merit(main, value), state
+                best[fill] = as_higher_is_better(main, value), state
             model.table.weight.data.copy_(before)
         return {main: value}
 

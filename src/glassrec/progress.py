@@ -1,4 +1,4 @@
-"""What long work tells of itself: rows done, rows a second, and the time that is left."""
+"""Progress of long work on standard error: rows done, rows per second, and the time left."""
 
 from __future__ import annotations
 
@@ -9,32 +9,39 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-QUIET = 5.0
-"""Seconds that pass before anything is told: short work needs no word."""
+FIRST_AFTER_SECONDS = 5.0
+"""Seconds before the first line; shorter work shows none."""
 
-LINE = 30.0
-"""Seconds between two lines in a file; a terminal's line is written over each second."""
+LINE_EVERY_SECONDS = 30.0
+"""Seconds between two lines in a file; a terminal's line is updated each second."""
 
 
-def told(
+def with_progress(
     parts: Iterable[tuple[int, T]], total: int, done: int = 0, unit: str = "rows"
 ) -> Iterator[T]:
-    """Hand on what `parts` gives, and tell on standard error how it goes.
+    """Pass the parts on, and report progress on standard error.
 
     Args:
-        parts: pairs of the number of rows that something took, and what it is.
+        parts: pairs (number of rows, part).
         total: the number of all rows.
-        done: how many of them an earlier process did.
-        unit: what is counted, if not rows.
+        done: rows that an earlier process did.
+        unit: the name of what is counted.
     """
     terminal = sys.stderr.isatty()
     began = perf_counter()
-    last, first, shown = began + QUIET - (1.0 if terminal else LINE), done, False
+    last, first, shown = (
+        began + FIRST_AFTER_SECONDS - (1.0 if terminal else LINE_EVERY_SECONDS),
+        done,
+        False,
+    )
     for rows, part in parts:
         yield part
         done += rows
         now = perf_counter()
-        if now - last < (1.0 if terminal else LINE) or now - began < QUIET:
+        if (
+            now - last < (1.0 if terminal else LINE_EVERY_SECONDS)
+            or now - began < FIRST_AFTER_SECONDS
+        ):
             continue
         last, shown = now, True
         pace = (done - first) / (now - began)

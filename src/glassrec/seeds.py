@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from glassrec.artifacts import Metrics, Table
-from glassrec.metrics.metadata import formatted, headline
+from glassrec.metrics.metadata import format_metric, primary_metrics
 from glassrec.run import SEEDS, replacing
 
 
@@ -69,7 +69,7 @@ def summary(frame: pd.DataFrame) -> list[str]:
     return [
         f"{name} {_spread(name, rows)} as trained, {_spread(f'pruned/{name}', rows)} pruned "
         f"({rows[name]['n']} seed{'s' if rows[name]['n'] > 1 else ''})"
-        for name in [*(f"test/{metric}" for metric in headline(tests)), "parameters"]
+        for name in [*(f"test/{metric}" for metric in primary_metrics(tests)), "parameters"]
     ]
 
 
@@ -78,4 +78,4 @@ def _spread(name: str, rows: Mapping[str, Mapping[Any, float]]) -> str:
     ends = [row["mean"], *([row["std"]] if row["n"] > 1 else [])]
     if name.endswith("parameters"):
         return " ± ".join(f"{value:,.0f}" for value in ends)
-    return " ± ".join(formatted(name, value, row["mean"]) for value in ends)
+    return " ± ".join(format_metric(name, value, row["mean"]) for value in ends)

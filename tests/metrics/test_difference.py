@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 
 from glassrec.data.schema import Target
 from glassrec.metrics.difference import auroc, bootstrap, changes, mean
-from glassrec.metrics.metadata import difference, headline
+from glassrec.metrics.metadata import difference, primary_metrics
 from glassrec.metrics.quality import quality
 
 
@@ -83,7 +83,7 @@ def test_changes_of_clicks_and_their_intervals_are_those_of_drawn_rows(pair_of):
         "accuracy": lambda y, s: ((s >= 0) == y).mean(),
         "log_loss": lambda y, s: np.logaddexp(0, np.where(y, -s, s)).mean(),
     }
-    assert metrics.keys() == {*headline(old), "log_loss"}
+    assert metrics.keys() == {*primary_metrics(old), "log_loss"}
     for name, of in metrics.items():
 
         def change(rows, of=of):
@@ -104,7 +104,7 @@ def test_ranking_lists_are_drawn_whole(pair_of):
     found = changes(pair)
     old, new = (quality(model, pair.dataset, "test") for model in (pair.large, pair.small))
     assert {n.removesuffix("_change") for n in found if n.endswith("_change")} == {
-        *headline(old)
+        *primary_metrics(old)
     }  # fmt: skip
     hits = []
     for score in (before, after):

@@ -13,7 +13,7 @@ from glassrec.data.batch import Batch
 from glassrec.data.catalogue import Catalogue
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema, Target
-from glassrec.metrics.metadata import headline
+from glassrec.metrics.metadata import primary_metrics
 from glassrec.metrics.quality import quality
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.mf import MF
@@ -75,7 +75,7 @@ def test_rows_of_known_and_unseen_ids() -> None:
         assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-12)
     whole = quality(model, data, "test")
     assert whole == {name: found[name] for name in whole}
-    assert headline(found) == headline(whole)
+    assert primary_metrics(found) == primary_metrics(whole)
 
 
 @pytest.mark.parametrize("unseen", [0.0, 1.0])

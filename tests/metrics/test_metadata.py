@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from glassrec.metrics.metadata import formatted, headline, merit, sign
+from glassrec.metrics.metadata import as_higher_is_better, format_metric, primary_metrics, sign
 
 
 @pytest.mark.parametrize(
@@ -12,7 +12,7 @@ from glassrec.metrics.metadata import formatted, headline, merit, sign
      ("pruned/proven_share", 0.5, 0.1), ("pruned/max_abs_logit_difference", 0, 1)],
 )  # fmt: skip
 def test_merit_is_larger_for_what_is_better(name: str, better: float, worse: float) -> None:
-    assert merit(name, better) > merit(name, worse)
+    assert as_higher_is_better(name, better) > as_higher_is_better(name, worse)
 
 
 def test_the_sign_says_which_way_is_better() -> None:
@@ -30,9 +30,9 @@ def test_the_sign_says_which_way_is_better() -> None:
     ],
 )  # fmt: skip
 def test_a_metric_in_the_unit_of_a_rating_has_digits_of_that_size(metric, value, size, expected):
-    assert formatted(metric, value, size) == expected
+    assert format_metric(metric, value, size) == expected
 
 
 def test_metrics_of_a_part_of_a_split_are_no_headline():
     names = ["auroc", "accuracy", "known/auroc", "unseen_item/auroc", "stars/unseen_user/rmse"]
-    assert headline(names) == ["auroc", "accuracy"]
+    assert primary_metrics(names) == ["auroc", "accuracy"]

@@ -11,7 +11,7 @@ from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema, Target
 from glassrec.metrics.clicks import clicks
-from glassrec.metrics.metadata import headline
+from glassrec.metrics.metadata import primary_metrics
 from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
 
@@ -52,14 +52,14 @@ def test_a_task_has_the_metrics_of_its_kind_under_its_name():
     mae = sk.mean_absolute_error(truth[:, 1], logits[:, 1])
     assert found["stars/mae"] == pytest.approx(mae, abs=1e-6)
     assert found["stars/bias"] == pytest.approx((logits - truth)[:, 1].mean(), abs=1e-6)
-    assert headline(found) == ["click/auroc", "click/accuracy", "stars/rmse", "stars/mae"]
+    assert primary_metrics(found) == ["click/auroc", "click/accuracy", "stars/rmse", "stars/mae"]
 
 
 def test_a_single_task_needs_no_name():
     found = measured([[1.0], [0.0]], [[1.0], [3.0]], Target("stars", "rating"))
     errors = {"rmse": math.sqrt(4.5), "mae": 1.5, "bias": -1.5}
     assert found == {name: pytest.approx(error) for name, error in errors.items()}
-    assert headline(found) == ["rmse", "mae"]
+    assert primary_metrics(found) == ["rmse", "mae"]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

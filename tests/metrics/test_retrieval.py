@@ -17,7 +17,7 @@ from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema, Target
 from glassrec.metrics.agreement import agreement
 from glassrec.metrics.difference import changes
-from glassrec.metrics.metadata import headline
+from glassrec.metrics.metadata import primary_metrics
 from glassrec.metrics.metadata import retrieval as module
 from glassrec.metrics.pair import Pair
 from glassrec.metrics.quality import quality
@@ -115,7 +115,7 @@ def test_rows_of_target_0_are_neither_found_nor_hidden(model: MF, data: Dataset,
 def test_quality_gives_what_the_headline_names(model: MF, data: Dataset) -> None:
     found = quality(model, data, "test")
     assert found == retrieval(model, data, "test", 0)
-    assert headline(found) == ["recall@10", "ndcg@10"]
+    assert primary_metrics(found) == ["recall@10", "ndcg@10"]
 
 
 def test_a_change_is_drawn_by_users(model: MF, data: Dataset) -> None:

@@ -336,8 +336,8 @@ def test_without_a_terminal_each_epoch_is_one_plain_line(tmp_path, capfd):
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_a_long_epoch_tells_how_far_it_is(tmp_path, capfd, monkeypatch, terminal):
-    monkeypatch.setattr(progress, "QUIET", 0.0)
-    monkeypatch.setattr(progress, "LINE", 0.0)
+    monkeypatch.setattr(progress, "FIRST_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "LINE_EVERY_SECONDS", 0.0)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
     fit(tmp_path)
     out, error = capfd.readouterr()

@@ -18,7 +18,7 @@ from glassrec.compare.comparison import Search, Task, front
 from glassrec.compare.curves import CARRIED, EPOCHS, Curves, curves, questions
 from glassrec.compare.settings_table import limited
 from glassrec.compare.shown import Shown, told
-from glassrec.metrics.metadata import merit
+from glassrec.metrics.metadata import as_higher_is_better
 from glassrec.report.page import LETTERS, svg
 from glassrec.report.style import APART, INK, LARGE, REST, STYLE
 from glassrec.spelling import counted, listed
@@ -92,7 +92,7 @@ def _against_size(
     figure, axes = _canvas(told(size), told(metric))
     for each, ends in reversed(points):
         _trained_and_pruned(axes, each, ends)
-    _draw_front(axes, every, front([[-x, merit(metric, y)] for x, y in every]))
+    _draw_front(axes, every, front([[-x, as_higher_is_better(metric, y)] for x, y in every]))
     _scale(axes, [x for x, _ in every])
     rests = (
         f"{metric}, mean over seeds. ● as trained, ◇ after the cut; dashed: no other is better and "

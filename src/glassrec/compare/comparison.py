@@ -20,7 +20,7 @@ from glassrec.compare.differences import fingerprint, labels, said, varying
 from glassrec.compare.directory import Found
 from glassrec.compare.evidence import relevant
 from glassrec.compare.task import Key, default_metric, keys, titles
-from glassrec.metrics.metadata import merit, sign
+from glassrec.metrics.metadata import as_higher_is_better, sign
 from glassrec.spelling import did_you_mean
 
 MOST = 30
@@ -176,7 +176,7 @@ def _task(name: str, key: Key, runs: list[Found], by: str | None, metrics: Seque
 
 
 def _place(setting: Setting, by: str) -> tuple[bool, float]:
-    value = merit(by, setting.mean.get(by, nan))
+    value = as_higher_is_better(by, setting.mean.get(by, nan))
     return isnan(value), -value
 
 

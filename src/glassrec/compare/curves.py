@@ -12,7 +12,7 @@ import pandas as pd
 from glassrec.compare.comparison import Task
 from glassrec.compare.directory import Found
 from glassrec.compare.shown import Shown
-from glassrec.metrics.metadata import best, sign
+from glassrec.metrics.metadata import best_index, sign
 from glassrec.report.page import percent
 from glassrec.report.reading import KEPT, LED
 from glassrec.spelling import listed
@@ -125,7 +125,7 @@ def of_learning(found: Curves, metric: str) -> str:
     """Whether longer training might help."""
     still = []
     for each, frame in found:
-        if best(metric, frame.mean(axis=1)) == len(frame) - 1:
+        if best_index(metric, frame.mean(axis=1)) == len(frame) - 1:
             still.append(each.label)
     if not still:
         return "All were best before their last epoch."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from glassrec.metrics.metadata import merit
+from glassrec.metrics.metadata import as_higher_is_better
 from glassrec.prune.levels import EXACT, levels_of
 from glassrec.student import student
 
@@ -100,7 +100,7 @@ def by_seed(setting: Setting, metric: str) -> pd.Series:
     """The merit of a setting by its seeds; the mean where several runs have one seed."""
     runs = [run for run in setting.runs if run.seed is not None and metric in run.metrics]
     merits = pd.Series(
-        [merit(metric, run.metrics[metric]) for run in runs],
+        [as_higher_is_better(metric, run.metrics[metric]) for run in runs],
         [run.seed for run in runs],
         dtype=float,
     )
@@ -125,4 +125,4 @@ def superlative(metric: str) -> str:
     """What the first value by a metric is: the highest, the lowest, or the nearest to 1 or to 0."""
     if metric.rpartition("/")[2] == "bias":
         return "Closest to 0:"
-    return {1.0: "Highest", -1.0: "Lowest"}.get(merit(metric, 1.0), "Closest to 1:")
+    return {1.0: "Highest", -1.0: "Lowest"}.get(as_higher_is_better(metric, 1.0), "Closest to 1:")

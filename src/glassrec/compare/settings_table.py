@@ -12,7 +12,7 @@ from glassrec.compare.directory import PROVEN
 from glassrec.compare.evidence import verdict
 from glassrec.compare.page_table import Cell, Head, Row, Table, number
 from glassrec.compare.shown import Shown, hand, told
-from glassrec.metrics.metadata import merit, sign
+from glassrec.metrics.metadata import as_higher_is_better, sign
 from glassrec.report.page import DASH
 from glassrec.spelling import counted
 
@@ -59,7 +59,7 @@ def _column(name: str, shown: Sequence[Shown]) -> Iterator[Cell]:
 def _best(name: str, settings: Sequence[Setting]) -> Setting | None:
     """The setting that is better than all others by a metric; None where that is not known."""
     known = [each for each in settings if isfinite(each.mean.get(name, nan))]
-    known.sort(key=lambda each: -merit(name, each.mean[name]))
+    known.sort(key=lambda each: -as_higher_is_better(name, each.mean[name]))
     clear = len(known) > 1 and verdict(known[0], known[1:], name).best
     return known[0] if clear else None
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from glassrec.compare.differences import said, varying
 from glassrec.compare.directory import Found
-from glassrec.metrics.metadata import MONITORED, headline
+from glassrec.metrics.metadata import MONITORED, primary_metrics
 
 LEARNING = ("negatives", "history", "min_count")
 """Settings of data that say what a model reads or learns from, not what it is evaluated on."""
@@ -56,7 +56,7 @@ def _key(run: Found, names: Iterable[str]) -> Key:
         tuple((name, said(run.settings[name])) for name in names if name in run.settings),
         run.data,
         _untrained(run),
-        tuple(headline(tests)),
+        tuple(primary_metrics(tests)),
     )
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from glassrec.progress import told
+from glassrec.progress import with_progress
 
 
 class Batch(NamedTuple):
@@ -48,7 +48,7 @@ class Batch(NamedTuple):
 
 def counted(batches: Iterable[Batch], total: int, unit: str = "rows") -> Iterator[Batch]:
     """The batches, of which there are `total` rows: long work on them tells how far it is."""
-    return told(((batch.rows, batch) for batch in batches), total, unit=unit)
+    return with_progress(((batch.rows, batch) for batch in batches), total, unit=unit)
 
 
 def join(batches: list[Batch]) -> Batch:

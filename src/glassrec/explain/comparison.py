@@ -24,7 +24,7 @@ from glassrec.explain.stability import (
     rank_agreement,
     sensitivity,
 )
-from glassrec.progress import told
+from glassrec.progress import with_progress
 
 MEASURES = (
     "delta", "deletion", "insertion", "deletion_random", "insertion_random", "infidelity",
@@ -79,7 +79,9 @@ def compare(
     A method that cannot explain the model stands in the table with the reason, and nowhere else.
     """
     rows, drawn, parts = [], [], {}
-    for key, method in told(((1, each) for each in methods.items()), len(methods), unit="methods"):
+    for key, method in with_progress(
+        ((1, each) for each in methods.items()), len(methods), unit="methods"
+    ):
         row = {"method": key, "name": method.name, "complete": method.complete, "problem": ""}
         try:
             method.check(sample.game.model, sample.game.gates, sample.background)

@@ -20,7 +20,7 @@ from glassrec.explain.methods import Method
 from glassrec.explain.sample import Sample
 from glassrec.explain.selection import draw
 from glassrec.models.base import Inputs, Recommender
-from glassrec.progress import told
+from glassrec.progress import with_progress
 from glassrec.spelling import one_of
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class Explainer:
         games = self.games(rows, method.evaluations(len(self.view.players)), start)
         parts = ((game.rows // self.bases.rows, game) for game in games)
         # A slow method takes minutes for the rows of one piece.
-        for game in told(parts, max(len(self.rows), start + len(rows)), start):
+        for game in with_progress(parts, max(len(self.rows), start + len(rows)), start):
             values.append(self.averaged(method.attribute(game, self.seed)))
             logits.append(self.averaged(game.logits(torch.ones(1, game.players))[:, 0]))
             differences.append(self.averaged(game.difference))

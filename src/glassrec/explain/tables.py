@@ -27,7 +27,7 @@ from glassrec.explain.statistics import Spread
 from glassrec.explain.truth import score_main, score_pairs, score_players
 from glassrec.models.base import Recommender
 from glassrec.models.layers import Layer
-from glassrec.progress import told
+from glassrec.progress import with_progress
 
 DRAWS = 1000
 """Permutations: the least p-value is a thousandth."""
@@ -163,7 +163,7 @@ def neurons(explainer: Explainer, done: int = 0) -> Iterator[tuple[int, dict[str
 def neuron_scores(explainer: Explainer) -> pd.DataFrame:
     """One row a unit of any layer: statistics over the explained rows."""
     spreads = {name: Spread(seed=explainer.seed) for name in explainer.model.layers}
-    for values in told(neurons(explainer), len(explainer.rows)):
+    for values in with_progress(neurons(explainer), len(explainer.rows)):
         for name, spread in spreads.items():
             spread.add(values[name])
     return neuron_table(explainer.model, spreads)
@@ -216,7 +216,7 @@ def pairs(explainer: Explainer) -> pd.DataFrame:
     spread = Spread(seed=explainer.seed)
     games = explainer.games(rows, evaluations(len(view.players)), view=view)
     parts = ((game.rows // explainer.bases.rows, game) for game in games)
-    for game in told(parts, len(rows)):
+    for game in with_progress(parts, len(rows)):
         spread.add(explainer.averaged(interactions(game)).unsqueeze(0))
     frame = pd.concat([names(view.players, _weights(explainer.model)), spread.frame()], axis=1)
     return frame.sort_values("mean_abs", ascending=False, kind="stable", ignore_index=True)

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from glassrec.metrics.clicks import ranking
 from glassrec.metrics.pair import Pair
 from glassrec.metrics.retrieval import each_user
-from glassrec.progress import told
+from glassrec.progress import with_progress
 
 DRAWS, FEWER, MANY = 1000, 200, 100_000
 """Draws of the bootstrap, and those that must do for more units than so many."""
@@ -64,7 +64,7 @@ def bootstrap(
     drawn = ((len(weights), weights) for weights in _weights(units, draws, seed))
     parts = [
         torch.stack([change(weights) for change in changes.values()])
-        for weights in told(drawn, draws, unit="draws")
+        for weights in with_progress(drawn, draws, unit="draws")
     ]
     ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
     low, high = torch.cat(parts, 1).nanquantile(ends, 1).tolist()

@@ -1,65 +1,65 @@
-"""What the name of a metric says: which tell most, and which way is better. Nothing is computed."""
+"""Primary metrics, directions and formats, by the name of a metric. Nothing is computed here."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from math import floor, inf, log10
 
-IDEAL = {
+TARGET_VALUES = {
     "log_loss": 0, "normalized_entropy": 0, "ece": 0, "calibration": 1, "rmse": 0, "mae": 0,
     "bias": 0, "parameters": 0, "tower_parameters": 0, "flops": 0, "bytes": 0, "tower_bytes": 0,
     "max_abs_logit_difference": 0, "p999_abs_logit_difference": 0, "rows_changed": 0,
     "share_changed": 0, "conductance_change": 0, "relative_delta": 0,
 }  # fmt: skip
-"""What is best of metrics of which more is not better; of a latency, it is 0, too."""
+"""The best value of each metric for which higher is not better; of a latency it is 0, too."""
 
-TELLING = (("recall@10", "ndcg@10"), ("hr@10", "ndcg@10"), ("rmse", "mae"), ("auroc", "accuracy"))
-"""The two metrics that tell most, by the first one that is there."""
+PRIMARY = (("recall@10", "ndcg@10"), ("hr@10", "ndcg@10"), ("rmse", "mae"), ("auroc", "accuracy"))
+"""Pairs of primary metrics; the first pair whose first metric a task has is shown."""
 
 IN_UNIT = ("rmse", "mae", "bias")
 """Metrics in the unit of the ratings, which may be of any size."""
 
 GROUPS = ("known", "unseen_user", "unseen_item")
-"""Parts of a split with metrics of their own, by what training has seen: `unseen_item/rmse`."""
+"""Parts of a split with their own metrics, by the ids seen in training: `unseen_item/rmse`."""
 
 MONITORED = ("recall@10", "ndcg@10", "rmse", "auroc")
-"""What selects the best epoch: the first one that a task has."""
+"""The first one that a task has selects its best epoch."""
 
 
 def sign(metric: str) -> int:
-    """−1 for an error or a cost, of which less is better; 1 for any other metric."""
-    return -1 if _ideal(metric) == 0 else 1
+    """−1 for an error or a cost, for which lower is better; 1 for any other metric."""
+    return -1 if _target_value(metric) == 0 else 1
 
 
-def merit(metric: str, value: float) -> float:
-    """A number of which more is better, from the value of a metric, by its name."""
-    ideal = _ideal(metric)
-    return value if ideal is None else -abs(value - ideal)
+def as_higher_is_better(metric: str, value: float) -> float:
+    """The value of a metric turned into a number for which higher is better."""
+    target = _target_value(metric)
+    return value if target is None else -abs(value - target)
 
 
-def best(metric: str, values: Iterable[float]) -> int:
-    """The place of the best of a metric's values, the first among equals."""
-    merits = [merit(metric, value) for value in values]
-    return merits.index(max(merits))
+def best_index(metric: str, values: Iterable[float]) -> int:
+    """The index of the best of a metric's values, the first among equals."""
+    oriented = [as_higher_is_better(metric, value) for value in values]
+    return oriented.index(max(oriented))
 
 
-def headline(metrics: Collection[str]) -> list[str]:
-    """Those names of metrics that tell most, two a task; none for a task that has none of them."""
+def primary_metrics(metrics: Collection[str]) -> list[str]:
+    """The names of the primary metrics, two per task; none for a task that has none of them."""
     found: list[str] = []
     for task in dict.fromkeys(name.rpartition("/")[0] for name in metrics if not grouped(name)):
         prefix = f"{task}/" if task else ""
-        pairs = ([prefix + metric for metric in pair] for pair in TELLING)
+        pairs = ([prefix + metric for metric in pair] for pair in PRIMARY)
         found += next((pair for pair in pairs if pair[0] in metrics), [])
     return found
 
 
-def formatted(metric: str, value: float, size: float | None = None) -> str:
+def format_metric(metric: str, value: float, size: float | None = None) -> str:
     """The value of a metric with four decimals; of one in the unit of a rating, with four digits.
 
     Args:
         metric: its name.
         value: of the metric, or a change of it.
-        size: the value whose digits count, where `value` is a change.
+        size: the value that sets the number of digits, where `value` is a change.
     """
     size = abs(value if size is None else size)
     places = 4
@@ -69,10 +69,10 @@ def formatted(metric: str, value: float, size: float | None = None) -> str:
 
 
 def grouped(metric: str) -> bool:
-    """Whether a metric is of a part of a split only."""
+    """Whether a metric belongs to a part of a split only."""
     return any(part in GROUPS for part in metric.split("/")[:-1])
 
 
-def _ideal(metric: str) -> int | None:
+def _target_value(metric: str) -> int | None:
     last = metric.rpartition("/")[2]
-    return 0 if last.startswith("latency_") else IDEAL.get(last)
+    return 0 if last.startswith("latency_") else TARGET_VALUES.get(last)

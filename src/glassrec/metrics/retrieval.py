@@ -18,7 +18,7 @@ from glassrec.data.catalogue import Catalogue
 from glassrec.data.dataset import Dataset
 from glassrec.data.schema import UNSEEN, Schema
 from glassrec.models.base import Inputs, Recommender, Retriever
-from glassrec.progress import told
+from glassrec.progress import with_progress
 
 PLACES = (10, 100)
 """How many places of a list count."""
@@ -137,7 +137,7 @@ def _products(
 ) -> Iterator[tuple[int, Tensor]]:
     items = len(candidates)
     parts = ((min(chunk, len(queries) - at), at) for at in range(0, len(queries), chunk))
-    for start in told(parts, len(queries), unit="users"):
+    for start in with_progress(parts, len(queries), unit="users"):
         scores = queries[start : start + chunk] @ candidates.T
         pairs = _within(hidden, start * items, start * items + scores.numel())
         scores.view(-1)[pairs.to(scores.device)] = -torch.inf

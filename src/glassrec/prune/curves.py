@@ -12,7 +12,7 @@ from annotated_types import Ge, Interval, MinLen
 from torch import Tensor
 
 from glassrec.models.base import Recommender
-from glassrec.progress import told
+from glassrec.progress import with_progress
 from glassrec.prune.budget import count, least
 from glassrec.prune.scores import Evidence, Random, Score
 from glassrec.prune.surgery import copied, without
@@ -57,7 +57,7 @@ class Curves:
         cuts = [_Cut(order, share, way) for order in self._orders(evidence)
                 for share in sorted({0.0, *self.shares}) for way in self._ways()]  # fmt: skip
         rows = []
-        for cut in told(((1, cut) for cut in cuts), len(cuts), unit="cuts"):
+        for cut in with_progress(((1, cut) for cut in cuts), len(cuts), unit="cuts"):
             small = cut.made(evidence)
             if cut.share and cut.way.epochs:
                 small = tune(deepcopy(small), cut.way.epochs)

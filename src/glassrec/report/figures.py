@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from glassrec.metrics.metadata import IN_UNIT, formatted
+from glassrec.metrics.metadata import IN_UNIT, format_metric
 from glassrec.report.style import FAINT, LARGE, SMALL, digits, drawn, heading, minus
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _quality_panel(axes: Axes, metrics: Mapping[str, float], shown: Sequence[str
     ):
         values = [metrics[prefix + m] for m in shown]
         bars = axes.barh(places + offset, values, 0.38, label=label, color=colour)
-        said = [formatted(m, value) for m, value in zip(shown, values, strict=True)]
+        said = [format_metric(m, value) for m, value in zip(shown, values, strict=True)]
         axes.bar_label(bars, labels=said, fontsize=8, padding=2)
     _names(axes, shown)
     axes.margins(x=0.25)
@@ -112,7 +112,7 @@ def _change_panel(axes: Axes, metrics: Mapping[str, float], shown: Sequence[str]
             axes.plot(change, place, "o", color=SMALL, markersize=6)
             reach = max(reach, abs(low), abs(high))
             size = metrics[f"test/{metric}"]
-            told = [formatted(metric, value, size) for value in (change, low, high)]
+            told = [format_metric(metric, value, size) for value in (change, low, high)]
             said = minus(f"{told[0]} ({told[1]} to {told[2]})")
         # On white, as the line at none passes behind it.
         box = {"color": "white", "pad": 1}

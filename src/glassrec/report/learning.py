@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from glassrec.metrics.metadata import best, sign
+from glassrec.metrics.metadata import best_index, sign
 from glassrec.report.style import INK, LARGE, SMALL, drawn, heading
 
 
@@ -20,7 +20,7 @@ def learning_curve(history: pd.DataFrame, monitor: str) -> Figure:
             trained weights to start from, has no loss.
         monitor: the metric, a column such as `val/auroc`.
     """
-    kept = best(monitor, history[monitor])
+    kept = best_index(monitor, history[monitor])
     figure = Figure(figsize=(7.5, 2.9), layout="constrained")
     loss, quality = figure.subplots(1, 2)
     _line(loss, history, "train/loss", LARGE, kept)

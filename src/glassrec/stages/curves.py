@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from glassrec.artifacts import Table
 from glassrec.metrics.cost import cost
-from glassrec.metrics.metadata import headline
+from glassrec.metrics.metadata import primary_metrics
 from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
 from glassrec.report.curves import pruning_curves
@@ -79,7 +79,7 @@ class Curving(Stage):
         dataset = self.trained.dataset
         metrics = quality(model, dataset, "val")
         costs = cost(model, model.state_dict(), dataset.validation.batch)
-        return costs | {f"val/{name}": metrics[name] for name in headline(metrics)}
+        return costs | {f"val/{name}": metrics[name] for name in primary_metrics(metrics)}
 
     def _tuned(self, small: Recommender, epochs: int) -> Recommender:
         trainer = replace(self.settings.trainer, max_epochs=epochs)

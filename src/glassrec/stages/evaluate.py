@@ -15,7 +15,7 @@ from glassrec.metrics.agreement import TOP, agreement
 from glassrec.metrics.cost import cost
 from glassrec.metrics.difference import changes
 from glassrec.metrics.latency import SIZES, latency
-from glassrec.metrics.metadata import formatted, headline
+from glassrec.metrics.metadata import format_metric, primary_metrics
 from glassrec.metrics.pair import Pair
 from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
@@ -43,7 +43,9 @@ class Evaluating(Stage):
         values = self.metrics.values | self.latency.values
         self.log.summary(values)
         test = "test/"
-        shown = headline([name.removeprefix(test) for name in values if name.startswith(test)])
+        shown = primary_metrics(
+            [name.removeprefix(test) for name in values if name.startswith(test)]
+        )
         self.figure(
             "before_and_after",
             ["metrics.json", "latency.json", "plan.json", "certificate.json"],
@@ -136,12 +138,12 @@ def _quality(values: dict[str, float], shown: list[str]) -> Iterator[str]:
     for metric in shown:
         before, after = values[f"test/{metric}"], values[f"pruned/test/{metric}"]
         change, low, high = (
-            minus(formatted(metric, values[f"pruned/test/{metric}_change{end}"], before))
+            minus(format_metric(metric, values[f"pruned/test/{metric}_change{end}"], before))
             for end in ("", "_low", "_high")
         )
         said = (
-            f"test/{metric} {formatted(metric, before)} as trained, "
-            f"{formatted(metric, after, before)} pruned"
+            f"test/{metric} {format_metric(metric, before)} as trained, "
+            f"{format_metric(metric, after, before)} pruned"
         )
         yield f"{said}: {change} ({low} to {high})"
     if "test/auroc" in values:
@@ -175,7 +177,8 @@ def _unseen(
                 found = values.get(f"{own}/{name}", nan)
                 yield (
                     f"{count:,.0f} test {units}{share} {have}: {metric} "
-                    f"{formatted(name, found, known)} there, {formatted(name, known)} on known ones"
+                    f"{format_metric(name, found, known)} there, "
+                    f"{format_metric(name, known)} on known ones"
                 )
 
 

@@ -21,7 +21,7 @@ from glassrec.explain.explainer import Explainer
 from glassrec.explain.significance import ROWS
 from glassrec.explain.statistics import Spread
 from glassrec.models.base import Recommender
-from glassrec.progress import told
+from glassrec.progress import with_progress
 from glassrec.run import replacing
 from glassrec.stages import tracked
 from glassrec.stages.explain_lines import lines
@@ -103,7 +103,7 @@ class Explaining(Stage):
         files = sorted(folder.glob("*.parquet"))
         done = AttributionFile(tuple(files)).rows
         pieces = ((len(piece.rows), piece) for piece in explainer.pieces(done))
-        for piece in told(pieces, len(explainer.rows), done):
+        for piece in with_progress(pieces, len(explainer.rows), done):
             files.append(folder / f"{len(files):06}.parquet")
             with replacing(files[-1]) as temporary:
                 AttributionFile.write_piece(temporary, piece)
@@ -164,7 +164,7 @@ class Explaining(Stage):
             name: Spread(seed=explainer.seed) for name in explainer.model.layers
         }
         done, last = max((spread.rows for spread in spreads.values()), default=0), perf_counter()
-        for values in told(tables.neurons(explainer, done), len(explainer.rows), done):
+        for values in with_progress(tables.neurons(explainer, done), len(explainer.rows), done):
             for name, spread in spreads.items():
                 spread.add(values[name])
             if perf_counter() - last > SAVED_EVERY:

@@ -28,7 +28,7 @@ from glassrec.artifacts import (
     Table,
     digest,
 )
-from glassrec.metrics.metadata import best, sign
+from glassrec.metrics.metadata import best_index, sign
 from glassrec.metrics.quality import quality
 from glassrec.prune.certificate import TOLERANCE
 from glassrec.run import flat
@@ -115,7 +115,7 @@ class Recomputation:
         if frame.empty:
             return ""
         worst = -sign(monitor) * inf
-        row = frame.iloc[best(monitor, frame[monitor].fillna(worst).tolist())]
+        row = frame.iloc[best_index(monitor, frame[monitor].fillna(worst).tolist())]
         recorded = {name: float(row[name]) for name in map(str, frame) if name.startswith("val/")}
         found = {name: value for name, value in self._validation.items() if name in recorded}
         what = f"history.csv, epoch {row['epoch']:.0f}"

@@ -11,7 +11,7 @@ import pandas as pd
 from glassrec.artifacts import PrunePlan, Weights
 from glassrec.explain.tables import neuron_scores
 from glassrec.metrics.cost import flops
-from glassrec.metrics.metadata import merit
+from glassrec.metrics.metadata import as_higher_is_better
 from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
 from glassrec.prune.budget import Measures
@@ -110,7 +110,9 @@ class Cutting(Stage):
         metric = settings.trainer.monitors(dataset, settings.objective)
 
         def value(model: Recommender) -> float:
-            return merit(metric, quality(model, dataset, "val")[metric.removeprefix("val/")])
+            return as_higher_is_better(
+                metric, quality(model, dataset, "val")[metric.removeprefix("val/")]
+            )
 
         best = value(self.trained.model) if settings.prune.within is not None else 0.0
         return Measures(

@@ -8,7 +8,7 @@ from math import nan
 from pathlib import Path
 from statistics import fmean
 
-from glassrec.metrics.metadata import headline
+from glassrec.metrics.metadata import primary_metrics
 from glassrec.run import SEEDS
 from glassrec.sweep.record import Job, Record
 
@@ -40,7 +40,7 @@ def told(directory: Path, record: Record, job: Job) -> str:
     if job.state != "finished" or not job.run:
         return job.problem
     found = metrics(directory / job.run)
-    for best in headline([name for name in found if name.startswith("test/")]):
+    for best in primary_metrics([name for name in found if name.startswith("test/")]):
         pruned = found.get(f"pruned/{best}")
         return f"{best} {found[best]:.4f}" + ("" if pruned is None else f", pruned {pruned:.4f}")
     return ""

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from glassrec.metrics.metadata import headline, sign
+from glassrec.metrics.metadata import primary_metrics, sign
 
 MOST_SETTINGS = 8
 """Axes of the parallel coordinates besides quality; more cannot be read."""
@@ -108,7 +108,7 @@ def _quality(group: str, runs: Sequence[Known]) -> str:
         raise ValueError(f"W&B has no runs of the group {group!r}; send offline ones: wandb sync")
     test = "test/"
     names = {n.removeprefix(test) for run in runs for n in run.summary if n.startswith(test)}
-    telling = headline(sorted(names))
+    telling = primary_metrics(sorted(names))
     if not telling:
         raise ValueError(f"no run of the group {group!r} was evaluated: none has a test metric")
     return test + telling[0]

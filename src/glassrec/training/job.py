@@ -13,7 +13,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from glassrec.data.dataset import Dataset
-from glassrec.metrics.metadata import best
+from glassrec.metrics.metadata import best_index
 from glassrec.models.base import Recommender
 from glassrec.run import WHERE
 from glassrec.training.checkpoint import read
@@ -57,7 +57,7 @@ class Job:
 
     def best_epoch(self, progress: Progress) -> int:
         """The index in the history of the best epoch, the first among equals."""
-        return best(self.monitor, (row[self.monitor] for row in progress.history))
+        return best_index(self.monitor, (row[self.monitor] for row in progress.history))
 
     def over(self, progress: Progress) -> bool:
         """Whether no epoch is left, or patience is used up."""

@@ -25,7 +25,7 @@ from torch.optim import Optimizer
 
 from glassrec.data.batch import Batch, counted
 from glassrec.ending import Terminated
-from glassrec.metrics.metadata import formatted
+from glassrec.metrics.metadata import format_metric
 from glassrec.run import Lock
 from glassrec.training.checkpoint import AtomicFile
 from glassrec.training.devices import train_on_devices
@@ -227,7 +227,8 @@ class Loop(lightning.LightningModule):
         monitor = self.job.monitor
         line = (
             f"epoch {row['epoch']}/{self.job.settings.max_epochs}"
-            f"  train/loss {row['train/loss']:.4f}  {monitor} {formatted(monitor, row[monitor])}"
+            f"  train/loss {row['train/loss']:.4f}"
+            f"  {monitor} {format_metric(monitor, row[monitor])}"
             f"  {perf_counter() - self.started:.1f} s"
         )
         if not self.job.quiet:

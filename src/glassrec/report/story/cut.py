@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import isnan
 
 from glassrec.artifacts import Certificate
-from glassrec.metrics.metadata import IN_UNIT, formatted, headline
+from glassrec.metrics.metadata import IN_UNIT, format_metric, primary_metrics
 from glassrec.prune.wording import proven
 from glassrec.report.figures import COSTS
 from glassrec.report.page import fixed, percent, whole
@@ -62,7 +62,9 @@ def cheaper(found: Found, name: str) -> str:
 
 def telling(found: Found) -> list[str]:
     """The metrics of the test split that tell most, without the name of the split."""
-    return headline([n.removeprefix("test/") for n in found.numbers if n.startswith("test/")])
+    return primary_metrics(
+        [n.removeprefix("test/") for n in found.numbers if n.startswith("test/")]
+    )
 
 
 def _kept(found: Found) -> Iterator[str]:
@@ -133,7 +135,7 @@ def _change(found: Found, name: str) -> str:
     change, low, high = (found.numbers.get(end, float("nan")) for end in ends)
     if name.rpartition("/")[2] in IN_UNIT:
         size = found.numbers[f"test/{name}"]
-        said = [minus(formatted(name, value, size)) for value in (change, low, high)]
+        said = [minus(format_metric(name, value, size)) for value in (change, low, high)]
     else:
         said = [fixed(value) for value in (change, low, high)]
     return said[0] if isnan(low) else f"{said[0]} ({said[1]} to {said[2]})"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from glassrec.data.facts import repeats_line
-from glassrec.metrics.metadata import best
+from glassrec.metrics.metadata import best_index
 from glassrec.report.page import fixed, percent, whole
 from glassrec.report.story.found import Found
 from glassrec.report.story.parts import Bar, Bars, Listing, More, Part, Section, Sentences, Shown
@@ -150,7 +150,7 @@ def training(found: Found) -> Section | None:
     if not len(history) or found.data is None:
         return None
     monitor = found.data["monitor"]
-    place = best(monitor, history[monitor])
+    place = best_index(monitor, history[monitor])
     kept, count = int(history["epoch"].iloc[place]), int((history["epoch"] > 0).sum())
     value = written(monitor, history[monitor].iloc[place])
     name = metric(monitor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from glassrec.metrics.metadata import IN_UNIT, formatted
+from glassrec.metrics.metadata import IN_UNIT, format_metric
 from glassrec.report.page import fixed, percent
 from glassrec.report.style import minus
 
@@ -73,7 +73,7 @@ def written(name: str, value: float) -> str:
     """The value of a metric."""
     last = name.rpartition("/")[2]
     if last in IN_UNIT:
-        return minus(formatted(last, value))
+        return minus(format_metric(last, value))
     return percent(value, 2) if last in ("accuracy", "hr@10", "recall@10") else fixed(value)
 
 

@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Literal, NamedTuple, cast
 
 from glassrec.config.compose import ConfigError
-from glassrec.metrics.metadata import IDEAL, sign
+from glassrec.metrics.metadata import TARGET_VALUES, sign
 from glassrec.spelling import did_you_mean
 from glassrec.sweep.results import metrics
 
@@ -55,10 +55,10 @@ def objective(text: str) -> Objective:
 def _direction(metric: str) -> Direction:
     if sign(metric) < 0:
         return "minimize"
-    quality = "val" in metric.split("/") and metric.rpartition("/")[2] not in IDEAL
+    quality = "val" in metric.split("/") and metric.rpartition("/")[2] not in TARGET_VALUES
     if quality or metric == "pruned/units":
         return "maximize"
-    known = [name for cost in IDEAL for name in (cost, f"pruned/{cost}")]
+    known = [name for cost in TARGET_VALUES for name in (cost, f"pruned/{cost}")]
     raise ConfigError(
         f"--objective: which way is {metric} better? Write {metric}:minimize or "
         f"{metric}:maximize{did_you_mean(metric, [*known, 'pruned/units'])}"
