@@ -1,16 +1,14 @@
-"""What the stages hand to each other: frozen dataclasses, each one file of a run directory.
+"""The files of a run: the list of them (`table`), and their contents as frozen dataclasses.
 
 Tensors lie in safetensors, tables in parquet or CSV, facts in JSON. Nothing here depends on the
-time of day or on where the directory lies, so equal runs give equal files, but for the seconds that
-the methods of an explanation take, and both models.
+time of day or on the place of the directory, so that equal runs give equal files, except for
+measured times.
 """
 
-from glassrec.artifacts.attributions import AttributionFile, Attributions
-from glassrec.artifacts.base import Artifact
-from glassrec.artifacts.certificate import Certificate, CertifiedLayer, Gone
-from glassrec.artifacts.explanation import Explanation
-from glassrec.artifacts.plain import Binary, Facts, Metrics, Picture, Table, Text
-from glassrec.artifacts.plan import LayerCut, PrunePlan
+from glassrec.artifacts.attributions import AttributionFile, Attributions, Explanation
+from glassrec.artifacts.formats import Artifact, Binary, Facts, Metrics, Picture, Table, Text
+from glassrec.artifacts.pruning import Certificate, CertifiedLayer, Gone, LayerCut, PrunePlan
+from glassrec.artifacts.table import File
 from glassrec.artifacts.tensors import Candidates, Weights, digest
 
 __all__ = [
@@ -23,6 +21,7 @@ __all__ = [
     "CertifiedLayer",
     "Explanation",
     "Facts",
+    "File",
     "Gone",
     "LayerCut",
     "Metrics",

@@ -1,4 +1,4 @@
-"""What each player contributed to each logit, for any number of rows."""
+"""Attributions of any number of rows, and the facts of an explanation."""
 
 from __future__ import annotations
 
@@ -6,27 +6,25 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-import torch
-from torch import Tensor
+from glassrec.artifacts.formats import Artifact, JsonRecord, damaged
 
-from glassrec.artifacts.base import Artifact, damaged
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from torch import Tensor
 
 _ABOUT = ("@row", "@label", "@logit", "@baseline_logit")
-"""The columns of an attribution file that are no player's; none of those is called so."""
+"""The columns of an attribution file that belong to no feature; no feature has such a name."""
 
-_PIECE, _TOGETHER = 4096, 4
-"""Rows of an attribution file that are read at once, at most, and how many times those are one row
-group of the file."""
+_PIECE_ROWS, _PIECES_IN_GROUP = 4096, 4
+"""Rows of an attribution file that are read at once, at most; pieces in a row group of the file."""
 
 
 @dataclass(frozen=True)
 class Attributions:
-    """How much each of P players moved each of N logits away from the baseline's."""
+    """How much each of P features moved each of N logits away from the baseline's."""
 
     players: tuple[str, ...]
     values: Tensor
@@ -42,7 +40,9 @@ class Attributions:
 
     @classmethod
     def join(cls, parts: Iterable[Attributions]) -> Self:
-        """All rows of several, which have the same players."""
+        """All rows of several parts with the same features."""
+        import torch
+
         first, *others = parts
         tensors = (
             torch.cat([getattr(part, name) for part in (first, *others)])
@@ -57,27 +57,31 @@ class Attributions:
 
     @property
     def delta(self) -> Tensor:
-        """(N,): what the players' parts miss of the logit difference; 0 is complete."""
+        """(N,): the completeness error: the sum of attributions minus the logit difference."""
         return self.values.sum(1) - (self.logits - self.baseline_logits)
 
     @property
     def relative_delta(self) -> float:
         """The mean size of `delta` over the mean size of the logit difference."""
+        import torch
+
         scale = (self.logits - self.baseline_logits).abs().mean()
         return (self.delta.abs().mean() / scale.clamp_min(torch.finfo(scale.dtype).tiny)).item()
 
     def importance(self) -> pd.Series:
-        """The mean of |attribution| a player, largest first. Signs never cancel."""
+        """The mean of |attribution| by feature, largest first. Signs never cancel."""
+        import pandas as pd
+
         mean = pd.Series(self.values.abs().mean(0).tolist(), index=list(self.players))
         return mean.sort_values(ascending=False, kind="stable")
 
 
 @dataclass(frozen=True)
 class AttributionFile(Artifact):
-    """Attributions of any number of rows in parquet: a column a player, beside `_ABOUT`.
+    """Attributions of any number of rows in parquet: a column for each feature, after `_ABOUT`.
 
-    It is written and read piece by piece, so that memory does not grow with the rows. One that is
-    not saved yet consists of a file a piece.
+    It is written and read piece by piece, so that memory does not grow with the rows. Before it is
+    saved, each piece has a file of its own.
     """
 
     files: tuple[Path, ...]
@@ -85,6 +89,9 @@ class AttributionFile(Artifact):
     @staticmethod
     def write_piece(path: Path, piece: Attributions) -> None:
         """Write the rows of one piece, as one row group."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         about = (piece.rows, piece.labels, piece.logits, piece.baseline_logits)
         columns = [*about, *piece.values.unbind(1)]
         arrays = [pa.array(column.numpy()) for column in columns]
@@ -94,14 +101,22 @@ class AttributionFile(Artifact):
 
     def save(self, path: Path) -> None:
         """Write all pieces to one file, several as one row group: readers keep a note of each."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         with pq.ParquetWriter(path, pq.read_schema(self.files[0]), use_dictionary=False) as writer:
             batches = self._batches()
-            while some := [*islice(batches, _TOGETHER)]:
-                writer.write_table(pa.Table.from_batches(some), row_group_size=_TOGETHER * _PIECE)
+            while some := [*islice(batches, _PIECES_IN_GROUP)]:
+                writer.write_table(
+                    pa.Table.from_batches(some), row_group_size=_PIECES_IN_GROUP * _PIECE_ROWS
+                )
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """The file itself; ValueError if it is damaged."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         try:
             pq.read_schema(path)
         except pa.ArrowInvalid as error:
@@ -110,16 +125,22 @@ class AttributionFile(Artifact):
 
     @property
     def players(self) -> tuple[str, ...]:
-        """Who has an attribution."""
+        """The features, in the order of the columns."""
+        import pyarrow.parquet as pq
+
         return tuple(pq.read_schema(self.files[0]).names[len(_ABOUT) :])
 
     @property
     def rows(self) -> int:
         """The number of rows N."""
+        import pyarrow.parquet as pq
+
         return sum(pq.read_metadata(file).num_rows for file in self.files)
 
     def pieces(self) -> Iterator[Attributions]:
         """All rows, some thousand at a time."""
+        import torch
+
         players = self.players
         for batch in self._batches():
             rows, labels, logits, baselines, *values = (
@@ -128,7 +149,9 @@ class AttributionFile(Artifact):
             yield Attributions(players, torch.stack(values, 1), logits, baselines, rows, labels)
 
     def sample(self, count: int) -> Attributions:
-        """At most `count` rows, at even places."""
+        """At most `count` rows, evenly spaced."""
+        import torch
+
         wanted = torch.linspace(0, self.rows - 1, min(count, self.rows)).round().long()
         parts, start = [], 0
         for piece in self.pieces():
@@ -138,9 +161,50 @@ class AttributionFile(Artifact):
         return Attributions.join(parts)
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         for path in self.files:
             with pq.ParquetFile(path) as file:
                 # `iter_batches` would keep the whole file, and threads memory of their own.
                 for group in range(file.num_row_groups):
-                    yield from file.read_row_group(group, use_threads=False).to_batches(_PIECE)
+                    yield from file.read_row_group(group, use_threads=False).to_batches(_PIECE_ROWS)
         pa.default_memory_pool().release_unused()  # Arrow would keep it for the next file
+
+
+@dataclass(frozen=True)
+class Explanation(JsonRecord):
+    """The subject and the method of an explanation, and how far its result can be trusted."""
+
+    method: str
+    neurons: str
+    """the method of the neurons"""
+    baseline: str
+    selection: str
+    """which rows: `2,000 of 6,000 val rows at random`"""
+    task: str
+    rows: int
+    mean_logit: float
+    mean_baseline_logit: float
+    relative_delta: float
+    """mean |Σ attributions − logit difference| over mean |logit difference|"""
+    complete: bool
+    """whether the method claims completeness: attributions add up to the logit difference"""
+    agreement: float | None
+    """the mean rank correlation, over rows, of the attributions of two seeds; None if nothing is
+    drawn, or no row has attributions that can be ranked"""
+    rank_stability: float
+    """the mean rank correlation of the importance on disjoint random parts of the rows; NaN where
+    they rank nothing"""
+    trusted: bool = True
+    """false where the method claims completeness and its error exceeds the tolerance"""
+    constant: bool = False
+    """whether the logit is the same on all explained rows and at the baseline, up to rounding"""
+    unread: tuple[str, ...] = ()
+    """the columns of the data that the model does not read"""
+
+    @classmethod
+    def fields_from(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """The fields; a null is not a number, but for the agreement, which may be None."""
+        unread, agreement = tuple(values.get("unread", ())), values["agreement"]
+        return super().fields_from(values) | {"unread": unread, "agreement": agreement}

@@ -7,14 +7,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from glassrec.artifacts.formats import Artifact, damaged
 
-from glassrec.artifacts.base import Artifact, damaged
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ORIGIN = "glassrec"
 """The key of the origin in the metadata of a file of weights."""
@@ -26,6 +24,8 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     It is of names, shapes and numbers, taken in float64, so that it does not depend on how a file
     or a model holds them.
     """
+    import torch
+
     found = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -50,6 +50,8 @@ class Weights(Artifact):
 
     def save(self, path: Path) -> None:
         """Write the tensors in safetensors format, with the origin as JSON in its metadata."""
+        from safetensors.torch import save_file
+
         # One key: the format keeps no order of several, and equal weights are to be equal files.
         origin = self.origin
         metadata = None if origin is None else {ORIGIN: json.dumps(origin, sort_keys=True)}
@@ -74,8 +76,8 @@ class Weights(Artifact):
 
 @dataclass(frozen=True)
 class Candidates(Artifact):
-    """The ranking lists of the evaluation splits: joint rows (N, F) and query (N,) a split; and,
-    where dense columns follow from the item, all dense columns (N, D).
+    """The ranking lists of the evaluation splits: ids (N, F) and query (N,) by split; and, where
+    dense columns follow from the item, all dense columns (N, D).
     """
 
     ids: dict[str, Tensor]
@@ -84,6 +86,8 @@ class Candidates(Artifact):
 
     def save(self, path: Path) -> None:
         """Write the tensors in safetensors format, whole numbers as int32: half the size."""
+        from safetensors.torch import save_file
+
         tensors = {f"{split}.ids": ids for split, ids in self.ids.items()}
         tensors |= {f"{split}.query": query for split, query in self.query.items()}
         whole = {name: tensor.int().contiguous() for name, tensor in tensors.items()}
@@ -101,6 +105,8 @@ class Candidates(Artifact):
 
 
 def _tensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(path, framework="pt") as file:
             names = file.keys()

@@ -9,6 +9,7 @@ from glassrec.run.files import replacing, sha256
 from glassrec.run.hidden import displayed, hidden
 from glassrec.run.lock import Lock, at_work
 from glassrec.run.provenance import PROVENANCE, read_provenance
+from glassrec.run.read_only import ReadOnlyRun
 from glassrec.run.record import (
     artifact_key,
     holds_results,
@@ -27,6 +28,7 @@ __all__ = [
     "SEEDS",
     "WHERE",
     "Lock",
+    "ReadOnlyRun",
     "Run",
     "artifact_key",
     "at_work",

@@ -1,0 +1,79 @@
+"""A run directory whose files are only read: what a report, a comparison or a check needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import yaml
+
+from glassrec.artifacts.formats import Artifact
+from glassrec.artifacts.table import CONFIG, PROVENANCE, File, find
+from glassrec.run.provenance import read_provenance
+from glassrec.run.record import read_record, refuse_changed, refuse_changed_config
+
+A = TypeVar("A", bound=Artifact)
+
+
+class ReadOnlyRun:
+    """The files that a run has made, as its record lists them.
+
+    Args:
+        dir: the directory of the run.
+        config: its configuration, as plain values.
+    """
+
+    dir: Path
+    config: Mapping[str, Any]
+
+    def __init__(self, dir: Path, config: Mapping[str, Any]) -> None:
+        self.dir, self.config = Path(dir), config
+
+    @classmethod
+    def open(cls, dir: Path) -> Self:
+        """A run with the settings that made its results; ValueError if they were changed."""
+        refuse_changed_config(dir)
+        try:
+            config = yaml.safe_load((dir / CONFIG).read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise ValueError(f"{dir / CONFIG} cannot be read: {error}") from None
+        if not isinstance(config, dict):
+            raise ValueError(f"{dir / CONFIG} is damaged: it holds no settings")
+        return cls(dir, config)
+
+    @property
+    def recorded(self) -> dict[str, str]:
+        """The sha256 of each file that the run made, by name."""
+        return {name: entry["sha256"] for name, entry in read_record(self.dir).items()}
+
+    @property
+    def files(self) -> list[File[Any]]:
+        """The rows of the list of files that the run made, in the order of the record."""
+        return [file for name in self.recorded if (file := find(name)) is not None]
+
+    def has(self, *files: File[Any]) -> bool:
+        """Whether the run made all of these."""
+        recorded = self.recorded
+        return all(file.name in recorded for file in files)
+
+    def sha256_of(self, file: File[Any]) -> str:
+        """The recorded hash of a file that the run made."""
+        return self.recorded[file.name]
+
+    def read(self, file: File[A]) -> A:
+        """The content of a file.
+
+        Raises:
+            ValueError: the run did not make it, or it has been changed or damaged since.
+        """
+        path, recorded = self.dir / file.name, self.recorded.get(file.name)
+        if recorded is None or not path.is_file():
+            raise ValueError(f"{path} is missing; glassrec {file.stage} makes it")
+        refuse_changed(path, recorded)
+        return file.content.load(path)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the run comes from; ValueError if that is missing or was changed."""
+        return read_provenance(self.dir / PROVENANCE)
