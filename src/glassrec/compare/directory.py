@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from glassrec.config.aliases import current
 from glassrec.run import WHERE, at_work, flat, is_path, refuse_changed_config
 
 T = TypeVar("T")
@@ -190,6 +191,7 @@ def read(path: Path) -> Found | None:
         config = yaml.load((path / "config.yaml").read_bytes(), _LOADER)
         if not isinstance(config, dict):
             raise ValueError("config.yaml is damaged: it holds no settings")
+        config = current(config)[0]
         return None if config.get("seeds") is not None else _found(path, config)
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, OSError) as error:
         problem = " ".join(f"{type(error).__name__}: {error}".split())

@@ -23,6 +23,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from glassrec.config.aliases import original
 from glassrec.config.check import check
 from glassrec.config.complaints import ConfigError, reworded
 from glassrec.config.effect import without_effect
@@ -35,6 +36,7 @@ from glassrec.config.overrides import (
     searching,
     slot_of,
     started,
+    with_current_names,
 )
 from glassrec.config.paths import not_writable, usable
 from glassrec.config.saved import SAVED, load, of_start, repeats
@@ -168,7 +170,8 @@ def _directory(config: dict[str, Any], parts: Sequence[str]) -> Path:
     """
     many = config["seeds"] is not None
     content = {part: config[part] for part in parts if not (many and part == "seed")}
-    content["trainer"] = {k: v for k, v in config["trainer"].items() if k not in WHERE}
+    content = original(content)
+    content["trainer"] = {k: v for k, v in content["trainer"].items() if k not in WHERE}
     text = json.dumps(content, sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     names = [config[slot]["_target_"].rpartition(".")[2].lower() for slot in ("data", "model")]
@@ -294,7 +297,7 @@ def _fresh(
         OmegaConf.update(config, key, node, merge=False, force_add=True)
     for override in values:
         _set(config, override)
-    return config
+    return with_current_names(config)
 
 
 def _is_plain(override: Override) -> bool:
@@ -307,7 +310,7 @@ def _is_plain(override: Override) -> bool:
 def _chosen(_: str, *overrides: str) -> DictConfig:
     """What some choices come to, once a process: it is nine tenths of the work."""
     with started():
-        return hydra.compose("run", overrides=list(overrides))
+        return with_current_names(hydra.compose("run", overrides=list(overrides)))
 
 
 def _set(config: DictConfig, override: Override) -> None:
@@ -355,4 +358,4 @@ def _lay(overrides: list[Override], saved: dict[str, Any], extra: Path | None) -
             raise ConfigError(f"{override.input_line}: a run keeps its keys; set another value")
         if override not in chosen and not override.is_hydra_override():
             _set(config, override)
-    return config
+    return with_current_names(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -12,8 +13,10 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
+from omegaconf import DictConfig, OmegaConf
 
 from glassrec.config import slots
+from glassrec.config.aliases import current, current_word
 from glassrec.config.complaints import ConfigError, reworded
 from glassrec.config.slots import find
 from glassrec.spelling import did_you_mean, one_of
@@ -71,8 +74,29 @@ def searching(extra: Path | None) -> list[str]:
 
 def parse(words: Iterable[str]) -> list[Override]:
     """The words as Hydra reads them; ConfigError for those that it cannot."""
+    known = [current_word(word) for word in words]
+    warn(note for _, notes in known for note in notes)
     with reworded():
-        return OverridesParser.create().parse_overrides(list(words))
+        return OverridesParser.create().parse_overrides([word for word, _ in known])
+
+
+def with_current_names(config: DictConfig) -> DictConfig:
+    """A composed configuration, in which a YAML file of the user's may have used old names."""
+    values, notes = current(OmegaConf.to_container(config))  # type: ignore[arg-type]
+    warn(notes)
+    return OmegaConf.create(values) if notes else config
+
+
+def warn(notes: Iterable[str]) -> None:
+    """Report old names on standard error: each once a process, all of a command in one line."""
+    new = [note for note in dict.fromkeys(notes) if note not in _reported]
+    _reported.update(new)
+    if new:
+        text = f"glassrec: warning: {'; '.join(new)}; the next release refuses old names"
+        print(text, file=sys.stderr)
+
+
+_reported: set[str] = set()
 
 
 def slot_of(override: Override) -> str:

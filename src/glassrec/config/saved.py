@@ -10,7 +10,9 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
+from glassrec.config.aliases import current
 from glassrec.config.complaints import ConfigError, reworded
+from glassrec.config.overrides import warn
 from glassrec.config.paths import usable
 from glassrec.run import is_path, refuse_changed_config
 
@@ -25,7 +27,9 @@ def load(file: Path) -> dict[str, Any]:
         config = OmegaConf.to_container(OmegaConf.load(file))
     if not isinstance(config, dict) or not config:
         raise ConfigError(f"{file} holds no configuration; delete it to start the run anew")
-    return {str(key): value for key, value in config.items()}
+    config, notes = current({str(key): value for key, value in config.items()})
+    warn(notes)
+    return config
 
 
 def repeats(saved: dict[str, Any], override: Override) -> bool:
@@ -69,7 +73,8 @@ def _in_weights(file: Path) -> dict[str, Any]:
             origin = json.loads((opened.metadata() or {}).get("glassrec", "{}"))  # see `Weights`
     except (SafetensorError, ValueError):
         return {}  # the stage that loads it reports the damage
-    return {name: origin[name] for name in ("model", "seed") if name in origin}
+    found = {name: origin[name] for name in ("model", "seed") if name in origin}
+    return current(found)[0]
 
 
 def _without_runs(node: Any) -> Any:

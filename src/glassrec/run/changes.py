@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from glassrec import __version__
+from glassrec.config.aliases import current, current_keys
 from glassrec.run.experiment import flat
 from glassrec.run.record import CONFIG, holds_results, read_record
 
@@ -28,7 +29,7 @@ class Changes:
     def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
         there = holds_results(directory) and (directory / CONFIG).is_file()
         self.directory, self.config = directory, config
-        self._settings = _yaml(directory / CONFIG) if there else {}
+        self._settings = current(_yaml(directory / CONFIG))[0] if there else {}
         self._provenance = _json(directory / "provenance.json")
         self._record = read_record(directory) if there else {}
         self._reported: set[str] = set()
@@ -69,7 +70,7 @@ class Changes:
         """The changed settings that an artifact needs: `explain.select`, and what has changed."""
         needed = self._record[name].get("settings", {})
         for slot in slots:
-            for key in needed.get(slot, ()):
+            for key in current_keys(slot, needed.get(slot, ())):
                 before, now = (
                     flat(config.get(slot, {}).get(key), f"{slot}.{key}")
                     for config in (self._settings, self.config)
@@ -87,7 +88,7 @@ class Changes:
             name
             for name, entry in self._record.items()
             if keys is None
-            or keys & {f"{slot}.{key}" for slot, of in _settings(entry) for key in of}
+            or keys & {f"{s}.{key}" for s, of in _settings(entry) for key in current_keys(s, of)}
         ]
         for name in stale:  # it grows meanwhile
             stale += [

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
+from glassrec.config.aliases import current
 from glassrec.run.changes import Changes
 from glassrec.run.experiment import differing, experiment, flat
 from glassrec.run.files import replacing, sha256
@@ -250,7 +251,7 @@ class Run:
             return
         refuse_changed_config(self.dir)
         saved = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        there, here = flat(experiment(saved)), flat(experiment(self.shown))
+        there, here = flat(experiment(current(saved)[0])), flat(experiment(self.shown))
         if names := differing(here, there):
             name = names[0]
             more = f", and {len(names) - 1} more settings" if len(names) > 1 else ""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from glassrec import __version__
+from glassrec.config.aliases import original
 from glassrec.run.files import sha256
 
 CONFIG = "config.yaml"
@@ -23,7 +24,13 @@ def key_of(value: Any) -> str:
 def artifact_key(
     made_from: Mapping[str, Any], inputs: Mapping[str, str | None], version: str = __version__
 ) -> str:
-    """What an artifact is made of, as one hash: settings, hashes of its inputs, and Glassrec's."""
+    """What an artifact is made of, as one hash: settings, hashes of its inputs, and Glassrec's.
+
+    Settings count under their first names, so that renaming one makes no result stale.
+    """
+    made_from = original(made_from)
+    if "experiment" in made_from:
+        made_from["experiment"] = original(made_from["experiment"])
     return key_of({"from": made_from, "inputs": inputs, "glassrec": version})
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import yaml
 
 from glassrec.artifacts import Artifact
+from glassrec.config.aliases import current_keys
 from glassrec.run import (
     PROVENANCE,
     Lock,
@@ -157,7 +158,7 @@ class Sealed(Run):
         same = {"experiment": experiment(self.config), "given": given}
         for name, entry in record.items():
             slots = {
-                slot: {key: self.config.get(slot, {}).get(key) for key in keys}
+                slot: {key: self.config.get(slot, {}).get(key) for key in current_keys(slot, keys)}
                 for slot, keys in entry.get("settings", {}).items()
             }
             hashes = {each: record.get(each, {}).get("sha256") for each in entry["inputs"]}

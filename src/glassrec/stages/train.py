@@ -13,6 +13,7 @@ import torch
 
 from glassrec import __version__
 from glassrec.artifacts import Candidates, Facts, Table, Weights
+from glassrec.config.aliases import original
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.encoding import Encoder, Scaler
 from glassrec.data.facts import anomalies, facts, repeats_line
@@ -202,7 +203,7 @@ class Training(Stage):
         model.train()  # who explains it has put it into evaluation mode
         if settings.trainer.max_epochs:
             self._tell_memory(model)
-        origin = key_of({"experiment": experiment(self.run.config), "given": self.given})
+        origin = key_of({"experiment": original(experiment(self.run.config)), "given": self.given})
         return self.fit(
             model, settings.trainer, self.run.dir, origin, self._after_epoch, started=started
         )

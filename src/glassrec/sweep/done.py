@@ -16,6 +16,7 @@ from hydra.utils import instantiate
 
 from glassrec import __version__
 from glassrec.config import compose
+from glassrec.config.aliases import current
 from glassrec.config.environment import Config
 from glassrec.run import SEEDS, flat, is_path, key_of
 
@@ -76,7 +77,7 @@ def _saved(config: Config) -> bool:
     """Whether the settings of the run are those that it was made with."""
     file = config["run"]["dir"] / compose.SAVED
     asked = {name: node for name, node in compose.written(config).items() if name != "run"}
-    return file.is_file() and yaml.load(file.read_bytes(), _LOADER) == asked
+    return file.is_file() and current(yaml.load(file.read_bytes(), _LOADER) or {})[0] == asked
 
 
 def _starts_elsewhere(config: Config) -> bool:
