@@ -44,7 +44,7 @@ def draw(schema: Schema, rows: int, seed: int = 0) -> Batch:
         values = below(field.size, rows, field.values) + offset
         there = torch.arange(field.values) <= below(field.values, rows, 1)
         ids.append(values.where(there, ABSENT))
-    item = schema.place("item")
+    item = schema.field_index("item")
     history = below(schema.fields[item].size, rows, schema.history_length) + schema.offsets[item]
     real = torch.arange(schema.history_length) >= below(schema.history_length + 1, rows, 1)
     return Batch(

@@ -82,7 +82,7 @@ def _fill(model: Recommender, dataset: Dataset, how: str, first: Tensor) -> None
     schema, weight = model.schema, model.table.weight.data
     counts = dataset.occurrences(history=False).float()
     for field, at in zip(schema.fields, schema.offsets, strict=True):
-        start = dataset.schema.offsets[dataset.schema.place(field.name)] + 1
+        start = dataset.schema.offsets[dataset.schema.field_index(field.name)] + 1
         own = counts[start : start + field.size - 1]
         share = own / own.sum() if how == "weighted mean" else (own > 0) / (own > 0).sum()
         known = weight[at + 1 : at + field.size]
@@ -97,7 +97,7 @@ def _groups(dataset: Dataset, name: str) -> dict[str, Tensor]:
         firsts = torch.searchsorted(split.query, split.query)
         ids = ids[firsts]
     user, item = (
-        ids[:, schema.columns(field)[0]] == schema.offsets[schema.place(field)]
+        ids[:, schema.id_columns(field)[0]] == schema.offsets[schema.field_index(field)]
         for field in ("user", "item")
     )
     return {"all": torch.ones_like(user), "known": ~(user | item), "user": user, "item": item}
@@ -118,7 +118,7 @@ def _measure(model: Recommender, dataset: Dataset, name: str, main: str) -> dict
             found[group] = values[main]
             found[f"{group} rows"] = float(rows.sum())
     if split.query is not None:  # negatives that training does not know, and others
-        column = dataset.schema.columns("item")[0]
+        column = dataset.schema.id_columns("item")[0]
         unseen = split.batch.ids[:, column] == _unseen(dataset)[column]
         found["logit known"] = score[(truth == 0) & ~unseen].mean().item()
         found["logit unseen"] = score[(truth == 0) & unseen].mean().item()

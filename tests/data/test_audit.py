@@ -12,7 +12,7 @@ import torch
 from glassrec.data.audit import audited
 from glassrec.data.audit_parts import with_parts
 from glassrec.data.columns import Columns, Parts
-from glassrec.data.facts import anomalies, facts, repeats_line
+from glassrec.data.dataset_metadata import anomaly_lines, collect_metadata, repeats_line
 from glassrec.data.findings import Audit
 from glassrec.data.splits import ByTime, LeaveOneOut, Random
 from glassrec.data.table import Table
@@ -223,7 +223,7 @@ def test_repeats_among_held_out_positives_are_counted(tmp_path: Path) -> None:
     (tmp_path / "columns.yaml").write_text("user: user\nitem: item\ntime: time\n")
     source = Table(tmp_path / "log.csv", tmp_path / "columns.yaml", split=LeaveOneOut(20))
     data = source.load(0)
-    told = facts(data)
+    told = collect_metadata(data)
     train = {(int(u), int(i)) for u, i in data.train.batch.ids}
     for name in ("val", "test"):
         batch = data.splits[name].batch
@@ -233,15 +233,18 @@ def test_repeats_among_held_out_positives_are_counted(tmp_path: Path) -> None:
         assert known > len(pairs) / 2
     assert f"{known} of {len(pairs)} test" in repeats_line(told)
     new = Table(source.path, source.columns, split=LeaveOneOut(20), repeats="drop").load(0)
-    assert repeats_line(facts(new)) is None
-    assert {each["known"] for each in facts(new)["repeats"].values()} == {0}
+    assert repeats_line(collect_metadata(new)) is None
+    assert {each["known"] for each in collect_metadata(new)["repeats"].values()} == {0}
 
 
 def test_the_terminal_shows_eight_anomalies() -> None:
     findings = [{"message": f"finding {n}", "anomaly": n != 2} for n in range(12)]
-    lines = anomalies({"audit": {"rows": 1, "findings": findings}})
+    lines = anomaly_lines({"audit": {"rows": 1, "findings": findings}})
     assert lines[:3] == ["finding 0", "finding 1", "finding 3"]
     assert len(lines) == 9
     assert lines[-1] == "and 3 more, see data.json"
-    assert anomalies({"audit": {"rows": 1, "findings": findings[:3]}}) == ["finding 0", "finding 1"]
-    assert anomalies({"audit": None}) == []
+    assert anomaly_lines({"audit": {"rows": 1, "findings": findings[:3]}}) == [
+        "finding 0",
+        "finding 1",
+    ]
+    assert anomaly_lines({"audit": None}) == []

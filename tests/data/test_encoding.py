@@ -7,7 +7,7 @@ import torch
 from sklearn.preprocessing import StandardScaler
 
 from glassrec.data.columns import Columns, Part, Parts
-from glassrec.data.encoding import Scaler, Several, Vocabulary, assemble
+from glassrec.data.encoding import MultiValued, Scaler, Vocabulary, assemble
 from glassrec.data.schema import Target
 
 
@@ -148,7 +148,7 @@ def test_ranges_are_scaled_as_their_column_is(settings, expected):
     part = Part(frame, np.array([0, 1]))
     schema = assemble(Parts(part, part, part), Columns(dense=("price", "age"), **settings)).schema
     assert schema.ranges == ((-np.inf, np.inf), expected)
-    assert schema.take(dense=("age",), fields=()).ranges == (expected,)
+    assert schema.select(dense=("age",), fields=()).ranges == (expected,)
 
 
 def test_counts_never_lie_below_a_zero_and_declared_ones_are_logged():
@@ -163,6 +163,6 @@ def test_counts_never_lie_below_a_zero_and_declared_ones_are_logged():
 
 def test_values_of_cells_are_counted_by_row() -> None:
     column = pd.Series(["a|b", "a", "b|c", "a|b", ""], dtype="category")
-    fitted = Several.fit(column, min_count=2)
+    fitted = MultiValued.fit(column, min_count=2)
     assert fitted.vocabulary.values.tolist() == ["a", "b"]
     assert fitted.width == 2

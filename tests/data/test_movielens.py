@@ -79,7 +79,7 @@ def expected_ids(rows, train):
 def expected_genres(rows, train, schema):
     """Joint rows of a movie's genres in the order of the file; -1 where it has fewer."""
     known = sorted({genre for _, i, *_ in train for genre in MOVIES[i][1]})
-    start, width = schema.offsets[schema.place("genres")], len(schema.columns("genres"))
+    start, width = schema.offsets[schema.field_index("genres")], len(schema.id_columns("genres"))
     lists = [
         [start + (known.index(g) + 1 if g in known else 0) for g in MOVIES[i][1][:width]]
         for _, i, *_ in rows
@@ -92,12 +92,12 @@ def test_both_sides_are_joined_and_bucketed(edition, tmp_path):
     ordered = sorted(RATINGS, key=lambda row: row[3])
     train, test = ordered[:6], ordered[9:]
     assert set(data.schema.field_names) == set(FIELDS)
-    columns = [data.schema.columns(name)[0] for name in FIELDS if name != "genres"]
-    offsets = [data.schema.offsets[data.schema.place(n)] for n in FIELDS if n != "genres"]
+    columns = [data.schema.id_columns(name)[0] for name in FIELDS if name != "genres"]
+    offsets = [data.schema.offsets[data.schema.field_index(n)] for n in FIELDS if n != "genres"]
     for split, rows in ((data.train, train), (data.test, test)):
         local = split.batch.ids[:, columns] - torch.tensor(offsets)
         assert local.tolist() == expected_ids(rows, train)
-        genres = split.batch.ids[:, [*data.schema.columns("genres")]]
+        genres = split.batch.ids[:, [*data.schema.id_columns("genres")]]
         assert genres.tolist() == expected_genres(rows, train, data.schema)
 
 
@@ -127,7 +127,7 @@ def test_leave_one_out_takes_every_rating_as_a_positive(edition, tmp_path):
     assert len(held) == 3
     assert data.negatives.per_positive == 1
     side = {"item", "year", "genres"}
-    columns = {column for name in side for column in data.schema.columns(name)}
+    columns = {column for name in side for column in data.schema.id_columns(name)}
     assert set(data.catalogue.columns) == columns
 
 

@@ -26,7 +26,7 @@ def negatives_of(batch, per_positive):
     fields = tuple(Field(name, 300) for name in names)
     side = names[names.index("item") :]
     schema = Schema(fields=fields, user="user", item="item", item_side=side)
-    return Negatives(Catalogue.of(batch, schema), per_positive)
+    return Negatives(Catalogue.from_ids(batch, schema), per_positive)
 
 
 def seeded(seed=0):

@@ -60,7 +60,7 @@ def test_pair_effects_hold_no_main_effect(generated, pair):
 
 
 def test_dead_columns_are_as_many_as_the_tables_say(data):
-    alive = {*data.truth.main, *(name for pair in data.truth.pairs for name in pair)}
+    alive = {*data.ground_truth.main, *(name for pair in data.ground_truth.pairs for name in pair)}
     assert set(data.schema.field_names) - alive == {"region", "browser", "weekday"}
     assert set(data.schema.dense) - alive == {"load", "latency"}
     assert alive <= {*data.schema.field_names, *data.schema.dense}

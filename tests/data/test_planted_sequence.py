@@ -43,7 +43,7 @@ def test_every_row_has_the_step_that_matters():
         assert split.batch.history.shape[1] == 6
         assert (split.batch.history[:, -3:] > 0).all()
     assert (data.train.batch.history[:, 0] == 0).any()
-    assert data.truth.pairs == {("history[-3]", "item"): 3.0}
+    assert data.ground_truth.pairs == {("history[-3]", "item"): 3.0}
     raw = source.generate()["item"].to_numpy().reshape(50, 13)
     items = sorted(np.unique(raw))
     newest = data.test.batch.history.view(2, 50, 6)[1] - data.schema.offsets[1] - 1

@@ -89,7 +89,7 @@ def hit_rate(scores: Tensor, batch: Batch) -> float:
 
 def rules(data: Dataset, batch: Batch) -> dict[str, Tensor]:
     """The scores (N,) of rules of one line."""
-    train, size = data.train.batch, data.schema.rows
+    train, size = data.train.batch, data.schema.num_ids
     item, known = batch.ids[:, 1], train.ids[:, 1]
     counts = known.bincount(minlength=size)
     found = {"popular": counts[item].double(), "unpopular": -counts[item].double()}

@@ -27,7 +27,7 @@ def test_ncf_has_the_authors_rows_and_one_epoch_hits_no_positive():
     assert data.test.query.unique().numel() == 6_040
     epoch = data.epoch(seed=0, epoch=0)
     assert epoch.rows == 5 * data.train.batch.rows
-    keys = epoch.ids[:, 0] * data.schema.rows + epoch.ids[:, 1]
+    keys = epoch.ids[:, 0] * data.schema.num_ids + epoch.ids[:, 1]
     positive = epoch.targets[:, 0] == 1
     apart = [keys[rows].unique().numel() for rows in (positive, ~positive)]
     assert sum(apart) == keys.unique().numel()

@@ -15,7 +15,7 @@ from glassrec.artifacts import Facts, Table
 from glassrec.data.columns import Columns, Part, Parts
 from glassrec.data.encoding import Encoder, Scaler, assemble
 from glassrec.data.row_keys import overlap
-from glassrec.data.saved_encoder import description_of, restored, values_of
+from glassrec.data.saved_encoder import describe_encoder, restore_encoder, vocabulary_table
 
 COLUMNS = Columns(
     label="click", dense=("price", "views"), categorical=("tags", "when"), user="user", item="item",
@@ -51,10 +51,10 @@ def encoder() -> Encoder:
 def test_a_saved_encoder_encodes_as_before(tmp_path: Path, separator: str) -> None:
     columns = COLUMNS if separator == "|" else replace(COLUMNS, several={"tags": separator})
     encoder = Encoder.fit(frame(separator=separator), columns)
-    Table(values_of(encoder)).save(tmp_path / "values.parquet")
-    Facts(description_of(encoder)).save(tmp_path / "encoder.json")
+    Table(vocabulary_table(encoder)).save(tmp_path / "values.parquet")
+    Facts(describe_encoder(encoder)).save(tmp_path / "encoder.json")
     values = Table.load(tmp_path / "values.parquet").frame
-    again = restored(values, Facts.load(tmp_path / "encoder.json").values)
+    again = restore_encoder(values, Facts.load(tmp_path / "encoder.json").values)
     assert again.schema == encoder.schema
     assert again.columns == encoder.columns
     assert again.scalers == encoder.scalers
@@ -65,7 +65,7 @@ def test_a_saved_encoder_encodes_as_before(tmp_path: Path, separator: str) -> No
 
 
 def test_values_have_the_ids_that_they_are_encoded_with(encoder: Encoder) -> None:
-    values = values_of(encoder)
+    values = vocabulary_table(encoder)
     items = values[values["field"] == "item"]
     found = encoder.vocabularies["item"].encode(pd.Series(items["value"]), 0)
     assert [*items["id"]] == [*found] == [*range(1, len(items) + 1)]
@@ -73,21 +73,21 @@ def test_values_have_the_ids_that_they_are_encoded_with(encoder: Encoder) -> Non
 
 
 def test_the_hashes_tell_another_value_and_another_scaler(encoder: Encoder) -> None:
-    first = description_of(encoder)
-    assert first == description_of(Encoder.fit(frame(), COLUMNS))
+    first = describe_encoder(encoder)
+    assert first == describe_encoder(Encoder.fit(frame(), COLUMNS))
     renamed = frame().assign(item=lambda rows: rows["item"].cat.rename_categories({"sku 1": "x"}))
-    other = description_of(Encoder.fit(renamed, COLUMNS))
+    other = describe_encoder(Encoder.fit(renamed, COLUMNS))
     assert other["vocabulary_sha256"] != first["vocabulary_sha256"]
-    dearer = description_of(Encoder.fit(frame().assign(price=lambda r: r["price"] * 2), COLUMNS))
+    dearer = describe_encoder(Encoder.fit(frame().assign(price=lambda r: r["price"] * 2), COLUMNS))
     assert dearer["vocabulary_sha256"] == first["vocabulary_sha256"]
     assert dearer["encoder_sha256"] != first["encoder_sha256"]
 
 
 def test_other_values_than_those_that_were_saved_are_refused(encoder: Encoder) -> None:
-    values = values_of(encoder)
+    values = vocabulary_table(encoder)
     values.loc[3, "value"] = "99"
     with pytest.raises(ValueError, match="not those"):
-        restored(values, json.loads(json.dumps(description_of(encoder))))
+        restore_encoder(values, json.loads(json.dumps(describe_encoder(encoder))))
 
 
 def test_given_scalers_are_kept() -> None:
@@ -101,16 +101,16 @@ def test_given_scalers_are_kept() -> None:
 
 def test_keys_are_of_values_and_not_of_places() -> None:
     whole = frame()
-    rows = assemble(parts(whole), COLUMNS).rows
+    rows = assemble(parts(whole), COLUMNS).row_keys
     assert rows is not None
     assert [*rows["row"]] == [*range(1, 41)]
     assert rows["key"].nunique() == len(whole.drop_duplicates())
     shuffled = whole.sample(frac=1, random_state=0)
-    again = assemble(parts(shuffled[["click", *whole.columns[:-1]]]), COLUMNS).rows
+    again = assemble(parts(shuffled[["click", *whole.columns[:-1]]]), COLUMNS).row_keys
     assert again is not None
     by_row = rows.set_index("row")["key"]
     assert all(again["key"].to_numpy() == by_row.loc[again["row"]].to_numpy())
-    flipped = assemble(parts(whole.assign(click=1 - whole["click"])), COLUMNS).rows
+    flipped = assemble(parts(whole.assign(click=1 - whole["click"])), COLUMNS).row_keys
     assert flipped is not None
     assert not {*flipped["key"]} & {*rows["key"]}
 

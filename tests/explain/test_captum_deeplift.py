@@ -67,7 +67,7 @@ class Twice(Recommender):
     """A model that calls one ReLU for two layers."""
 
     def __init__(self, data: Schema) -> None:
-        super().__init__(data, data.take(fields=["item"]), 4)
+        super().__init__(data, data.select(fields=["item"]), 4)
         self.input = nn.Linear(4, 2)
         self.relu = nn.ReLU()
 

@@ -102,7 +102,7 @@ class ByHand(Recommender):
     """logit = 2 · I1 · I2 + 3 · I3³, the product and the cube each being a layer."""
 
     def __init__(self, data: Schema) -> None:
-        super().__init__(data, data.take(dense=data.dense, fields=()), 1)
+        super().__init__(data, data.select(dense=data.dense, fields=()), 1)
         self.product = Product(1)
         self.cube = Hidden([1], 1)
 

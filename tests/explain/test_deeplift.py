@@ -125,7 +125,7 @@ class Plain(Recommender):
 
     def __init__(self, data: Schema) -> None:
         super().__init__(
-            data, data.take(dense=data.dense, fields=data.field_names, history=True), 4
+            data, data.select(dense=data.dense, fields=data.field_names, history=True), 4
         )
         self.mix = nn.Linear(4, 4)
         self.act = nn.GELU()

@@ -82,7 +82,7 @@ def test_signed_sums_do_not(marks: dict[str, float], ranking: str) -> None:
 
 
 def test_only_whole_columns_are_marked(explainer: Explainer, dataset: Dataset) -> None:
-    assert tables.known_effects(explainer) == dataset.truth
+    assert tables.known_effects(explainer) == dataset.ground_truth
     single = Explain(players="dimensions").of(explainer.model, dataset, seed=0)
     assert tables.known_effects(single) is None
     assert tables.marks(single, pd.DataFrame(), pd.DataFrame()) == {}
@@ -96,7 +96,7 @@ def test_each_method_is_marked(explainer: Explainer) -> None:
         + [("wrong", name, 0.0) for name in (*MAIN, "daypart", "discount", "placement")],
         columns=["method", "player", "mean_abs"],
     )
-    found = tables.marks_of_methods(importance, explainer.dataset.truth).set_index("method")
+    found = tables.marks_of_methods(importance, explainer.dataset.ground_truth).set_index("method")
     assert found.loc["right", ["main_precision", "main_correlation"]].tolist() == [1, 1]
     # The three that act in pairs only tie with the dead ones.
     assert found.loc["right", "truth_precision"] == pytest.approx((5 + 3 * 3 / 8) / 8)

@@ -24,7 +24,7 @@ class First(Recommender):
     """The logit of every task is the first dense column."""
 
     def __init__(self, data: Schema) -> None:
-        super().__init__(data, data.take(dense=data.dense[:1], fields=()), 1)
+        super().__init__(data, data.select(dense=data.dense[:1], fields=()), 1)
 
     def score(self, inputs: Inputs) -> Tensor:
         return inputs.dense.expand(-1, len(self.schema.targets))
@@ -173,7 +173,7 @@ def test_each_file_makes_a_selection(name: str) -> None:
 @pytest.fixture
 def lists(dataset: Dataset) -> Dataset:
     """20 lists of 10 validation rows, the first of each held out."""
-    batch = dataset.validation.batch.take(torch.arange(200) % 30)
+    batch = dataset.validation.batch.select(torch.arange(200) % 30)
     targets = torch.zeros(200, 2)
     targets[::10] = 1
     return replace(

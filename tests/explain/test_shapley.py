@@ -93,7 +93,7 @@ def _by_shap(
             column = schema.dense.index(name)
             dense[:, column] = pool.dense[at[:, player], column]
         for player, name in enumerate(read.field_names, start=len(read.dense)):
-            columns = list(schema.columns(name))
+            columns = list(schema.id_columns(name))
             ids[:, columns] = pool.ids[at[:, player]][:, columns]
         history = torch.zeros(len(at), schema.history_length, dtype=torch.long)
         masked = Batch(dense, ids, history, torch.empty(len(at), 2))

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from glassrec.data.dataset import Truth
+from glassrec.data.dataset import GroundTruth
 from glassrec.data.planted import CONTEXTS, DENSE, MAIN, PAIRS, Planted
 from glassrec.explain.truth import (
     Score,
@@ -21,7 +21,7 @@ from glassrec.explain.truth import (
     true_importance,
 )
 
-TRUTH = Truth({"a": 2.0, "b": 1.0}, {("a", "c"): 1.0, ("b", "c"): 0.5})
+TRUTH = GroundTruth({"a": 2.0, "b": 1.0}, {("a", "c"): 1.0, ("b", "c"): 0.5})
 
 
 def test_a_shapley_value_deviates_by_its_main_effect_and_half_of_its_pairs() -> None:
@@ -40,7 +40,7 @@ def test_the_true_importance_is_that_of_the_generated_logits() -> None:
     for key, effect in effects.items():
         for name in [key] if isinstance(key, str) else key:
             shapley[name] += effect if isinstance(key, str) else effect / 2
-    expected = true_importance(Truth(MAIN, PAIRS), names)
+    expected = true_importance(GroundTruth(MAIN, PAIRS), names)
     # The effects of a finite sample are not quite independent.
     np.testing.assert_allclose(shapley.std(), expected, rtol=0.03)
 

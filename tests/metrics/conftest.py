@@ -19,7 +19,7 @@ class Fixed(Recommender):
     """Gives the logits (N, K) that it is made with, row by row."""
 
     def __init__(self, data: Schema, logits: Tensor) -> None:
-        super().__init__(data, data.take(fields=["row"]), logits.shape[1])
+        super().__init__(data, data.select(fields=["row"]), logits.shape[1])
         self.table.weight.data.copy_(logits)
 
     def score(self, inputs: Inputs) -> Tensor:

@@ -48,7 +48,7 @@ def _data(frame: pd.DataFrame, targets: tuple[Target, ...], query: Tensor | None
 
 def _model(data: Dataset) -> Recommender:
     torch.manual_seed(0)
-    return Noise(data.schema, data.schema.take(fields=["user", "item"]), 1)
+    return Noise(data.schema, data.schema.select(fields=["user", "item"]), 1)
 
 
 def _groups(frame: pd.DataFrame) -> dict[str, pd.Series]:
@@ -121,7 +121,7 @@ def test_users_to_retrieve_for() -> None:
     frame = _frame(60, 0.0).assign(find=1)
     targets = (Target("find", "retrieval"),)
     train = _data(frame, targets)
-    catalogue = Catalogue.of(train.train.batch, train.schema)
+    catalogue = Catalogue.from_ids(train.train.batch, train.schema)
     later = _frame(30, 0.0, 1).assign(find=1)
     later.loc[later.index < 4, "user"] = 0  # four users whom training does not know
     test = _data(later, targets).test

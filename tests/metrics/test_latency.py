@@ -16,7 +16,7 @@ class Sleeping(Recommender):
     """Takes some milliseconds a pass, and remembers the rows of each."""
 
     def __init__(self, schema, milliseconds, heard):
-        super().__init__(schema, schema.take(fields=["user"]), 2)
+        super().__init__(schema, schema.select(fields=["user"]), 2)
         self.milliseconds, self.heard = milliseconds, heard
 
     def score(self, inputs):

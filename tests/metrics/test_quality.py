@@ -20,7 +20,7 @@ class Fixed(Recommender):
     """Gives the logits that it is made with, row by row."""
 
     def __init__(self, data, logits):
-        super().__init__(data, data.take(fields=["row"]), logits.shape[1])
+        super().__init__(data, data.select(fields=["row"]), logits.shape[1])
         self.table.weight.data.copy_(logits)
 
     def score(self, inputs):

@@ -45,7 +45,7 @@ def data_of(train: Tensor, val: Tensor, test: Tensor) -> Dataset:
     fields = Field("user", USERS + 1), Field("item", ITEMS + 1)
     schema = Schema((), fields, (Target("find", "retrieval"),), "user", "item", ("item",))
     splits = [rows(pairs) for pairs in (train, val, test)]
-    return Dataset(schema, *splits, Catalogue.of(splits[0].batch, schema))
+    return Dataset(schema, *splits, Catalogue.from_ids(splits[0].batch, schema))
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ class Reader(Recommender):
 
 
 def test_every_column_is_found_in_its_own_rows_of_the_table(schema: Schema, batch: Batch) -> None:
-    reads = schema.take(dense=["I3", "I1"], fields=["item", "C2"], history=True)
+    reads = schema.select(dense=["I3", "I1"], fields=["item", "C2"], history=True)
     model = Reader(schema, reads)
     table = model.table.weight
     assert len(table) == 9 + 5
@@ -51,7 +51,7 @@ def test_a_model_may_read_the_first_fields_alone() -> None:
 def test_a_baseline_has_the_steps_of_the_row_beside_it(
     build: Callable[..., Recommender], schema: Schema, batch: Batch
 ) -> None:
-    inputs = Reader(schema, schema.take(fields=["item"], history=True)).embed(batch)
+    inputs = Reader(schema, schema.select(fields=["item"], history=True)).embed(batch)
     base = Inputs(*(torch.ones_like(part[:1]) for part in inputs)).beside(inputs)
     assert torch.equal(base.steps, inputs.steps)
     assert torch.equal(base.history[..., 0], inputs.steps)

@@ -83,7 +83,7 @@ def test_dense_columns_and_states_stay_where_a_dimension_goes(
     model = build(name, **({"reads": "all"} if name == "lstm" else {})).double()
     batch = batch._replace(dense=batch.dense.double())
     held, small = deepcopy(model), deepcopy(model)
-    start = model.schema.offsets[model.schema.place("C1")]
+    start = model.schema.offsets[model.schema.field_index("C1")]
     with torch.no_grad():
         held.table.weight[start : start + 4, 2] = 0.7
     layer = next(la for n, la in small.layers.items() if "C1[2]" in la.unit_names(n))

@@ -50,7 +50,7 @@ def test_the_order_of_the_history_matters(schema: Schema, batch: Batch, cell: st
 
 def test_a_step_of_the_history_is_the_item_s_own_embedding(schema: Schema, batch: Batch) -> None:
     model = LSTM(schema)
-    (item,) = schema.columns("item")
+    (item,) = schema.id_columns("item")
     inputs = model.embed(batch._replace(history=batch.ids[:, item : item + 1].repeat(1, 4)))
     assert torch.equal(inputs.history[:, 2], inputs.fields[:, 0])
 

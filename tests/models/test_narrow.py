@@ -178,7 +178,7 @@ class Forgetful(Recommender):
     """Adds up what it reads, which is not the item."""
 
     def __init__(self, data: Schema) -> None:
-        super().__init__(data, data.take(fields=["user", "item", "C2"], history=True), 3)
+        super().__init__(data, data.select(fields=["user", "item", "C2"], history=True), 3)
 
     def score(self, inputs: Inputs) -> Tensor:
         return inputs.fields[:, [0, 2], :2].flatten(1).sum(1, keepdim=True)

@@ -135,8 +135,8 @@ def test_each_side_knows_its_own_columns_alone(
     kind: Callable[[Schema], Retriever], tasks: Schema, batch: Batch
 ) -> None:
     model = kind(tasks)
-    other = batch.take(torch.arange(batch.rows).flip(0))
-    items = [column for name in tasks.item_side for column in tasks.columns(name)]
+    other = batch.select(torch.arange(batch.rows).flip(0))
+    items = [column for name in tasks.item_side for column in tasks.id_columns(name)]
     mixed = batch._replace(dense=other.dense, ids=other.ids.clone())
     mixed.ids[:, items] = batch.ids[:, items]  # the users of `other`, the items of `batch`
     mixed_inputs = model.embed(mixed)
@@ -161,6 +161,6 @@ def test_a_model_of_the_first_fields_reads_no_others(tasks: Schema, batch: Batch
     schema = replace(tasks, fields=fields)
     ids = torch.zeros(3, 6, dtype=torch.long)
     ids[:, :2] = torch.tensor([[1, 8], [6, 15], [3, 7]])
-    ids[:, 2:] = schema.rows - 1
+    ids[:, 2:] = schema.num_ids - 1
     found = MF(schema).embed(batch.slice(0, 3)._replace(ids=ids)).fields
     assert found.shape[:2] == (3, 2)

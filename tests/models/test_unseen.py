@@ -72,7 +72,7 @@ def test_without_any_id_in_training_rows_it_is_zero() -> None:
 def test_a_table_of_fewer_fields_and_numbers_has_the_same() -> None:
     """In another order, without the numbers and the fields that nobody reads."""
     torch.manual_seed(0)
-    reads = SCHEMA.take(fields=["item", "a", "several"])
+    reads = SCHEMA.select(fields=["item", "a", "several"])
     table = JointTable(SCHEMA, reads, 6)
     whole = torch.zeros(18, 6)
     for name in reads.field_names:

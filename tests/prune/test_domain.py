@@ -88,7 +88,7 @@ def _all_rows(schema: Schema) -> Batch:
     starts = zip(schema.fields, schema.offsets, strict=True)
     ids = torch.cartesian_prod(*(torch.arange(f.size) + start for f, start in starts))
     full = torch.full((len(ids), sum(f.values for f in schema.fields)), ABSENT)
-    full[:, [schema.columns(f.name).start for f in schema.fields]] = ids
+    full[:, [schema.id_columns(f.name).start for f in schema.fields]] = ids
     corners = torch.tensor([*product(*schema.ranges)]).double()
     return Batch(
         corners.repeat(len(ids), 1),
@@ -161,11 +161,11 @@ def test_a_unit_that_one_unheard_combination_fires_is_not_given_up(
         weight[0], bias[0] = 0, -1.5
         weight[0, [0, model.width]] = 1
     batch = rows(300)._replace(dense=torch.zeros(300, 0).double())
-    user, item = (batch.ids[:, data.columns(name)] for name in ("user", "item"))
-    start = {name: data.offsets[data.place(name)] for name in ("user", "item")}
+    user, item = (batch.ids[:, data.id_columns(name)] for name in ("user", "item"))
+    start = {name: data.offsets[data.field_index(name)] for name in ("user", "item")}
     both = ((user == start["user"] + 3) & (item == start["item"] + 5)).flatten()
     assert both.any()
-    batch = batch.take((~both).nonzero().flatten())
+    batch = batch.select((~both).nonzero().flatten())
     assert emitted(model, [batch])["tower.0"].constant[0]
     found = domain(model, data)
     assert "63 combinations of user and item" in ground(model.schema)
@@ -203,7 +203,7 @@ def test_every_combination_is_tried(kind: type[Recommender], schema: Schema) -> 
 
 
 def test_combinations_are_rows_of_the_data_and_each_comes_once(schema: Schema) -> None:
-    reads = schema.take(fields=["item", "user"])
+    reads = schema.select(fields=["item", "user"])
     batches = [*combinations(schema, reads, chunk=10)]
     assert [batch.rows for batch in batches] == [10] * 6 + [3]
     ids = torch.cat([batch.ids for batch in batches])
@@ -296,7 +296,7 @@ def test_a_model_of_the_users_own_is_bounded(schema: Schema, rows: Rows) -> None
 
     class Own(Recommender):
         def __init__(self) -> None:
-            super().__init__(schema, schema.take(dense=("I2",), fields=["C2"]), 3)
+            super().__init__(schema, schema.select(dense=("I2",), fields=["C2"]), 3)
             body = [torch.nn.Linear(4, 5), torch.nn.ReLU(), torch.nn.Linear(5, 1)]
             self.body = torch.nn.Sequential(*body)
 

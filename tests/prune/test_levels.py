@@ -350,7 +350,7 @@ def waking(dataset: Dataset) -> Dataset:
     batch.dense[:WOKEN, 1] = 2
     for field, start in zip(dataset.schema.fields, dataset.schema.offsets, strict=True):
         last = start + field.size - 1
-        batch.ids[:WOKEN, dataset.schema.columns(field.name)] = last
+        batch.ids[:WOKEN, dataset.schema.id_columns(field.name)] = last
         if field.name == "item":
             batch.history[:WOKEN, -1] = last
     return replace(dataset, test=Split(batch))

@@ -45,7 +45,7 @@ class Normed(Recommender):
     """A tower whose last layer is normalised."""
 
     def __init__(self, data: Schema) -> None:
-        super().__init__(data, data.take(fields=["user", "item"]), 4)
+        super().__init__(data, data.select(fields=["user", "item"]), 4)
         self.tower = Tower([8], [6, 5])
         self.norm = nn.LayerNorm(5)
         self.tower.last.feeds(self.norm)

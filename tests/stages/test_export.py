@@ -56,7 +56,7 @@ def _by_a_stranger(folder: Path, programs: dict[Path, Rows]) -> list[list[torch.
 
 def _batches(batch: Batch) -> list[Batch]:
     """One row, two, and thousands, drawn from a few."""
-    return [batch.take(torch.arange(rows) * 5 % batch.rows) for rows in (1, 2, 4096)]
+    return [batch.select(torch.arange(rows) * 5 % batch.rows) for rows in (1, 2, 4096)]
 
 
 def _prune(model: Recommender) -> None:

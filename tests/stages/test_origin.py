@@ -17,7 +17,7 @@ from glassrec.artifacts import Facts, Table, Weights
 from glassrec.config import compose
 from glassrec.data.columns import Part
 from glassrec.data.encoding import Encoder
-from glassrec.data.saved_encoder import restored
+from glassrec.data.saved_encoder import restore_encoder
 from glassrec.run import sha256
 
 ROLES = """
@@ -77,7 +77,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def encoder_of(run: Path) -> Encoder:
-    return restored(
+    return restore_encoder(
         Table.load(run / "vocabulary.parquet").frame, Facts.load(run / "encoder.json").values
     )
 

@@ -45,7 +45,7 @@ def _with_tasks(dataset: Dataset, *targets: Target) -> Dataset:
         replace(split, batch=split.batch._replace(targets=labels(split.batch.rows)))
         for split in (dataset.train, dataset.validation, dataset.test)
     ]
-    return Dataset(schema, *splits, Catalogue.of(splits[0].batch, schema))
+    return Dataset(schema, *splits, Catalogue.from_ids(splits[0].batch, schema))
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_the_softmax_against_a_loop(
     torch.manual_seed(0)
     model = kind(data.schema)
     torch.nn.init.normal_(model.table.weight)
-    batch, item = data.train.batch.slice(0, 25), data.schema.columns("item")[0]
+    batch, item = data.train.batch.slice(0, 25), data.schema.id_columns("item")[0]
     assert len(batch.ids[:, item].unique()) < 25
     expected = _slow_softmax(model, batch, data.train.batch.ids[:, item], item, temperature)
     found = Objective(temperature=temperature).of(data)(model, batch).item()
@@ -185,12 +185,12 @@ def test_log_q_takes_the_popularity_of_the_batch_out() -> None:
     ids = torch.stack([torch.ones_like(items), items], 1)
     empty = torch.empty(len(ids), 0)
     rows = Batch(empty, ids, empty.long(), torch.ones(len(ids), 1))
-    softmax = InBatchSoftmax(Catalogue.of(rows, schema), schema, 1.0)
+    softmax = InBatchSoftmax(Catalogue.from_ids(rows, schema), schema, 1.0)
     model = Popularity(schema)
     optimizer = torch.optim.Adam([model.table.weight], lr=0.1)
     generator = torch.Generator().manual_seed(0)
     for _ in range(150):
-        batch = rows.take(torch.randint(len(ids), (400,), generator=generator))
+        batch = rows.select(torch.randint(len(ids), (400,), generator=generator))
         optimizer.zero_grad()
         softmax(model, model.embed(batch), batch, batch.targets[:, 0]).backward()
         optimizer.step()

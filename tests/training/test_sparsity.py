@@ -31,7 +31,7 @@ class Forked(Recommender):
     """Hidden units with two readers: a column of a unit is the columns of both."""
 
     def __init__(self) -> None:
-        super().__init__(toy.SCHEMA, toy.SCHEMA.take(dense=("x",), fields=("user",)), 2)
+        super().__init__(toy.SCHEMA, toy.SCHEMA.select(dense=("x",), fields=("user",)), 2)
         self.tower = Tower([3], [5, 4])
         self.left, self.right = Affine([4], 2), Affine([4, 1], 1)
         self.tower.last.feeds(self.left)

@@ -22,7 +22,7 @@ SCHEMA = Schema(dense=("x",), fields=(Field("user", 21), Field("item", 31)))
 
 class Toy(Recommender):
     def __init__(self, schema, width=4, dropout=0.0):
-        super().__init__(schema, schema.take(dense=("x",), fields=("user", "item")), width)
+        super().__init__(schema, schema.select(dense=("x",), fields=("user", "item")), width)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(width + 1, len(schema.targets))
 

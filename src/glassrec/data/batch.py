@@ -28,7 +28,7 @@ class Batch(NamedTuple):
         """The number of rows N (`len` of a named tuple counts its four columns)."""
         return self.ids.shape[0]
 
-    def take(self, index: Tensor) -> Batch:
+    def select(self, index: Tensor) -> Batch:
         """The rows at `index` (M,), copied."""
         return Batch(*(column.index_select(0, index) for column in self))
 
@@ -46,7 +46,7 @@ class Batch(NamedTuple):
         return Batch(*(column.to(device) for column in self))
 
 
-def counted(batches: Iterable[Batch], total: int, unit: str = "rows") -> Iterator[Batch]:
+def track_batches(batches: Iterable[Batch], total: int, unit: str = "rows") -> Iterator[Batch]:
     """The batches, of which there are `total` rows: long work on them tells how far it is."""
     return with_progress(((batch.rows, batch) for batch in batches), total, unit=unit)
 

@@ -35,12 +35,12 @@ class Catalogue:
     dense: Tensor
 
     @classmethod
-    def of(cls, batch: Batch, schema: Schema) -> Catalogue:
+    def from_ids(cls, batch: Batch, schema: Schema) -> Catalogue:
         """The catalogue of training rows; an item's side columns are those of its first row."""
         assert schema.user is not None, "who must be known"
         assert schema.item is not None, "what must be known"
-        ids, user = batch.ids, schema.columns(schema.user)[0]
-        columns = tuple(c for name in schema.item_side for c in schema.columns(name))
+        ids, user = batch.ids, schema.id_columns(schema.user)[0]
+        columns = tuple(c for name in schema.item_side for c in schema.id_columns(name))
         items, index, counts = ids[:, columns[0]].unique(return_inverse=True, return_counts=True)
         first = torch.full_like(items, len(ids)).scatter_reduce_(
             0, index, torch.arange(len(ids)), "amin"
@@ -53,7 +53,7 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self.counts)
 
-    def place(self, batch: Batch, start: int, items: Tensor) -> None:
+    def insert(self, batch: Batch, start: int, items: Tensor) -> None:
         """Put items (M,), given by their numbers, into the rows of `batch` from `start` on, with
         all columns that follow from them.
         """

@@ -34,7 +34,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Truth:
+class GroundTruth:
     """The true effects of generated data: the standard deviation, in logits, of each effect.
 
     Columns that appear in neither mapping do nothing.
@@ -49,8 +49,8 @@ class Dataset:
     """Whole tensors in memory. `train` holds positives only where `negatives` is given.
 
     `catalogue` is there where the schema names a user and an item, `audit` where rows were read.
-    `encoder` made the tensors from raw values, and `rows` are the keys of the raw rows, see
-    `row_keys`; data that was not made from raw rows has neither.
+    `encoder` made the tensors from raw values, and `row_keys` are the keys of the raw rows, see
+    the module `row_keys`; data that was not made from raw rows has neither.
     """
 
     schema: Schema
@@ -59,10 +59,10 @@ class Dataset:
     test: Split
     catalogue: Catalogue | None = None
     negatives: Negatives | None = None
-    truth: Truth | None = None
+    ground_truth: GroundTruth | None = None
     audit: Audit | None = None
     encoder: Encoder | None = None
-    rows: pd.DataFrame | None = None
+    row_keys: pd.DataFrame | None = None
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -80,7 +80,7 @@ class Dataset:
         Args:
             history: whether the steps of histories count, too.
         """
-        counts = torch.zeros(self.schema.rows, dtype=torch.long)
+        counts = torch.zeros(self.schema.num_ids, dtype=torch.long)
         ids, steps = self.train.batch.ids, self.train.batch.history
         for column in ids.unbind(1):  # one at a time, to bound the memory
             counts += column[column >= 0].bincount(minlength=len(counts))
@@ -94,7 +94,7 @@ class Dataset:
         batch, negatives = self.train.batch, self.negatives
         each = 1 if negatives is None else 1 + negatives.per_positive
         chosen = torch.randperm(batch.rows, generator=generator)[: max(rows // each, 1)]
-        batch = batch.take(chosen)
+        batch = batch.select(chosen)
         return batch if negatives is None else negatives.augment(batch, generator)
 
     def epoch(self, seed: int, epoch: int) -> Batch:
@@ -106,7 +106,7 @@ class Dataset:
         batch = self.train.batch
         if self.negatives is not None:
             batch = self.negatives.augment(batch, generator)
-        return batch.take(torch.randperm(batch.rows, generator=generator))
+        return batch.select(torch.randperm(batch.rows, generator=generator))
 
 
 class Source(ABC):

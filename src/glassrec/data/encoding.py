@@ -59,7 +59,7 @@ class Vocabulary:
 
 
 @dataclass(frozen=True)
-class Several:
+class MultiValued:
     """A field whose cells hold several values; empty ones are skipped.
 
     `width` is the largest number of values of a training cell; further ones are not read.
@@ -70,8 +70,13 @@ class Several:
     width: int
     separator: str = "|"
 
+    @property
+    def values(self) -> pd.Index:
+        """The values of the vocabulary."""
+        return self.vocabulary.values
+
     @classmethod
-    def fit(cls, column: pd.Series, min_count: int = 1, separator: str = "|") -> Several:
+    def fit(cls, column: pd.Series, min_count: int = 1, separator: str = "|") -> MultiValued:
         """The values of all cells."""
         codes, cells = pd.factorize(column, use_na_sentinel=False)
         lists = _lists(pd.Index(cells), separator)
@@ -90,11 +95,6 @@ class Several:
             there = (lists.str.len() > at).to_numpy()
             ids[there, at] = self.vocabulary.encode(lists[there].str[at]) + offset
         return ids[codes]
-
-
-def values_of_field(known: Vocabulary | Several) -> pd.Index:
-    """The values of a field, in the order of their ids from 1 on."""
-    return (known.vocabulary if isinstance(known, Several) else known).values
 
 
 def _lists(cells: pd.Index, separator: str) -> pd.Series:
@@ -147,7 +147,7 @@ class Encoder:
     """Everything that the training rows teach about the columns."""
 
     schema: Schema
-    vocabularies: dict[str, Vocabulary | Several]
+    vocabularies: dict[str, Vocabulary | MultiValued]
     scalers: dict[str, Scaler]
 
     columns: Columns
@@ -166,8 +166,8 @@ class Encoder:
         Columns that are in `scalers` keep the scaler that they have there.
         """
         separators = columns.value_separators
-        vocabularies: dict[str, Vocabulary | Several] = {
-            name: Several.fit(train[name], min_count, separators[name])
+        vocabularies: dict[str, Vocabulary | MultiValued] = {
+            name: MultiValued.fit(train[name], min_count, separators[name])
             if name in separators
             else Vocabulary.fit(train[name], min_count)
             for name in columns.fields
@@ -199,7 +199,7 @@ class Encoder:
         for offset, (name, known) in zip(
             self.schema.offsets, self.vocabularies.items(), strict=True
         ):
-            columns = self.schema.columns(name)
+            columns = self.schema.id_columns(name)
             rows = known.encode(part.frame[name], offset).reshape(n, len(columns))
             ids[:, columns.start : columns.stop] = torch.from_numpy(rows)
         dense = torch.empty(n, len(self.scalers))
@@ -217,7 +217,7 @@ class Encoder:
         history = torch.zeros(len(frame), len(names), dtype=torch.long)
         if not names:
             return history
-        item = self.schema.place(self.schema.item or "")
+        item = self.schema.field_index(self.schema.item or "")
         offset, known = self.schema.offsets[item], self.vocabularies[self.schema.item or ""]
         assert offset > 0, "the user stands before the item, so that no item has the joint row 0"
         for at, name in enumerate(names):
@@ -260,17 +260,17 @@ def assemble(
     encoder = Encoder.fit(parts.train.frame, columns, min_count, history, scalers)
     train, validation, test = (encoder.encode(part) for part in parts)
     schema = encoder.schema
-    known = Catalogue.of(train.batch, schema) if schema.user and schema.item else None
+    known = Catalogue.from_ids(train.batch, schema) if schema.user and schema.item else None
     sampler = Negatives(known, negatives) if ranked and known else None
     found = None if audit is None else with_parts(audit, parts, columns)
     return Dataset(
         schema, train, validation, test, known, sampler, audit=found, encoder=encoder,
-        rows=row_keys(parts, columns),
+        row_keys=row_keys(parts, columns),
     )  # fmt: skip
 
 
-def _field(name: str, known: Vocabulary | Several) -> Field:
-    if isinstance(known, Several):
+def _field(name: str, known: Vocabulary | MultiValued) -> Field:
+    if isinstance(known, MultiValued):
         return Field(name, len(known.vocabulary.values) + 1, known.width)
     return Field(name, len(known.values) + 1)
 

@@ -45,7 +45,7 @@ class Negatives:
         rows = batch.rows
         batch = Batch(*(column.repeat(1 + self.per_positive, 1) for column in batch))
         items = self._draw(batch.ids[rows:, self.catalogue.user], generator)
-        self.catalogue.place(batch, rows, items)
+        self.catalogue.insert(batch, rows, items)
         batch.targets[rows:] = 0
         return batch
 

@@ -12,7 +12,7 @@ import torch
 from annotated_types import Ge
 
 from glassrec.data.columns import Columns
-from glassrec.data.dataset import Dataset, Source, Truth
+from glassrec.data.dataset import Dataset, GroundTruth, Source
 from glassrec.data.encoding import NO_SCALERS, Scalers, assemble
 from glassrec.data.splits import Random
 
@@ -82,7 +82,8 @@ class Planted(Source):
         frame, _ = self.generate()
         parts = Random().split(frame, COLUMNS, torch.Generator().manual_seed(seed))
         return replace(
-            assemble(parts, COLUMNS, scalers=scalers), truth=Truth(dict(MAIN), dict(PAIRS))
+            assemble(parts, COLUMNS, scalers=scalers),
+            ground_truth=GroundTruth(dict(MAIN), dict(PAIRS)),
         )
 
     def generate(self) -> tuple[pd.DataFrame, dict[str | tuple[str, str], np.ndarray]]:

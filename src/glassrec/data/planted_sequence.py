@@ -15,7 +15,7 @@ import torch
 from annotated_types import Ge, Gt
 
 from glassrec.data.columns import Columns
-from glassrec.data.dataset import Dataset, Source, Truth
+from glassrec.data.dataset import Dataset, GroundTruth, Source
 from glassrec.data.encoding import NO_SCALERS, Scalers, assemble
 from glassrec.data.history import PLACE, with_history
 from glassrec.data.splits import ByTime
@@ -68,8 +68,10 @@ class PlantedSequence(Source):
         rows = with_history(self.generate(), COLUMNS, self.history)
         rows = rows[rows[PLACE] >= self.lag].reset_index(drop=True)
         parts = ByTime().split(rows, COLUMNS, torch.Generator())
-        truth = Truth({}, {(f"history[-{self.lag}]", "item"): self.strength})
-        return replace(assemble(parts, COLUMNS, history=self.history, scalers=scalers), truth=truth)
+        truth = GroundTruth({}, {(f"history[-{self.lag}]", "item"): self.strength})
+        return replace(
+            assemble(parts, COLUMNS, history=self.history, scalers=scalers), ground_truth=truth
+        )
 
     def generate(self) -> pd.DataFrame:
         """All rows: user, item, time, and click, which a user's first `lag` rows lack (NaN)."""

@@ -14,16 +14,16 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from glassrec.data.columns import Columns
-from glassrec.data.encoding import Encoder, Scaler, Several, Vocabulary, values_of_field
+from glassrec.data.encoding import Encoder, MultiValued, Scaler, Vocabulary
 from glassrec.data.schema import Schema
 
 TYPES = {"text": "str", "integer": "int64", "number": "float64"}
 """The types of the values of a vocabulary, and their names in pandas."""
 
 
-def values_of(encoder: Encoder) -> pd.DataFrame:
+def vocabulary_table(encoder: Encoder) -> pd.DataFrame:
     """The values of all fields as text, by id: the columns field, value and id (from 1)."""
-    known = {name: values_of_field(each) for name, each in encoder.vocabularies.items()}
+    known = {name: each.values for name, each in encoder.vocabularies.items()}
     fields = np.repeat(np.arange(len(known)), [len(values) for values in known.values()])
     ids = [np.arange(1, len(values) + 1) for values in known.values()]
     texts = [values.astype(str).to_numpy(object) for values in known.values()]
@@ -34,7 +34,7 @@ def values_of(encoder: Encoder) -> pd.DataFrame:
     })  # fmt: skip
 
 
-def description_of(encoder: Encoder) -> dict[str, Any]:
+def describe_encoder(encoder: Encoder) -> dict[str, Any]:
     """Everything but the values: plain, so that JSON holds it.
 
     types: what the values of each field are, one of `TYPES`. widths: of fields of several values.
@@ -47,8 +47,12 @@ def description_of(encoder: Encoder) -> dict[str, Any]:
     schema["ranges"] = [_finite(ends) for ends in encoder.schema.ranges]
     roles["ranges"] = {name: _finite(ends) for name, ends in encoder.columns.ranges.items()}
     described = {
-        "types": {name: _type(values_of_field(known)) for name, known in vocabularies.items()},
-        "widths": {n: each.width for n, each in vocabularies.items() if isinstance(each, Several)},
+        "types": {name: _type(known.values) for name, known in vocabularies.items()},
+        "widths": {
+            name: known.width
+            for name, known in vocabularies.items()
+            if isinstance(known, MultiValued)
+        },
         "scalers": {name: asdict(scaler) for name, scaler in encoder.scalers.items()},
         "schema": schema,
         "roles": roles,
@@ -59,8 +63,8 @@ def description_of(encoder: Encoder) -> dict[str, Any]:
     return plain | {"encoder_sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
-def restored(values: pd.DataFrame, description: Mapping[str, Any]) -> Encoder:
-    """The encoder that `values_of` and `description_of` wrote down.
+def restore_encoder(values: pd.DataFrame, description: Mapping[str, Any]) -> Encoder:
+    """The encoder that `vocabulary_table` and `describe_encoder` wrote down.
 
     Raises:
         ValueError: the values are not those of the description.
@@ -70,13 +74,13 @@ def restored(values: pd.DataFrame, description: Mapping[str, Any]) -> Encoder:
     schema["ranges"] = [_ends(ends) for ends in schema["ranges"]]
     columns = TypeAdapter(Columns).validate_python(roles)
     own = {name: rows["value"] for name, rows in values.groupby("field", observed=True, sort=False)}
-    vocabularies: dict[str, Vocabulary | Several] = {}
+    vocabularies: dict[str, Vocabulary | MultiValued] = {}
     for name, kind in description["types"].items():
         texts = own.get(name, pd.Series(dtype=str))
         known = Vocabulary(pd.Index(texts, name=None).astype(TYPES[kind]))
         width = description["widths"].get(name)
         vocabularies[name] = (
-            known if width is None else Several(known, width, columns.value_separators[name])
+            known if width is None else MultiValued(known, width, columns.value_separators[name])
         )
     if _digest(vocabularies) != description["vocabulary_sha256"]:
         raise ValueError("the values are not those that the encoder was saved with")
@@ -94,10 +98,10 @@ def _type(values: pd.Index) -> str:
     return "number" if pd.api.types.is_float_dtype(values.dtype) else "text"
 
 
-def _digest(vocabularies: Mapping[str, Vocabulary | Several]) -> str:
+def _digest(vocabularies: Mapping[str, Vocabulary | MultiValued]) -> str:
     found = hashlib.sha256()
     for name, known in vocabularies.items():
-        values = values_of_field(known)
+        values = known.values
         found.update(json.dumps([name, _type(values), len(values)]).encode())
         found.update("\0".join(values.astype(str)).encode())
     return found.hexdigest()

@@ -17,7 +17,7 @@ UNSEEN = 0
 ABSENT = -1
 """What stands in `Batch.ids` where a field of several values has fewer of them in this row."""
 
-Kind = Literal["click", "rating", "retrieval"]
+TaskKind = Literal["click", "rating", "retrieval"]
 """click: 0 or 1, by the logit. rating: a number, which the logit estimates. retrieval: 1 where the
 row's item is one that its user is to be shown, out of all items."""
 
@@ -31,7 +31,7 @@ class Target:
     """
 
     name: str
-    kind: Kind = "click"
+    kind: TaskKind = "click"
     mean: float = 0.0
     deviation: float = 1.0
 
@@ -92,7 +92,7 @@ class Schema:
         ]
 
     @property
-    def rows(self) -> int:
+    def num_ids(self) -> int:
         """The number of rows of the joint table."""
         return sum(field.size for field in self.fields)
 
@@ -101,15 +101,15 @@ class Schema:
         """The range of each dense column, (-inf, inf) where nothing is declared."""
         return self.ranges or ((-inf, inf),) * len(self.dense)
 
-    def place(self, name: str) -> int:
+    def field_index(self, name: str) -> int:
         """Which of the fields is called `name`; ValueError if none is."""
         if name not in self.field_names:
             raise ValueError(f"the data has no field {name!r}{one_of(name, self.field_names)}")
         return self.field_names.index(name)
 
-    def columns(self, name: str) -> range:
+    def id_columns(self, name: str) -> range:
         """The columns of field `name` in `Batch.ids`; ValueError if there is no such field."""
-        place = self.place(name)
+        place = self.field_index(name)
         start = sum(field.values for field in self.fields[:place])
         return range(start, start + self.fields[place].values)
 
@@ -117,7 +117,7 @@ class Schema:
         """What a metric of a task is called: `task/name` where there are several tasks."""
         return f"{target.name}/{name}" if len(self.targets) > 1 else name
 
-    def take(
+    def select(
         self, *, dense: Sequence[str] = (), fields: Sequence[str], history: bool = False
     ) -> Schema:
         """The schema of a model that reads only these columns, and the history if asked."""
@@ -125,7 +125,7 @@ class Schema:
             self,
             dense=tuple(dense),
             ranges=tuple(self.intervals[self.dense.index(name)] for name in dense),
-            fields=tuple(self.fields[self.place(name)] for name in fields),
+            fields=tuple(self.fields[self.field_index(name)] for name in fields),
             item_side=tuple(name for name in self.item_side if name in fields),
             item_dense=tuple(name for name in self.item_dense if name in dense),
             history_length=self.history_length if history else 0,

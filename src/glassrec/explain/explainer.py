@@ -92,7 +92,7 @@ class Explainer:
         """M rows of inputs that stand for "nothing known"; results are averaged over them."""
         batch, settings = self.dataset.train.batch, self.settings
         wanted = settings.baselines if settings.kind == "background" else KNOWN
-        drawn = batch.take(draw(batch.rows, wanted, self.seed)).to(self.model.device)
+        drawn = batch.select(draw(batch.rows, wanted, self.seed)).to(self.model.device)
         with torch.no_grad():
             return baseline(self.model, settings.kind, self.model.embed(drawn))
 
@@ -238,7 +238,7 @@ class Explainer:
 
     @torch.no_grad()
     def _embedded(self, rows: Tensor) -> Inputs:
-        return self.model.embed(self.split.batch.take(rows).to(self.model.device))
+        return self.model.embed(self.split.batch.select(rows).to(self.model.device))
 
     def _adds_up(self, piece: Attributions) -> bool:
         """Whether the parts miss no more than the tolerance."""

@@ -207,5 +207,5 @@ def baseline(model: Recommender, kind: Kind, background: Inputs) -> Inputs:
     if not schema.history_length:
         return zero._replace(fields=fields)
     assert schema.item is not None, "a history is one of items"
-    step = fields[:, [schema.place(schema.item)]]
+    step = fields[:, [schema.field_index(schema.item)]]
     return zero._replace(fields=fields, history=step.expand_as(zero.history))

@@ -96,7 +96,7 @@ class Selection:
         rows = self._of_user(self._labelled(batch, task), batch, dataset.schema)
         if self.above is None and self.below is None and self.top is None:
             return rows
-        scores = _scores(model, batch.take(rows), task)
+        scores = _scores(model, batch.select(rows), task)
         rows, scores = self._scored(rows, scores, "above", self.above)
         rows, scores = self._scored(rows, scores, "below", self.below)
         count = len(rows) if self.top is None else max(1, round(len(rows) * self.top))
@@ -155,7 +155,7 @@ class Selection:
             return rows
         if schema.user is None:
             raise ValueError(f"user {self.user}: the data names no column of users")
-        place, column = schema.place(schema.user), schema.columns(schema.user)[0]
+        place, column = schema.field_index(schema.user), schema.id_columns(schema.user)[0]
         last = schema.fields[place].size - 1
         if self.user > last:
             raise ValueError(f"user {self.user}: the model knows the users 0 to {last:,}")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from glassrec.data.schema import Kind
+from glassrec.data.schema import TaskKind
 from glassrec.explain.exchange import Exchange
 from glassrec.explain.game import double
 
@@ -62,7 +62,7 @@ def permuted_labels(values: Tensor, labels: Tensor, draws: int, seed: int) -> pd
 
 
 def permuted_features(
-    exchange: Exchange, labels: Tensor, kind: Kind, draws: int, seed: int
+    exchange: Exchange, labels: Tensor, kind: TaskKind, draws: int, seed: int
 ) -> pd.DataFrame:
     """Whether the model predicts worse without a player's own value.
 
@@ -121,7 +121,7 @@ def _sign_flips(increase: Tensor, draws: int, seed: int) -> pd.DataFrame:
     return _frame((1 + reached) / (1 + draws))
 
 
-def _loss(logits: Tensor, truth: Tensor, kind: Kind) -> Tensor:
+def _loss(logits: Tensor, truth: Tensor, kind: TaskKind) -> Tensor:
     truth = truth.to(logits).expand_as(logits)
     if kind == "click":
         return F.binary_cross_entropy_with_logits(logits, truth, reduction="none")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from glassrec.artifacts import Attributions, Explanation
-from glassrec.data.dataset import Truth
+from glassrec.data.dataset import GroundTruth
 from glassrec.data.schema import Schema
 from glassrec.explain import faithfulness, stability
 from glassrec.explain.comparison import Comparison, compare
@@ -241,9 +241,9 @@ def removals(explainer: Explainer) -> pd.DataFrame:
     return faithfulness.removals({"baseline": beside_baselines, "data row": beside_others})
 
 
-def known_effects(explainer: Explainer) -> Truth | None:
+def known_effects(explainer: Explainer) -> GroundTruth | None:
     """The true effects, if there are any and players are whole columns, as those of effects are."""
-    return explainer.dataset.truth if explainer.settings.players == "fields" else None
+    return explainer.dataset.ground_truth if explainer.settings.players == "fields" else None
 
 
 def marks(explainer: Explainer, importance: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, float]:
@@ -279,7 +279,7 @@ def marks(explainer: Explainer, importance: pd.DataFrame, pairs: pd.DataFrame) -
     }
 
 
-def marks_of_methods(importance: pd.DataFrame, truth: Truth) -> pd.DataFrame:
+def marks_of_methods(importance: pd.DataFrame, truth: GroundTruth) -> pd.DataFrame:
     """How well each method finds known effects.
 
     Args:

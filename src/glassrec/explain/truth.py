@@ -21,7 +21,7 @@ from math import nan
 import numpy as np
 import pandas as pd
 
-from glassrec.data.dataset import Truth
+from glassrec.data.dataset import GroundTruth
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Score:
     of .38 at most"""
 
 
-def true_importance(truth: Truth, players: Sequence[str]) -> pd.Series:
+def true_importance(truth: GroundTruth, players: Sequence[str]) -> pd.Series:
     """The deviation of each player's exact Shapley value of the true logit, 0 for the dead ones.
 
     Players are whole columns; a name that the truth does not mention is dead.
@@ -49,17 +49,17 @@ def true_importance(truth: Truth, players: Sequence[str]) -> pd.Series:
     return pd.Series(variance, dtype=float) ** 0.5
 
 
-def score_players(importance: pd.Series, truth: Truth) -> Score:
+def score_players(importance: pd.Series, truth: GroundTruth) -> Score:
     """Marks attributions, by player: those with any effect belong before the dead ones."""
     return score(importance, true_importance(truth, list(importance.index)))
 
 
-def score_main(strength: pd.Series, truth: Truth) -> Score:
+def score_main(strength: pd.Series, truth: GroundTruth) -> Score:
     """Marks main effects, by player: those with a main effect belong before all others."""
     return score(strength, pd.Series({name: truth.main.get(name, 0.0) for name in strength.index}))
 
 
-def score_pairs(importance: pd.Series, truth: Truth) -> Score:
+def score_pairs(importance: pd.Series, truth: GroundTruth) -> Score:
     """Marks interactions, by (first, second) in either order: true pairs belong on top."""
     true = {frozenset(pair): strength for pair, strength in truth.pairs.items()}
     strengths = [true.get(frozenset(pair), 0.0) for pair in importance.index]

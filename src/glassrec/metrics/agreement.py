@@ -48,8 +48,8 @@ def _lists(pair: Pair) -> tuple[Tensor, Tensor]:
         return rows, pair.split.query
     if schema.user is None:
         return rows, torch.zeros_like(rows)
-    users = batch.ids[:, schema.columns(schema.user)[0]]
-    known = users != schema.offsets[schema.place(schema.user)] + UNSEEN
+    users = batch.ids[:, schema.id_columns(schema.user)[0]]
+    known = users != schema.offsets[schema.field_index(schema.user)] + UNSEEN
     return rows[known], users[known]
 
 

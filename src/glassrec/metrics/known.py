@@ -29,8 +29,8 @@ def unseen(split: Split, schema: Schema) -> dict[str, Tensor]:
     found = {}
     for role, name in (("unseen_user", schema.user), ("unseen_item", schema.item)):
         if name is not None:
-            first = schema.offsets[schema.place(name)] + UNSEEN
-            found[role] = split.batch.ids[:, schema.columns(name)[0]].cpu() == first
+            first = schema.offsets[schema.field_index(name)] + UNSEEN
+            found[role] = split.batch.ids[:, schema.id_columns(name)[0]].cpu() == first
     return found
 
 

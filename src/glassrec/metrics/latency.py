@@ -43,7 +43,7 @@ def latency(
     """
     found: tuple[dict[str, float], dict[str, float]] = {}, {}
     for size in sizes:
-        rows = batch.take(torch.arange(size) % batch.rows)
+        rows = batch.select(torch.arange(size) % batch.rows)
         times = torch.tensor([*_rounds((large, small), rows, seconds)], dtype=torch.float64)
         for own, each in zip(found, times.unbind(1), strict=True):
             own[f"latency_p50_{size}"] = each.quantile(0.5).item()

@@ -90,7 +90,7 @@ def unseen_users(dataset: Dataset, name: str, task: int) -> Tensor:
     """(U,) bool: whether training lacks each of the users that `each_user` gives metrics of."""
     assert dataset.catalogue is not None, "retrieval is of a user's items"
     users = _users(dataset, dataset.catalogue, name, task)
-    who, _ = _known(dataset, dataset.catalogue, dataset.splits[name].batch.take(users.first))
+    who, _ = _known(dataset, dataset.catalogue, dataset.splits[name].batch.select(users.first))
     return (who < 0)[users.counts > 0]
 
 
@@ -126,7 +126,7 @@ def _scored(
         raise ValueError(f"no user has an item in {name} that is not in an earlier split")
     training = model.training
     model.eval()
-    queries = _vectors(model, retriever.query, batch.take(users.first))
+    queries = _vectors(model, retriever.query, batch.select(users.first))
     candidates = _vectors(model, retriever.candidate, _items(catalogue, batch))
     model.train(training)
     return users, _products(queries, candidates, users.hidden, max(1, cells // len(catalogue)))
@@ -193,13 +193,13 @@ def _known(dataset: Dataset, catalogue: Catalogue, batch: Batch) -> tuple[Tensor
 def _unseen(schema: Schema, name: str | None) -> int:
     """The joint row of a field's unseen id."""
     assert name is not None, "a catalogue is of users and items"
-    return schema.offsets[schema.place(name)] + UNSEEN
+    return schema.offsets[schema.field_index(name)] + UNSEEN
 
 
 def _items(catalogue: Catalogue, batch: Batch) -> Batch:
     """Rows of all n items; what is not of the item's side is that of the batch's first row."""
-    rows = batch.take(torch.zeros(len(catalogue), dtype=torch.long))
-    catalogue.place(rows, 0, torch.arange(len(catalogue)))
+    rows = batch.select(torch.zeros(len(catalogue), dtype=torch.long))
+    catalogue.insert(rows, 0, torch.arange(len(catalogue)))
     return rows
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor, nn
 
-from glassrec.data.batch import Batch, counted
+from glassrec.data.batch import Batch, track_batches
 from glassrec.data.schema import Schema
 from glassrec.models.layers import Layer
 from glassrec.models.scale import TargetScale
@@ -167,7 +167,7 @@ class Recommender(nn.Module, ABC):
         """
         training = self.training
         self.eval()
-        parts = counted(batch.chunks(chunk), batch.rows)
+        parts = track_batches(batch.chunks(chunk), batch.rows)
         logits = [self(part.to(self.device)).cpu() for part in parts]
         self.train(training)
         return torch.cat(logits) if logits else torch.empty(0, len(self.schema.targets))

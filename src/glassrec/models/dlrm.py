@@ -42,7 +42,7 @@ class DLRM(Recommender):
                 f"DLRM needs dense columns and categorical fields, and the data has "
                 f"{len(data.dense)} and {len(data.fields)}; take another model or other data"
             )
-        super().__init__(data, data.take(dense=data.dense, fields=data.field_names), embedding)
+        super().__init__(data, data.select(dense=data.dense, fields=data.field_names), embedding)
         self.bottom = Tower([len(data.dense)], [*bottom, embedding])
         self.interaction = DotInteraction(["dense", *data.field_names], embedding)
         self.top = Tower([self.interaction.size], top)

@@ -20,7 +20,7 @@ def dense_and(fields: Sequence[str] | None, data: Schema, model: str) -> Schema:
     Raises:
         ValueError: the data has no such field, or nothing is left to read.
     """
-    reads = data.take(dense=data.dense, fields=data.field_names if fields is None else fields)
+    reads = data.select(dense=data.dense, fields=data.field_names if fields is None else fields)
     if not reads.dense and not reads.fields:
         raise ValueError(f"{model} has nothing to read: no dense columns, and no field is chosen")
     return reads

@@ -83,7 +83,7 @@ def as_onnx(program: ExportedProgram) -> bytes:
 def description(model: Recommender, data: Schema) -> dict[str, Any]:
     """What a stranger needs to call the program: names and order of all columns, and the sizes."""
     fields = [
-        {"name": field.name, "columns": [*data.columns(field.name)], "first_id": offset,
+        {"name": field.name, "columns": [*data.id_columns(field.name)], "first_id": offset,
          "size": field.size}
         for field, offset in zip(data.fields, data.offsets, strict=True)
     ]  # fmt: skip

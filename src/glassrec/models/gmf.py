@@ -19,7 +19,7 @@ def user_and_item(data: Schema, model: str) -> Schema:
             f"{model} needs a user and an item column, and the data names "
             f"user={data.user}, item={data.item}; take another model (dlrm) or other data"
         )
-    return data.take(fields=[data.user, data.item])
+    return data.select(fields=[data.user, data.item])
 
 
 class GMF(Recommender):

@@ -73,5 +73,5 @@ def _read(data: Schema, *, everything: bool) -> Schema:
             "movielens_100k, movielens_1m and table have it), or take another model"
         )
     if everything:
-        return data.take(dense=data.dense, fields=data.field_names, history=True)
-    return data.take(dense=data.item_dense, fields=data.item_side, history=True)
+        return data.select(dense=data.dense, fields=data.field_names, history=True)
+    return data.select(dense=data.item_dense, fields=data.item_side, history=True)

@@ -20,7 +20,7 @@ class Popularity(Retriever):
     def __init__(self, data: Schema) -> None:
         if data.item is None:
             raise ValueError("Popularity needs an item column, and the data names none")
-        super().__init__(data, data.take(fields=[data.item]), 1)
+        super().__init__(data, data.select(fields=[data.item]), 1)
         self.bias = task_biases(data.targets)
         nn.init.zeros_(self.table.weight)
 

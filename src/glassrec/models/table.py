@@ -33,7 +33,7 @@ class JointTable(nn.Embedding):
     _places: Tensor
 
     def __init__(self, data: Schema, reads: Schema, width: int) -> None:
-        super().__init__(reads.rows, width)
+        super().__init__(reads.num_ids, width)
         self._data, self._reads, self.width = data, reads, width
         self.register_buffer("read", torch.ones(len(reads.fields), width, dtype=torch.bool))
         # Not weights: they follow from the two schemas and `read`, so no checkpoint holds them.
@@ -68,8 +68,8 @@ class JointTable(nn.Embedding):
             counts: (rows of the data,) how many training rows hold each id.
         """
         for name, shift in self._shifts.items():
-            start = self._stored.offsets[self._stored.place(name)]
-            stop = start + self._stored.fields[self._stored.place(name)].size
+            start = self._stored.offsets[self._stored.field_index(name)]
+            stop = start + self._stored.fields[self._stored.field_index(name)].size
             held = (counts[start + shift : stop + shift] > 0).to(self.weight)
             if not held[0]:
                 self.weight[start] = held @ self.weight[start:stop] / held.sum().clamp_min(1)
@@ -97,7 +97,7 @@ class JointTable(nn.Embedding):
         vectors = self((ids - self._shifts[item]).where(real, 0)).where(real.unsqueeze(2), 0)
         if self._whole:
             return vectors, steps
-        return _or_zero(vectors, self._packed[self._reads.place(item)]), steps
+        return _or_zero(vectors, self._packed[self._reads.field_index(item)]), steps
 
     @property
     def lookups(self) -> int:
@@ -111,11 +111,11 @@ class JointTable(nn.Embedding):
         Raises:
             ValueError: there is no such field.
         """
-        place = self._reads.place(field)
+        place = self._reads.field_index(field)
         size = self._reads.fields[place].size
         if field not in self._shifts:
             return self.weight.new_zeros(size, self.width)
-        start = self._stored.offsets[self._stored.place(field)]
+        start = self._stored.offsets[self._stored.field_index(field)]
         own = self.weight[start : start + size]
         return own if self._whole else _or_zero(own, self._packed[place])
 
@@ -153,11 +153,13 @@ class JointTable(nn.Embedding):
         """Find where lookups go: to fewer fields than the data has, in rows of their own."""
         data, read = self._data, self.read.any(1).tolist()
         names = [name for name, there in zip(self._reads.field_names, read, strict=True) if there]
-        stored = self._stored = self._reads.take(fields=names)
+        stored = self._stored = self._reads.select(fields=names)
         offsets = zip(names, stored.offsets, strict=True)
-        self._shifts = {name: data.offsets[data.place(name)] - start for name, start in offsets}
+        self._shifts = {
+            name: data.offsets[data.field_index(name)] - start for name, start in offsets
+        }
         owner = [place for place, field in enumerate(stored.fields) for _ in range(field.values)]
-        columns = [column for name in names for column in data.columns(name)]
+        columns = [column for name in names for column in data.id_columns(name)]
         every = [*range(sum(field.values for field in data.fields))]
         self._as_it_comes = columns == every and not any(self._shifts.values())
         shifts = [*self._shifts.values()]

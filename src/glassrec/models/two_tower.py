@@ -48,7 +48,7 @@ class TwoTower(Retriever):
         head: Annotated[Sequence[Annotated[int, Ge(1)]], MinLen(1)] = (64, 32),
     ) -> None:
         users, moment = _users_side(data)
-        reads = data.take(dense=[*moment, *data.item_dense], fields=[*users, *data.item_side])
+        reads = data.select(dense=[*moment, *data.item_dense], fields=[*users, *data.item_side])
         super().__init__(data, reads, embedding)
         self.users, self.moment = len(users), len(moment)
         beside = [len(data.item_dense)] if data.item_dense else []

@@ -8,7 +8,7 @@ from math import isinf, prod
 import torch
 from torch import Tensor
 
-from glassrec.data.batch import Batch, counted
+from glassrec.data.batch import Batch, track_batches
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.layers import activations
@@ -49,7 +49,7 @@ def domain(
     if count is None:
         return bounded(model)
     every = combinations(data, model.schema, chunk, model.device)
-    return emitted(model, counted(every, count, "combinations"))
+    return emitted(model, track_batches(every, count, "combinations"))
 
 
 def ground(reads: Schema, limit: int = LIMIT) -> str:
@@ -86,7 +86,7 @@ def combinations(
 
     What else the batches of `data` hold is the same in all rows: unseen ids, zeros, no history.
     """
-    columns = [data.columns(name).start for name in reads.field_names]
+    columns = [data.id_columns(name).start for name in reads.field_names]
     sizes = [field.size for field in reads.fields]
     owner = [offset for field, offset in zip(data.fields, data.offsets, strict=True)
              for _ in range(field.values)]  # fmt: skip
@@ -137,7 +137,7 @@ def possible(model: Recommender) -> Inputs:
     high = torch.cat([ends[0].where(closed, ends[1]), first, past])
     sources = [*_columns(ends), *(rows - rows[0] for rows in tables)]
     if steps:
-        items = tables[reads.place(reads.item or "")]
+        items = tables[reads.field_index(reads.item or "")]
         sources += [torch.cat([items.new_zeros(1, width), items])] * steps
     symbols = torch.eye(len(low)).to(table)
     row = Bounds(torch.cat([torch.stack([low, high]), symbols]).unsqueeze(1), sources)

@@ -11,7 +11,7 @@ import pandas as pd
 from annotated_types import Ge, Interval, MinLen
 
 from glassrec.artifacts import Certificate, PrunePlan, Weights, digest
-from glassrec.data.batch import Batch, counted
+from glassrec.data.batch import Batch, track_batches
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
 from glassrec.prune.budget import Budget, Measures
@@ -150,7 +150,7 @@ class Prune:
             return lambda small: self._domain(small, dataset), words
         rows = sum(split.batch.rows for split in dataset.splits.values())
         every = f"all {rows:,} rows"
-        return lambda small: emitted(small, counted(_rows(dataset, self.chunk), rows)), every
+        return lambda small: emitted(small, track_batches(_rows(dataset, self.chunk), rows)), every
 
     def _domain(self, small: Recommender, dataset: Dataset) -> dict[str, Emitted]:
         return domain(small, dataset.schema, self.combinations, self.chunk)
@@ -203,12 +203,12 @@ class Prune:
         small = deepcopy(large)  # with a table of its own, as others are loaded into it
         small.load(pruned.tensors, "the pruned model")
         rows = {
-            name: counted(split.batch.chunks(self.chunk), split.batch.rows)
+            name: track_batches(split.batch.chunks(self.chunk), split.batch.rows)
             for name, split in dataset.splits.items()
         }
         if plan.level == "domain" and (count := tried(large.schema, self.combinations)):
             every = combinations(dataset.schema, large.schema, self.chunk, large.device)
-            rows["combinations"] = counted(every, count, "combinations")
+            rows["combinations"] = track_batches(every, count, "combinations")
         return certify(
             large,
             small,

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from glassrec.artifacts import Facts, Table, Weights
 from glassrec.data.columns import Columns
-from glassrec.data.encoding import Encoder, Several, Vocabulary, values_of_field
+from glassrec.data.encoding import Encoder, MultiValued, Vocabulary
 from glassrec.data.row_keys import overlap
-from glassrec.data.saved_encoder import restored
+from glassrec.data.saved_encoder import restore_encoder
 from glassrec.data.schema import Schema
 from glassrec.ending import UsageError
 from glassrec.models.base import Recommender
@@ -93,7 +93,7 @@ class Start:
                 f"{encoder} (its sha256 is {found[:12]}…, that of the weights "
                 f"{origin['encoder_sha256'][:12]}…); name the run that trained it"
             )
-        return restored(Table.load(values).frame, description)
+        return restore_encoder(Table.load(values).frame, description)
 
     @cached_property
     def trained_rows(self) -> np.ndarray | None:
@@ -168,7 +168,7 @@ class Start:
             if stored:
                 ids = _ids(self.encoder.vocabularies[name], encoder.vocabularies[name])
                 places.append(np.r_[0, ids] + start)
-                start += there.fields[there.place(name)].size
+                start += there.fields[there.field_index(name)].size
         index = torch.from_numpy(np.concatenate(places)) if places else torch.arange(0)
         if torch.equal(index, torch.arange(start)):
             return tensors
@@ -199,7 +199,7 @@ class Start:
     def _changes(self, encoder: Encoder) -> Iterator[str]:
         """Which fields have other values than there."""
         for name, known, there in self._shared(encoder):
-            new = len(values_of_field(encoder.vocabularies[name])) - len(known)
+            new = len(encoder.vocabularies[name].values) - len(known)
             gone = there - len(known)
             if new or gone:
                 yield f"{name} {len(known):,} known, {new:,} new, {gone:,} no longer there"
@@ -212,7 +212,7 @@ class Start:
         for name, here in encoder.vocabularies.items():
             there = self.encoder.vocabularies[name]
             ids = _ids(there, here)
-            yield name, ids[ids > 0], len(values_of_field(there))
+            yield name, ids[ids > 0], len(there.values)
 
     def _check_unknown(self, origin: Mapping[str, Any]) -> None:
         """Without the run beside them the weights say enough if their data is the same."""
@@ -289,10 +289,10 @@ def _tasks(schema: Schema) -> list[tuple[str, str]]:
     return [(target.name, target.kind) for target in schema.targets]
 
 
-def _ids(there: Vocabulary | Several, here: Vocabulary | Several) -> np.ndarray:
+def _ids(there: Vocabulary | MultiValued, here: Vocabulary | MultiValued) -> np.ndarray:
     """(V,): the id there of each value here, 0 if it is not known there."""
-    known = there.vocabulary if isinstance(there, Several) else there
-    values = values_of_field(here)
+    known = there.vocabulary if isinstance(there, MultiValued) else there
+    values = here.values
     if known.values.dtype.kind != values.dtype.kind:  # numbers and text have nothing in common
         return np.zeros(len(values), np.int64)
     return known.encode(values)

@@ -15,9 +15,9 @@ from glassrec import __version__
 from glassrec.artifacts import Candidates, Facts, Table, Weights
 from glassrec.config.aliases import original
 from glassrec.data.dataset import Dataset, Split
+from glassrec.data.dataset_metadata import anomaly_lines, collect_metadata, repeats_line
 from glassrec.data.encoding import Encoder, Scaler
-from glassrec.data.facts import anomalies, facts, repeats_line
-from glassrec.data.saved_encoder import description_of, values_of
+from glassrec.data.saved_encoder import describe_encoder, vocabulary_table
 from glassrec.ending import UsageError
 from glassrec.explain.stage import Explain
 from glassrec.failures import memory_needed
@@ -55,7 +55,7 @@ class Training(Stage):
         """Train, or go on where a killed run stopped; keep the best epoch."""
         self._store_encoder()
         tracked.data(self)
-        for line in (*anomalies(self.facts), *self.repeats):
+        for line in (*anomaly_lines(self.facts), *self.repeats):
             print(f"data      {line}", flush=True)
         epochs, size = self.epochs, self.weights.bytes / 2**20
         about = self.facts
@@ -98,10 +98,10 @@ class Training(Stage):
         )
         with memory_needed("loading the data", rows):
             dataset = self.load_data()
-        if starts and dataset.encoder is not None and dataset.rows is not None:
+        if starts and dataset.encoder is not None and dataset.row_keys is not None:
             origin = self._origin(dataset.encoder)
             for start in starts.values():
-                start.check_data(dataset.encoder, dataset.rows, origin)
+                start.check_data(dataset.encoder, dataset.row_keys, origin)
         return dataset
 
     @cached_property
@@ -135,15 +135,15 @@ class Training(Stage):
         """Write down what made tensors of raw values, and which rows are in which split."""
         described = self.once(ENCODER, Facts, lambda: Facts(self._described()))
         if described.values:
-            self.once(VALUES, Table, lambda: Table(values_of(_there(self.dataset.encoder))))
+            self.once(VALUES, Table, lambda: Table(vocabulary_table(_there(self.dataset.encoder))))
             self.once(ROWS, Table, lambda: Table(self._rows()))
 
     def _described(self) -> dict[str, Any]:
         encoder = self.dataset.encoder
-        return {} if encoder is None else description_of(encoder)
+        return {} if encoder is None else describe_encoder(encoder)
 
     def _rows(self) -> pd.DataFrame:
-        return with_start(_there(self.dataset.rows), self.starts)
+        return with_start(_there(self.dataset.row_keys), self.starts)
 
     @cached_property
     def origin(self) -> dict[str, Any] | None:
@@ -154,7 +154,7 @@ class Training(Stage):
     def _origin(self, encoder: Encoder) -> dict[str, Any]:
         config = displayed(self.run.config, self.run.shown)  # the file may be passed on
         part, starts = experiment(config), self.starts.values()
-        described = description_of(encoder)
+        described = describe_encoder(encoder)
         known = "known" if all(start.complete for start in starts) else "unknown"
         return {
             "version": __version__,
@@ -175,7 +175,9 @@ class Training(Stage):
     def describe_data(self) -> dict[str, Any]:
         """The content of `data.json`."""
         dataset, settings = self.dataset, self.settings
-        return facts(dataset) | {"monitor": settings.trainer.monitors(dataset, settings.objective)}
+        return collect_metadata(dataset) | {
+            "monitor": settings.trainer.monitors(dataset, settings.objective)
+        }
 
     @property
     def repeats(self) -> list[str]:
@@ -226,7 +228,7 @@ class Training(Stage):
         settings = self.settings
         return trainer.fit(
             model,
-            replace(self.dataset, encoder=None, rows=None),  # no copies for other devices
+            replace(self.dataset, encoder=None, row_keys=None),  # no copies for other devices
             settings.optimizer,
             table_optimizer=settings.table_optimizer,
             seed=settings.seed,

@@ -23,7 +23,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from glassrec.data.batch import Batch, counted
+from glassrec.data.batch import Batch, track_batches
 from glassrec.ending import Terminated
 from glassrec.metrics.metadata import format_metric
 from glassrec.run import Lock
@@ -260,7 +260,7 @@ class Steps:
     def __iter__(self) -> Iterator[Batch]:
         ends = [*range(self.size, self.count * self.size, self.size), self.rows.rows]
         parts = (self.rows.slice(start, end) for start, end in pairwise([0, *ends]))
-        return counted(parts, self.rows.rows) if self.tells else parts
+        return track_batches(parts, self.rows.rows) if self.tells else parts
 
 
 def least_rows(model: nn.Module) -> int:
@@ -315,7 +315,7 @@ def _share(rows: Batch, rank: int, processes: int) -> Batch:
 
     So one step of all processes sees the rows of one step of a batch `processes` times as large.
     """
-    return rows.take(torch.arange(rank, rows.rows - rows.rows % processes, processes))
+    return rows.select(torch.arange(rank, rows.rows - rows.rows % processes, processes))
 
 
 def _fits(rows: Batch, device: torch.device) -> bool:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
-from glassrec.data.schema import Kind, Target
+from glassrec.data.schema import Target, TaskKind
 from glassrec.models.base import Recommender, Retriever
 from glassrec.spelling import one_of
 from glassrec.training.softmax import InBatchSoftmax
@@ -99,7 +99,7 @@ class Loss:
         return sum(parts[1:], parts[0])
 
 
-def _judgement(kind: Kind, scores: Tensor, truth: Tensor) -> Tensor:
+def _judgement(kind: TaskKind, scores: Tensor, truth: Tensor) -> Tensor:
     """The mean over rows that are judged one by one; a number."""
     if kind == "click":
         return F.binary_cross_entropy_with_logits(scores, truth)

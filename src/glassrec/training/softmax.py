@@ -29,7 +29,7 @@ class InBatchSoftmax:
         assert schema.item is not None, "a catalogue is one of items"
         self.column = catalogue.columns[0]
         self.temperature = temperature
-        place = schema.place(schema.item)
+        place = schema.field_index(schema.item)
         self.first = schema.offsets[place] + UNSEEN
         share = catalogue.counts / catalogue.counts.sum()
         self.log_q = torch.zeros(schema.fields[place].size)

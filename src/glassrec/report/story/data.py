@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from glassrec.data.facts import repeats_line
+from glassrec.data.dataset_metadata import repeats_line
 from glassrec.metrics.metadata import best_index
 from glassrec.report.page import fixed, percent, whole
 from glassrec.report.story.found import Found

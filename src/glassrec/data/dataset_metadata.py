@@ -14,7 +14,7 @@ from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import ABSENT, UNSEEN, Field, Schema
 
 
-def facts(dataset: Dataset) -> dict[str, Any]:
+def collect_metadata(dataset: Dataset) -> dict[str, Any]:
     """Rows, tasks, columns and known effects, under these names.
 
     rows, by split. lists, by split: the ranking lists of splits that have them. negatives: how many
@@ -49,21 +49,22 @@ def facts(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def anomalies(facts: Mapping[str, Any], most: int = 8) -> list[str]:
-    """The anomalies in the audit of these facts as lines; of more than `most`, the first ones."""
+def anomaly_lines(metadata: Mapping[str, Any], most: int = 8) -> list[str]:
+    """The anomalies in the audit as lines; of more than `most`, the first ones."""
     found = [
         each["message"]
-        for each in (facts.get("audit") or {}).get("findings", [])
+        for each in (metadata.get("audit") or {}).get("findings", [])
         if each["anomaly"]
     ]
     more = len(found) - most
     return found if more <= 0 else [*found[:most], f"and {more} more, see data.json"]
 
 
-def repeats_line(facts: Mapping[str, Any]) -> str | None:
+def repeats_line(metadata: Mapping[str, Any]) -> str | None:
     """How many held-out positives repeat a pair of training, as a line; None if none does."""
     found = {
-        name: (each["known"], each["positives"]) for name, each in facts.get("repeats", {}).items()
+        name: (each["known"], each["positives"])
+        for name, each in metadata.get("repeats", {}).items()
     }
     if not any(known for known, _ in found.values()):
         return None
@@ -81,8 +82,8 @@ def _means(splits: dict[str, Split], column: int) -> dict[str, float]:
 
 
 def _field(schema: Schema, field: Field, splits: dict[str, Batch]) -> dict[str, Any]:
-    unseen = schema.offsets[schema.place(field.name)] + UNSEEN
-    columns = [*schema.columns(field.name)]
+    unseen = schema.offsets[schema.field_index(field.name)] + UNSEEN
+    columns = [*schema.id_columns(field.name)]
     shares = {}
     for name, batch in splits.items():
         ids = batch.ids[:, columns]
@@ -99,9 +100,9 @@ def _history(schema: Schema, splits: dict[str, Split]) -> dict[str, Any] | None:
 
 
 def _truth(dataset: Dataset) -> dict[str, Any] | None:
-    if dataset.truth is None:
+    if dataset.ground_truth is None:
         return None
-    main, pairs = dataset.truth.main.items(), dataset.truth.pairs.items()
+    main, pairs = dataset.ground_truth.main.items(), dataset.ground_truth.pairs.items()
     return {
         "main": [[name, strength] for name, strength in main],
         "pairs": [[*names, strength] for names, strength in pairs],
@@ -119,7 +120,7 @@ def _repeats(dataset: Dataset) -> dict[str, dict[str, int]]:
     for name, split in dataset.splits.items():
         rows = split.batch.targets[:, task] == 1
         ids = split.batch.ids[rows][:, [catalogue.user, catalogue.columns[0]]]
-        keys = (ids @ torch.tensor([schema.rows, 1]))[(ids != unseen).all(1)]
+        keys = (ids @ torch.tensor([schema.num_ids, 1]))[(ids != unseen).all(1)]
         if name == "train":
             known = keys
         else:
@@ -130,7 +131,7 @@ def _repeats(dataset: Dataset) -> dict[str, dict[str, int]]:
 def _unseen_rows(schema: Schema) -> Tensor:
     """(2,): the joint rows of an unseen user and an unseen item."""
     names = (schema.user or "", schema.item or "")
-    return torch.tensor([schema.offsets[schema.place(name)] + UNSEEN for name in names])
+    return torch.tensor([schema.offsets[schema.field_index(name)] + UNSEEN for name in names])
 
 
 def _mean(values: Tensor) -> float:

@@ -11,13 +11,13 @@ import torch
 
 from glassrec.artifacts import Facts
 from glassrec.data.batch import Batch
-from glassrec.data.dataset import Dataset, Split, Truth
-from glassrec.data.facts import facts
+from glassrec.data.dataset import Dataset, GroundTruth, Split
+from glassrec.data.dataset_metadata import collect_metadata
 from glassrec.data.schema import Schema
 
 
 def test_rows_tasks_and_histories_are_those_of_the_splits(dataset: Dataset) -> None:
-    found = facts(dataset)
+    found = collect_metadata(dataset)
     assert found["rows"] == {"train": 60, "val": 30, "test": 20}
     assert found["lists"] == {}
     assert found["negatives"] is None
@@ -36,7 +36,7 @@ def test_rows_tasks_and_histories_are_those_of_the_splits(dataset: Dataset) -> N
 
 
 def test_a_value_is_unknown_where_it_is_the_first_row_of_its_field(dataset: Dataset) -> None:
-    found = {field["name"]: field for field in facts(dataset)["fields"]}
+    found = {field["name"]: field for field in collect_metadata(dataset)["fields"]}
     assert {n: (f["values"], f["per_row"]) for n, f in found.items()} == {
         "C1": (3, 1), "user": (6, 1), "C2": (4, 3), "item": (8, 1),
     }  # fmt: skip
@@ -55,14 +55,14 @@ def test_lists_are_counted_and_effects_kept(
     schema: Schema, rows: Callable[..., Batch], dataset: Dataset
 ) -> None:
     lists = Split(rows(20), torch.arange(5).repeat_interleave(4))
-    truth = Truth({"I1": 0.5}, {("I1", "C1"): 0.25})
-    found = facts(Dataset(schema, dataset.train, lists, lists, truth=truth))
+    truth = GroundTruth({"I1": 0.5}, {("I1", "C1"): 0.25})
+    found = collect_metadata(Dataset(schema, dataset.train, lists, lists, ground_truth=truth))
     assert found["lists"] == {"val": 5, "test": 5}
     assert found["truth"] == {"main": [["I1", 0.5]], "pairs": [["I1", "C1", 0.25]]}
 
 
 def test_it_is_plain_and_the_same_each_time(dataset: Dataset, tmp_path) -> None:
-    Facts(facts(dataset)).save(tmp_path / "one.json")
-    Facts(facts(dataset)).save(tmp_path / "other.json")
+    Facts(collect_metadata(dataset)).save(tmp_path / "one.json")
+    Facts(collect_metadata(dataset)).save(tmp_path / "other.json")
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "other.json").read_bytes()
     assert json.loads((tmp_path / "one.json").read_text())["fields"][1]["name"] == "user"
