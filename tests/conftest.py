@@ -112,7 +112,7 @@ def play(build: Callable[..., Recommender], schema: Schema) -> Callable[..., Gam
             Inputs(*parts) for parts in zip(*(p.chunk(2) for p in embedded), strict=True)
         )
         view = gates(model.schema, model.width, players, model.device)
-        return Game(model, view, inputs, others.beside(inputs))
+        return Game(model, view, inputs, others.expand_to(inputs))
 
     return make
 

@@ -20,7 +20,7 @@ def test_ablation_is_captums_with_masks(
     model.double()
     batch = batch._replace(dense=batch.dense.double())
     inputs = Inputs(*(part.detach() for part in model.embed(batch)))
-    base = baseline(model, "mean", inputs).beside(inputs)
+    base = baseline(model, "mean", inputs).expand_to(inputs)
     view = gates(model.schema, model.width, granularity, model.device)
     sizes = [part[0].numel() for part in inputs[:3]]
 
@@ -41,7 +41,7 @@ def test_ablation_is_captums_with_masks(
 
 def test_it_does_not_depend_on_the_chunk(model: Recommender, batch: Batch) -> None:
     inputs = Inputs(*(part.detach() for part in model.embed(batch)))
-    base = baseline(model, "zero", inputs).beside(inputs)
+    base = baseline(model, "zero", inputs).expand_to(inputs)
     view = gates(model.schema, model.width, "fields", model.device)
     whole, chunked = (
         FeatureAblation().attribute(Game(model, view, inputs, base, chunk=chunk), 0)

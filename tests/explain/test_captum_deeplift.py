@@ -20,7 +20,7 @@ from glassrec.models.base import Inputs, Recommender
 
 def _game(model: Recommender, batch: Batch, task: int = 0) -> Game:
     inputs = Inputs(*(part.detach() for part in model.embed(batch)))
-    base = baseline(model, "mean", inputs).beside(inputs)
+    base = baseline(model, "mean", inputs).expand_to(inputs)
     view = gates(model.schema, model.width, "fields", model.device)
     return Game(model, view, inputs, base, task)
 

@@ -158,7 +158,7 @@ def _sample(model: Recommender, batch: Batch, chunk: int) -> Sample:
     rows = Inputs(*(part.detach() for part in model.embed(batch)))
     inputs, others = (Inputs(*(part[at] for part in rows)) for at in (slice(6), slice(6, 12)))
     view = gates(model.schema, model.width, "fields", model.device)
-    base = baseline(model, "mean", inputs).beside(inputs)
+    base = baseline(model, "mean", inputs).expand_to(inputs)
     return Sample(Game(model, view, inputs, base, chunk=chunk), others)
 
 

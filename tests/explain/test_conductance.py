@@ -29,11 +29,11 @@ def test_captum_mode_equals_captum_bit_for_bit(
     model: Recommender, row: tuple[Inputs, Inputs], steps: int
 ) -> None:
     inputs, base = row
-    spread = Inputs(*(part.contiguous() for part in base.beside(inputs)))
+    spread = Inputs(*(part.contiguous() for part in base.expand_to(inputs)))
     ours = conductance(model, inputs, base, steps=steps, rule="captum").layers
     assert ours.keys() == model.layers.keys()
     for name, layer in model.layers.items():
-        theirs = LayerConductance(_read_by(model), layer.tap).attribute(
+        theirs = LayerConductance(_read_by(model), layer.activation_module).attribute(
             _read(model, inputs), _read(model, spread), n_steps=steps,
             additional_forward_args=_unread(model, inputs),
         )  # fmt: skip
@@ -76,7 +76,7 @@ def test_integrated_gradients_over_gates_equal_captums_over_embeddings(
     model.double()
     inputs, base = (Inputs(*(part.double() for part in x)) for x in row)
     view = gates(model.schema, model.width, "fields", model.device)
-    spread = base.beside(inputs)
+    spread = base.expand_to(inputs)
     game = Game(model, view, inputs, spread)
     ours = gradients.IntegratedGradients(20).attribute(game, 0)
     delta = ours.sum(1) - game.difference
@@ -94,10 +94,10 @@ def test_parts_add_up_to_the_logit_difference(
 ) -> None:
     inputs, base = (_double(x) for x in row)
     view = gates(model.schema, model.width, "fields", model.device)
-    game = Game(model.double(), view, inputs, base.beside(inputs))
+    game = Game(model.double(), view, inputs, base.expand_to(inputs))
     parts = gradients.IntegratedGradients(200).attribute(game, 0)
     with torch.no_grad():
-        difference = model.task_logits(inputs) - model.task_logits(base.beside(inputs))
+        difference = model.task_logits(inputs) - model.task_logits(base.expand_to(inputs))
     missed = (parts.sum(1) - difference[:, 0]).abs().mean()
     assert missed < 0.01 * difference[:, 0].abs().mean()
 

@@ -27,7 +27,7 @@ def _game(
     task: int = 0,
 ) -> Game:
     inputs = Inputs(*(part.detach() for part in model.embed(batch)))
-    base = baseline(model, kind, inputs).beside(inputs)
+    base = baseline(model, kind, inputs).expand_to(inputs)
     return Game(
         model, gates(model.schema, model.width, granularity, model.device), inputs, base, task
     )

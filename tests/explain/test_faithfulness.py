@@ -31,7 +31,7 @@ def _sample(model: Recommender, batch: Batch) -> Sample:
         Inputs(*(part.detach()[at] for part in rows)) for at in (slice(4), slice(4, 8))
     )
     view = gates(model.schema, model.width, "fields", model.device)
-    base = baseline(model, "mean", inputs).beside(inputs)
+    base = baseline(model, "mean", inputs).expand_to(inputs)
     return Sample(Game(model, view, inputs, base), others)
 
 
@@ -177,7 +177,7 @@ def _without(inputs: Inputs, replacement: Inputs, kind: str) -> Inputs:
 def test_removing_a_kind_equals_replacing_its_inputs(model: Recommender, batch: Batch) -> None:
     sample = _sample(model, batch)
     frame = removals({"baseline": sample.game.parts(500_000), "data row": [sample.beside_others()]})
-    inputs, others = sample.inputs, sample.others.beside(sample.inputs)
+    inputs, others = sample.inputs, sample.others.expand_to(sample.inputs)
     replacements = {"baseline": sample.game.baseline, "data row": others}
     kinds = [kind for kind in ("dense", "fields", "history") if getattr(inputs, kind)[0].numel()]
     assert [*zip(frame["removed"], frame["replacement"], strict=True)] == [

@@ -22,7 +22,7 @@ def game(model: Recommender, batch: Batch) -> Game:
     model = model.double()
     rows = Inputs(*(part.detach().double() for part in model.embed(batch)))
     view = gates(model.schema, model.width, "dimensions", model.device)
-    return Game(model, view, rows, baseline(model, "mean", rows).beside(rows), chunk=7)
+    return Game(model, view, rows, baseline(model, "mean", rows).expand_to(rows), chunk=7)
 
 
 def _shared_or_not(game: Game, shared: bool) -> Tensor:

@@ -25,7 +25,7 @@ def test_gates_move_what_a_player_owns(schema: Schema, granularity: str) -> None
     inputs, base = _inputs(rows, width), _inputs(1, width)
     view = gates(schema, width, granularity, torch.device("cpu"))
     on = torch.rand(rows, len(view.players))
-    found = view.apply(on, inputs, base.beside(inputs))
+    found = view.apply(on, inputs, base.expand_to(inputs))
     for row in range(rows):
         for d, name in enumerate(schema.dense):
             g = on[row, view.players.index(name)] if name in view.players else 1.0
@@ -75,7 +75,7 @@ def test_groups_own_what_they_name_and_the_rest_stays_as_it_is(schema: Schema) -
     view = gates(schema, 3, "groups", torch.device("cpu"), groups)
     assert view.players == ("who", "low", "past")
     inputs, base = _inputs(2, 3), _inputs(1, 3)
-    off = view.apply(torch.zeros(2, 3), inputs, base.beside(inputs))
+    off = view.apply(torch.zeros(2, 3), inputs, base.expand_to(inputs))
     moved = Inputs(*(a != b for a, b in zip(off, inputs, strict=True)))
     assert moved.dense[0].tolist() == [False, True, False]
     assert moved.fields[0].int().tolist() == [[1, 0, 0], [1, 1, 1], [0, 0, 0], [1, 1, 0]]

@@ -22,7 +22,7 @@ def test_input_x_gradient_is_captums_from_zero(
     model = build(name)
     inputs = Inputs(*(part.detach() for part in model.embed(batch)))
     view = gates(model.schema, model.width, "fields", model.device)
-    game = Game(model, view, inputs, baseline(model, "zero", inputs).beside(inputs), task=1)
+    game = Game(model, view, inputs, baseline(model, "zero", inputs).expand_to(inputs), task=1)
 
     def logit(dense: torch.Tensor, fields: torch.Tensor) -> torch.Tensor:
         return model.task_logits(inputs._replace(dense=dense, fields=fields))[:, 1]

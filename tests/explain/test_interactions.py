@@ -45,7 +45,7 @@ def test_interactions_equal_brute_force(
     model: Recommender, batch: Batch, chunk: int, task: int
 ) -> None:
     inputs = _inputs(model.double(), batch._replace(dense=batch.dense.double()))
-    base = baseline(model, "mean", inputs).beside(inputs)
+    base = baseline(model, "mean", inputs).expand_to(inputs)
     view = gates(model.schema, model.width, "fields", model.device)
     found = interactions(Game(model, view, inputs, base, task, chunk))
 
@@ -69,7 +69,7 @@ def test_no_more_rows_than_a_chunk_pass_the_model_at_once(
     view = gates(model.schema, model.width, "fields", model.device)
     sizes = []
     model.bottom.register_forward_hook(lambda *found: sizes.append(len(found[2])))
-    base = baseline(model, "zero", inputs).beside(inputs)
+    base = baseline(model, "zero", inputs).expand_to(inputs)
     interactions(Game(model, view, inputs, base, chunk=50))
     assert max(sizes) <= 50
     assert sum(sizes) == batch.rows * evaluations(7) == batch.rows * (1 + 7 + 21)

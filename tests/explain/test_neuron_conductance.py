@@ -32,7 +32,7 @@ def game(batch: Batch) -> Make:
 
     def make(model: Recommender, players: str = "fields", **settings: int) -> Game:
         inputs = Inputs(*(part.detach().double() for part in model.double().embed(batch)))
-        base = baseline(model, "mean", inputs).beside(inputs)
+        base = baseline(model, "mean", inputs).expand_to(inputs)
         view = gates(model.schema, model.width, players, model.device)
         return Game(model, view, inputs, base, **settings)
 
@@ -42,7 +42,7 @@ def game(batch: Batch) -> Make:
 def middle(model: Recommender) -> list[tuple[str, int, str]]:
     """A unit of each layer that something flows through: layer, place and name."""
     return [
-        (name, place, layer.unit_names(name)[place])
+        (name, place, layer.neuron_names(name)[place])
         for name, layer in model.layers.items()
         for place in (0, len(layer.units) // 2)
     ]
@@ -73,7 +73,7 @@ def test_it_is_captums(model: Recommender, game: Make, task: int) -> None:
     size = 0.0
     for layer, unit, name in middle(model):
         module = model.layers[layer]
-        hooked = module if isinstance(module, Recurrent) else module.tap
+        hooked = module if isinstance(module, Recurrent) else module.activation_module
         theirs = attr.NeuronConductance(forward, hooked).attribute(
             tuple(inputs[at] for at in read), unit, tuple(base[at] for at in read),
             n_steps=7, method="gausslegendre",

@@ -40,7 +40,7 @@ def rows(batch: Batch) -> Callable[[Recommender], tuple[Inputs, Inputs]]:
     def embedded(model: Recommender) -> tuple[Inputs, Inputs]:
         model.double()
         inputs = Inputs(*(part.detach().double() for part in model.embed(batch)))
-        base = baseline(model, "mean", inputs).beside(inputs)
+        base = baseline(model, "mean", inputs).expand_to(inputs)
         return inputs, Inputs(*(part.contiguous() for part in base))
 
     return embedded
@@ -53,7 +53,7 @@ def score(model: Recommender, task: int = 0) -> Callable[..., Tensor]:
 
 def whole(layer: nn.Module) -> nn.Module:
     """Where Captum hooks a layer: it knows only modules that are called once."""
-    return layer if isinstance(layer, Recurrent) else layer.tap
+    return layer if isinstance(layer, Recurrent) else layer.activation_module
 
 
 def test_activation_is_captums(model: Recommender, rows) -> None:
@@ -100,7 +100,7 @@ def test_layer_integrated_gradients_of_a_step_add_up_to_what_it_does(
     inputs, base = rows(model)
     ours = LayerIntegratedGradients(400).values(model, inputs, base, 0)["recurrent"]
     assert ours.shape == (4, inputs.rows, 32)
-    tap = model.recurrent.tap
+    tap = model.recurrent.activation_module
     at_baseline = Activation().values(model, base, base, 0)["recurrent"]
     for step in range(4):
         seen = iter(range(4))

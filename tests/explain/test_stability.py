@@ -39,7 +39,9 @@ def _sample(model: Recommender, batch: Batch) -> Sample:
     rows = Inputs(*(part.detach().double() for part in model.double().embed(batch)))
     inputs, others = (Inputs(*(part[at] for part in rows)) for at in (slice(6), slice(6, 12)))
     view = gates(model.schema, model.width, "fields", model.device)
-    return Sample(Game(model, view, inputs, baseline(model, "mean", inputs).beside(inputs)), others)
+    return Sample(
+        Game(model, view, inputs, baseline(model, "mean", inputs).expand_to(inputs)), others
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float, torch.double])

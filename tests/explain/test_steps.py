@@ -32,7 +32,7 @@ def rows(batch: Batch) -> Callable[[LSTM], tuple[Inputs, Inputs]]:
 
     def embedded(model: LSTM) -> tuple[Inputs, Inputs]:
         inputs = Inputs(*(part.detach().double() for part in model.embed(batch)))
-        return inputs, baseline(model, "mean", inputs).beside(inputs)
+        return inputs, baseline(model, "mean", inputs).expand_to(inputs)
 
     return embedded
 
@@ -56,7 +56,7 @@ def emitted(model: LSTM, inputs: Inputs, nudge: tuple[int, int, float] | None = 
             values[:, nudge[1]] += nudge[2]
         return values
 
-    handle = model.recurrent.tap.register_forward_hook(hook)
+    handle = model.recurrent.activation_module.register_forward_hook(hook)
     with torch.no_grad():
         logits = model.task_logits(inputs)[:, 0]
     handle.remove()

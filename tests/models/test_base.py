@@ -52,7 +52,7 @@ def test_a_baseline_has_the_steps_of_the_row_beside_it(
     build: Callable[..., Recommender], schema: Schema, batch: Batch
 ) -> None:
     inputs = Reader(schema, schema.select(fields=["item"], history=True)).embed(batch)
-    base = Inputs(*(torch.ones_like(part[:1]) for part in inputs)).beside(inputs)
+    base = Inputs(*(torch.ones_like(part[:1]) for part in inputs)).expand_to(inputs)
     assert torch.equal(base.steps, inputs.steps)
     assert torch.equal(base.history[..., 0], inputs.steps)
     assert base.fields.shape == inputs.fields.shape

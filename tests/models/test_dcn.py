@@ -92,7 +92,7 @@ def test_the_components_of_a_low_rank_layer_can_go(build: Callable[..., DCN], ba
     batch = batch._replace(dense=batch.dense.double())
     layer = model.cross[1].projection
     assert [*model.layers] == ["cross.0.projection", "cross.1.projection", "tower.0"]
-    assert layer.unit_names("cross.1.projection")[2] == "cross.1.projection[2]"
+    assert layer.neuron_names("cross.1.projection")[2] == "cross.1.projection[2]"
     small, fresh = deepcopy(model), deepcopy(model)
     constants = torch.tensor([0, 0.7, 0, 0, -2, 0]).double()
     small.cross[1].projection.keep(torch.tensor([0, 2, 3, 5]), constants)

@@ -38,7 +38,7 @@ def test_four_vectors_by_hand() -> None:
     dense = model.bottom(inputs.dense)
     # d·C1 = 1; d·C2 = 6, C1·C2 = 0; d·C3 = 0, C1·C3 = 2, C2·C3 = −3
     assert model.interaction(dense, inputs.fields).tolist() == [[1, 2, 1, 6, 0, 0, 2, -3]]
-    assert model.interaction.unit_names("interaction") == [
+    assert model.interaction.neuron_names("interaction") == [
         "dense[0]", "dense[1]", "dense×C1", "dense×C2", "C1×C2", "dense×C3", "C1×C3", "C2×C3",
     ]  # fmt: skip
     # top: 1+2+1+6+0+0+2−3 = 9 and 1−6+4−3+.5 = −3.5, which ReLU stops; 2·9 − 1 = 17
@@ -124,18 +124,18 @@ def test_any_pairs_that_are_left_against_a_loop(share: float) -> None:
     """Vectors of which no pair is left are not multiplied, and that moves no other pair."""
     names = ["dense", *(f"C{i}" for i in range(1, 9))]
     whole = DotInteraction(names, 3)
-    whole.feeds(Affine([whole.size], 1))
+    whole.register_consumer(Affine([whole.size], 1))
     generator = torch.Generator().manual_seed(0)
     kept = (torch.rand(whole.size, generator=generator) < share).nonzero().flatten()
     small = deepcopy(whole)
-    small.feeds(Affine([whole.size], 1))
+    small.register_consumer(Affine([whole.size], 1))
     small.keep(kept, torch.zeros(whole.size))
     dense, fields = torch.rand(5, 3, generator=generator), torch.rand(5, 8, 3, generator=generator)
     vectors = [dense, *fields.unbind(1)]
     pairs = [(vectors[i] * vectors[j]).sum(1) for i in range(9) for j in range(i)]
     expected = torch.cat([dense, torch.stack(pairs, 1)], 1)[:, kept]
     torch.testing.assert_close(small(dense, fields), expected)
-    named = whole.unit_names("interaction")
-    assert small.unit_names("interaction") == [named[unit] for unit in kept.tolist()]
+    named = whole.neuron_names("interaction")
+    assert small.neuron_names("interaction") == [named[unit] for unit in kept.tolist()]
     pairs_left = {name for unit in kept.tolist() for name in named[unit].split("×")}
     assert small.multiplied.tolist() == [name in pairs_left for name in names]

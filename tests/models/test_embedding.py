@@ -13,7 +13,7 @@ from glassrec.data.batch import Batch
 from glassrec.data.schema import Schema
 from glassrec.explain.gates import gates
 from glassrec.models.base import Recommender
-from glassrec.models.embedding import Dimensions
+from glassrec.models.layers import Dimensions
 
 Build = Callable[..., Recommender]
 
@@ -22,13 +22,13 @@ def test_field_by_field_and_called_by_the_column_of_the_joint_row() -> None:
     layer = Dimensions(["user", "item"], range(4, 7))
     fields = torch.arange(12.0).view(2, 2, 3)
     assert layer(fields).tolist() == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
-    assert layer.unit_names("embedding")[2:4] == ["user[6]", "item[4]"]
-    layer.feeds(torch.nn.Identity())
-    assert layer.refusal
+    assert layer.neuron_names("embedding")[2:4] == ["user[6]", "item[4]"]
+    layer.register_consumer(torch.nn.Identity())
+    assert layer.not_prunable_reason
     layer = Dimensions(["user", "item"], range(4, 7))
     layer.units = torch.tensor([1, 2, 5])
     assert layer(fields).tolist() == [[1, 2, 5], [7, 8, 11]]
-    assert layer.unit_names("embedding") == ["user[5]", "user[6]", "item[6]"]
+    assert layer.neuron_names("embedding") == ["user[5]", "user[6]", "item[6]"]
     assert layer.read.tolist() == [[False, True, True], [False, False, True]]
 
 
@@ -45,7 +45,7 @@ def test_field_by_field_and_called_by_the_column_of_the_joint_row() -> None:
 def test_units_are_called_as_players_are(build: Build, name: str, layers: list[str]) -> None:
     model = build(name)
     view = gates(model.schema, model.width, "dimensions", model.device)
-    names = [unit for layer in layers for unit in model.layers[layer].unit_names(layer)]
+    names = [unit for layer in layers for unit in model.layers[layer].neuron_names(layer)]
     beside = {*model.schema.dense, *(p for p in view.players if p.startswith("history"))}
     first = model.factors if name == "neumf" else 0
     expected = [p for p in view.players if p not in beside and int(p[:-1].split("[")[1]) >= first]
@@ -86,8 +86,8 @@ def test_dense_columns_and_states_stay_where_a_dimension_goes(
     start = model.schema.offsets[model.schema.field_index("C1")]
     with torch.no_grad():
         held.table.weight[start : start + 4, 2] = 0.7
-    layer = next(la for n, la in small.layers.items() if "C1[2]" in la.unit_names(n))
-    kept = [i for i, unit in enumerate(layer.unit_names("")) if unit != "C1[2]"]
+    layer = next(la for n, la in small.layers.items() if "C1[2]" in la.neuron_names(n))
+    kept = [i for i, unit in enumerate(layer.neuron_names("")) if unit != "C1[2]"]
     layer.keep(torch.tensor(kept), torch.full((len(layer.units),), 0.7, dtype=torch.float64))
     small.narrow()
     torch.testing.assert_close(small(batch), held(batch), rtol=0, atol=1e-12)

@@ -23,7 +23,7 @@ from glassrec.explain.game import Game
 from glassrec.explain.gates import baseline, gates
 from glassrec.explain.gradients import IntegratedGradients
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.layers import Layer
+from glassrec.models.layers import PrunableLayer
 
 MODELS = sorted((Path(__file__).parents[2] / "configs" / "model").glob("*.yaml"))
 
@@ -53,13 +53,13 @@ def test_the_logit_has_no_door_beside_the_inputs(model: Recommender, batch: Batc
 
 
 def test_names_of_units_are_unique_and_tell_their_layer(model: Recommender) -> None:
-    names = [n for name, layer in model.layers.items() for n in layer.unit_names(name)]
+    names = [n for name, layer in model.layers.items() for n in layer.neuron_names(name)]
     assert len(set(names)) == len(names) == sum(len(la.units) for la in model.layers.values())
     for name in names:  # `tower.0[17]`, a dimension `C1[3]`, or two columns: `C1×C2`
         assert re.fullmatch(r"[A-Za-z][\w.]*\[\d+\]|\w+×\w+", name), name
 
 
-def _with_unit_fixed(model: Recommender, layer: Layer, unit: int, at: float, batch: Batch):
+def _with_unit_fixed(model: Recommender, layer: PrunableLayer, unit: int, at: float, batch: Batch):
     """The logits of the whole model where one unit is held at a value."""
 
     def hold(_: object, __: object, emitted: torch.Tensor) -> torch.Tensor:
@@ -67,7 +67,7 @@ def _with_unit_fixed(model: Recommender, layer: Layer, unit: int, at: float, bat
         emitted[:, unit] = at
         return emitted
 
-    handle = layer.tap.register_forward_hook(hold)
+    handle = layer.activation_module.register_forward_hook(hold)
     try:
         return model(batch)
     finally:
@@ -87,8 +87,8 @@ def test_a_cut_equals_holding_the_units_at_their_constants(
         small = deepcopy(model)
         kept = torch.tensor([i for i in range(units) if i != 1])
         small.layers[name].keep(kept, constants)
-        assert small.layers[name].unit_names(name) == [
-            n for i, n in enumerate(layer.unit_names(name)) if i != 1
+        assert small.layers[name].neuron_names(name) == [
+            n for i, n in enumerate(layer.neuron_names(name)) if i != 1
         ]
         expected = _with_unit_fixed(model, layer, 1, value, batch)
         torch.testing.assert_close(small(batch), expected, rtol=0, atol=1e-9)
@@ -112,7 +112,7 @@ def test_attributions_add_up_to_the_logit_difference(
 ) -> None:
     model.double()
     inputs = Inputs(*(part.detach().double() for part in model.embed(batch)))
-    base = baseline(model, "mean", inputs).beside(inputs)
+    base = baseline(model, "mean", inputs).expand_to(inputs)
     view = gates(model.schema, model.width, "fields", model.device)
     values = IntegratedGradients(1000).attribute(Game(model, view, inputs, base, task), 0)
     with torch.no_grad():

@@ -98,7 +98,7 @@ def test_a_narrowed_model_is_explained_as_before(
     found = []
     for model in (cut.double(), small.double()):
         inputs = Inputs(*(part.detach().double() for part in model.embed(batch)))
-        base = baseline(model, kind, inputs).beside(inputs)
+        base = baseline(model, kind, inputs).expand_to(inputs)
         view = gates(model.schema, model.width, players, model.device)
         found.append(IntegratedGradients(20).attribute(Game(model, view, inputs, base), 0))
     torch.testing.assert_close(found[1], found[0], rtol=0, atol=1e-9)
@@ -127,7 +127,7 @@ def test_the_gradients_of_what_is_stored_are_those_of_the_whole_table(
 def _drop(model: Recommender, layer: str, gone: Callable[[str], bool]) -> None:
     """The units of a layer with these names go."""
     home = model.layers[layer]
-    kept = [i for i, name in enumerate(home.unit_names(layer)) if not gone(name)]
+    kept = [i for i, name in enumerate(home.neuron_names(layer)) if not gone(name)]
     home.keep(torch.tensor(kept), torch.zeros(len(home.units)))
 
 

@@ -112,7 +112,7 @@ def test_a_narrower_model_is_not_taken_for_a_pruned_one(
     build: Callable[..., Recommender], schema: Schema, tmp_path: Path
 ) -> None:
     narrow = build("mlp", hidden=[32, 8, 8])
-    with pytest.raises(ValueError, match=r"tower\.1 was built with 8 units there, 16 here"):
+    with pytest.raises(ValueError, match=r"tower\.1 was built with 8 neurons there, 16 here"):
         build("mlp").load(narrow.state_dict(), "FILE")
     for name, part in {"gmf": build("gmf"), "mlp": narrow}.items():
         (tmp_path / name).mkdir()

@@ -110,7 +110,7 @@ def test_a_cut_equals_silence_in_every_step(
     small.keep(torch.tensor(kept), torch.zeros(UNITS).double())
     on = torch.zeros(UNITS).double()
     on[kept] = 1
-    handle = layer.tap.register_forward_hook(lambda _, __, emitted: emitted * on)
+    handle = layer.activation_module.register_forward_hook(lambda _, __, emitted: emitted * on)
     silenced = layer(history, torch.ones(7, 6))
     handle.remove()
     torch.testing.assert_close(small(history, torch.ones(7, 6)), silenced[:, kept])

@@ -8,8 +8,8 @@ from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import ABSENT, Field, Schema
 from glassrec.explain.gates import baseline
+from glassrec.models.embedding import JointTable
 from glassrec.models.mlp import MLP
-from glassrec.models.table import JointTable
 
 FIELDS = Field("a", 3), Field("several", 5, values=2), Field("rare", 4), Field("empty", 2)
 SCHEMA = Schema((), (*FIELDS, Field("item", 4)), item="item", history_length=2)

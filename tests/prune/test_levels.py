@@ -535,8 +535,8 @@ def test_a_field_that_nobody_reads_loses_its_table(
     model = build(name, **settings)
     homes = {"dlrm": "interaction", "two_tower": "query_embedding"}
     home = model.layers[homes.get(name, "embedding")]
-    (columns,) = home.outgoing()
-    own = [at for at, unit in enumerate(home.unit_names("")) if field in unit.split("[")[0]]
+    (columns,) = home.outgoing_weights()
+    own = [at for at, unit in enumerate(home.neuron_names("")) if field in unit.split("[")[0]]
     assert len(own) == units
     with torch.no_grad():
         for layer in model.layers.values():  # none is dead by chance

@@ -17,7 +17,7 @@ from glassrec.explain.selection import Selection
 from glassrec.explain.stage import Explain
 from glassrec.explain.tables import neuron_scores
 from glassrec.models.base import Recommender
-from glassrec.models.layers import Hidden, Layer
+from glassrec.models.layers import Hidden, PrunableLayer
 from glassrec.prune.certificate import certify
 from glassrec.prune.constants import Emitted, emitted
 from glassrec.prune.stage import Prune
@@ -255,7 +255,9 @@ def test_a_cut_gives_layers_the_numbers_in_the_precision_of_the_model(
     """Where a device has no float64, none may be sent there."""
     model, _ = _planted(build, "mlp")
     given = []
-    monkeypatch.setattr(Layer, "keep", lambda layer, kept, constants: given.append(constants.dtype))
+    monkeypatch.setattr(
+        PrunableLayer, "keep", lambda layer, kept, constants: given.append(constants.dtype)
+    )
     goes = {"tower.1": torch.tensor([True, False, False, False])}
     without(model, goes, {"tower.1": torch.ones(4).double()})
     assert given == [torch.float32]

@@ -48,7 +48,7 @@ class Normed(Recommender):
         super().__init__(data, data.select(fields=["user", "item"]), 4)
         self.tower = Tower([8], [6, 5])
         self.norm = nn.LayerNorm(5)
-        self.tower.last.feeds(self.norm)
+        self.tower.last.register_consumer(self.norm)
         self.output = Output([5], data.targets)
 
     def score(self, inputs: Inputs) -> torch.Tensor:
@@ -64,12 +64,14 @@ def test_a_layer_that_is_normalised_stays_and_says_why(dataset: Dataset, level: 
             layer.affine.weight[1], layer.affine.bias[1] = 0, -1
     plan = _plan(Prune(level, score=Random()), model, dataset)
     assert plan.layers["tower.1"].kept == [0, 1, 2, 3, 4]
-    assert plan.layers["tower.1"].stays == "it feeds LayerNorm, which mixes its units"
+    assert plan.layers["tower.1"].stays == "it feeds LayerNorm, which mixes its neurons"
     assert plan.layers["tower.0"].stays == ""
     if level != "budget":
         assert [*plan.layers["tower.0"].constants] == [1]
     for name in ("tower.1", "tower"):
-        said = r"prune.layers: tower.1 cannot be cut: it feeds LayerNorm, which mixes its units"
+        said = (
+            r"prune.layers: tower.1 cannot be pruned: it feeds LayerNorm, which mixes its neurons"
+        )
         with pytest.raises(ValueError, match=said):
             _plan(Prune(level, layers=[name]), model, dataset)
     assert _plan(Prune(level, layers=["tower.0"]), model, dataset).layers["tower.1"].stays == (

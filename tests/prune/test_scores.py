@@ -60,7 +60,7 @@ def test_activity_is_that_of_all_rows_in_any_chunks(model: Recommender, dataset:
         torch.testing.assert_close(worths[Activation()][name], emitted.abs().mean(0), **close)
         share = (emitted != 0).double().mean(0)
         torch.testing.assert_close(worths[Zeros()][name], share, **close)
-        views = [view.flatten(0, -2) for view in model.layers[name].outgoing()]
+        views = [view.flatten(0, -2) for view in model.layers[name].outgoing_weights()]
         norm = torch.cat(views).double().norm(dim=0) if views else 1.0
         expected = emitted.std(0, correction=0) * norm
         torch.testing.assert_close(worths[Deviation()][name], expected, **close)

@@ -34,8 +34,8 @@ class Forked(Recommender):
         super().__init__(toy.SCHEMA, toy.SCHEMA.select(dense=("x",), fields=("user",)), 2)
         self.tower = Tower([3], [5, 4])
         self.left, self.right = Affine([4], 2), Affine([4, 1], 1)
-        self.tower.last.feeds(self.left)
-        self.tower.last.feeds(self.right, 0)
+        self.tower.last.register_consumer(self.left)
+        self.tower.last.register_consumer(self.right, 0)
 
     def score(self, inputs: Inputs) -> Tensor:
         hidden = self.tower(torch.cat([inputs.dense, inputs.fields.flatten(1)], 1))
@@ -223,7 +223,7 @@ def test_every_model_loses_its_units_and_nothing_else(
     one = {"max_epochs": 1, "batch_size": 60, "precision": bits}
     _fit(tmp_path / "a", plain, dataset, Objective(), optimizer=SLOW, **one)
     _fit(tmp_path / "b", model, dataset, Objective(group_lasso=1e6), optimizer=SLOW, **one)
-    views = {n: la.outgoing() or la.incoming() for n, la in model.layers.items()}
+    views = {n: la.outgoing_weights() or la.incoming_weights() for n, la in model.layers.items()}
     assert all((view == 0).all() for views_ in views.values() for view in views_)
     shrunk = {view.untyped_storage().data_ptr() for each in views.values() for view in each}
     left = dict(plain.named_parameters())

@@ -20,7 +20,7 @@ from glassrec.explain.conductance import Rule, conductance
 from glassrec.explain.game import double
 from glassrec.explain.path import average, path, portions, trapezoid
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.layers import Layer
+from glassrec.models.layers import PrunableLayer
 
 
 def completeness(
@@ -47,7 +47,7 @@ def completeness(
     """
     cuts = [is_cut(model, layer, task) for layer in model.layers.values()]
     found = [
-        _sizes(model, cuts, inputs, baseline.beside(inputs), steps, rule, task)
+        _sizes(model, cuts, inputs, baseline.expand_to(inputs), steps, rule, task)
         for inputs, baseline in rows
     ]
     assert found, "no rows were given"
@@ -64,7 +64,7 @@ def completeness(
     )
 
 
-def is_cut(model: Recommender, layer: Layer, task: int) -> bool:
+def is_cut(model: Recommender, layer: PrunableLayer, task: int) -> bool:
     """Whether the task's logit depends on the inputs through the layer alone.
 
     Found from the graph of one forward, not from values: held, a cut leaves no way to the inputs.
@@ -82,9 +82,9 @@ def is_cut(model: Recommender, layer: Layer, task: int) -> bool:
 
 
 @contextmanager
-def held(layer: Layer) -> Iterator[None]:
+def held(layer: PrunableLayer) -> Iterator[None]:
     """While the context is open, no gradient passes through what the layer emits."""
-    handle = layer.tap.register_forward_hook(lambda _, __, emitted: emitted.detach())
+    handle = layer.activation_module.register_forward_hook(lambda _, __, emitted: emitted.detach())
     try:
         yield
     finally:
@@ -114,7 +114,12 @@ def _sizes(
 
 
 def _around(
-    model: Recommender, layer: Layer, inputs: Inputs, baseline: Inputs, steps: int, task: int
+    model: Recommender,
+    layer: PrunableLayer,
+    inputs: Inputs,
+    baseline: Inputs,
+    steps: int,
+    task: int,
 ) -> Tensor:
     """(B,) float64: what reaches the logit by ways that do not pass through the layer."""
     found, rule = [], trapezoid(steps)

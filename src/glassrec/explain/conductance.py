@@ -76,7 +76,7 @@ def conductance(
     modules = model.layers if modules is None else modules
     nodes = gauss_legendre(steps + 1).nodes if rule == "captum" else trapezoid(steps).nodes
     # The last bits of a matrix product depend on how many rows it has: as many as in Captum's.
-    whole = [(inputs, baseline.beside(inputs))]
+    whole = [(inputs, baseline.expand_to(inputs))]
     parts = whole if rule == "captum" else portions(inputs, baseline, len(nodes))
     found: dict[str, list[Tensor]] = {name: [] for name in modules}
     for rows, beside in parts:

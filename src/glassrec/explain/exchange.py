@@ -42,7 +42,7 @@ class Exchange:
         order = torch.randperm(game.rows, generator=torch.Generator().manual_seed(seed))
         order = order[: 2 * half].to(game.inputs.dense.device)
         inputs = Inputs(*(part[order] for part in game.inputs))
-        others = Inputs(*(part.roll(half, 0) for part in inputs)).beside(inputs)
+        others = Inputs(*(part.roll(half, 0) for part in inputs)).expand_to(inputs)
         pairs = replace(game, inputs=inputs, baseline=others, index=order.cpu())
         players = game.players
         found = pairs.logits(torch.cat([torch.ones(1, players), 1 - torch.eye(players)]))

@@ -56,7 +56,7 @@ class Explainer:
                 row = model.embed(dataset.train.batch.slice(0, 1).to(model.device))
             self.bases = Inputs(*(part.to(model.device) for part in own_baseline))
             for one in range(self.bases.rows):
-                Inputs(*(part[one : one + 1] for part in self.bases)).beside(row)
+                Inputs(*(part[one : one + 1] for part in self.bases)).expand_to(row)
 
     def check(self) -> None:
         """ValueError, before hours of training, if a method cannot explain this model."""
@@ -207,7 +207,7 @@ class Explainer:
     def beside_others(self, count: int) -> Game:
         """As that of the sample, which would hold each row once for each baseline."""
         inputs = self._embedded(self.few(count))
-        others = self._others(inputs.rows).beside(inputs)
+        others = self._others(inputs.rows).expand_to(inputs)
         return Game(self.model, self.view, inputs, others, self.task, self.at_once)
 
     def few(self, count: int) -> Tensor:
@@ -228,7 +228,7 @@ class Explainer:
         pairs = Inputs(*(part.repeat_interleave(many, 0) for part in inputs))
         bases = Inputs(*(p.repeat(len(rows), *[1] * (p.ndim - 1)) for p in self.bases))
         index = torch.arange(start * many, (start + len(rows)) * many)
-        return Game(self.model, view, pairs, bases.beside(pairs), self.task, self.at_once, index)
+        return Game(self.model, view, pairs, bases.expand_to(pairs), self.task, self.at_once, index)
 
     def _others(self, count: int) -> Inputs:
         """Random rows of the split."""

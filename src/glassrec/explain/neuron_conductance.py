@@ -83,7 +83,7 @@ class NeuronConductance(Method):
         places = {
             name: (layer, place)
             for layer, module in model.layers.items()
-            for place, name in enumerate(module.unit_names(layer))
+            for place, name in enumerate(module.neuron_names(layer))
         }
         if self.neuron not in places:
             sizes = [f"{name} ({len(layer.units)})" for name, layer in model.layers.items()]

@@ -184,7 +184,7 @@ class LayerIntegratedGradients(AtNodes):
         rule = gauss_legendre(self.steps)
         start, end = ends
         points = between(start, end, rule.nodes).requires_grad_()
-        with emitting(model.layers[layer].tap, call, points):
+        with emitting(model.layers[layer].activation_module, call, points):
             logits = model.task_logits(rows)[:, task]
         (gradient,) = torch.autograd.grad(logits.sum(), points, materialize_grads=True)
         return average(gradient, rule) * (end - start)

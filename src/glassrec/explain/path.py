@@ -56,7 +56,7 @@ def portions(inputs: Inputs, baseline: Inputs, nodes: int) -> Iterator[tuple[Inp
     `baseline` is B rows, or one for all.
     """
     count = max(1, IN_CACHE // nodes) if inputs.dense.device.type == "cpu" else inputs.rows
-    both = (*inputs, *baseline.beside(inputs))
+    both = (*inputs, *baseline.expand_to(inputs))
     for parts in zip(*(part.split(max(1, count)) for part in both), strict=True):
         yield Inputs(*parts[: len(inputs)]), Inputs(*parts[len(inputs) :])
 

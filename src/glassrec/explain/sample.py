@@ -79,7 +79,7 @@ class Sample:
         return replace(
             self.game,
             inputs=self.inputs,
-            baseline=self.others.beside(self.inputs),
+            baseline=self.others.expand_to(self.inputs),
             index=self.game.index[:: self.background],
         )
 

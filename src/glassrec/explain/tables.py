@@ -26,7 +26,7 @@ from glassrec.explain.significance import permuted_features, permuted_labels
 from glassrec.explain.statistics import Spread
 from glassrec.explain.truth import score_main, score_pairs, score_players
 from glassrec.models.base import Recommender
-from glassrec.models.layers import Layer
+from glassrec.models.layers import PrunableLayer
 from glassrec.progress import with_progress
 
 DRAWS = 1000
@@ -315,13 +315,13 @@ def _weights(model: Recommender) -> pd.DataFrame | None:
     return None if norms is None else pd.DataFrame(norms.cpu().numpy(), columns, columns)
 
 
-def _about(name: str, layer: Layer) -> pd.DataFrame:
+def _about(name: str, layer: PrunableLayer) -> pd.DataFrame:
     """Which units a layer has."""
     return pd.DataFrame(
         {
             "layer": name,
             "position": range(len(layer.units)),
             "unit": layer.units.tolist(),
-            "name": layer.unit_names(name),
+            "name": layer.neuron_names(name),
         }
     )

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from glassrec.data.batch import Batch, track_batches
 from glassrec.data.schema import Schema
-from glassrec.models.layers import Layer
+from glassrec.models.embedding import JointTable
+from glassrec.models.layers import PrunableLayer
 from glassrec.models.scale import TargetScale
-from glassrec.models.table import JointTable
 
 
 class Inputs(NamedTuple):
@@ -39,7 +39,7 @@ class Inputs(NamedTuple):
         """The number of rows B."""
         return self.dense.shape[0]
 
-    def beside(self, rows: Inputs) -> Inputs:
+    def expand_to(self, rows: Inputs) -> Inputs:
         """These inputs, B rows or one, as the baseline of B `rows`: with the steps of those.
 
         Raises:
@@ -141,12 +141,12 @@ class Recommender(nn.Module, ABC):
         return None
 
     @property
-    def layers(self) -> dict[str, Layer]:
+    def layers(self) -> dict[str, PrunableLayer]:
         """The layers whose units can be explained and pruned, by name, input side first."""
         return {
             name: module
             for name, module in self.named_modules()
-            if isinstance(module, Layer) and module.size
+            if isinstance(module, PrunableLayer) and module.size
         }
 
     @property

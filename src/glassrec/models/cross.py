@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glassrec.models.layers import Affine, Layer
+from glassrec.models.layers import Affine, PrunableLayer
 
 
-class Projection(Layer):
+class Projection(PrunableLayer):
     """The components V x of a low-rank cross layer: (B, width) to (B, U), linear and without bias.
 
     A component that is always the same can go: what it adds to the layer is a bias.
@@ -26,7 +26,7 @@ class Projection(Layer):
         """(B, U)."""
         return F.linear(x, self.weight)
 
-    def incoming(self) -> list[Tensor]:
+    def incoming_weights(self) -> list[Tensor]:
         """The rows of V, as columns (width, U)."""
         return [self.weight.T]
 
@@ -47,7 +47,7 @@ class Cross(nn.Module):
         self.projection = None if projection is None else Projection(width, projection)
         self.affine = Affine([projection or width], width)
         if self.projection is not None:
-            self.projection.feeds(self.affine)
+            self.projection.register_consumer(self.affine)
 
     def forward(self, start: Tensor, x: Tensor) -> Tensor:
         """(B, width) from x₀ and x, both (B, width)."""

@@ -53,7 +53,7 @@ class DCN(Recommender):
         crossed = [width] if self.parallel or not deep else []
         self.output = Output([*crossed, *tuple(deep)[-1:]], data.targets)
         if self.tower is not None:
-            self.tower.last.feeds(self.output, len(crossed))
+            self.tower.last.register_consumer(self.output, len(crossed))
         start_small(self.table)
 
     def score(self, inputs: Inputs) -> Tensor:

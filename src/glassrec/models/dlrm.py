@@ -47,9 +47,9 @@ class DLRM(Recommender):
         self.interaction = DotInteraction(["dense", *data.field_names], embedding)
         self.top = Tower([self.interaction.size], top)
         self.output = Output([top[-1]], data.targets)
-        self.bottom.last.feeds(self.interaction)
-        self.interaction.feeds(self.top.first.affine)
-        self.top.last.feeds(self.output)
+        self.bottom.last.register_consumer(self.interaction)
+        self.interaction.register_consumer(self.top.first.affine)
+        self.top.last.register_consumer(self.output)
         self._initialise()
 
     def score(self, inputs: Inputs) -> Tensor:

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.embedding import Dimensions
-from glassrec.models.layers import Output, Tower
+from glassrec.models.layers import Dimensions, Output, Tower
 
 
 def dense_and(fields: Sequence[str] | None, data: Schema, model: str) -> Schema:
@@ -53,8 +52,8 @@ class DNN(Recommender):
         self.embedding = Dimensions(reads.field_names, range(embedding))
         self.tower = Tower([len(reads.dense), self.embedding.size], hidden)
         self.output = Output([hidden[-1]], data.targets)
-        self.embedding.feeds(self.tower.first.affine, 1)
-        self.tower.last.feeds(self.output)
+        self.embedding.register_consumer(self.tower.first.affine, 1)
+        self.tower.last.register_consumer(self.output)
         start_small(self.table)
 
     def score(self, inputs: Inputs) -> Tensor:

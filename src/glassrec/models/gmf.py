@@ -29,7 +29,7 @@ class GMF(Recommender):
         super().__init__(data, user_and_item(data, "GMF"), factors)
         self.product = Product(factors)
         self.output = Output([factors], data.targets)
-        self.product.feeds(self.output)
+        self.product.register_consumer(self.output)
         nn.init.normal_(self.table.weight, std=0.01)
 
     def score(self, inputs: Inputs) -> Tensor:
@@ -39,4 +39,4 @@ class GMF(Recommender):
 
     def dimensions(self) -> Tensor:
         """A dimension that is no longer multiplied is read of neither side."""
-        return self.product.left.expand(2, -1)
+        return self.product.remaining.expand(2, -1)

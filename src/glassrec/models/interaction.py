@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from glassrec.models.layers import Layer
+from glassrec.models.layers import PrunableLayer
 
 
-class DotInteraction(Layer):
+class DotInteraction(PrunableLayer):
     """A dense vector, passed on, and the dot products of all pairs of vectors: [dense ; pairs].
 
     The vectors are the dense one and F fields, stacked dense first; the pairs are the strict lower
@@ -56,7 +56,7 @@ class DotInteraction(Layer):
         none = torch.zeros(len(self.names), dtype=torch.bool, device=self.units.device)
         return none.index_fill(0, self._vectors, True)
 
-    def unit_names(self, layer: str) -> list[str]:
+    def neuron_names(self, layer: str) -> list[str]:
         """`dense[3]`, and the two vectors of each pair, the one stacked first named first."""
         passed = self.units[self.units < self.width]
         return [

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.embedding import Dimensions
-from glassrec.models.layers import Output, Tower
+from glassrec.models.layers import Dimensions, Output, Tower
 from glassrec.models.recurrent import Recurrent
 
 
@@ -49,9 +48,9 @@ class LSTM(Recommender):
         self.embedding = Dimensions(self.schema.field_names, range(embedding))
         self.tower = Tower([hidden, len(self.schema.dense), self.embedding.size], tower)
         self.output = Output([tower[-1]], data.targets)
-        self.recurrent.feeds(self.tower.first.affine, 0)
-        self.embedding.feeds(self.tower.first.affine, 2)
-        self.tower.last.feeds(self.output)
+        self.recurrent.register_consumer(self.tower.first.affine, 0)
+        self.embedding.register_consumer(self.tower.first.affine, 2)
+        self.tower.last.register_consumer(self.output)
         nn.init.normal_(self.table.weight, std=0.1)
 
     def score(self, inputs: Inputs) -> Tensor:

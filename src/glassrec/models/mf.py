@@ -38,7 +38,7 @@ class MF(Retriever):
         super().__init__(data, user_and_item(data, "MF"), factors + 1)
         self.product = Product(factors)
         self.output = Total(data.targets)
-        self.product.feeds(self.output)
+        self.product.register_consumer(self.output)
         nn.init.normal_(self.table.weight, std=deviation)
         nn.init.zeros_(self.table.weight[:, -1:].data)
 
@@ -50,7 +50,7 @@ class MF(Retriever):
 
     def dimensions(self) -> Tensor:
         """The factors that are still multiplied, and the biases."""
-        return nn.functional.pad(self.product.left, (0, 1), value=True).expand(2, -1)
+        return nn.functional.pad(self.product.remaining, (0, 1), value=True).expand(2, -1)
 
     def query(self, inputs: Inputs) -> Tensor:
         """(B, U + 2): the user's factors, and the places of both biases."""

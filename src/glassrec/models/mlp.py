@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.embedding import Dimensions
 from glassrec.models.gmf import user_and_item
-from glassrec.models.layers import Output, Tower
+from glassrec.models.layers import Dimensions, Output, Tower
 
 
 def halving(factors: int) -> tuple[int, int, int]:
@@ -41,8 +40,8 @@ class MLP(Recommender):
         self.embedding = Dimensions(self.schema.field_names, range(self.width))
         self.tower = Tower([self.embedding.size], sizes)
         self.output = Output([sizes[-1]], data.targets)
-        self.embedding.feeds(self.tower.first.affine)
-        self.tower.last.feeds(self.output)
+        self.embedding.register_consumer(self.tower.first.affine)
+        self.tower.last.register_consumer(self.output)
         nn.init.normal_(self.table.weight, std=0.01)
 
     def score(self, inputs: Inputs) -> Tensor:

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, LoadPart, Recommender
-from glassrec.models.embedding import Dimensions
 from glassrec.models.gmf import GMF, user_and_item
-from glassrec.models.layers import Output, Product, Tower
+from glassrec.models.layers import Dimensions, Output, Product, Tower
 from glassrec.models.mlp import MLP, halving
 
 
@@ -69,9 +68,9 @@ class NeuMF(Recommender):
         self.embedding = Dimensions(self.schema.field_names, range(factors, self.width))
         self.tower = Tower([self.embedding.size], sizes)
         self.output = Output([factors, sizes[-1]], data.targets)
-        self.product.feeds(self.output, 0)
-        self.embedding.feeds(self.tower.first.affine)
-        self.tower.last.feeds(self.output, 1)
+        self.product.register_consumer(self.output, 0)
+        self.embedding.register_consumer(self.tower.first.affine)
+        self.tower.last.register_consumer(self.output, 1)
         nn.init.normal_(self.table.weight, std=0.01)
         self._parts = partial(GMF, data, factors), partial(MLP, data, factors, hidden)
         self._pretrained = pretrained
@@ -83,7 +82,7 @@ class NeuMF(Recommender):
 
     def dimensions(self) -> Tensor:
         """The factors that are still multiplied, and what the tower reads."""
-        return torch.cat([self.product.left.expand(2, -1), self.embedding.read], 1)
+        return torch.cat([self.product.remaining.expand(2, -1), self.embedding.read], 1)
 
     def take_over(self, load: LoadPart) -> bool:
         """Join the GMF and the MLP of `pretrained`."""

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from glassrec.models.layers import Affine, Layer
+from glassrec.models.layers import Affine, PrunableLayer
 
 Kind = Literal["lstm", "gru"]
 
@@ -58,7 +58,7 @@ class Cell(nn.Module, ABC):
             masks.append(by_others.any(0).any(0))
         return torch.stack(masks).any(0)
 
-    def incoming(self) -> list[Tensor]:
+    def incoming_weights(self) -> list[Tensor]:
         """(blocks · inputs, U): the rows of every gate, a column a unit."""
         maps = self._maps()
         rows = [affine.weight.view(blocks, -1, affine.weight.shape[1]) for affine, blocks in maps]
@@ -122,7 +122,7 @@ class GRUCell(Cell):
 CELLS: dict[Kind, type[Cell]] = {"lstm": LSTMCell, "gru": GRUCell}
 
 
-class Recurrent(Layer):
+class Recurrent(PrunableLayer):
     """Units that read a history step by step; the state stays as it is where there is padding.
 
     So padding changes no bit of the result. A unit emits once a step, through `tap`. It can be
@@ -134,7 +134,7 @@ class Recurrent(Layer):
         super().__init__(size)
         self.cell = CELLS[kind](width, size)
         self.emission = nn.Identity()
-        self.feeds(self.cell)
+        self.register_consumer(self.cell)
 
     def forward(self, history: Tensor, steps: Tensor) -> Tensor:
         """The last emission (B, U) over a history (B, T, E), oldest first, with T ≥ 1.
@@ -150,13 +150,13 @@ class Recurrent(Layer):
         return state[0]
 
     @property
-    def tap(self) -> nn.Module:
+    def activation_module(self) -> nn.Module:
         """What the units emit, once a step, padding included."""
         return self.emission
 
-    def incoming(self) -> list[Tensor]:
+    def incoming_weights(self) -> list[Tensor]:
         """The rows of all gates."""
-        return self.cell.incoming()
+        return self.cell.incoming_weights()
 
     def _keep(self, kept: Tensor) -> None:
         self.cell.keep_outputs(kept)

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Retriever
-from glassrec.models.embedding import Dimensions
-from glassrec.models.layers import Affine, Output, Product, Total, Tower
+from glassrec.models.layers import Affine, Dimensions, Output, Product, Total, Tower
 
 DEVIATION = 0.05
 """Of the first embeddings. At PyTorch's 1 the dot products start so far apart that the softmax over
@@ -58,20 +57,20 @@ class TwoTower(Retriever):
         self.candidate_tower = Tower([*beside, self.candidate_embedding.size], towers)
         self.to_query = Affine([towers[-1]], embedding)
         self.to_candidate = Affine([towers[-1]], embedding)
-        self.query_embedding.feeds(self.query_tower.first.affine, 1)
-        self.candidate_embedding.feeds(self.candidate_tower.first.affine, len(beside))
-        self.query_tower.last.feeds(self.to_query)
-        self.candidate_tower.last.feeds(self.to_candidate)
+        self.query_embedding.register_consumer(self.query_tower.first.affine, 1)
+        self.candidate_embedding.register_consumer(self.candidate_tower.first.affine, len(beside))
+        self.query_tower.last.register_consumer(self.to_query)
+        self.candidate_tower.last.register_consumer(self.to_candidate)
         self.retrieved = [target for target in data.targets if target.kind == "retrieval"]
         self.judged = [target for target in data.targets if target.kind != "retrieval"]
         if self.judged:
             self.head = Tower([embedding, embedding], head)
             self.output = Output([head[-1]], self.judged)
-            self.head.last.feeds(self.output)
+            self.head.last.register_consumer(self.output)
         if self.retrieved:
             self.product = Product(embedding)
             self.total = Total(self.retrieved)
-            self.product.feeds(self.total)
+            self.product.register_consumer(self.total)
         # The head's columns come first; this is where each task's column is.
         columns = [data.targets.index(target) for target in (*self.judged, *self.retrieved)]
         self.register_buffer("_places", torch.tensor(columns).argsort(), persistent=False)

@@ -145,7 +145,7 @@ def _quantile(values: Tensor, share: float) -> float:
 def _layers(large: Recommender, plan: PrunePlan) -> dict[str, CertifiedLayer]:
     found = {}
     for name, layer in large.layers.items():
-        names = dict(zip(layer.units.tolist(), layer.unit_names(name), strict=True))
+        names = dict(zip(layer.units.tolist(), layer.neuron_names(name), strict=True))
         found[name] = CertifiedLayer(layer.size, len(names), _gone(plan.layers[name], names))
     return found
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from glassrec.artifacts import LayerCut, PrunePlan, digest
 from glassrec.models.base import Recommender
-from glassrec.models.layers import Layer
+from glassrec.models.layers import PrunableLayer
 from glassrec.prune.constants import Emitted
 from glassrec.prune.surgery import precise
 
@@ -41,7 +41,7 @@ class _Ledger:
     tied: int = 0
     stays: str = ""
 
-    def drop(self, layer: Layer, goes: Tensor, constants: Tensor, level: str) -> bool:
+    def drop(self, layer: PrunableLayer, goes: Tensor, constants: Tensor, level: str) -> bool:
         """Drop units (U,) of a layer, write it down, and say whether anything went."""
         if goes.all():
             goes, self.stays = _all_but_one(goes), LAST
@@ -54,7 +54,7 @@ class _Ledger:
         layer.keep((~goes).nonzero().flatten(), constants)
         return True
 
-    def cut(self, layer: Layer) -> LayerCut:
+    def cut(self, layer: PrunableLayer) -> LayerCut:
         kept = layer.units.tolist()
         return LayerCut(
             built=self.built,
@@ -144,7 +144,7 @@ class Draft:
             found[name] = torch.tensor([unit in silent for unit in layer.units.tolist()])
         return found
 
-    def _layers(self) -> list[tuple[str, Layer]]:
+    def _layers(self) -> list[tuple[str, PrunableLayer]]:
         return [(n, la) for n, la in self.small.layers.items() if not self.ledgers[n].stays]
 
     def _drop(self, name: str, goes: Tensor, constants: Tensor, level: str) -> bool:

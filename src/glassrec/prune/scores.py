@@ -19,7 +19,7 @@ from torch import Tensor
 
 from glassrec.data.batch import Batch
 from glassrec.models.base import Recommender
-from glassrec.models.layers import Layer, activations
+from glassrec.models.layers import PrunableLayer, activations
 from glassrec.prune.constants import score
 
 Loss = Callable[[Recommender, Batch], Tensor]
@@ -51,7 +51,7 @@ class Evidence:
     """
 
     model: Recommender
-    layers: Mapping[str, Layer]
+    layers: Mapping[str, PrunableLayer]
     conductance: pd.DataFrame
     rows: Batch
     chunk: int
@@ -208,7 +208,7 @@ class Magnitude(Score):
     def of(self, evidence: Evidence) -> dict[str, Tensor]:
         """From the weights alone."""
         return {
-            name: _norm(layer.incoming() or layer.outgoing(), len(layer.units))
+            name: _norm(layer.incoming_weights() or layer.outgoing_weights(), len(layer.units))
             for name, layer in evidence.layers.items()
         }
 
@@ -226,7 +226,8 @@ class Deviation(Score):
     def of(self, evidence: Evidence) -> dict[str, Tensor]:
         """From one forward pass and the weights."""
         return {
-            name: evidence.activity[name].deviation * _norm(layer.outgoing(), len(layer.units))
+            name: evidence.activity[name].deviation
+            * _norm(layer.outgoing_weights(), len(layer.units))
             for name, layer in evidence.layers.items()
         }
 

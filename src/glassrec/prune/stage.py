@@ -83,11 +83,11 @@ class Prune:
         """Why each layer of a model keeps all of its units; empty for those that may be cut.
 
         Raises:
-            ValueError: `layers` names one that there is not, or that cannot be cut.
+            ValueError: `layers` names one that there is not, or that is not prunable.
         """
         layers = model.layers
         if self.layers is None:
-            return {name: layer.refusal or "" for name, layer in layers.items()}
+            return {name: layer.not_prunable_reason or "" for name, layer in layers.items()}
         stays = dict.fromkeys(layers, "it is not in prune.layers")
         for wanted in self.layers:
             found = [name for name in layers if f"{name}.".startswith(f"{wanted}.")]
@@ -96,8 +96,8 @@ class Prune:
                 known = dict.fromkeys([*towers, *layers])
                 raise ValueError(f"prune.layers: no layer {wanted!r}{one_of(wanted, known)}")
             for name in found:
-                if layers[name].refusal:
-                    raise ValueError(f"prune.layers: {name} cannot be cut: {layers[name].refusal}")
+                if reason := layers[name].not_prunable_reason:
+                    raise ValueError(f"prune.layers: {name} cannot be pruned: {reason}")
                 stays[name] = ""
         return stays
 
@@ -122,7 +122,7 @@ class Prune:
             whole: what `share` is a share of; the model itself if None.
 
         Raises:
-            ValueError: a layer of `layers` does not exist or cannot be cut.
+            ValueError: a layer of `layers` does not exist or is not prunable.
         """
         model = precise(model.eval())
         draft = Draft(model, scores, self.stays(model))

@@ -15,7 +15,7 @@ from torch.linalg import vector_norm
 from torch.optim import Optimizer
 
 from glassrec.models.base import Recommender
-from glassrec.models.layers import Layer
+from glassrec.models.layers import PrunableLayer
 from glassrec.training.objective import Objective
 
 
@@ -75,12 +75,12 @@ class Shrinkage:
             view.mul_((1 - group["lr"] * size / norm).clamp_min_(0))
 
 
-def _found(layer: Layer, settings: dict[int, Any]) -> list[tuple[Tensor, dict[str, Any]]]:
+def _found(layer: PrunableLayer, settings: dict[int, Any]) -> list[tuple[Tensor, dict[str, Any]]]:
     """Views (..., U) of a layer's trained weights, with the settings of the optimiser of each.
 
     Some units have no weights, as those of a product whose numbers are added up.
     """
-    views = [view.detach() for view in layer.outgoing() or layer.incoming()]
+    views = [view.detach() for view in layer.outgoing_weights() or layer.incoming_weights()]
     return [(view, settings[_place(view)]) for view in views if _place(view) in settings]
 
 

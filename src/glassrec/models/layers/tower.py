@@ -1,4 +1,4 @@
-"""The layers that most models are built of: hidden layers of a tower, and products of vectors."""
+"""The layers that most models are built of: towers, products and embedding dimensions."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from glassrec.models.layers.home import Layer
-from glassrec.models.layers.readers import Affine
+from glassrec.models.layers.affine import Affine
+from glassrec.models.layers.prunable import PrunableLayer
 
 
-class Hidden(Layer):
+class Hidden(PrunableLayer):
     """A hidden layer of a tower: ReLU(W x + b)."""
 
     def __init__(self, parts: Sequence[int], size: int) -> None:
@@ -24,7 +24,7 @@ class Hidden(Layer):
         """(B, U), none below zero."""
         return cast(Tensor, self.relu(self.affine(*parts)))
 
-    def incoming(self) -> list[Tensor]:
+    def incoming_weights(self) -> list[Tensor]:
         """The rows of W, as columns (in, U)."""
         return [self.affine.weight.T]
 
@@ -33,27 +33,27 @@ class Hidden(Layer):
 
 
 class Tower(nn.ModuleList):
-    """Hidden layers, each feeding the next; whoever builds it declares what reads the last."""
+    """Hidden layers, each the consumer of the one before; the caller registers the last one's."""
 
     def __init__(self, parts: Sequence[int], sizes: Sequence[int]) -> None:
         widths = [parts, *([size] for size in sizes[:-1])]
         layers = [Hidden(width, size) for width, size in zip(widths, sizes, strict=True)]
         super().__init__(layers)
-        for layer, reader in pairwise(layers):
-            layer.feeds(reader.affine)
+        for layer, consumer in pairwise(layers):
+            layer.register_consumer(consumer.affine)
 
     @property
     def first(self) -> Hidden:
-        """The layer that reads what enters the tower."""
+        """The layer that reads the inputs of the tower."""
         return cast(Hidden, self[0])
 
     @property
     def last(self) -> Hidden:
-        """The layer whose units leave the tower."""
+        """The layer whose activations leave the tower."""
         return cast(Hidden, self[-1])
 
     def forward(self, *parts: Tensor) -> Tensor:
-        """(B, U): what the last layer emits."""
+        """(B, U): the activations of the last layer."""
         first, *rest = self
         hidden = first(*parts)
         for layer in rest:
@@ -61,7 +61,7 @@ class Tower(nn.ModuleList):
         return hidden
 
 
-class Product(Layer):
+class Product(PrunableLayer):
     """The element-wise product of two vectors (B, E), as in generalised matrix factorisation."""
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
@@ -74,3 +74,35 @@ class Product(Layer):
 
     def _keep(self, kept: Tensor) -> None:
         """Nothing is computed but the product itself."""
+
+
+class Dimensions(PrunableLayer):
+    """The vectors of some fields side by side: (B, F, W) to (B, U), each number a neuron.
+
+    Args:
+        names: of the F fields.
+        columns: which W columns of the joint table these are.
+    """
+
+    def __init__(self, names: Sequence[str], columns: range) -> None:
+        super().__init__(len(names) * len(columns))
+        self.names = tuple(names)
+        self.columns = columns
+
+    def forward(self, fields: Tensor) -> Tensor:
+        """(B, U), field by field."""
+        flat = fields.flatten(1)
+        return flat.index_select(1, self.units) if len(self.units) < self.size else flat
+
+    @property
+    def read(self) -> Tensor:
+        """(F, W) bool: which numbers are still there."""
+        return self.remaining.view(len(self.names), len(self.columns))
+
+    def neuron_names(self, layer: str) -> list[str]:
+        """`user[3]`: the field and the column of the joint table, as features are called."""
+        names = [f"{name}[{column}]" for name in self.names for column in self.columns]
+        return [names[unit] for unit in self.units.tolist()]
+
+    def _keep(self, kept: Tensor) -> None:
+        """Nothing is computed: the numbers that are passed on follow from `units`."""

@@ -1,33 +1,32 @@
-"""What reads the units of a layer: affine maps and sums, which fold what a lost unit emitted."""
+"""Consumers of prunable layers: affine maps and sums, which fold constants of pruned neurons."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glassrec.data.schema import Target
-from glassrec.models.layers.sizes import replace, shrink_to
 
 
 @runtime_checkable
 class Consumer(Protocol):
-    """What reads the activations of a layer, as one of several parts laid side by side."""
+    """A module that reads the activations of a layer, as one of several parts side by side."""
 
     def folds(self, constants: Tensor) -> Tensor:
-        """Which (U,) units may go for good, given the constant (U,) that each emits."""
+        """(U,) bool: which neurons can be pruned exactly if each is always at its constant (U,)."""
 
     def drop_inputs(self, part: int, kept: Tensor, constants: Tensor) -> None:
-        """Read only the `kept` units of a part, and fold the constants (U,) of the others."""
+        """Read only the `kept` neurons of a part, and fold the constants (U,) of the others."""
 
     def weights(self, part: int) -> list[Tensor]:
-        """Views (..., U) of the weights that read each unit of a part; none if it has no such."""
+        """Views (..., U) of the weights on each neuron of a part; none if it has no weights."""
 
     def reads(self, part: int) -> Tensor:
-        """(U,): whether anything comes of each unit of a part; () if the same holds for all."""
+        """(U,) bool: whether a neuron of a part has any effect; () if the same holds for all."""
 
 
 class Affine(nn.Module):
@@ -58,14 +57,14 @@ class Affine(nn.Module):
         return [self.weight[:, start : start + int(self.parts[part])]]
 
     def reads(self, part: int) -> Tensor:
-        """(U,): whether a column of a part has a weight that is not zero."""
+        """(U,): whether the column of a neuron has a weight that is not zero."""
         return (self.weights(part)[0] != 0).any(0)
 
     @torch.no_grad()
     def drop_inputs(self, part: int, kept: Tensor, constants: Tensor) -> None:
-        """Read only the `kept` units of a part; b takes over W · constants of the others."""
+        """Read only the `kept` neurons of a part; W · constants of the others moves into b."""
         start, width = int(self.parts[:part].sum()), int(self.parts[part])
-        assert constants.shape == (width,), "one constant for each unit that was read"
+        assert constants.shape == (width,), "one constant for each neuron that was read"
         dropped = torch.ones(width, dtype=torch.bool, device=kept.device)
         dropped[kept] = False
         before, own, after = self.weight.tensor_split([start, start + width], dim=1)
@@ -80,6 +79,13 @@ class Affine(nn.Module):
         replace(self, "bias", self.bias[kept].clone())
 
 
+class Output(Affine):
+    """The affine map to the scores of K tasks."""
+
+    def __init__(self, parts: Sequence[int], targets: Sequence[Target]) -> None:
+        super().__init__(parts, len(targets))
+
+
 def task_biases(targets: Sequence[Target]) -> nn.Parameter:
     """One bias (K,) a task, 0 at first. It is fixed if all are retrievals: it cancels in a softmax.
 
@@ -89,13 +95,6 @@ def task_biases(targets: Sequence[Target]) -> nn.Parameter:
     return nn.Parameter(torch.zeros(len(targets)), requires_grad=trained)
 
 
-class Output(Affine):
-    """The affine map to the scores of K tasks."""
-
-    def __init__(self, parts: Sequence[int], targets: Sequence[Target]) -> None:
-        super().__init__(parts, len(targets))
-
-
 class Total(nn.Module):
     """y = Σ x + b, with one b a task: (B, U) to (B, K)."""
 
@@ -103,26 +102,48 @@ class Total(nn.Module):
         super().__init__()
         self.bias = task_biases(targets)
 
-    def forward(self, units: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """(B, K)."""
-        return units.sum(1, keepdim=True) + self.bias
+        return x.sum(1, keepdim=True) + self.bias
 
     def folds(self, constants: Tensor) -> Tensor:
         """Every constant can move into the bias."""
         return torch.ones_like(constants, dtype=torch.bool)
 
     def weights(self, part: int) -> list[Tensor]:
-        """None: it adds up."""
+        """None: a sum has no weights."""
         return []
 
     def reads(self, part: int) -> Tensor:
-        """() every unit counts."""
+        """(): every neuron counts."""
         return torch.ones((), dtype=torch.bool, device=self.bias.device)
 
     @torch.no_grad()
     def drop_inputs(self, part: int, kept: Tensor, constants: Tensor) -> None:
-        """The bias takes over the constants of the units that are not `kept`."""
+        """Add the constants of the neurons that are not `kept` to the bias."""
         assert part == 0, "there is one part"
-        gone = torch.ones(len(constants), dtype=torch.bool, device=kept.device)
-        gone[kept] = False
-        self.bias.add_(constants[gone].sum().to(self.bias))
+        pruned = torch.ones(len(constants), dtype=torch.bool, device=kept.device)
+        pruned[kept] = False
+        self.bias.add_(constants[pruned].sum().to(self.bias))
+
+
+def shrink_to(module: nn.Module, state: Mapping[str, Tensor], prefix: str, *_: Any) -> None:
+    """Before loading: give the module's own tensors the smaller shapes of `state`.
+
+    Only smaller ones: wider weights are those of another model, and loading then refuses them.
+    """
+    own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+    for name, tensor in own:
+        given = state.get(prefix + name)
+        if given is None or given.ndim != tensor.ndim or given.shape == tensor.shape:
+            continue
+        if all(new <= old for new, old in zip(given.shape, tensor.shape, strict=True)):
+            replace(module, name, tensor.new_empty(given.shape))
+
+
+def replace(module: nn.Module, name: str, value: Tensor) -> None:
+    """Replace a parameter or buffer by one of another shape, on the same device."""
+    old = getattr(module, name)
+    if isinstance(old, nn.Parameter):
+        value = nn.Parameter(value, requires_grad=old.requires_grad)
+    setattr(module, name, value)
