@@ -1,4 +1,4 @@
-"""Recurrent layers over a history: their cells, and the home of their prunable units.
+"""Recurrent layers over a history: their cells, and the layer of their prunable neurons.
 
 A cell is written out, one step at a time, as each unit's emission at each step has to be seen, and
 because cuDNN's fused cells cannot be differentiated in evaluation mode, where explanations happen.
