@@ -1,7 +1,7 @@
 """What the curves of many seeds say together: read.py RUN_DIR...
 
 Each directory holds the runs of one setting (seeds=[0,1,2]). Beside this file it writes curves.csv,
-duels.csv and figures/NAME.png, and it prints the sentences of each setting.
+pairwise_comparisons.csv and figures/NAME.png, and it prints the sentences of each setting.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from glassrec.report.curves import pruning_curves
-from glassrec.report.reading import duels, reading
+from glassrec.report.model_figures import pruning_curves
+from glassrec.report.statements import pairwise_comparisons, pruning_statements
 
 HERE = Path(__file__).parent
 
@@ -38,8 +38,8 @@ def main(words: list[str]) -> int:
     compared = {}
     for name, frame in frames.items():
         metric = next(column for column in frame if "/" in column)
-        compared[name] = duels(frame, metric).assign(metric=metric)
-        print(f"\n{name}", *reading(frame, metric), sep="\n- ")
+        compared[name] = pairwise_comparisons(frame, metric).assign(metric=metric)
+        print(f"\n{name}", *pruning_statements(frame, metric), sep="\n- ")
         picture = pruning_curves(frame, metric)
         (HERE / "figures").mkdir(exist_ok=True)
         picture.save(HERE / "figures" / f"{name}.png")

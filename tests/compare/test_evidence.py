@@ -17,7 +17,7 @@ from glassrec.compare.scan import scan
 from glassrec.compare.settings_table import settings_table
 from glassrec.compare.shown import coloured
 from glassrec.compare.terminal import tell
-from glassrec.student import student
+from glassrec.report.statements import t_quantile
 
 Leave = Callable[..., Path]
 
@@ -47,7 +47,7 @@ def _task(tmp_path: Path, by: str | None = None) -> Task:
 @pytest.mark.parametrize("freedom", [1, 2, 3, 9, 40])
 @pytest.mark.parametrize("share", [0.5, 0.8, 0.975, 0.995, 0.9995])
 def test_quantiles_are_those_of_student(share: float, freedom: int) -> None:
-    assert student(share, freedom) == pytest.approx(t.ppf(share, freedom), rel=1e-4, abs=1e-6)
+    assert t_quantile(share, freedom) == pytest.approx(t.ppf(share, freedom), rel=1e-12, abs=1e-12)
 
 
 def test_the_interval_is_that_of_the_paired_t_test() -> None:

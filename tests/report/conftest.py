@@ -47,7 +47,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
         figures.append(figure)
         return Picture(b"")
 
-    monkeypatch.setattr(style, "picture", keep)
+    monkeypatch.setattr(style, "to_png", keep)
     return figures
 
 

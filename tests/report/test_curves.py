@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from glassrec.report.curves import pruning_curves
+from glassrec.report.model_figures import pruning_curves
 from glassrec.report.style import REST, SMALL
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -63,7 +63,7 @@ CASES = {
 def test_any_table_can_be_drawn(case: str, drawn, told) -> None:
     pruning_curves(CASES[case], "test/auroc")
     (figure,) = drawn
-    assert "How much can be cut" in told(figure)
+    assert "How much can be pruned" in told(figure)
 
 
 def test_each_line_is_a_mean_and_two_have_a_band(drawn) -> None:
@@ -71,13 +71,13 @@ def test_each_line_is_a_mean_and_two_have_a_band(drawn) -> None:
     pruning_curves(frame, "test/auroc")
     panels = drawn[0].axes
     assert [axes.get_title(loc="left") for axes in panels] == [
-        "Means folded", "Zeros instead of means", "Means folded, then 1 epoch of training on",
+        "Means folded", "Zeros instead of means", "Means folded, then 1 epoch of fine-tuning",
     ]  # fmt: skip
     for axes, (folded, epochs) in zip(panels, WAYS, strict=True):
         cuts = frame[(frame["folded"] == folded) & (frame["epochs"] == epochs)]
         lines = {line.get_label(): line for line in axes.lines}
-        assert {*lines} == {*SCORES, "uncut"}
-        assert lines["uncut"].get_ydata() == pytest.approx([0.8, 0.8])
+        assert {*lines} == {*SCORES, "unpruned"}
+        assert lines["unpruned"].get_ydata() == pytest.approx([0.8, 0.8])
         for score in SCORES:
             of = cuts[cuts["score"] == score]
             expected = [of.loc[of["share"] == share, "test/auroc"].mean() for share in SHARES]
@@ -109,11 +109,11 @@ def test_the_heading_says_what_is_shown_and_found(drawn, told) -> None:
     many, one, bare = (told(figure) for figure in drawn)
     assert "over 3 seeds conductance wins" in many
     assert (
-        "lines: means of 3 seeds; random: 3 orders of each; bands: one standard deviation" in many
+        "lines: means of 3 seeds; random: 3 orders of each; bands: ± one standard deviation" in many
     )
-    assert "one run cannot tell" in one
+    assert "one run has no test" in one
     assert (
-        "one run; random: 3 orders; bands: one standard deviation, either way, of what is lost"
+        "one run; random: 3 orders; bands: ± one standard deviation of the loss of the metric"
         in one
     )
     assert "band" not in bare
@@ -122,4 +122,4 @@ def test_the_heading_says_what_is_shown_and_found(drawn, told) -> None:
 def test_the_axis_says_which_way_is_better(drawn) -> None:
     frame = _table(ways=WAYS[:1]).rename(columns={"test/auroc": "test/stars/rmse"})
     pruning_curves(frame, "test/stars/rmse")
-    assert drawn[0].axes[0].get_ylabel() == "stars/rmse on the test split (less is better)"
+    assert drawn[0].axes[0].get_ylabel() == "stars/rmse on the test split (lower is better)"

@@ -15,6 +15,7 @@ from jinja2 import UndefinedError
 from matplotlib.figure import Figure
 
 from glassrec.report import page
+from glassrec.report.formatting import fixed, percent, whole
 from glassrec.report.style import STYLE
 
 EVIL = '"><img src=x onerror=alert(1)>&'
@@ -74,10 +75,10 @@ def test_a_name_that_a_template_does_not_know_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("form", "value", "told"),
     [
-        (page.whole, 1234567.0, "1,234,567"), (page.whole, None, "–"), (page.whole, nan, "–"),
-        (page.percent, 0.1234, "12.3 %"), (page.percent, -0.5, "−50.0 %"),
-        (page.percent, inf, "–"), (page.fixed, 0.5, "0.5000"), (page.fixed, -1e-9, "0.0000"),
-        (page.fixed, -2.0, "−2.0000"),
+        (whole, 1234567.0, "1,234,567"), (whole, None, "–"), (whole, nan, "–"),
+        (percent, 0.1234, "12.3 %"), (percent, -0.5, "−50.0 %"),
+        (percent, inf, "–"), (fixed, 0.5, "0.5000"), (fixed, -1e-9, "0.0000"),
+        (fixed, -2.0, "−2.0000"),
     ],
 )  # fmt: skip
 def test_numbers_are_told(form: object, value: float, told: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from glassrec.report.pairs import feature_pairs
+from glassrec.report.input_figures import feature_pairs
 
 pytestmark = pytest.mark.filterwarnings("error")
 

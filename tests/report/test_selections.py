@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from glassrec.report.selections import removals, selections
+from glassrec.report.input_figures import removals, selections
 from glassrec.report.style import LARGE, REST, SMALL
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -77,5 +77,5 @@ def test_what_is_left_without_a_kind_stands_below_all(drawn, about) -> None:
     assert [text.get_text() for text in positive.texts] == ["90.0%", "12.5%", "0.0%"]
     assert [text.get_text() for text in logit.texts] == ["2.00", "−1.50", "−0.50"]
     assert [label.get_text() for label in positive.get_yticklabels()] == [
-        "all as they are", "all dense columns at the baseline", "the history of another row",
+        "all inputs unchanged", "all dense columns at the baseline", "the history of another row",
     ]  # fmt: skip

@@ -10,7 +10,7 @@ import torch
 
 from glassrec.__main__ import main
 from glassrec.artifacts import Attributions
-from glassrec.report.steps import _steps, explains_steps, time_steps
+from glassrec.report.row_figures import attributions_of_steps, explains_steps, time_steps
 from small_run import QUICK
 
 HISTORY = torch.tensor([[0, 0, 7], [0, 8, 9], [5, 6, 7]])
@@ -30,12 +30,14 @@ def test_steps_are_told_from_other_players() -> None:
 
 
 def test_other_players_are_left_out_and_dimensions_add_up() -> None:
-    steps = _steps(attributions("item", "history[-3]", "history[-2]", "history[-1]"), HISTORY)
+    steps = attributions_of_steps(
+        attributions("item", "history[-3]", "history[-2]", "history[-1]"), HISTORY
+    )
     assert steps.ago == [3, 2, 1]
     assert steps.values.tolist() == [[1, 2, 3], [5, 6, 7], [9, 10, 11]]
     assert steps.real.tolist() == [[False, False, True], [False, True, True], [True] * 3]
     names = [f"history[-{ago}][{k}]" for ago in (2, 1) for k in range(2)]
-    steps = _steps(attributions("item[0]", *names, "item[1]"), HISTORY)
+    steps = attributions_of_steps(attributions("item[0]", *names, "item[1]"), HISTORY)
     assert steps.values.tolist() == [[3, 7], [15, 19], [27, 31]]
     assert steps.real.shape == (3, 2)
 
@@ -50,7 +52,7 @@ def test_other_players_are_left_out_and_dimensions_add_up() -> None:
 )  # fmt: skip
 def test_steps_have_readable_names(length: int, names: list[str]) -> None:
     players = [f"history[-{ago}]" for ago in range(length, 0, -1)]
-    found = _steps(attributions(*players), torch.ones(3, length))
+    found = attributions_of_steps(attributions(*players), torch.ones(3, length))
     assert found.names == names
 
 
@@ -62,7 +64,7 @@ def test_any_length_can_be_drawn(length: int, about, drawn, told) -> None:
     for values in (torch.randn(3, length), torch.zeros(3, length)):
         time_steps(attributions(*players, values=values), history, about)
     assert "task click" in told(drawn[0])
-    assert "the picture is of 3 of these rows" in told(drawn[0])
+    assert "this figure shows 3 of these rows" in told(drawn[0])
 
 
 SMALL = [

@@ -22,7 +22,7 @@ from glassrec.artifacts import (
     PrunePlan,
 )
 from glassrec.report import story
-from glassrec.report.learning import learning_curve
+from glassrec.report.model_figures import learning_curve
 from glassrec.report.story.found import Found, needed
 from glassrec.report.story.parts import Bars, Listing, More, Section, Sentences
 from glassrec.report.style import subtitle
@@ -236,7 +236,7 @@ def test_of_an_error_the_least_is_best(found: Found, drawn: list[Any]) -> None:
     learning_curve(frame, "val/rmse")
     assert "Epoch 1 is kept" in drawn[0].texts[0].get_text()
     _, quality = drawn[0].axes
-    assert "less is better" in quality.get_title(loc="left")
+    assert "lower is better" in quality.get_title(loc="left")
     line, ring = quality.lines
     assert line.get_ydata().tolist() == [0.9, 1.1]
     assert [*ring.get_xdata(), *ring.get_ydata()] == [1, 0.9]
@@ -360,8 +360,8 @@ def _with(found: Found, importance: dict[str, list[float]] | None = None, **abou
 
 def test_effects_that_could_be_chance_are_not_named(found: Found) -> None:
     changed = _with(found, {"q_value": [0.3, 0.2, 0.4]})
-    (said,) = (each for each in story.story(changed).nutshell if "distinguished" in each)
-    assert said.startswith("None of the 3 inputs can be distinguished from chance")
+    (said,) = (each for each in story.story(changed).nutshell if "significant" in each)
+    assert said.startswith("None of the 3 inputs has a significant effect")
     assert EVIL not in said
     assert said == _section(changed, "explanation").finding
 

@@ -11,8 +11,7 @@ from glassrec.compare.directory import units
 from glassrec.compare.page_table import Cell, Head, Row, Table, number
 from glassrec.compare.settings_table import limited
 from glassrec.compare.shown import Shown
-from glassrec.report.page import DASH, percent, whole
-from glassrec.report.style import digits
+from glassrec.report.formatting import DASH, format_value, percent, whole
 
 HEADS = (
     Head("level"), Head("exact"), Head("units gone", "descending"),
@@ -52,7 +51,7 @@ def _cells(facts: Mapping[str, Any]) -> Iterator[Cell]:
     yield Cell(str(facts.get("level", DASH)))
     yield Cell("exact", kind="yes") if facts["exact"] else Cell("approximate")
     yield number(share(facts), lambda share: f"{gone} of {before} ({percent(share)})")
-    yield number(facts.get("max_abs_logit_difference", nan), digits)
+    yield number(facts.get("max_abs_logit_difference", nan), format_value)
     yield number(facts.get("rows_changed", nan), whole)
     yield number(sum(facts.get("rows", {}).values()), whole)
     yield Cell(str(facts.get("pruned", ""))[:12] or DASH, kind="code")

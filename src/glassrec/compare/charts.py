@@ -20,7 +20,7 @@ from glassrec.compare.settings_table import limited
 from glassrec.compare.shown import Shown, told
 from glassrec.metrics.metadata import as_higher_is_better
 from glassrec.report.page import LETTERS, svg
-from glassrec.report.style import APART, INK, LARGE, REST, STYLE
+from glassrec.report.style import INK, LARGE, QUALITATIVE, REST, STYLE
 from glassrec.spelling import counted, listed
 
 LOOK: dict[Any, Any] = {
@@ -78,7 +78,7 @@ def charts(
 
 def _chart(prefix: str, asked: str, figure: Figure, rests: str, shown: Sequence[Shown]) -> Chart:
     tips = {each.key: each.label for each in shown}
-    return Chart(asked, svg(figure, prefix, asked, tips), rests, shown[: len(APART)])
+    return Chart(asked, svg(figure, prefix, asked, tips), rests, shown[: len(QUALITATIVE)])
 
 
 def _against_size(

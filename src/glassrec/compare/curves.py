@@ -13,8 +13,8 @@ from glassrec.compare.comparison import Task
 from glassrec.compare.directory import Found
 from glassrec.compare.shown import Shown
 from glassrec.metrics.metadata import best_index, sign
-from glassrec.report.page import percent
-from glassrec.report.reading import KEPT, LED
+from glassrec.report.formatting import percent
+from glassrec.report.statements import MAX_METRIC_DROP, REFERENCE
 from glassrec.spelling import listed
 
 PLACES = np.linspace(0, 1, 51)
@@ -92,7 +92,7 @@ def cut(run: Found, metric: str) -> pd.Series | None:
     frame = run.pruning_curves(metric) if metric else None
     if frame is None or frame.empty:
         return None
-    led = frame["score"] == LED
+    led = frame["score"] == REFERENCE
     for name in ("folded", "epochs"):  # the first way to cut is what others are held against
         led &= frame[name] == frame[name].iloc[0]
     return frame[led].groupby("share")[metric].mean().dropna()
@@ -137,13 +137,13 @@ def of_cutting(found: Curves, metric: str) -> str:
     reach: dict[float, list[str]] = {}
     for each, frame in found:
         mean = frame.mean(axis=1) * sign(metric)
-        keeps = (mean.iloc[0] - mean <= KEPT).cumprod().astype(bool)
+        keeps = (mean.iloc[0] - mean <= MAX_METRIC_DROP).cumprod().astype(bool)
         reach.setdefault(max(mean.index[keeps], default=0.0), []).append(each.label)
     far = sorted(reach, reverse=True)
     parts = [f"{percent(share, 0)} ({named(reach[share])})" for share in far]
     if len(parts) > MANY:
         parts = [parts[0], "…", parts[-1]]
-    return f"Within {KEPT:g} of the uncut model up to {', '.join(parts)}."
+    return f"Within {MAX_METRIC_DROP:g} of the uncut model up to {', '.join(parts)}."
 
 
 def of_carrying(found: Curves) -> str:

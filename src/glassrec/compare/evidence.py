@@ -11,7 +11,7 @@ import pandas as pd
 
 from glassrec.metrics.metadata import as_higher_is_better
 from glassrec.prune.levels import EXACT, levels_of
-from glassrec.student import student
+from glassrec.report.statements import t_quantile
 
 if TYPE_CHECKING:
     from glassrec.compare.comparison import Setting, Task
@@ -112,7 +112,7 @@ def lower_end(values: np.ndarray, doubt: float) -> float:
     if len(values) < 2:
         return -np.inf
     error = values.std(ddof=1) / np.sqrt(len(values))
-    return float(values.mean() - student(1 - doubt / 2, len(values) - 1) * error)
+    return float(values.mean() - t_quantile(1 - doubt / 2, len(values) - 1) * error)
 
 
 def of_task(task: Task) -> Verdict | None:

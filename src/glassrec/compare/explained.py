@@ -15,9 +15,9 @@ from glassrec.compare.explanations import Agreement, agreements
 from glassrec.compare.page_table import Cell, Head, Row, Table
 from glassrec.compare.settings_table import limited
 from glassrec.compare.shown import Shown
-from glassrec.report.effects import CHANCE
-from glassrec.report.page import DASH, fixed, percent
-from glassrec.report.style import UP, short
+from glassrec.report.formatting import DASH, fixed, percent, shorten
+from glassrec.report.statements import SIGNIFICANCE
+from glassrec.report.style import SEQUENTIAL
 from glassrec.spelling import counted, listed
 
 FEATURES = 14
@@ -50,7 +50,7 @@ def _inputs(task: Task, found: Sequence[Agreement], best: Sequence[Shown]) -> Ta
     untrusted = f" {counted(doubtful, 'explanation')} not trusted and left out." if doubtful else ""
     rests = (
         "In %: the mean |attribution| of each input as a share of their sum, mean over seeds. "
-        f"Significant: q < {CHANCE} in every run.{others}{untrusted}{limited(task)}"
+        f"Significant: q < {SIGNIFICANCE} in every run.{others}{untrusted}{limited(task)}"
     )
     moving = found[0].moving.T.rename(index=lambda place: best[place].key)
     return heat("Do the models rely on the same inputs?", of_importance(shares, moving), rests,
@@ -97,7 +97,7 @@ def heat(
         Row([_cell(value, value / high, written) for value in line], each)
         for each, line in zip(there, values.tolist(), strict=True)
     ]
-    heads = [Head(short(str(name), 24), "descending", str(name)) for name in frame]
+    heads = [Head(shorten(str(name), 24), "descending", str(name)) for name in frame]
     return Table(heading, finding, heads, rows, rests, "heat")
 
 
@@ -106,7 +106,7 @@ def _cell(value: float, share: float, written: Callable[[float], str]) -> Cell:
         return Cell(DASH, kind="number")
     share = min(1.0, max(0.0, share))
     kind = "number dark" if share > 0.42 else "number"
-    return Cell(written(value), value, kind, to_hex(UP(share)))
+    return Cell(written(value), value, kind, to_hex(SEQUENTIAL(share)))
 
 
 def main_features(shares: pd.DataFrame) -> pd.DataFrame:

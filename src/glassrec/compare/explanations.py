@@ -11,7 +11,7 @@ import pandas as pd
 
 from glassrec.compare.comparison import MOST, Task
 from glassrec.compare.directory import Found
-from glassrec.report.effects import CHANCE
+from glassrec.report.statements import SIGNIFICANCE
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +79,7 @@ def agreements(task: Task) -> list[Agreement]:
         long = pd.concat([table for _, _, table in same], keys=range(len(same)), names=["run", ""])
         sizes = long.groupby(["player", "run"])["mean_abs"].sum().unstack()
         share = sizes / sizes.sum()
-        clear = (long.groupby(["player", "run"])["q_value"].min() < CHANCE).unstack()
+        clear = (long.groupby(["player", "run"])["q_value"].min() < SIGNIFICANCE).unstack()
         order = share.T.mean().sort_values(ascending=False, kind="stable").index
         places = [place for place, _, _ in same]
         runs = [run for _, run, _ in same]

@@ -20,8 +20,9 @@ from glassrec.compare.explained import explained
 from glassrec.compare.page_table import Cell, Head, Row, Table
 from glassrec.compare.settings_table import differences, settings_table
 from glassrec.compare.shown import coloured, hand, labels
-from glassrec.report.page import DASH, percent, rendered
-from glassrec.report.style import APART
+from glassrec.report.formatting import DASH, percent
+from glassrec.report.page import rendered
+from glassrec.report.style import QUALITATIVE
 from glassrec.run import replacing
 from glassrec.spelling import brief, counted
 
@@ -127,8 +128,8 @@ def _chapter(comparison: Comparison, task: Task, first: int) -> Chapter:
     """What the page tells of a task, whose first setting has the number `first` on it."""
     shown = coloured(task, comparison.labels, first)
     best = shown[:MOST]
-    of = f"The first {len(APART)} settings have colours of their own, the others are grey."
-    colours = of if len(shown) > len(APART) else "Colours are those of the table."
+    of = f"The first {len(QUALITATIVE)} settings have colours of their own, the others are grey."
+    colours = of if len(shown) > len(QUALITATIVE) else "Colours are those of the table."
     return Chapter(
         settings_table(task, shown),
         [*differences(task, best)],

@@ -8,7 +8,7 @@ from math import isfinite
 
 from glassrec.compare.directory import Found
 from glassrec.compare.shown import Shown
-from glassrec.report.page import DASH
+from glassrec.report.formatting import DASH
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from glassrec.compare.evidence import verdict
 from glassrec.compare.page_table import Cell, Head, Row, Table, number
 from glassrec.compare.shown import Shown, hand, told
 from glassrec.metrics.metadata import as_higher_is_better, sign
-from glassrec.report.page import DASH
+from glassrec.report.formatting import DASH
 from glassrec.spelling import counted
 
 COSTS = ("parameters", "pruned/parameters", PROVEN, "latency_p50_4096")

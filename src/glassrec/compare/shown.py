@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from glassrec.compare.comparison import Setting, Task
 from glassrec.compare.differences import said, usual
 from glassrec.compare.directory import PROVEN, Found
-from glassrec.report.figures import COSTS
-from glassrec.report.page import fixed, percent
-from glassrec.report.style import APART, REST, short
+from glassrec.report.formatting import COSTS, fixed, percent, shorten
+from glassrec.report.style import QUALITATIVE, REST
 
 MANY = 3
 """Of more settings that vary, a name tells only what is its own."""
@@ -46,7 +45,7 @@ def coloured(task: Task, varies: Iterable[str], first: int) -> list[Shown]:
         varies: the settings that the page's filter knows, which vary among all of its tasks.
         first: the number of the first among all of the page.
     """
-    colours = [*APART, *[REST] * len(task.settings)]
+    colours = [*QUALITATIVE, *[REST] * len(task.settings)]
     return [
         Shown(f"{first + place}", label, colours[place], each, _words(each, varies))
         for place, (each, label) in enumerate(zip(task.settings, labels(task), strict=True))
@@ -73,7 +72,7 @@ def labels(task: Task) -> list[str]:
 def _label(task: Task, setting: Setting, left_out: Mapping[str, str | None]) -> str:
     """Choices of a slot, such as a model, are always told."""
     parts = [
-        short(value if _is_choice(name, value) else f"{task.labels[name]} {said(value)}", 32)
+        shorten(value if _is_choice(name, value) else f"{task.labels[name]} {said(value)}", 32)
         for name, value in setting.differs.items()
         if _is_choice(name, value) or said(value) != left_out.get(name)
     ]

@@ -12,7 +12,6 @@ import io
 import re
 from collections.abc import Collection, Mapping
 from functools import cache
-from math import isfinite
 from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -22,6 +21,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from glassrec.report import style
+from glassrec.report.formatting import DASH, shorten
 from glassrec.spelling import counted
 
 LETTERS: dict[str, Any] = {"svg.fonttype": "none", "svg.hashsalt": "glassrec"}
@@ -29,9 +29,6 @@ LETTERS: dict[str, Any] = {"svg.fonttype": "none", "svg.hashsalt": "glassrec"}
 
 SVG, HREF, TIE = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href", "of:"
 """Names in a drawing; a gid that starts with `TIE` ties an artist to what it is of."""
-
-DASH = "–"
-"""What stands for a value that is not there."""
 
 
 def rendered(template: str, script: str | None = None, **facts: Any) -> str:
@@ -56,7 +53,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.globals |= {"packed": _packed, "style": style, "DASH": DASH}
-    made.filters |= {"counted": counted, "png": png, "short": style.short}
+    made.filters |= {"counted": counted, "png": png, "shorten": shorten}
     return made
 
 
@@ -72,25 +69,6 @@ def _hash(code: str) -> str:
     if not code:
         return "'none'"
     return f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"
-
-
-def whole(value: float | None) -> str:
-    """A count, `12,345`."""
-    return DASH if value is None or not isfinite(value) else style.minus(f"{value:,.0f}")
-
-
-def percent(share: float | None, decimals: int = 1) -> str:
-    """A share, `12.3 %`."""
-    if share is None or not isfinite(share):
-        return DASH
-    return style.minus(f"{share:.{decimals}%}".replace("%", " %"))
-
-
-def fixed(value: float | None, decimals: int = 4) -> str:
-    """A number with so many decimals: those of a column stand below each other."""
-    if value is None or not isfinite(value):
-        return DASH
-    return style.minus(f"{value:z.{decimals}f}")
 
 
 def png(content: bytes, described: str) -> Markup:

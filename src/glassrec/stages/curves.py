@@ -13,8 +13,8 @@ from glassrec.metrics.cost import cost
 from glassrec.metrics.metadata import primary_metrics
 from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
-from glassrec.report.curves import pruning_curves
-from glassrec.report.reading import measured, reading
+from glassrec.report.model_figures import pruning_curves
+from glassrec.report.statements import curve_metric, pruning_statements
 from glassrec.stages import tracked
 from glassrec.stages.rounds import Cutting
 from glassrec.stages.stage import Stage
@@ -46,9 +46,9 @@ class Curving(Stage):
             self.run.forget(FILE)
             return
         frame = self.table.frame
-        metric = measured(frame)
+        metric = curve_metric(frame)
         self.figure("pruning_curves", [FILE], lambda: pruning_curves(frame, metric))
-        for sentence in reading(frame, metric)[:2]:
+        for sentence in pruning_statements(frame, metric)[:2]:
             self.say(sentence)
         tracked.pruning_curves(self)
 

@@ -19,8 +19,8 @@ from glassrec.metrics.metadata import format_metric, primary_metrics
 from glassrec.metrics.pair import Pair
 from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
-from glassrec.report import figures
-from glassrec.report.style import minus
+from glassrec.report.formatting import minus
+from glassrec.report.model_figures import before_and_after
 from glassrec.stages.prune import Pruning
 from glassrec.stages.report import Reporting
 from glassrec.stages.stage import Stage
@@ -49,9 +49,7 @@ class Evaluating(Stage):
         self.figure(
             "before_and_after",
             ["metrics.json", "latency.json", "plan.json", "certificate.json"],
-            lambda: figures.before_and_after(
-                values, shown, self.pruned.plan, self.pruned.certificate
-            ),
+            lambda: before_and_after(values, shown, self.pruned.plan, self.pruned.certificate),
         )
         metrics = [
             *_quality(values, shown),

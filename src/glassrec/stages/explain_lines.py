@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from math import nan
 from typing import TYPE_CHECKING
 
-from glassrec.report.effects import (
-    CHANCE,
-    no_leader,
+from glassrec.report.statements import (
+    SIGNIFICANCE,
+    neuron_counts,
+    no_ranking,
     significant,
     tested,
     with_effect,
     without_effect,
 )
-from glassrec.report.neurons import silent_and_never_positive
 from glassrec.spelling import brief
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ def lines(found: Explaining) -> Iterator[str]:
 def _inputs(found: Explaining) -> Iterator[str]:
     """Which inputs move the prediction, and which do not."""
     about, importance = found.about, found.importance
-    if nothing := no_leader(importance, about):
+    if nothing := no_ranking(importance, about):
         yield nothing
     elif tested(importance):
         names = significant(importance)["player"].head(3)
-        yield f"what moves the prediction most: {', '.join(names)} (q < {CHANCE})"
+        yield f"what moves the prediction most: {', '.join(names)} (q < {SIGNIFICANCE})"
     else:
         names = with_effect(importance)["player"].head(3)
         yield f"the largest attributions: {', '.join(names)} (not tested against chance)"
@@ -83,7 +83,7 @@ def _trust(found: Explaining) -> Iterator[str]:
 
 
 def _neurons(found: Explaining) -> Iterator[str]:
-    silent, never = silent_and_never_positive(found.neurons)
+    silent, never = neuron_counts(found.neurons)
     yield f"{silent:,} of {len(found.neurons):,} neurons are silent, {never:,} are never positive"
 
 

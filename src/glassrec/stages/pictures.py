@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 from glassrec.artifacts import Picture
 from glassrec.explain import tables
 from glassrec.explain.explainer import KNOWN
-from glassrec.report.importance import feature_importance
-from glassrec.report.layer import interaction_neurons
-from glassrec.report.methods import faithfulness_curves, methods_agreement, methods_table
-from glassrec.report.neurons import ROWS, neuron_importance, neurons_over_rows
-from glassrec.report.pairs import feature_pairs
-from glassrec.report.rows import single_rows, spread
-from glassrec.report.selections import removals, selections
-from glassrec.report.steps import explains_steps, time_steps
+from glassrec.report.input_figures import feature_importance, feature_pairs, removals, selections
+from glassrec.report.method_figures import faithfulness_curves, methods_agreement, methods_table
+from glassrec.report.neuron_figures import (
+    MAX_ROWS,
+    layer_neurons,
+    neuron_importance,
+    neurons_over_rows,
+)
+from glassrec.report.row_figures import attribution_strips, explains_steps, single_rows, time_steps
 
 if TYPE_CHECKING:
     from glassrec.stages.explain import Explaining
@@ -63,7 +64,7 @@ def _of_inputs(found: Explaining) -> Iterator[Drawing]:
         lambda: feature_importance(found.importance, about),
     )
     yield "single_rows", of_rows, lambda: single_rows(found.attributions.sample(SAMPLE), about)
-    yield "spread", of_rows, lambda: spread(found.attributions.sample(SAMPLE), about)
+    yield "spread", of_rows, lambda: attribution_strips(found.attributions.sample(SAMPLE), about)
     if explains_steps(found.attributions.players):
         yield "time_steps", of_rows, lambda: _time_steps(found)
     rows, shares = min(KNOWN, about.rows), found.removals
@@ -94,7 +95,7 @@ def _of_neurons(found: Explaining) -> Iterator[Drawing]:
         if not own["max_abs"].any():
             continue
         name = layer.replace(".", "_")
-        yield f"neurons_{name}", inputs, partial(interaction_neurons, own, about)
+        yield f"neurons_{name}", inputs, partial(layer_neurons, own, about)
         yield (
             f"neurons_{name}_over_rows",
             [*inputs, "weights.safetensors"],
@@ -103,7 +104,7 @@ def _of_neurons(found: Explaining) -> Iterator[Drawing]:
 
 
 def _over_rows(found: Explaining, layer: str, names: list[str]) -> Picture:
-    sample = found.attributions.sample(ROWS)
+    sample = found.attributions.sample(MAX_ROWS)
     values = tables.units(found.explainer, sample.rows)[layer]
     return neurons_over_rows(values, sample.logits, names, found.about)
 

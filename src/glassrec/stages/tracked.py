@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from glassrec.report.effects import significant
+from glassrec.report.statements import significant
 from glassrec.run import experiment
 from glassrec.spelling import NAMED
 from glassrec.tracking import Shown

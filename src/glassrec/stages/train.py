@@ -23,7 +23,7 @@ from glassrec.explain.stage import Explain
 from glassrec.failures import memory_needed
 from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
-from glassrec.report.learning import learning_curve
+from glassrec.report.model_figures import learning_curve
 from glassrec.run import displayed, experiment, flat, is_path, key_of
 from glassrec.stages import tracked
 from glassrec.stages.stage import Stage

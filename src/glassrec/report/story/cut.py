@@ -8,13 +8,11 @@ from math import isnan
 from glassrec.artifacts import Certificate
 from glassrec.metrics.metadata import IN_UNIT, format_metric, primary_metrics
 from glassrec.prune.wording import proven
-from glassrec.report.figures import COSTS
-from glassrec.report.page import fixed, percent, whole
-from glassrec.report.reading import measured, of_split, reading
+from glassrec.report.formatting import COSTS, fixed, format_value, minus, percent, whole
+from glassrec.report.statements import curve_metric, pruning_statements, split_metric
 from glassrec.report.story.found import Found
 from glassrec.report.story.parts import Bar, Bars, Listing, More, Part, Section, Sentences, Shown
 from glassrec.report.story.words import metric, written
-from glassrec.report.style import digits, minus
 
 PROMISES = {
     "domain": "A neuron goes only if it emits the same whatever may come in, or if nobody reads "
@@ -145,9 +143,9 @@ def _curves(found: Found) -> Iterator[Part]:
     """What more of a cut would cost."""
     frame = found.table("pruning_curves")
     if len(frame) and "pruning_curves" in found.pictures:
-        name = measured(frame)
-        (raw, split), called = of_split(name), metric(name)
-        told = [line.replace(raw, called) for line in reading(frame, name)[:2]]
+        name = curve_metric(frame)
+        (raw, split), called = split_metric(name), metric(name)
+        told = [line.replace(raw, called) for line in pruning_statements(frame, name)[:2]]
         yield Sentences(
             [f"{line[0].upper()}{line[1:]}." for line in told], "What if more were cut?"
         )
@@ -162,15 +160,15 @@ def _curves(found: Found) -> Iterator[Part]:
 def _details(certificate: Certificate) -> list[Part]:
     """All that the certificate says."""
     units = [
-        [name, gone.level, digits(gone.constant), gone.units, whole(gone.count)]
+        [name, gone.level, format_value(gone.constant), gone.units, whole(gone.count)]
         for name, layer in certificate.layers.items()
         for gone in layer.gone
     ]
     compared = [[f"rows: {name}", whole(count)] for name, count in certificate.rows.items()]
     compared += [
-        ["largest |logit|", digits(certificate.max_abs_logit)],
-        ["largest |Δlogit|", digits(certificate.max_abs_logit_difference)],
-        ["99.9th percentile", digits(certificate.p999_abs_logit_difference)],
+        ["largest |logit|", format_value(certificate.max_abs_logit)],
+        ["largest |Δlogit|", format_value(certificate.max_abs_logit_difference)],
+        ["99.9th percentile", format_value(certificate.p999_abs_logit_difference)],
         [f"rows changed by more than {certificate.tolerance:.3g}", whole(certificate.rows_changed)],
     ]
     what = ["layer", "level", "replaced by", "neurons", "how many"]

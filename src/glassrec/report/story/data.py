@@ -7,7 +7,7 @@ from typing import Any
 
 from glassrec.data.dataset_metadata import repeats_line
 from glassrec.metrics.metadata import best_index
-from glassrec.report.page import fixed, percent, whole
+from glassrec.report.formatting import fixed, percent, whole
 from glassrec.report.story.found import Found
 from glassrec.report.story.parts import Bar, Bars, Listing, More, Part, Section, Sentences, Shown
 from glassrec.report.story.words import metric, written

@@ -8,21 +8,20 @@ from math import floor, isnan, log10
 import pandas as pd
 
 from glassrec.artifacts import Explanation
-from glassrec.report.effects import (
-    CHANCE,
-    beyond_chance,
-    no_leader,
+from glassrec.report.formatting import fixed, format_value, percent, whole
+from glassrec.report.statements import (
+    SIGNIFICANCE,
+    neuron_counts,
+    no_ranking,
     ranked,
     significant,
+    significant_rows,
     tested,
     with_effect,
     without_effect,
 )
-from glassrec.report.neurons import silent_and_never_positive
-from glassrec.report.page import fixed, percent, whole
 from glassrec.report.story.found import Found
 from glassrec.report.story.parts import Bar, Bars, Listing, More, Part, Section, Sentences, Shown
-from glassrec.report.style import digits
 from glassrec.spelling import brief, listed
 
 MOST = 15
@@ -109,7 +108,7 @@ def leading(found: Found) -> str:
     frame, about = found.table("importance"), found.about
     assert about is not None, "there is an explanation"
     doubt = "" if about.trusted else f" This is not to be trusted: {_missed(about)}."
-    if nothing := no_leader(frame, about):
+    if nothing := no_ranking(frame, about):
         return f"{nothing[0].upper()}{nothing[1:]}.{doubt}"
     return f"{_largest(found)}{doubt}"
 
@@ -119,7 +118,9 @@ def _largest(found: Found) -> str:
     frame = found.table("importance")
     first = (significant(frame) if tested(frame) else with_effect(frame)).head(3)
     most, *others = (
-        f"{name}, by {digits(size)} on average" if not place else f"{name} ({digits(size)})"
+        f"{name}, by {format_value(size)} on average"
+        if not place
+        else f"{name} ({format_value(size)})"
         for place, (name, size) in enumerate(zip(first["player"], first["mean_abs"], strict=True))
     )
     then = f"; then come{'s' * (len(others) == 1)} {listed(others)}" if others else ""
@@ -149,7 +150,7 @@ def _idle(found: Found, about: Explanation) -> Iterator[str]:
 def _bars(frame: pd.DataFrame, about: Explanation) -> Bars:
     top = frame.head(MOST)
     sizes = top[["mean_abs", "mean_abs_low", "mean_abs_high"]].to_numpy(float)
-    certain, widest = beyond_chance(top), sizes.max() or 1.0
+    certain, widest = significant_rows(top), sizes.max() or 1.0
     places = max(0, 2 - floor(log10(widest)))
     bars = [
         Bar(str(name), size / widest, fixed(size, places), low / widest, high / widest, not sure)
@@ -161,7 +162,7 @@ def _bars(frame: pd.DataFrame, about: Explanation) -> Bars:
         f"for the task {about.task}."
     )
     if not certain.all():
-        caption += f" Pale: what could be chance (q ≥ {CHANCE})."
+        caption += f" Pale: what could be chance (q ≥ {SIGNIFICANCE})."
     if len(frame) > MOST:
         caption += f" {len(frame) - MOST} more in the table of all inputs."
     return Bars("Which inputs move the predictions?", bars, caption)
@@ -214,9 +215,10 @@ def _truth(found: Found) -> Iterator[str]:
 
 def _table(frame: pd.DataFrame) -> Listing:
     rows = [
-        [row["player"], digits(row["mean_abs"]),
-         f"{digits(row['mean_abs_low'])} to {digits(row['mean_abs_high'])}", digits(row["mean"]),
-         percent(row["positive_share"]), digits(row.get("q_value", float("nan")))]
+        [row["player"], format_value(row["mean_abs"]),
+         f"{format_value(row['mean_abs_low'])} to {format_value(row['mean_abs_high'])}",
+         format_value(row["mean"]),
+         percent(row["positive_share"]), format_value(row.get("q_value", float("nan")))]
         for _, row in frame.iterrows()
     ]  # fmt: skip
     heads = ["input", "mean size", "95 % interval", "mean", "rows it raises", "q-value"]
@@ -228,7 +230,7 @@ def neurons(found: Found) -> Section | None:
     scores, about = found.table("neurons"), found.about
     if about is None or not len(scores):
         return None
-    silent, never = silent_and_never_positive(scores)
+    silent, never = neuron_counts(scores)
     some = f"{whole(silent)} of {whole(len(scores))} neurons are" if silent else "No neuron is"
     they = "they had no" if silent else "each had an"
     said = (
@@ -237,7 +239,7 @@ def neurons(found: Found) -> Section | None:
     )
     rows = []
     for layer, own in scores.groupby("layer", sort=False):
-        quiet, lowering = silent_and_never_positive(own)
+        quiet, lowering = neuron_counts(own)
         strongest = ranked(own)["name"].iloc[0] if own["max_abs"].any() else ""
         rows.append([str(layer), strongest, whole(len(own)), whole(quiet), whole(lowering)])
     heads = ["layer", "strongest", "neurons", "silent", "never positive"]

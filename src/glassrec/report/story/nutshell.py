@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from glassrec.report.page import fixed, percent, whole
+from glassrec.report.formatting import fixed, format_value, percent, whole
 from glassrec.report.story.cut import cheaper, gone, saved, share, telling
 from glassrec.report.story.explanation import leading
 from glassrec.report.story.found import Found
 from glassrec.report.story.words import metric, written
-from glassrec.report.style import digits
 from glassrec.spelling import listed
 
 SAYS: dict[str, Callable[[float], str]] = {
@@ -112,7 +111,7 @@ def _cut(found: Found) -> Iterator[str]:
     yield f"{whole(went)} of its {whole(there)} neurons ({share(certificate)}) {ground}."
     said = "Without them every prediction is the same"
     if changed:
-        largest = digits(certificate.max_abs_logit_difference)
+        largest = format_value(certificate.max_abs_logit_difference)
         said = (
             f"Without them {percent(changed / rows)} of the predictions change, by at most "
             f"{largest} in the logit"

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from glassrec.metrics.metadata import IN_UNIT, format_metric
-from glassrec.report.page import fixed, percent
-from glassrec.report.style import minus
+from glassrec.report.formatting import fixed, minus, percent
 
 METRICS = {
     "auroc": "AUROC",

@@ -9,8 +9,12 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 
-from glassrec.report.reading import compared, duels, reading
-from glassrec.student import student
+from glassrec.report.statements import (
+    paired_comparison,
+    pairwise_comparisons,
+    pruning_statements,
+    t_quantile,
+)
 
 SHARES = (0.0, 0.25, 0.5, 0.75)
 
@@ -46,13 +50,13 @@ WON = {
 
 
 def test_wins_ties_and_losses_are_those_that_were_planted() -> None:
-    told = reading(_frame(WON), "test/auroc")
+    told = pruning_statements(_frame(WON), "test/auroc")
     assert told[0] == (
         "over 3 seeds conductance wins 5, ties 3 and loses 1 of 9 comparisons with other scores "
         "(3 at 3 shares; means folded)"
     )
     assert told[1] == (
-        "auroc stays within 0.005 of the uncut 0.8500 up to 25 % by conductance, taylor and "
+        "auroc stays within 0.005 of the unpruned 0.8500 up to 25 % by conductance, taylor and "
         "magnitude, at no share by random"
     )
     assert told[2:5] == [
@@ -68,38 +72,44 @@ def test_wins_ties_and_losses_are_those_that_were_planted() -> None:
 
 def test_where_less_is_better_the_smaller_value_wins() -> None:
     frame = _frame({name: [-x for x in drop] for name, drop in WON.items()}, metric="test/rmse")
-    assert reading(frame, "test/rmse")[2:5] == reading(_frame(WON), "test/auroc")[2:5]
-    assert "rmse stays within 0.005 of the uncut 0.8500" in reading(frame, "test/rmse")[1]
+    assert (
+        pruning_statements(frame, "test/rmse")[2:5]
+        == pruning_statements(_frame(WON), "test/auroc")[2:5]
+    )
+    assert (
+        "rmse stays within 0.005 of the unpruned 0.8500"
+        in pruning_statements(frame, "test/rmse")[1]
+    )
 
 
 def test_what_seeds_do_not_agree_on_is_a_tie() -> None:
     """A mean difference of .02 beside a deviation as large is not clear on three seeds."""
     frame = _frame({"conductance": (0.0, 0.0, 0.0), "zeros": (0.02, 0.02, 0.02)}, noise=0.02)
-    assert set(duels(frame, "test/auroc")["result"]) == {"ties"}
+    assert set(pairwise_comparisons(frame, "test/auroc")["result"]) == {"ties"}
     clear = _frame({"conductance": (0.0, 0.0, 0.0), "zeros": (0.02, 0.02, 0.02)}, noise=1e-4)
-    assert set(duels(clear, "test/auroc")["result"]) == {"wins"}
+    assert set(pairwise_comparisons(clear, "test/auroc")["result"]) == {"wins"}
 
 
 def test_what_is_sure_and_too_small_to_matter_is_a_tie() -> None:
     frame = _frame({"conductance": (0.0, 0.0, 0.0), "zeros": (9e-4, 9e-4, 2e-3)})
-    assert duels(frame, "test/auroc")["result"].tolist() == ["ties", "ties", "wins"]
+    assert pairwise_comparisons(frame, "test/auroc")["result"].tolist() == ["ties", "ties", "wins"]
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5, 20])
 def test_the_interval_is_that_of_a_paired_t_test(seeds: int) -> None:
     random = np.random.default_rng(1)
     first, then = (pd.DataFrame(random.normal(size=(4, seeds))) for _ in range(2))
-    found = compared(first, then)
+    found = paired_comparison(first, then)
     differences = (first - then).to_numpy()
     error = differences.std(1, ddof=1) / seeds**0.5
     low, high = t.interval(0.95, seeds - 1, differences.mean(1), error)
-    np.testing.assert_allclose(found["low"], low, atol=1e-3)
-    np.testing.assert_allclose(found["high"], high, atol=1e-3)
+    np.testing.assert_allclose(found["low"], low, atol=1e-12)
+    np.testing.assert_allclose(found["high"], high, atol=1e-12)
 
 
 def test_students_points_are_those_of_the_distribution() -> None:
-    found = [student(0.975, freedom) for freedom in range(1, 21)]
-    np.testing.assert_allclose(found, t.ppf(0.975, np.arange(1, 21)), rtol=1e-4)
+    found = [t_quantile(0.975, freedom) for freedom in range(1, 21)]
+    np.testing.assert_allclose(found, t.ppf(0.975, np.arange(1, 21)), rtol=1e-12)
 
 
 def test_random_orders_are_averaged_before_seeds_are_paired() -> None:
@@ -107,29 +117,29 @@ def test_random_orders_are_averaged_before_seeds_are_paired() -> None:
     frame.loc[frame["score"] == "random", "test/auroc"] += frame["draw"].map(
         {0: -0.3, 1: 0.3, 2: 0}
     )
-    found = duels(frame, "test/auroc")
+    found = pairwise_comparisons(frame, "test/auroc")
     np.testing.assert_allclose(found["difference"], 0, atol=1e-12)
     np.testing.assert_allclose(found["high"], 0, atol=1e-12)
 
 
 def test_one_run_states_numbers_and_claims_no_win() -> None:
-    told = reading(_frame(WON, seeds=1), "test/auroc")
+    told = pruning_statements(_frame(WON, seeds=1), "test/auroc")
     assert told == [
-        "with 50 % of each layer's units cut, auroc is 0.7900 (conductance), 0.7900 (taylor), "
-        "0.7800 (magnitude) and 0.6000 (random, the mean of 3 orders); uncut it is 0.8000; one run "
-        "cannot tell a difference from chance",
-        "auroc stays within 0.005 of the uncut 0.8000 up to 25 % by conductance, taylor and "
+        "with 50 % of each layer's neurons pruned, auroc is 0.7900 (conductance), 0.7900 (taylor), "
+        "0.7800 (magnitude) and 0.6000 (random, the mean of 3 orders); unpruned it is 0.8000; one "
+        "run has no test against chance",
+        "auroc stays within 0.005 of the unpruned 0.8000 up to 25 % by conductance, taylor and "
         "magnitude, at no share by random",
         "conductance is better than all 3 random orders at every share",
     ]
-    assert duels(_frame(WON, seeds=1), "test/auroc").empty
+    assert pairwise_comparisons(_frame(WON, seeds=1), "test/auroc").empty
 
 
 def test_the_best_random_order_counts_in_one_run() -> None:
     frame = _frame(WON, seeds=1)
     lucky = (frame["score"] == "random") & (frame["share"] == 0.5) & (frame["draw"] == 2)
     frame.loc[lucky, "test/auroc"] = 0.7901
-    (told,) = (line for line in reading(frame, "test/auroc") if "random orders" in line)
+    (told,) = (line for line in pruning_statements(frame, "test/auroc") if "random orders" in line)
     assert told == "conductance is better than all 3 random orders at 25 % and 75 %"
 
 
@@ -146,45 +156,48 @@ def three_ways() -> pd.DataFrame:
 
 
 def test_folding_and_training_on_are_held_against_going_without(three_ways: pd.DataFrame) -> None:
-    told = reading(three_ways, "test/auroc")
+    told = pruning_statements(three_ways, "test/auroc")
     assert told[5].endswith("(3 at 3 shares; zeros instead of means)")
-    assert told[6].endswith("(3 at 3 shares; means folded, then 2 epochs of training on)")
+    assert told[6].endswith("(3 at 3 shares; means folded, then 2 epochs of fine-tuning)")
     assert told[7:9] == [
         "folding means, against zeros in their place, with conductance: wins at 50 % (by 0.0300 on "
         "average), ties at 25 % and 75 %, loses nowhere",
-        "2 epochs of training on, against none, with conductance: wins at every share (by 0.0100 "
+        "2 epochs of fine-tuning, against none, with conductance: wins at every share (by 0.0100 "
         "on average), ties nowhere, loses nowhere",
     ]
-    one = reading(three_ways.query("seed == 0").drop(columns="seed"), "test/auroc")
+    one = pruning_statements(three_ways.query("seed == 0").drop(columns="seed"), "test/auroc")
     assert one[3:] == [
         "folding means, against zeros in their place, changes auroc by +0.0000 to +0.0300 with "
         "conductance",
-        "2 epochs of training on, against none, changes auroc by +0.0100 to +0.0100 with "
+        "2 epochs of fine-tuning, against none, changes auroc by +0.0100 to +0.0100 with "
         "conductance",
     ]
 
 
 def test_the_uncut_model_is_the_one_as_trained(three_ways: pd.DataFrame) -> None:
-    assert "the uncut 0.8500 up to" in reading(three_ways, "test/auroc")[1]
+    assert "the unpruned 0.8500 up to" in pruning_statements(three_ways, "test/auroc")[1]
 
 
 def test_a_dip_ends_what_a_score_keeps() -> None:
     frame = _frame({"conductance": (0.02, 0.0, 0.0), "zeros": (0.0, 0.0, 0.02)})
-    assert reading(frame, "test/auroc")[1].endswith(
+    assert pruning_statements(frame, "test/auroc")[1].endswith(
         "up to 50 % by zeros, at no share by conductance"
     )
 
 
 def test_a_score_alone_is_compared_with_none() -> None:
-    (kept, rule) = reading(_frame({"zeros": (0.0, 0.02, 0.02)}), "test/auroc")
+    (kept, rule) = pruning_statements(_frame({"zeros": (0.0, 0.02, 0.02)}), "test/auroc")
     assert kept.endswith("up to 25 % by zeros")
     assert rule.startswith("a tie: ")
-    assert len(reading(_frame({"conductance": (0.0, 0.0, 0.0)}, seeds=1), "test/auroc")) == 2
-    assert duels(_frame({"zeros": (0.0, 0.0, 0.0)}), "test/auroc").empty
+    assert (
+        len(pruning_statements(_frame({"conductance": (0.0, 0.0, 0.0)}, seeds=1), "test/auroc"))
+        == 2
+    )
+    assert pairwise_comparisons(_frame({"zeros": (0.0, 0.0, 0.0)}), "test/auroc").empty
 
 
 def test_nothing_is_said_of_what_is_not_there() -> None:
     frame = _frame(WON)
-    (line,) = reading(frame.assign(**{"test/auroc": np.nan}), "test/auroc")
-    assert line == "auroc is not defined on these rows, so the curves say nothing"
-    assert reading(frame[frame["share"] == 0], "test/auroc") == ["nothing was cut"]
+    (line,) = pruning_statements(frame.assign(**{"test/auroc": np.nan}), "test/auroc")
+    assert line == "auroc is not defined on these rows"
+    assert pruning_statements(frame[frame["share"] == 0], "test/auroc") == ["nothing was pruned"]

@@ -7,20 +7,25 @@ import pytest
 import torch
 
 from glassrec.artifacts import Attributions
-from glassrec.report.rows import evenly, heaped, single_rows, spread
+from glassrec.report.row_figures import (
+    attribution_strips,
+    evenly_spaced,
+    single_rows,
+    stacked_offsets,
+)
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 
 def test_any_rows_can_be_drawn(case, drawn, sample, about) -> None:
     single_rows(sample(*case), about)
-    spread(sample(*case), about)
+    attribution_strips(sample(*case), about)
 
 
 def test_rows_are_taken_at_even_places() -> None:
     logits = torch.tensor([5.0, 1, 4, 2, 3])
-    assert evenly(logits, 3).tolist() == [1, 4, 0]
-    assert evenly(logits, 9).tolist() == [1, 3, 4, 2, 0]
+    assert evenly_spaced(logits, 3).tolist() == [1, 4, 0]
+    assert evenly_spaced(logits, 9).tolist() == [1, 3, 4, 2, 0]
 
 
 def _bars(axes, lane: float) -> list[tuple[float, float]]:
@@ -45,7 +50,7 @@ def test_bars_lead_from_the_baseline_to_the_logit(drawn, about) -> None:
     assert axes.get_yticklabels()[0].get_text() == "row 17: −1.00 → 2.00"
     legend = [text.get_text() for text in drawn[0].legends[0].get_texts()]
     assert legend[:7] == [*"abcdef", "the other 2, pooled by sign"]
-    assert "what the parts miss" not in legend
+    assert "completeness error" not in legend
 
 
 def test_what_the_parts_miss_is_shown(drawn, about) -> None:
@@ -60,7 +65,7 @@ def test_what_the_parts_miss_is_shown(drawn, about) -> None:
 
 def test_dots_are_the_attributions_of_the_most_important(drawn, told, sample, about) -> None:
     values = np.random.default_rng(1).normal(size=(30, 20)) * np.arange(1, 21)
-    spread(sample([f"p{i}" for i in range(20)], values), about)
+    attribution_strips(sample([f"p{i}" for i in range(20)], values), about)
     axes = drawn[0].axes[0]
     order = np.abs(values).mean(0).argsort()[::-1][:15]
     assert [label.get_text() for label in axes.get_yticklabels()] == [f"p{i}" for i in order]
@@ -75,7 +80,7 @@ def test_the_colour_of_a_dot_is_the_place_of_its_rows_logit(drawn, about) -> Non
     logits = torch.tensor([3.0, 1, 2])
     # With one player, the attribution tells which row a dot is.
     sample = Attributions(("a",), logits[:, None] * 10, logits, 0 * logits, torch.arange(3), {})
-    spread(sample, about)
+    attribution_strips(sample, about)
     dots = drawn[0].axes[0].collections[0]
     places = dict(zip(dots.get_offsets()[:, 0].tolist(), dots.get_array().tolist(), strict=True))
     assert places == {10: 0, 20: 0.5, 30: 1}
@@ -83,7 +88,7 @@ def test_the_colour_of_a_dot_is_the_place_of_its_rows_logit(drawn, about) -> Non
 
 def test_crowded_dots_are_set_apart_within_their_line() -> None:
     values = np.column_stack([np.zeros(300), np.linspace(-1, 1, 300), np.full(300, np.nan)])
-    offsets = heaped(values)
+    offsets = stacked_offsets(values)
     assert offsets.shape == values.shape
     assert np.abs(offsets).max() <= 0.4
     assert len(np.unique(offsets[:, 0])) == 300

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from glassrec.report.methods import (
-    columns,
+from glassrec.report.method_figures import (
     faithfulness_curves,
+    method_columns,
     methods_agreement,
     methods_table,
 )
@@ -37,13 +37,13 @@ METHODS = pd.DataFrame(
 
 
 def test_columns_say_which_way_is_better() -> None:
-    found = {column.text: column for column in columns(METHODS)}
+    found = {column.text: column for column in method_columns(METHODS)}
     assert len(found) == 5  # sensitivity is known of none
-    deletion = found["deletion: beyond\nrandom order by"]
+    deletion = found["deletion: gain over\nrandom order"]
     assert deletion.values[:2].tolist() == [0.5, 0.25]
     assert not deletion.lower_is_better
-    assert found["insertion: beyond\nrandom order by"].values[:2].tolist() == [-0.25, 0.25]
-    assert found["parts miss of\nthe difference"].lower_is_better
+    assert found["insertion: gain over\nrandom order"].values[:2].tolist() == [-0.25, 0.25]
+    assert found["completeness\nerror"].lower_is_better
 
 
 def test_numbers_are_shaded_by_what_is_better(drawn, told, about) -> None:

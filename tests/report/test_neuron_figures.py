@@ -7,8 +7,12 @@ import pandas as pd
 import pytest
 import torch
 
-from glassrec.report.layer import interaction_neurons
-from glassrec.report.neurons import counted, neuron_importance, neurons_over_rows
+from glassrec.report.neuron_figures import (
+    count_text,
+    layer_neurons,
+    neuron_importance,
+    neurons_over_rows,
+)
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -38,7 +42,7 @@ def test_any_layers_can_be_drawn(case, drawn, scores, about) -> None:
 
 def test_any_layer_can_be_drawn(case, drawn, scores, about) -> None:
     names, values = case
-    interaction_neurons(scores("top.0", names, values), about)
+    layer_neurons(scores("top.0", names, values), about)
 
 
 def test_any_neurons_can_be_drawn_over_rows(case, drawn, about) -> None:
@@ -47,8 +51,8 @@ def test_any_neurons_can_be_drawn_over_rows(case, drawn, about) -> None:
 
 
 def test_silent_and_negative_units_are_counted(scores) -> None:
-    words = counted(scores("top", list("abcde"), VALUES))
-    assert words == "5 units: 1 silent, 2 never positive (1 always negative)"
+    words = count_text(scores("top", list("abcde"), VALUES))
+    assert words == "5 neurons: 1 with zero attribution, 2 never positive (1 always negative)"
 
 
 def test_units_stand_at_their_rank_and_silent_ones_are_shaded(drawn, told, scores, about) -> None:
@@ -61,7 +65,7 @@ def test_units_stand_at_their_rank_and_silent_ones_are_shaded(drawn, told, score
     np.testing.assert_allclose(band.values, np.sort(frame["mean_abs_high"])[::-1])
     shaded = axes.patches[2].get_bbox()
     assert (shaded.x0, shaded.x1) == (4.5, 5.5)
-    assert "1 silent" in axes.get_title(loc="left")
+    assert "1 with zero attribution" in axes.get_title(loc="left")
     assert axes.get_ylabel() == "mean |conductance|"
     assert axes.get_xlabel() == "rank; strongest: [3], [1], [4]"
     assert "conductance, 16 steps; baseline: mean" in told(drawn[0])
@@ -103,9 +107,9 @@ def test_pairs_are_a_triangle_and_the_others_a_strip(drawn, told, scores, about)
     pairs = [f"{vectors[j]}×{vectors[i]}" for i in range(4) for j in range(i)]
     values = np.arange(8.0)[None]  # dense[0] is silent
     frame = scores("interaction", ["dense[0]", "dense[1]", *pairs], values)
-    interaction_neurons(frame, about)
+    layer_neurons(frame, about)
     panels = {axes.get_title(loc="left"): axes for axes in drawn[0].axes}
-    triangle, strip = panels["Pairs"], panels["Single units, by their numbers"]
+    triangle, strip = panels["Pairs"], panels["Single neurons, by their numbers"]
     found = {f"{first}×{second}": value for (first, second), value in _cells(triangle).items()}
     assert found == dict(zip(pairs, range(2, 8), strict=True))
     assert strip.images[0].get_array().tolist() == [[0, 1]]
@@ -113,21 +117,24 @@ def test_pairs_are_a_triangle_and_the_others_a_strip(drawn, told, scores, about)
     assert not triangle.patches
     assert [bar.get_width() for bar in panels["The 7 strongest"].patches] == [*range(7, 0, -1)]
     words = told(drawn[0])
-    assert "8 units: 1 silent, 0 never positive (0 always negative); rank correlation" in words
+    assert (
+        "8 neurons: 1 with zero attribution, 0 never positive (0 always negative); rank correlation"
+        in words
+    )
     assert "rank correlation between subsets of the rows: 0.88" in words
-    interaction_neurons(frame.assign(rank_stability=np.nan), about)
+    layer_neurons(frame.assign(rank_stability=np.nan), about)
     assert "rank correlation" not in told(drawn[1])
 
 
 @pytest.mark.parametrize("largest", [0.179, 0.2001, 0.245, 1.0, 9.9, 1234.0])
 def test_the_numbers_of_the_colours_are_apart(largest, drawn, scores, about) -> None:
     frame = scores("interaction", ["a×b", "a×c", "b×c"], np.array([[0.1, 0.5, 1]]) * largest)
-    interaction_neurons(frame, about)  # `drawn` looks
+    layer_neurons(frame, about)  # `drawn` looks
 
 
 def test_pruned_pairs_leave_gaps(drawn, scores, about) -> None:
     frame = scores("interaction", ["a×b", "a×c", "b×c", "c×d"], np.arange(1.0, 5)[None])
-    interaction_neurons(frame, about)
+    layer_neurons(frame, about)
     triangle = next(axes for axes in drawn[0].axes if axes.get_title(loc="left") == "Pairs")
     assert len(_cells(triangle)) == 4
     assert triangle.images[0].get_array().shape == (3, 3)
@@ -135,7 +142,7 @@ def test_pruned_pairs_leave_gaps(drawn, scores, about) -> None:
 
 def test_units_of_a_plain_layer_run_like_text(drawn, scores, about) -> None:
     values = np.arange(70.0)[None]
-    interaction_neurons(scores("top.1", [f"top.1[{i}]" for i in range(70)], values), about)
+    layer_neurons(scores("top.1", [f"top.1[{i}]" for i in range(70)], values), about)
     grid = drawn[0].axes[0]
     cells = np.ma.filled(grid.images[0].get_array(), np.nan)
     assert cells.shape == (3, 32)
@@ -148,5 +155,5 @@ def test_units_of_a_plain_layer_run_like_text(drawn, scores, about) -> None:
 def test_few_units_are_no_barcode(drawn, scores, about) -> None:
     for count, shape in ((8, (1, 8)), (32, (2, 16))):
         values = np.arange(float(count))[None]
-        interaction_neurons(scores("top.1", [f"top.1[{i}]" for i in range(count)], values), about)
+        layer_neurons(scores("top.1", [f"top.1[{i}]" for i in range(count)], values), about)
         assert drawn[-1].axes[0].images[0].get_array().shape == shape

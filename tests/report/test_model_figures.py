@@ -8,7 +8,7 @@ from math import nan
 import pytest
 
 from glassrec.artifacts import Certificate, LayerCut, PrunePlan
-from glassrec.report.figures import before_and_after
+from glassrec.report.model_figures import before_and_after
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -53,7 +53,7 @@ def test_it_shows_what_is_kept_and_says_whether_it_is_exact(drawn, told) -> None
     assert [bar.get_width() for bar in size.patches[:2]] == [0.75, 1]
     assert [text.get_text() for text in size.texts] == ["3 of 4 kept", "8 of 8 kept"]
     text = told(drawn[0])
-    for fact in ("1 of 12 neurons", "level data", "equal on all 1,000 rows", "|Δlogit| 3e−12",
+    for fact in ("1 of 12 neurons", "guarantee: data", "equal on all 1,000 rows", "|Δlogit| 3e−12",
                  "87.5% of each list's first 10"):  # fmt: skip
         assert fact in text
     changed = replace(CERTIFICATE, exact=False, rows_changed=7)
@@ -71,8 +71,8 @@ def test_a_change_has_its_interval_and_a_cost_its_share(drawn) -> None:
     # FLOPs of which there are none have no share.
     assert [bar.get_width() for bar in cost.patches[:5]] == [0.9, 0.75, 0.5, 1, 1.5]
     assert [text.get_text() for text in cost.texts] == [
-        "1,000 → 900 (−10.0%)", "400 → 300 (−25.0%)", "4 KiB → 2 KiB (−50.0%)",
-        "0.5 ms → 0.5 ms (+0.0%)", "200 ms → 300 ms (+50.0%)",
+        "1,000 → 900 (−10.0 %)", "400 → 300 (−25.0 %)", "4 KiB → 2 KiB (−50.0 %)",
+        "0.5 ms → 0.5 ms (+0.0 %)", "200 ms → 300 ms (+50.0 %)",
     ]  # fmt: skip
     assert cost.get_xlim() == (0, 1.5)
 
