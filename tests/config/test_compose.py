@@ -333,10 +333,10 @@ def test_a_choice_replaces_a_saved_node(run):
 
 def test_a_choice_of_the_users_own_replaces_a_saved_node(run, folder):
     (folder / "extra" / "prune").mkdir(parents=True)
-    text = "_target_: glassrec.prune.stage.Prune\nlevel: sample\n"
+    text = "_target_: glassrec.prune.pruner.Pruner\nlevel: sample\n"
     (folder / "extra" / "prune" / "mine.yaml").write_text(text)
     checked = config.prepare("prune", [run, "prune=mine"], folder / "extra")
-    assert checked["prune"] == {"_target_": "glassrec.prune.stage.Prune", "level": "sample"}
+    assert checked["prune"] == {"_target_": "glassrec.prune.pruner.Pruner", "level": "sample"}
 
 
 @pytest.mark.parametrize("stage", ["run", "train"])
@@ -377,7 +377,7 @@ def test_a_damaged_configuration_is_told(run, folder, text):
 
 def test_misspelt_words_are_found_on_an_existing_run_too(run):
     (found,) = problems(run, "prune.levle=data", stage="prune")
-    assert found == "prune.levle: Prune has no parameter 'levle'; did you mean 'level'?"
+    assert found == "prune.levle: Pruner has no parameter 'levle'; did you mean 'level'?"
     assert problems(run, "~prune.level", stage="prune")[0].startswith("~prune.level: a run keeps")
 
 

@@ -22,9 +22,9 @@ from glassrec.artifacts import (
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
 from glassrec.prune.certificate import BrokenPromiseError, certify, data_digests
-from glassrec.prune.stage import Prune
-from glassrec.prune.surgery import cut
-from glassrec.prune.wording import in_short, text
+from glassrec.prune.certificate_text import in_short, text
+from glassrec.prune.pruner import Pruner
+from glassrec.prune.surgery import prune_model
 
 
 def _plan(model: Recommender, level: str, gone: dict[str, dict[int, float]]) -> PrunePlan:
@@ -50,7 +50,7 @@ def test_the_differences_are_those_of_numpy(
 ) -> None:
     large = build("dlrm", embedding=4, bottom=[6], top=[8, 5])
     plan = _plan(large, "sample", {"top.0": {1: 0.5, 4: 0.25}})
-    small = cut(large, plan)
+    small = prune_model(large, plan)
     found = _certificate(large, small, plan, dataset)
     parts = [
         (large(b) - small(b)).detach().numpy()
@@ -119,7 +119,7 @@ def test_weights_that_are_not_finite_are_named(
     pruned["table.weight"][2, :2] = float("inf")
     plan = _plan(model, "data", {})
     with pytest.raises(ValueError, match="not finite") as refusal:
-        Prune().certify(model, Weights(pruned), plan, dataset, files={}, given={})
+        Pruner().certify(model, Weights(pruned), plan, dataset, files={}, given={})
     said = str(refusal.value)
     size = pruned["table.weight"].numel()
     assert said.startswith("pruned.safetensors: ")
@@ -142,11 +142,11 @@ def test_it_names_every_unit_that_went_as_it_was_built(
     build: Callable[..., Recommender], dataset: Dataset
 ) -> None:
     whole = build("dlrm", embedding=4, bottom=[6], top=[8, 5])
-    once = cut(whole, _plan(whole, "sample", {"top.0": {0: 0.0}}))
+    once = prune_model(whole, _plan(whole, "sample", {"top.0": {0: 0.0}}))
     plan = _plan(
         once, "sample", {"top.0": {5: 0.0, 1: 1.5, 6: 0.0, 7: 0.0}, "interaction": {4: 0.0}}
     )
-    found = _certificate(once, cut(once, plan), plan, dataset)
+    found = _certificate(once, prune_model(once, plan), plan, dataset)
     assert found.layers["top.0"] == CertifiedLayer(
         8, 7, [Gone("sample", 0.0, 3, "top.0[5-7]"), Gone("sample", 1.5, 1, "top.0[1]")]
     )
@@ -175,14 +175,14 @@ def test_rows_of_other_data_have_other_digests(dataset: Dataset) -> None:
 def test_a_plan_of_another_checkpoint_is_refused(build: Callable[..., Recommender]) -> None:
     model = build("gmf")
     plan = _plan(model, "data", {})
-    cut(model, plan)
+    prune_model(model, plan)
     before = digest(model.state_dict())
     with torch.no_grad():
         model.table.weight[0, 0] += 1
     found = digest(model.state_dict())
     said = f"the plan is of the weights {before[:12]}…, these are {found[:12]}…; plan again"
     with pytest.raises(ValueError, match=said):
-        cut(model, plan)
+        prune_model(model, plan)
 
 
 def test_names_in_short() -> None:

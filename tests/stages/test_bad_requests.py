@@ -76,7 +76,7 @@ def test_a_request_that_cannot_be_met_is_told(
     [
         (["prune.share=1"], 2, "prune.share: 1 is not allowed; must be"),
         (["prune.level=dat"], 2, "prune.level: 'dat' is not allowed; must be 'domain', 'data'"),
-        (["prune.of=bytes"], 2, "prune.of: 'bytes' is not allowed; must be 'layer', 'units'"),
+        (["prune.budget_unit=bytes"], 2, "prune.budget_unit: 'bytes' is not allowed; must be"),
         (["prune/score=tailor"], 2, "there is no such choice; did you mean 'taylor'?"),
         (["prune.score=taylor"], 2, "a choice is prune/score=taylor, with a slash"),
         (["prune.layers=[]"], 2, "prune.layers: "),
