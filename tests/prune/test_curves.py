@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
-from glassrec.explain.neurons import Conductance as ConductanceScore
+from glassrec.explain.neurons import Conductance
 from glassrec.explain.selection import Selection
 from glassrec.explain.stage import Explain
 from glassrec.explain.tables import neuron_scores
@@ -21,6 +21,7 @@ from glassrec.models.base import Recommender
 from glassrec.prune.budget import Measures
 from glassrec.prune.importance import (
     ActivationScore,
+    ConductanceScore,
     DeviationScore,
     ImportanceScore,
     MagnitudeScore,
@@ -32,7 +33,7 @@ from glassrec.prune.pruner import Pruner
 from glassrec.prune.pruning_curves import PruningCurves
 from glassrec.prune.surgery import prune_model
 
-EXPLAIN = Explain(select=Selection(rows=20), neurons=ConductanceScore(4))
+EXPLAIN = Explain(select=Selection(rows=20), neurons=Conductance(4))
 SCORES: dict[str, ImportanceScore] = {
     "conductance": ConductanceScore(), "taylor": TaylorScore(), "activation": ActivationScore(),
     "zeros": ZerosScore(), "magnitude": MagnitudeScore(), "deviation": DeviationScore(),

@@ -214,7 +214,7 @@ def test_combinations_are_rows_of_the_data_and_each_comes_once(schema: Schema) -
     batches = [*enumerate_inputs(schema, reads, chunk=10)]
     assert [batch.rows for batch in batches] == [10] * 6 + [3]
     ids = torch.cat([batch.ids for batch in batches])
-    starts, columns = dict(zip(schema.field_names, schema.offsets, strict=True)), schema.columns
+    starts, columns = dict(zip(schema.field_names, schema.offsets, strict=True)), schema.id_columns
     seen = {(r[columns("item")[0]] - starts["item"], r[columns("user")[0]] - starts["user"])
             for r in ids.tolist()}  # fmt: skip
     assert seen == {*product(range(9), range(7))}

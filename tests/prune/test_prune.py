@@ -113,7 +113,7 @@ def test_it_looks_again_until_nothing_more_is_constant(
             found["tower.1"].high[1] += 1e-16
         return found
 
-    monkeypatch.setattr("glassrec.prune.pruner.emitted", rounded)
+    monkeypatch.setattr("glassrec.prune.pruner.activation_ranges", rounded)
     found = _plan(model, dataset)
     assert sorted(found.layers["tower.0"].constants) == [0, 1, 2]
     expected = float(second.affine.weight[1, :3].double() @ torch.tensor([0.1, 0.2, 0.3]).double())
@@ -227,7 +227,8 @@ def test_a_plan_leaves_the_model_as_it_is_and_copies_no_table(
     table = model.table.weight.data_ptr()
     copies = []
     monkeypatch.setattr(
-        "glassrec.prune.plan.precise", lambda model: copies.append(to_float64(model)) or copies[-1]
+        "glassrec.prune.plan.to_float64",
+        lambda model: copies.append(to_float64(model)) or copies[-1],
     )
     assert _plan(model, dataset, level).dropped
     assert [copy.table.weight.data_ptr() for copy in copies] == [table]
@@ -276,7 +277,7 @@ def test_a_plan_of_another_model_is_refused(
             prune_model(other, found)
     for other, said in (
         (build("gmf"), r"the plan is of layers"),
-        (build("mlp", factors=1), r"the plan and the model differ in unit 8 of embedding"),
+        (build("mlp", factors=1), r"the plan and the model differ in neuron 8 of embedding"),
     ):
         mislabelled = replace(found, weights=digest(other.state_dict()))
         with pytest.raises(ValueError, match=said):
