@@ -35,7 +35,7 @@ def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (
             ["explain/methd=lime"],
             2,
-            "there is no such config group; did you mean 'explain/method'?",
+            "config group; did you mean 'explain/method'?",
         ),
         (["explain.method.steps=0"], 2, "explain.method.steps: 0 is not allowed; must be >= 1"),
         (["explain.neurons.steps=0"], 2, "explain.neurons.steps: 0 is not allowed; must be >= 1"),

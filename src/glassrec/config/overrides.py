@@ -54,7 +54,7 @@ def refuse_misplaced(override: Override, known: dict[str, list[str]]) -> None:
         raise ConfigError(f"{key}: there is no such config group{did_you_mean(key, known)}")
     if slot != key and value in known.get(slot, ()):
         raise ConfigError(
-            f"{override.input_line}: options of a config group are chosen with a slash; write {slot}={value}"
+            f"{override.input_line}: a config group is chosen with a slash; write {slot}={value}"
         )
 
 
