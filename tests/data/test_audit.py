@@ -9,11 +9,10 @@ import pandas as pd
 import pytest
 import torch
 
-from glassrec.data.audit import audited
+from glassrec.data.audit import Audit, audit_log
 from glassrec.data.audit_parts import with_parts
 from glassrec.data.columns import Columns, Parts
 from glassrec.data.dataset_metadata import anomaly_lines, collect_metadata, repeats_line
-from glassrec.data.findings import Audit
 from glassrec.data.splits import ByTime, LeaveOneOut, Random
 from glassrec.data.table import Table
 
@@ -54,7 +53,7 @@ def typed(frame: pd.DataFrame) -> pd.DataFrame:
 def found(frame: pd.DataFrame, columns: Columns = COLUMNS) -> dict[str, tuple[int, str]]:
     """The anomalies: count and message by check; each check finds one."""
     findings = [
-        each for each in audited(frame, columns, duplicates="drop")[1].findings if each.anomaly
+        each for each in audit_log(frame, columns, duplicates="drop")[1].findings if each.anomaly
     ]
     assert len({each.check for each in findings}) == len(findings)
     return {each.check: (each.count, each.message) for each in findings}
@@ -63,7 +62,7 @@ def found(frame: pd.DataFrame, columns: Columns = COLUMNS) -> dict[str, tuple[in
 def test_a_clean_log_has_no_anomaly(log: pd.DataFrame) -> None:
     assert found(log) == {}
     recorded = {
-        each.check: each.count for each in audited(log, COLUMNS, duplicates="drop")[1].findings
+        each.check: each.count for each in audit_log(log, COLUMNS, duplicates="drop")[1].findings
     }
     taken, again = set(), 0
     for user, item, click in log.sort_values("time")[["user", "item", "click"]].to_numpy():
@@ -77,7 +76,9 @@ def test_duplicates_and_ties_are_counted(log: pd.DataFrame) -> None:
     assert found(twice)["duplicate events"][0] == 25
     assert "25 of 425 rows" in found(twice)["duplicate events"][1]
     log["time"] = log["time"] // 40
-    ties = {each.check: each.count for each in audited(log, COLUMNS, duplicates="drop")[1].findings}
+    ties = {
+        each.check: each.count for each in audit_log(log, COLUMNS, duplicates="drop")[1].findings
+    }
     assert ties["timestamp ties"] == log.duplicated(["user", "time"]).sum()
 
 
@@ -153,7 +154,7 @@ def test_extreme_numbers_are_named_with_their_distance(log: pd.DataFrame) -> Non
 
 def test_a_declared_context_that_follows_from_the_item_is_an_anomaly(log: pd.DataFrame) -> None:
     log["city"] = pd.Categorical("c" + log["item"].astype(str).str[-1])
-    silent = audited(log, COLUMNS, duplicates="drop")[1].findings
+    silent = audit_log(log, COLUMNS, duplicates="drop")[1].findings
     assert [each.columns for each in silent if "follow from" in each.check] == [("city",)]
     assert found(log) == {}
     declared = Columns(user="user", item="item", categorical=("city",), context=("city",))
@@ -171,7 +172,7 @@ def test_rows_of_two_splits_and_rare_classes_are_counted(log: pd.DataFrame) -> N
     parts = Random(0.2, 0.2).split(twice, COLUMNS, generator)
     train = set(parts.train.frame.itertuples(index=False))
     held = pd.concat([part.frame for part in parts[1:]]).itertuples(index=False)
-    findings = with_parts(audited(twice, COLUMNS)[1], parts, COLUMNS).findings
+    findings = with_parts(audit_log(twice, COLUMNS)[1], parts, COLUMNS).findings
     shared = sum(row in train for row in held)
     assert [each.count for each in findings if each.check == "rows in two splits"] == [shared]
     assert shared > 5
@@ -200,7 +201,7 @@ def test_rows_in_no_split_are_counted() -> None:
     log = pd.DataFrame(pairs, columns=["user", "item"])
     columns = Columns(user="user", item="item")
     parts = LeaveOneOut(1).split(log, columns, torch.Generator())
-    findings = with_parts(audited(log, columns)[1], parts, columns).findings
+    findings = with_parts(audit_log(log, columns)[1], parts, columns).findings
     assert [each.count for each in findings if each.check == "rows in no split"] == [2]
 
 

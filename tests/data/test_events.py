@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from glassrec.data.audit import audited
+from glassrec.data.audit import audit_log
 from glassrec.data.columns import Columns
 from glassrec.data.dataset import Dataset
 from glassrec.data.events import duplicate_events, repeats
@@ -49,9 +49,9 @@ def test_a_duplicate_agrees_with_a_row_before_it(log: pd.DataFrame, columns, key
         seen.add(event)
     assert duplicate_events(log, columns).tolist() == expected
     assert any(expected) == (key is not None)
-    left, _ = audited(log, columns, duplicates="drop")
+    left, _ = audit_log(log, columns, duplicates="drop")
     assert left.index.tolist() == [row for row, drop in enumerate(expected) if not drop]
-    assert audited(log, columns)[0].equals(log)
+    assert audit_log(log, columns)[0].equals(log)
 
 
 @pytest.mark.parametrize("time", ["time", None])
@@ -64,7 +64,7 @@ def test_a_repeat_is_of_an_item_that_the_user_has_before(log: pd.DataFrame, time
             log[name][row] == log[name][other] for name in ("user", "item")
         ):
             assert found[row]
-    left, _ = audited(log, columns, repeated="drop")
+    left, _ = audit_log(log, columns, repeated="drop")
     assert not left.duplicated(["user", "item"]).any()
     assert len(left) == len(log.drop_duplicates(["user", "item"]))
 
@@ -72,7 +72,7 @@ def test_a_repeat_is_of_an_item_that_the_user_has_before(log: pd.DataFrame, time
 def test_repeats_cannot_be_dropped_without_a_user(log: pd.DataFrame) -> None:
     columns = Columns(item="item", categorical=("place",))
     with pytest.raises(ValueError, match=r"no user column.*data\.repeats=keep"):
-        audited(log, columns, repeated="drop")
+        audit_log(log, columns, repeated="drop")
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 import torch
 
+from glassrec.data.assembly import assemble
 from glassrec.data.columns import Columns
-from glassrec.data.encoding import assemble
-from glassrec.data.history import PLACE, step_names, with_history
+from glassrec.data.history import EARLIER, step_names, with_history
 from glassrec.data.movielens import MovieLens100K
 from glassrec.data.ncf import NCF
 from glassrec.data.splits import ByTime, Given, LeaveOneOut, Random
@@ -52,7 +52,7 @@ def test_a_history_holds_the_last_rows_of_strictly_earlier_time(log, length, kin
     for row in range(len(log)):
         expected = past(log, row, length)
         assert steps.iloc[row].where(steps.iloc[row].notna(), None).tolist() == expected
-        assert found[PLACE][row] == sum(item is not None for item in past(log, row, 99))
+        assert found[EARLIER][row] == sum(item is not None for item in past(log, row, 99))
     if length == 40:
         assert steps.isna().any(axis=1).all()  # no user has so many
 

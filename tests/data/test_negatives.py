@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from glassrec.data.batch import Batch
-from glassrec.data.catalogue import Catalogue
-from glassrec.data.negatives import Negatives, draw_candidates
+from glassrec.data.catalogue import Catalogue, Negatives, draw_candidates
 from glassrec.data.schema import Field, Schema
 
 
@@ -89,7 +88,7 @@ def test_the_same_generator_draws_the_same_negatives(batch):
 
 def test_a_user_of_every_item_is_refused():
     rows = batch_of([[4, 10], [4, 11], [5, 10], [4, 11]])
-    with pytest.raises(ValueError, match="joint row 4 has every one of the 2 items"):
+    with pytest.raises(ValueError, match="global id 4 has every one of the 2 items"):
         negatives_of(rows, 1)
 
 

@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 import torch
 
+from glassrec.data.catalogue import ranking_lists
 from glassrec.data.columns import Columns
-from glassrec.data.ranking import ranking_lists
 
 COLUMNS = Columns(
     user="user", item="item", categorical=("brand", "place"), dense=("hour",), item_side=("brand",)

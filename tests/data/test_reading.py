@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from glassrec.data.cells import INTEGER, LIST_MARK, NUMBER, TEXT
+from glassrec.data.content import fingerprint
 from glassrec.data.parquet import read_parquet
-from glassrec.data.reading import Format, Origin, Text, fingerprint, read_text
+from glassrec.data.text_file import Format, Origin, TextFile, read_text
 
 PAIR = {"user": INTEGER, "item": INTEGER}
 CSV = Format(",", quotes=True, header=True)
@@ -26,7 +27,7 @@ def written(tmp_path, text, name="rows.txt"):
 
 
 def read_csv(path, types, form=CSV):
-    return Text.open(path, form).read(types)
+    return TextFile.open(path, form).read(types)
 
 
 def test_columns_have_the_types_asked_for(tmp_path):

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from glassrec.artifacts import Facts, Table
+from glassrec.data.assembly import assemble
 from glassrec.data.columns import Columns, Part, Parts
-from glassrec.data.encoding import Encoder, Scaler, assemble
-from glassrec.data.row_keys import overlap
-from glassrec.data.saved_encoder import describe_encoder, restore_encoder, vocabulary_table
+from glassrec.data.encoding import Encoder, Scaler
+from glassrec.data.saved_encoder import describe_encoder, overlap, restore_encoder, vocabulary_table
 
 COLUMNS = Columns(
     label="click", dense=("price", "views"), categorical=("tags", "when"), user="user", item="item",

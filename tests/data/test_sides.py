@@ -12,10 +12,10 @@ import torch
 from glassrec.artifacts import Candidates
 from glassrec.data.columns import Columns
 from glassrec.data.dataset import Dataset
-from glassrec.data.reading import Format, Origin
 from glassrec.data.sides import check_item_side, check_undeclared
 from glassrec.data.splits import LeaveOneOut
 from glassrec.data.table import Table
+from glassrec.data.text_file import Format, Origin
 from glassrec.metrics.retrieval import _items
 from glassrec.models.two_tower import TwoTower
 

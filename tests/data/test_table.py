@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from glassrec.data.cells import NUMBER
-from glassrec.data.reading import Format, Text
 from glassrec.data.schema import Target
 from glassrec.data.splits import ByTime, Given, LeaveOneOut
 from glassrec.data.table import Table, read_columns
+from glassrec.data.text_file import Format, TextFile
 
 ROLES = """
 label: clicked
@@ -141,7 +141,7 @@ def test_column_names_of_several_lines_are_shown_in_one(tmp_path, frame):
     path = tmp_path / "rows.csv"
     path.write_text('"two\nlines",clicked\n1\n')
     with pytest.raises(ValueError, match=r"line 3: 1 cells .*\(two\\nlines, clicked\)"):
-        Text.open(path, Format(",", True, True)).read({"clicked": NUMBER})
+        TextFile.open(path, Format(",", True, True)).read({"clicked": NUMBER})
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import shap
 import torch
 from torch import Tensor
 
-from glassrec.data.batch import Batch, join
+from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Schema, Target
 from glassrec.explain import shapley as module
@@ -83,7 +83,7 @@ def _by_shap(
 
     A cell of the matrix that `shap` masks says in which row the column's values stand.
     """
-    pool = join([rows, background])
+    pool = Batch(*map(torch.cat, zip(rows, background, strict=True)))
     read = model.schema
 
     def logits(cells: np.ndarray) -> np.ndarray:

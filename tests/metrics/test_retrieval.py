@@ -11,16 +11,17 @@ import torch
 from torch import Tensor
 from torchmetrics import retrieval as tm
 
-from glassrec.data.batch import Batch, join
+from glassrec.data.batch import Batch
 from glassrec.data.catalogue import Catalogue
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema, Target
-from glassrec.metrics import retrieval as module
-from glassrec.metrics.agreement import ModelPair, agreement
+from glassrec.metrics.agreement import agreement
+from glassrec.metrics.difference import changes
 from glassrec.metrics.metadata import primary_metrics
-from glassrec.metrics.paired_bootstrap import metric_changes
+from glassrec.metrics.metadata import retrieval as module
+from glassrec.metrics.pair import Pair
 from glassrec.metrics.quality import quality
-from glassrec.metrics.retrieval import each_user, first_places, retrieval_metrics
+from glassrec.metrics.retrieval import each_user, first_places, measure
 from glassrec.models.mf import MF
 from glassrec.models.popularity import Popularity
 
@@ -106,7 +107,10 @@ def test_rows_of_target_0_are_neither_found_nor_hidden(model: MF, data: Dataset,
     """Impressions without a click, of items that the user clicks on in the test split too."""
     unclicked = rows(data.test.batch.ids - torch.tensor([0, USERS + 1])).batch
     unclicked = unclicked._replace(targets=torch.zeros(unclicked.rows, 1))
-    splits = [Split(join([split.batch, unclicked])) for split in data.splits.values()]
+    splits = [
+        Split(Batch(*map(torch.cat, zip(split.batch, unclicked, strict=True))))
+        for split in data.splits.values()
+    ]
     more = Dataset(data.schema, *splits, data.catalogue)
     assert retrieval(model, more, name, 0) == retrieval(model, data, name, 0)
 
@@ -121,7 +125,7 @@ def test_a_change_is_drawn_by_users(model: MF, data: Dataset) -> None:
     torch.manual_seed(2)
     other = MF(data.schema, 4)
     torch.nn.init.normal_(other.table.weight)
-    found = metric_changes(ModelPair(model, other, data, "test"))
+    found = changes(Pair(model, other, data, "test"))
     before, after = (each_user(each, data, "test", 0) for each in (model, other))
     users = len(before["recall@10"])
     rows = torch.randint(users, (4000, users), generator=torch.Generator().manual_seed(3))
@@ -156,10 +160,10 @@ def test_first_places_are_those_of_each_user_s_list(model: MF, data: Dataset) ->
 
 def test_agreement_of_a_retrieval_is_of_what_users_are_shown(model: MF, data: Dataset) -> None:
     other = deepcopy(model)
-    assert agreement(ModelPair(model, other, data, "test")) == {"top10_agreement": 1}
+    assert agreement(Pair(model, other, data, "test")) == {"top10_agreement": 1}
     with torch.no_grad():
         other.table.weight.add_(torch.randn_like(other.table.weight))
-    shared = agreement(ModelPair(model, other, data, "test"))["top10_agreement"]
+    shared = agreement(Pair(model, other, data, "test"))["top10_agreement"]
     large, small = (first_places(each, data, "test", 0, 10) for each in (model, other))
     both = [{*a} & {*b} for a, b in zip(large.tolist(), small.tolist(), strict=True)]
     assert shared == pytest.approx(sum(map(len, both)) / 10 / len(both), abs=1e-12)
@@ -171,7 +175,7 @@ def test_measures_are_those_of_torchmetrics(k: int) -> None:
     generator = torch.Generator().manual_seed(2)
     scores = torch.randn(20, 300, generator=generator).double()
     wanted = torch.rand(20, 300, generator=generator) < 0.05
-    found = retrieval_metrics(scores, wanted, wanted.sum(1))
+    found = measure(scores, wanted, wanted.sum(1))
     query = torch.arange(20).repeat_interleave(300)
     for name, metric in (
         ("recall", tm.RetrievalRecall), ("ndcg", tm.RetrievalNormalizedDCG),
@@ -192,7 +196,7 @@ def test_ties_count_as_the_mean_over_all_orders(
     monkeypatch.setattr(module, "PLACES", (k,))
     wanted = torch.zeros(1, 6, dtype=torch.bool)
     wanted[0, list(at)] = True
-    found = retrieval_metrics(torch.tensor([scores]).double(), wanted, wanted.sum(1))
+    found = measure(torch.tensor([scores]).double(), wanted, wanted.sum(1))
     seen = []
     for order in permutations(range(6)):
         ranked = sorted(order, key=lambda item: -scores[item])[:k]  # stable

@@ -1,11 +1,13 @@
-"""What in a log may make results mean something else than they seem to: found once, on raw rows.
+"""Findings on a raw log that may make results misleading; `audit_parts` goes on with divided rows.
 
-`audit_parts` goes on with the divided rows.
+A finding is a count with a sentence. An anomaly is a finding that is worth a line in the terminal;
+the others are only recorded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -19,8 +21,10 @@ from glassrec.data.events import (
     repeated_pairs,
     repeats,
 )
-from glassrec.data.findings import IDENTICAL, Audit, Finding
 from glassrec.data.sides import Pairs, dependence
+
+IDENTICAL = "identical rows"
+"""The check for rows that equal another in all columns."""
 
 BAR = "|"
 """The separator of cells of several values."""
@@ -36,10 +40,44 @@ SPELLINGS = {
     "leading zeros": (r"^0+(?=.)", ""),
     "blanks": (r"\s+", ""),
 }
-"""Differences that two exports of one id have: what is replaced by what."""
+"""Differences that two exports of one id have: the pattern, and its replacement."""
 
 
-def audited(
+@dataclass(frozen=True)
+class Finding:
+    """One check that found something.
+
+    Attributes:
+        check: its name.
+        message: the finding, as a sentence without a full stop.
+        count: how many rows, values, cells or lists it is about.
+        of: out of how many.
+        columns: which columns it is about.
+        anomaly: whether it is worth a line in the terminal.
+    """
+
+    check: str
+    message: str
+    count: int
+    of: int
+    columns: tuple[str, ...] = ()
+    anomaly: bool = True
+
+
+@dataclass(frozen=True)
+class Audit:
+    """All findings on a log of `rows` raw rows, of which `kept` are divided."""
+
+    rows: int
+    kept: int
+    findings: tuple[Finding, ...] = ()
+
+    def has(self, check: str) -> bool:
+        """Whether a check found something."""
+        return any(found.check == check for found in self.findings)
+
+
+def audit_log(
     frame: pd.DataFrame, columns: Columns, *, duplicates: Policy = "keep", repeated: Policy = "keep"
 ) -> tuple[pd.DataFrame, Audit]:
     """The rows that are left when duplicates or repeats are dropped, and the findings on all rows.
@@ -50,22 +88,26 @@ def audited(
     Args:
         frame: the whole log, as it was read, with times as numbers.
         columns: the roles of its columns.
-        duplicates: what becomes of second records of an event, see `duplicate_events`.
-        repeated: what becomes of rows of an item that their user took before, see `repeats`.
+        duplicates: whether to drop second records of an event, see `duplicate_events`.
+        repeated: whether to drop rows of an item that their user has before, see `repeats`.
 
     Raises:
         ValueError: repeats are to be dropped, and there is no user or no item column.
     """
     among = repeated_pairs(frame, columns)
     second = duplicate_events(frame, columns, among)
-    found = [
-        *_events(frame, columns, among, second, duplicates, repeated),
+    again = repeats(frame, columns, among)
+    identical = int(identical_rows(frame, columns, among).sum())
+    findings = (
+        *_events(columns, second, again, identical, duplicates, repeated),
         *_ties(frame, columns),
         *(found for name in columns.fields for found in _texts(frame[name], columns)),
         *(found for name in columns.numbers for found in _numbers(frame[name], columns)),
         *_of_the_item(frame, columns),
-    ]
-    left = ~second if duplicates == "drop" else np.ones(len(frame), bool)
+    )
+    left = np.ones(len(frame), bool)
+    if duplicates == "drop":
+        left &= ~second
     if repeated == "drop":
         if columns.user is None or columns.item is None:
             raise ValueError(
@@ -73,38 +115,41 @@ def audited(
                 f"{'user' if columns.user is None else 'item'} column; set data.repeats=keep, or "
                 "name one"
             )
-        left &= ~repeats(frame, columns, among)
-    audit = Audit(len(frame), int(left.sum()), tuple(found))
+        left &= ~again
+    audit = Audit(len(frame), int(left.sum()), findings)
     return frame if left.all() else frame[left], audit
 
 
+def count_finding(
+    check: str, count: int, of: int, text: str, *columns: str, anomaly: bool = True
+) -> Iterator[Finding]:
+    """A finding whose message begins with its count; none where nothing is counted."""
+    if count:
+        yield Finding(check, f"{count:,} of {of:,} {text}", count, of, columns, anomaly)
+
+
 def _events(
-    frame: pd.DataFrame,
     columns: Columns,
-    among: np.ndarray,
     second: np.ndarray,
+    again: np.ndarray,
+    identical: int,
     duplicates_are: Policy,
     repeats_are: Policy,
 ) -> Iterator[Finding]:
     """Duplicates, identical rows and repeats."""
-    n, duplicates = len(frame), int(second.sum())
-    if duplicates:
-        event = [name for name in (columns.user, columns.item, columns.time) if name]
-        same = ", ".join(event) if columns.time else "all columns"
-        done = "dropped; data.duplicates=keep keeps them" if duplicates_are == "drop" else "kept"
-        message = f"{duplicates:,} of {n:,} rows record an event again (the same {same}): {done}"
-        yield Finding("duplicate events", message, duplicates, n, tuple(event))
-    identical = int(identical_rows(frame, columns, among).sum())
-    if identical:
-        message = f"{identical:,} of {n:,} rows equal an earlier row in all columns that are read"
-        anomaly = not duplicates and columns.time is not None
-        yield Finding(IDENTICAL, message, identical, n, anomaly=anomaly)
-    again = int((repeats(frame, columns, among) & ~second).sum())
-    if again:
-        message = f"{again:,} of {n:,} rows are of an item that the user has in another row"
-        message += ": dropped" if repeats_are == "drop" else ""
-        names = tuple(name for name in (columns.user, columns.item) if name)
-        yield Finding("repeats", message, again, n, names, anomaly=False)
+    n, duplicates = len(second), int(second.sum())
+    pair = tuple(name for name in (columns.user, columns.item) if name)
+    event = (*pair, columns.time) if columns.time else pair
+    same = ", ".join(event) if columns.time else "all columns"
+    done = "dropped; data.duplicates=keep keeps them" if duplicates_are == "drop" else "kept"
+    text = f"rows record an event again (the same {same}): {done}"
+    yield from count_finding("duplicate events", duplicates, n, text, *event)
+    text = "rows equal an earlier row in all columns that are read"
+    anomaly = not duplicates and columns.time is not None
+    yield from count_finding(IDENTICAL, identical, n, text, anomaly=anomaly)
+    text = "rows are of an item that the user has in another row"
+    text += ": dropped" if repeats_are == "drop" else ""
+    yield from count_finding("repeats", int((again & ~second).sum()), n, text, *pair, anomaly=False)
 
 
 def _ties(frame: pd.DataFrame, columns: Columns) -> Iterator[Finding]:
@@ -114,15 +159,14 @@ def _ties(frame: pd.DataFrame, columns: Columns) -> Iterator[Finding]:
     users, _ = pd.factorize(frame[columns.user])
     times, known = pd.factorize(frame[columns.time])
     tied = int(pd.Series(users * len(known) + times).duplicated().sum())
-    if tied:
-        message = f"{tied:,} of {len(frame):,} rows have the {columns.time} of another row of "
-        message += f"their {columns.user}, so that neither is earlier"
-        names = (columns.user, columns.time)
-        yield Finding("timestamp ties", message, tied, len(frame), names, anomaly=False)
+    names = (columns.user, columns.time)
+    text = f"rows have the {columns.time} of another row of their {columns.user}, so that neither "
+    text += "is earlier"
+    yield from count_finding("timestamp ties", tied, len(frame), text, *names, anomaly=False)
 
 
 def _texts(column: pd.Series, columns: Columns) -> Iterator[Finding]:
-    """What the distinct values of a field show."""
+    """Findings on the distinct values of a field."""
     name = str(column.name)
     if not isinstance(column.dtype, pd.CategoricalDtype):
         return
@@ -141,19 +185,19 @@ def _texts(column: pd.Series, columns: Columns) -> Iterator[Finding]:
 
 
 def _spellings(values: pd.Series, name: str) -> Iterator[Finding]:
-    """Ids that are one but for how they are written."""
+    """Ids that are the same but for their spelling."""
     forms = {
-        said: values.str.replace(pattern, by, regex=True)
-        for said, (pattern, by) in SPELLINGS.items()
+        difference: values.str.replace(pattern, by, regex=True)
+        for difference, (pattern, by) in SPELLINGS.items()
     }
     forms["upper and lower case"] = values.str.casefold()
-    for said, form in forms.items():
+    for difference, form in forms.items():
         same = len(values) - form.nunique()
-        # Case tells short random ids apart; where one id is written in two ways, many are.
-        if same and (said in SPELLINGS or same > 0.05 * len(values)):
-            message = f"{same:,} of {len(values):,} values of {name} differ from another only by "
-            message += f"{said}; each is an id of its own: write them alike if they are one"
-            yield Finding("ids that may be one", message, same, len(values), (name,))
+        # A few short random ids differ in case alone; where one id has two spellings, many do.
+        if difference in SPELLINGS or same > 0.05 * len(values):
+            text = f"values of {name} differ from another only by {difference}; each is an id of "
+            text += "its own: write them alike if they are one"
+            yield from count_finding("ids that may be one", same, len(values), text, name)
 
 
 def _separators(values: pd.Series, name: str, separator: str | None) -> Iterator[Finding]:
@@ -164,13 +208,12 @@ def _separators(values: pd.Series, name: str, separator: str | None) -> Iterator
         message = f"no cell of {name} holds {separator!r}, though it is listed under several"
         yield Finding("multi-value columns", message, 0, len(values), (name,))
     elif not separator and lists > len(values) / 2:
-        message = f"{lists:,} of {len(values):,} values of {name} hold {BAR!r}; list it under "
-        message += "several if they are lists"
-        yield Finding("multi-value columns", message, lists, len(values), (name,))
+        text = f"values of {name} hold {BAR!r}; list it under several if they are lists"
+        yield from count_finding("multi-value columns", lists, len(values), text, name)
 
 
 def _truncated(values: pd.Series, name: str) -> Iterator[Finding]:
-    """Many texts of exactly the greatest length, which few texts come near."""
+    """Many texts of exactly the greatest length, with few texts slightly shorter."""
     lengths = values.str.len().to_numpy()
     longest = int(lengths.max(initial=0))
     if longest < LONG:
@@ -178,9 +221,9 @@ def _truncated(values: pd.Series, name: str) -> Iterator[Finding]:
     full = int((lengths == longest).sum())
     near = int(((lengths < longest) & (lengths >= longest - 3)).sum())
     if full >= 5 and full > near and full <= len(values) / 2:
-        message = f"{full:,} of {len(values):,} values of {name} have exactly {longest} "
-        message += "characters, the most there are; they may be truncated"
-        yield Finding("truncated cells", message, full, len(values), (name,))
+        text = f"values of {name} have exactly {longest} characters, the most there are; they may "
+        text += "be truncated"
+        yield from count_finding("truncated cells", full, len(values), text, name)
 
 
 def _numbers(column: pd.Series, columns: Columns) -> Iterator[Finding]:
@@ -195,20 +238,19 @@ def _numbers(column: pd.Series, columns: Columns) -> Iterator[Finding]:
         message = f"{name} is {values[0]:g} wherever it is known"
         yield Finding("constant columns", message, len(values), n, (name,))
         return
-    shown = np.log1p(values.clip(min=0)) if name in columns.log else values
-    distance = _robust_distances(shown)
+    distance = _robust_distances(np.log1p(values.clip(min=0)) if name in columns.log else values)
     far = int((distance > FAR).sum())
-    if 0 < far <= 0.01 * len(values):
+    if far <= 0.01 * len(values):
         at = int(distance.argmax())
-        message = f"{far:,} of {n:,} values of {name} are extreme: {values[at]:g} lies "
-        message += f"{distance[at]:,.0f} robust standard deviations from the median, "
-        message += f"{np.median(values):g}, and the scale of the column follows it"
-        yield Finding("extreme outliers", message, far, n, (name,))
+        text = f"values of {name} are extreme: {values[at]:g} lies {distance[at]:,.0f} robust "
+        text += f"standard deviations from the median, {np.median(values):g}, and the scale of the "
+        text += "column follows it"
+        yield from count_finding("extreme outliers", far, n, text, name)
 
 
 def _robust_distances(values: np.ndarray) -> np.ndarray:
-    """(N,) the distance from the median, in standard deviations of a normal distribution as the
-    median distance or, where most values are equal, the mean distance of the nearer 99 % tells.
+    """(N,) the distance from the median, in standard deviations of a normal distribution with the
+    same median distance or, where most values are equal, mean distance of the nearer 99 %.
     """
     distance = np.abs(values - np.median(values))
     scale = 1.4826 * np.median(distance)
@@ -224,15 +266,13 @@ def _of_the_item(frame: pd.DataFrame, columns: Columns) -> Iterator[Finding]:
     names = [name for name in (*columns.dense, *columns.fields) if name not in beside]
     if columns.user is None or columns.item is None or not names:
         return
-    pairs = Pairs.of(frame, columns)
+    pairs = Pairs.from_log(frame, columns)
+    n = len(pairs.rows)
     for name in names:
         found = dependence(frame[name], pairs)
         if found is not None:
             declared = name in columns.context
             message = f"{name} follows from {columns.item}: {found}"
             message += "; it is taken as context, as declared" if declared else ""
-            count = round(found.share * len(pairs.rows))
-            yield Finding(
-                "columns that follow from the item", message, count, len(pairs.rows), (name,),
-                anomaly=declared,
-            )  # fmt: skip
+            check, count = "columns that follow from the item", round(found.share * n)
+            yield Finding(check, message, count, n, (name,), anomaly=declared)

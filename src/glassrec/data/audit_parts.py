@@ -1,4 +1,4 @@
-"""What in the division of a log into training, validation and test rows may mislead."""
+"""Findings on the division of a log into training, validation and test rows."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from glassrec.data.audit import IDENTICAL, Audit, Finding, count_finding
 from glassrec.data.cells import split_values
 from glassrec.data.columns import Columns, Part, Parts
 from glassrec.data.events import rows_of_both
-from glassrec.data.findings import IDENTICAL, Audit, Finding
 
 HANDFUL = 10
 """Rows of a class, or ranking lists, below which a split's metrics are mostly chance."""
@@ -41,42 +41,35 @@ def _shared(parts: Parts, columns: Columns) -> Iterator[Finding]:
     """Held-out rows that equal a training row."""
     held = pd.concat([part.frame for part in parts[1:]])
     shared = rows_of_both(held, parts.train.frame, columns)
-    if shared:
-        message = f"{shared:,} of {len(held):,} validation and test rows equal a training row in "
-        message += "all columns that are read"
-        yield Finding("rows in two splits", message, shared, len(held))
+    text = "validation and test rows equal a training row in all columns that are read"
+    yield from count_finding("rows in two splits", shared, len(held), text)
 
 
 def _unused(audit: Audit, parts: Parts) -> Iterator[Finding]:
     """Rows that leave-one-out puts in no part, as they would reveal a held-out one."""
     used = len(parts.train.frame) + sum(int((part.labels == 1).sum()) for part in parts[1:])
-    if left := audit.kept - used:
-        message = f"{left:,} of {audit.kept:,} rows are in no split: they record a held-out event "
-        message += "again, or lie between a user's validation and test row"
-        yield Finding("rows in no split", message, left, audit.kept, anomaly=False)
+    text = "rows are in no split: they record a held-out event again, or lie between a user's "
+    text += "validation and test row"
+    yield from count_finding("rows in no split", audit.kept - used, audit.kept, text, anomaly=False)
 
 
 def _simultaneous(parts: Parts, columns: Columns) -> Iterator[Finding]:
     """Held-out rows that are last by file order only."""
     if columns.time is None or columns.user is None:
         return
-    held = [part.frame[part.labels.ravel() == 1] for part in parts[1:]]
-    test = held[1]
     names = [columns.user, columns.time]
-    rows = pd.concat([part[names] for part in (parts.train.frame, *held)])
+    held = [part.frame.loc[part.labels.ravel() == 1, names] for part in parts[1:]]
+    rows = pd.concat([parts.train.frame[names], *held])
     users, known = pd.factorize(rows[columns.user])
     times = rows[columns.time].to_numpy(np.float64)
-    before = len(rows) - len(test)
+    n = len(held[1])
     newest = np.full(len(known), -np.inf)
-    np.maximum.at(newest, users[:before], times[:before])
-    tied = int((newest[users[before:]] == times[before:]).sum())
-    if tied:
-        message = f"{tied:,} of {len(test):,} test rows have the {columns.time} of another row of "
-        message += f"their {columns.user}: that they are the last is by file order"
-        yield Finding(
-            "simultaneous held-out rows", message, tied, len(test), (columns.time,),
-            anomaly=tied > TIED * len(test),
-        )  # fmt: skip
+    np.maximum.at(newest, users[:-n], times[:-n])
+    tied = int((newest[users[-n:]] == times[-n:]).sum())
+    text = f"test rows have the {columns.time} of another row of their {columns.user}: that they "
+    text += "are the last is by file order"
+    check, anomaly = "simultaneous held-out rows", tied > TIED * n
+    yield from count_finding(check, tied, n, text, columns.time, anomaly=anomaly)
 
 
 def _classes(part: Part, columns: Columns, called: str) -> Iterator[Finding]:
@@ -86,18 +79,14 @@ def _classes(part: Part, columns: Columns, called: str) -> Iterator[Finding]:
         if lists < HANDFUL:
             message = f"{called} has only {lists} ranking lists; its metrics are mostly chance"
             yield Finding("small splits", message, lists, lists)
-        return
-    labels = part.labels.reshape(len(part.frame), -1)
-    for task, target in enumerate(columns.targets):
-        if target.kind != "click" or target.name != columns.label:
-            continue
-        ones = int((labels[:, task] == 1).sum())
-        rare = min(ones, len(labels) - ones)
+    elif columns.label is not None:  # the first task
+        labels = part.labels.reshape(len(part.frame), -1)[:, 0]
+        n, ones = len(labels), int((labels == 1).sum())
+        rare = min(ones, n - ones)
         if rare < HANDFUL:
-            message = f"{called} has {ones:,} rows of {target.name} 1 and {len(labels) - ones:,} "
-            message += "of 0; "
+            message = f"{called} has {ones:,} rows of {columns.label} 1 and {n - ones:,} of 0; "
             message += "few to learn from" if called == "train" else "its metrics are mostly chance"
-            yield Finding("small splits", message, rare, len(labels), (target.name,))
+            yield Finding("small splits", message, rare, n, (columns.label,))
 
 
 def _wide_cells(parts: Parts, columns: Columns) -> Iterator[Finding]:
@@ -106,12 +95,9 @@ def _wide_cells(parts: Parts, columns: Columns) -> Iterator[Finding]:
         separator = columns.value_separators[name]
         train, *held = (_widths(part.frame[name], separator) for part in parts)
         wide = int((np.concatenate(held) > train.max(initial=0)).sum())
-        if wide:
-            rows = sum(map(len, held))
-            message = f"{wide:,} of {rows:,} validation and test cells of {name} hold more than "
-            message += f"{train.max()} values, the most of a training cell; the rest is not "
-            message += "read"
-            yield Finding("truncated cells", message, wide, rows, (name,))
+        text = f"validation and test cells of {name} hold more than {train.max()} values, the most "
+        text += "of a training cell; the rest is not read"
+        yield from count_finding("truncated cells", wide, sum(map(len, held)), text, name)
 
 
 def _widths(column: pd.Series, separator: str) -> np.ndarray:

@@ -1,8 +1,9 @@
-"""The one shape in which rows travel, from a source's whole tensors to a training step."""
+"""Rows as tensors: of a training step, of a split and of a whole dataset, in one shape."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -12,16 +13,25 @@ from glassrec.progress import with_progress
 
 
 class Batch(NamedTuple):
-    """N rows of a dataset; a whole split and a training step have the same shape."""
+    """N rows of a dataset; a whole split and a training step have the same shape.
+
+    >>> import torch
+    >>> ids = torch.tensor([[1, 4], [2, 5], [1, 6]])
+    >>> batch = Batch(torch.zeros(3, 2), ids, torch.zeros(3, 0).long(), torch.ones(3, 1))
+    >>> batch.rows, batch.select(torch.tensor([2, 0])).ids.tolist()
+    (3, [[1, 6], [1, 4]])
+    >>> [chunk.rows for chunk in batch.chunks(2)]
+    [2, 1]
+    """
 
     dense: Tensor
     """(N, D) float32: numbers, already scaled."""
     ids: Tensor
-    """(N, F) int64: one column a categorical field, as rows of the joint table."""
+    """(N, F) int64: global ids, see `Schema`; a column for each value of a field."""
     history: Tensor
-    """(N, T) int64: an ordered list of items as joint rows, 0 = padding; T may be 0."""
+    """(N, T) int64: an ordered list of items as global ids, 0 = padding; T may be 0."""
     targets: Tensor
-    """(N, K) float32: one column a task."""
+    """(N, K) float32: a column for each task."""
 
     @property
     def rows(self) -> int:
@@ -46,11 +56,29 @@ class Batch(NamedTuple):
         return Batch(*(column.to(device) for column in self))
 
 
+@dataclass(frozen=True)
+class Split:
+    """Rows for one purpose: training, validation or test.
+
+    >>> import torch
+    >>> lists = torch.tensor([0, 0, 0, 1, 1, 1])  # two held-out items, each with two candidates
+    >>> targets = torch.tensor([1.0, 0, 0, 1, 0, 0])[:, None]
+    >>> empty = torch.zeros(6, 0)
+    >>> split = Split(Batch(empty, empty.long(), empty.long(), targets), query=lists)
+    >>> split.batch.targets[split.query == 1].flatten().tolist()
+    [1.0, 0.0, 0.0]
+
+    Attributes:
+        batch: the N rows.
+        query: (N,) int64, non-decreasing: the ranking list of each row. Under the leave-one-out
+            protocol the row of target 1 is the held-out item and the others are its candidates.
+            None where rows are judged one by one.
+    """
+
+    batch: Batch
+    query: Tensor | None = None
+
+
 def track_batches(batches: Iterable[Batch], total: int, unit: str = "rows") -> Iterator[Batch]:
-    """The batches, of which there are `total` rows: long work on them tells how far it is."""
+    """The batches, of which there are `total` rows; long work on them reports its progress."""
     return with_progress(((batch.rows, batch) for batch in batches), total, unit=unit)
-
-
-def join(batches: list[Batch]) -> Batch:
-    """The rows of several batches, one after the other."""
-    return Batch(*(torch.cat(columns) for columns in zip(*batches, strict=True)))

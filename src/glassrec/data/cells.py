@@ -23,36 +23,25 @@ LARGEST = float(np.finfo(np.float32).max)
 MISSING = frozenset(pa.csv.ConvertOptions().null_values)
 """How a missing number may be written, by Arrow's list: '', NA, NaN, NULL, null, ..."""
 
+LIST_MARK = "\x01"
+"""Stands before each value of a list in a cell, so that a value may hold any other character."""
+
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity)", re.ASCII | re.I)
 _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 
 
-LIST_MARK = "\x01"
-"""Stands before each value of a list in a cell, so that a value may hold any other character."""
-
-
 class CellError(ValueError):
-    """The first cell of a column that is not what the column holds."""
+    """The first cell of a column that does not hold what the column holds."""
 
-    def __init__(self, row: int, complaint: str) -> None:
-        super().__init__(complaint)
+    def __init__(self, row: int, message: str) -> None:
+        super().__init__(message)
         self.row = row
 
 
-def stripped(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of type TEXT without white space around its texts; equal ones become one.
-
-    White space is that of `str.strip`, so that a non-breaking space counts.
-    """
-    return _replaced(column, pc.utf8_trim_whitespace)
-
-
-def replaced(column: pa.ChunkedArray, old: str, new: str) -> pa.ChunkedArray:
-    """A column of type TEXT, with `new` for `old`."""
-    return _replaced(column, lambda texts: pc.replace_substring(texts, old, new))
-
-
-def _replaced(column: pa.ChunkedArray, change: Callable[[pa.Array], pa.Array]) -> pa.ChunkedArray:
+def change_texts(
+    column: pa.ChunkedArray, change: Callable[[pa.Array], pa.Array]
+) -> pa.ChunkedArray:
+    """A column of type TEXT with other texts; texts that are equal then become one."""
     changed = [change(chunk.dictionary) for chunk in column.chunks]
     if all(new.equals(chunk.dictionary) for new, chunk in zip(changed, column.chunks, strict=True)):
         return column
@@ -65,13 +54,13 @@ def _replaced(column: pa.ChunkedArray, change: Callable[[pa.Array], pa.Array]) -
 
 
 def check_utf8(column: pa.ChunkedArray, name: str) -> None:
-    """CellError at the first text of a TEXT column that is not UTF-8."""
+    """CellError at the first text of a dictionary column that is not UTF-8."""
     cells = _joined(column)
     texts = cells.dictionary.cast(pa.binary())
     try:
         texts.cast(pa.string())
     except pa.ArrowInvalid:
-        _, wrong = _parsed(texts, cells.indices, bytes.decode)
+        _, wrong = _parsed(cells, texts, bytes.decode)
         row = wrong[0] if wrong else 0
         raise CellError(row, f"{name} is not UTF-8 text; save the file as UTF-8") from None
 
@@ -90,12 +79,12 @@ def numbers(column: pa.ChunkedArray, kind: pa.DataType, name: str) -> pa.Chunked
         missing = pc.is_in(texts, pa.array(sorted(MISSING if kind == NUMBER else {""})))
         parsed = pc.if_else(missing, None, texts).cast(kind)
     except pa.ArrowInvalid:
-        found, wrong = _parsed(texts, cells.indices, _number if kind == NUMBER else _integer)
+        values, wrong = _parsed(cells, texts, _number if kind == NUMBER else _integer)
         if wrong is not None:
             row, text = wrong
-            complaint = f"{shortened(text)!r}, not {KINDS[kind]}; correct or remove the line"
-            raise CellError(row, f"{name} is {complaint}") from None
-        parsed = pa.array(found, kind)
+            message = f"{name} is {shortened(text)!r}, not {KINDS[kind]}"
+            raise CellError(row, f"{message}; correct or remove the line") from None
+        parsed = pa.array(values, kind)
     return pa.chunked_array([parsed.take(cells.indices)])
 
 
@@ -137,26 +126,23 @@ def _joined(column: pa.ChunkedArray) -> pa.DictionaryArray:
 
 
 def _parsed(
-    texts: pa.Array, codes: pa.Array, parse: Callable[[Any], Any]
+    cells: pa.DictionaryArray, texts: pa.Array, parse: Callable[[Any], Any]
 ) -> tuple[list[Any], tuple[int, Any] | None]:
-    """The texts as `parse` changes them; and the first row whose text it refuses, with the text.
-
-    Args:
-        texts: the distinct ones.
-        codes: the place there of each row's text.
-        parse: raises ValueError or KeyError for a text that it refuses.
+    """The `texts` of the dictionary of `cells` as `parse` changes them; and the first row whose
+    text it refuses, by ValueError or KeyError, with the text.
     """
     parsed, wrong = [], []
-    for place, text in enumerate(texts.to_pylist()):
+    for code, text in enumerate(texts.to_pylist()):
         try:
             parsed.append(parse(text))
         except (ValueError, KeyError):
             parsed.append(None)
-            wrong.append(place)
+            wrong.append(code)
     if not wrong:
         return parsed, None
-    row = int(np.isin(codes.to_numpy(), wrong).argmax())
-    return parsed, (row, texts[codes[row].as_py()].as_py())
+    codes = cells.indices.fill_null(-1).to_numpy()
+    row = int(np.isin(codes, wrong).argmax())
+    return parsed, (row, texts[int(codes[row])].as_py())
 
 
 def split_values(cell: str, separator: str) -> list[str]:

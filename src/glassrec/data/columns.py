@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from glassrec.data.reading import Origin
 from glassrec.data.schema import Target
+from glassrec.data.text_file import Origin
 from glassrec.spelling import one_of
 
 
@@ -166,38 +166,24 @@ def check_names(wanted: Collection[str], names: list[str], source: str) -> None:
             raise ValueError(f"{source}: {names.count(name)} columns are called {name!r}; rename")
 
 
-def check_labels(labels: pd.Series, origin: Origin) -> None:
+def check_labels(frame: pd.DataFrame, columns: Columns, origin: Origin) -> None:
     """ValueError at the first label that is neither 0 nor 1."""
-    wrong = ~labels.isin((0, 1)).to_numpy()
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise ValueError(
-            f"{origin.at(row)}: {labels.name} is {labels.iloc[row]}; a label must be 0 or 1"
-        )
+    if columns.label is not None:
+        labels = frame[columns.label]
+        origin.refuse_first(labels, ~labels.isin((0, 1)).to_numpy(), "; a label must be 0 or 1")
 
 
 def check_numbers(frame: pd.DataFrame, columns: Columns, origin: Origin) -> None:
-    """ValueError at the first number that is infinite, or missing where that is not allowed."""
+    """ValueError at the first number that is infinite, missing where that is not allowed, or
+    outside the range that is declared for its column.
+    """
     for name in columns.numbers:
         values = frame[name].to_numpy()
         wrong = np.isinf(values) if name in columns.missing_ok else ~np.isfinite(values)
-        if wrong.any():
-            row = int(wrong.argmax())
-            missing = f", or, if it is missing, list {name!r} under missing_ok"
-            raise ValueError(
-                f"{origin.at(row)}: {name} is {values[row]}, not a finite number; mend the value"
-                f"{missing if name in columns.dense else ''}"
-            )
-
-
-def check_ranges(frame: pd.DataFrame, columns: Columns, origin: Origin) -> None:
-    """ValueError at the first number outside the range that is declared for its column."""
+        advice = f", or, if it is missing, list {name!r} under missing_ok"
+        reason = ", not a finite number; correct the value" + advice * (name in columns.dense)
+        origin.refuse_first(frame[name], wrong, reason)
     for name, (low, high) in columns.ranges.items():
-        values = frame[name].to_numpy()
-        wrong = (values < low) | (values > high)
-        if wrong.any():
-            row = int(wrong.argmax())
-            raise ValueError(
-                f"{origin.at(row)}: {name} is {values[row]}, outside its range [{low}, {high}]; "
-                f"mend the value, or declare a wider range for {name!r} under ranges"
-            )
+        wrong = ((frame[name] < low) | (frame[name] > high)).to_numpy()
+        reason = f", outside its range [{low}, {high}]; correct the value, or declare a wider "
+        origin.refuse_first(frame[name], wrong, f"{reason}range for {name!r} under ranges")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import codecs
+import hashlib
 import mmap
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 
 _PARQUET = b"PAR1"
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
+_PICKLE = "a pickle; export the table as CSV or parquet"
 _REFUSED = {
     b"\xff\xfe\x00\x00": "UTF-32 text; save the file as UTF-8",
     b"\x00\x00\xfe\xff": "UTF-32 text; save the file as UTF-8",
@@ -25,13 +28,10 @@ _REFUSED = {
     b"ORC": "an ORC file; export the table as parquet",
     b"\x89PNG": "an image; name a CSV or parquet file",
     b"%PDF-": "a PDF; name a CSV or parquet file",
-}
-_REFUSED |= {
-    b"\x80" + bytes([protocol]): "a pickle; export the table as CSV or parquet"
-    for protocol in (2, 3, 4, 5)
+    **dict.fromkeys((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"), _PICKLE),
 }
 _BOM = b"\xef\xbb\xbf"
-_BLOCK, _SAMPLE = 1 << 20, 64
+_BLOCK_BYTES, _SAMPLE_BYTES = 1 << 20, 64
 
 
 def existing(path: Path) -> Path:
@@ -43,10 +43,19 @@ def existing(path: Path) -> Path:
     return path
 
 
+def fingerprint(paths: Iterable[Path]) -> dict[str, str]:
+    """The sha256 of each file by its name, read as a stream; ValueError if one is missing."""
+    digests = {}
+    for path in paths:
+        with existing(path).open("rb") as file:
+            digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
+
+
 def is_parquet(path: Path) -> bool:
     """Whether the file begins as parquet does; ValueError if it is missing or empty."""
     with existing(path).open("rb") as file:
-        return _begins(file.read(_SAMPLE), _PARQUET)
+        return _begins(file.read(_SAMPLE_BYTES), _PARQUET)
 
 
 def text_content(path: Path) -> memoryview:
@@ -60,13 +69,42 @@ def text_content(path: Path) -> memoryview:
     with existing(path).open("rb") as file:
         content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     for magic, codec in _COMPRESSED.items():
-        if _begins(content[:_SAMPLE], magic):
+        if _begins(content[:_SAMPLE_BYTES], magic):
             content = _unpacked(path, codec)
     for magic, kind in _REFUSED.items():
-        if _begins(content[:_SAMPLE], magic):
+        if _begins(content[:_SAMPLE_BYTES], magic):
             raise ValueError(f"{path}: the file is {kind}")
-    _check_no_nul(path, content)
+    nul = find_byte(content, b"\0")
+    if nul >= 0:
+        sample = bytes(content[:4096])
+        if sample.count(b"\0") * 3 > len(sample):
+            kind = "binary, or text in UTF-16 or UTF-32; save the table as UTF-8 CSV"
+            raise ValueError(f"{path}: the file is {kind}")
+        raise ValueError(
+            f"{path}, line {line_at(content, nul)}: there is a NUL byte, so the file is binary or "
+            "damaged; export the table again as UTF-8 CSV"
+        )
     return content[len(_BOM) :] if content[: len(_BOM)] == _BOM else content
+
+
+def find_byte(content: memoryview, byte: bytes) -> int:
+    """The position of the first such byte, or -1."""
+    for start, block in blocks(content):
+        if byte in block:
+            return start + block.index(byte)
+    return -1
+
+
+def blocks(content: memoryview) -> Iterator[tuple[int, bytes]]:
+    """The content in blocks of bounded size, each with its position."""
+    for start in range(0, len(content), _BLOCK_BYTES):
+        yield start, bytes(content[start : start + _BLOCK_BYTES])
+
+
+def line_at(content: memoryview, offset: int) -> int:
+    r"""The line, from 1, that an editor shows at this byte; a break is \n, \r\n or a lone \r."""
+    before = bytes(content[:offset])
+    return 1 + before.count(b"\n") + before.count(b"\r") - before.count(b"\r\n")
 
 
 def _begins(sample: bytes | memoryview, magic: bytes) -> bool:
@@ -91,27 +129,3 @@ def _unpacked(path: Path, codec: str) -> memoryview:
     if not len(content):
         raise ValueError(f"{path}: the file is empty; fetch it again")
     return content
-
-
-def _check_no_nul(path: Path, content: memoryview) -> None:
-    """ValueError at the first NUL byte, which no text holds."""
-    line = 1
-    for start in range(0, len(content), _BLOCK):
-        block = bytes(content[start : start + _BLOCK])
-        if b"\0" not in block:
-            continue
-        sample = bytes(content[:4096])
-        if sample.count(b"\0") * 3 > len(sample):
-            kind = "binary, or text in UTF-16 or UTF-32; save the table as UTF-8 CSV"
-            raise ValueError(f"{path}: the file is {kind}")
-        before = bytes(content[: start + block.index(b"\0")])
-        line = line_at(before)
-        raise ValueError(
-            f"{path}, line {line}: there is a NUL byte, so the file is binary or damaged; "
-            "export the table again as UTF-8 CSV"
-        )
-
-
-def line_at(before: bytes) -> int:
-    r"""The line that an editor shows after these bytes; a break is \n, \r\n or a lone \r."""
-    return 1 + before.count(b"\n") + before.count(b"\r") - before.count(b"\r\n")

@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-import torch
 from annotated_types import Ge, MinLen
 from pydantic import DirectoryPath
 
-from glassrec.data.audit import audited
+from glassrec.data.assembly import build_dataset
 from glassrec.data.cells import NUMBER, TEXT
 from glassrec.data.columns import Columns, check_labels, check_numbers
+from glassrec.data.content import fingerprint
 from glassrec.data.dataset import Dataset, Source
-from glassrec.data.encoding import NO_SCALERS, Scalers, assemble
-from glassrec.data.reading import Origin, fingerprint, read_text
+from glassrec.data.encoding import NO_SCALERS, Scalers
 from glassrec.data.splits import ByTime, Splitter
+from glassrec.data.text_file import Origin, read_text
 
 DENSE = tuple(f"I{i}" for i in range(1, 14))
 CATEGORICAL = tuple(f"C{i}" for i in range(1, 27))
@@ -55,11 +55,11 @@ class Criteo(Source):
         types = {"label": NUMBER} | dict.fromkeys(DENSE, NUMBER) | dict.fromkeys(CATEGORICAL, TEXT)
         frame = read_text(self._path, types)
         origin = Origin(self._path)
-        check_labels(frame["label"], origin)
+        check_labels(frame, COLUMNS, origin)
         check_numbers(frame, COLUMNS, origin)
-        _, found = audited(frame, COLUMNS)
-        parts = self.split.split(frame, COLUMNS, torch.Generator().manual_seed(seed))
-        return assemble(parts, COLUMNS, min_count=self.min_count, audit=found, scalers=scalers)
+        return build_dataset(
+            frame, COLUMNS, self.split, seed, min_count=self.min_count, scalers=scalers
+        )
 
     @property
     def _path(self) -> Path:

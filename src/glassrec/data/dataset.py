@@ -1,43 +1,26 @@
-"""What a source hands over: three splits, and, for implicit feedback, how to draw negatives."""
+"""A dataset of three splits, and the interface of its sources."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from glassrec.data.batch import Batch
-from glassrec.data.catalogue import Catalogue
-from glassrec.data.findings import Audit
+from glassrec.data.audit import Audit
+from glassrec.data.batch import Batch, Split
+from glassrec.data.catalogue import Catalogue, Negatives
+from glassrec.data.encoding import NO_SCALERS, Encoder, Scalers
 from glassrec.data.schema import Schema
-
-if TYPE_CHECKING:
-    from glassrec.data.encoding import Encoder, Scalers
-    from glassrec.data.negatives import Negatives
-
-
-@dataclass(frozen=True)
-class Split:
-    """Rows for one purpose.
-
-    `query` (N,) int64, non-decreasing, names the ranking list that a row belongs to: under the
-    leave-one-out protocol the row of target 1 is the held-out item and the others are its
-    candidates. It is None where rows are judged one by one.
-    """
-
-    batch: Batch
-    query: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class GroundTruth:
     """The true effects of generated data: the standard deviation, in logits, of each effect.
 
-    Columns that appear in neither mapping do nothing.
+    Columns that appear in neither mapping have no effect.
     """
 
     main: dict[str, float]
@@ -46,11 +29,26 @@ class GroundTruth:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Whole tensors in memory. `train` holds positives only where `negatives` is given.
+    """Whole tensors in memory.
 
-    `catalogue` is there where the schema names a user and an item, `audit` where rows were read.
-    `encoder` made the tensors from raw values, and `row_keys` are the keys of the raw rows, see
-    the module `row_keys`; data that was not made from raw rows has neither.
+    >>> from glassrec.data.planted import Planted
+    >>> data = Planted(rows=100).load(seed=0)
+    >>> {name: split.batch.ids.shape for name, split in data.splits.items()}
+    {'train': torch.Size([80, 8]), 'val': torch.Size([10, 8]), 'test': torch.Size([10, 8])}
+    >>> data.epoch(seed=0, epoch=3).rows
+    80
+
+    Attributes:
+        schema: the columns of all batches.
+        train: positives only, where `negatives` is given.
+        validation: the rows that choose between epochs and models.
+        test: the rows of the final metrics.
+        catalogue: the training items, where the schema names a user and an item.
+        negatives: draws negatives for each epoch, for implicit feedback.
+        ground_truth: the true effects of generated data.
+        audit: the findings on the raw rows, where rows were read.
+        encoder: made the tensors from raw values; None for data that was not made from raw rows.
+        row_keys: of the raw rows, see `saved_encoder.row_keys`; None as for `encoder`.
     """
 
     schema: Schema
@@ -75,7 +73,7 @@ class Dataset:
         return self.validation.query is not None
 
     def occurrences(self, *, history: bool) -> Tensor:
-        """(rows of the joint table,) int64: how often training rows hold each id.
+        """(`schema.num_ids`,) int64: how often training rows hold each global id.
 
         Args:
             history: whether the steps of histories count, too.
@@ -110,14 +108,34 @@ class Dataset:
 
 
 class Source(ABC):
-    """Where data comes from. A source is a frozen dataclass: its fields are its configuration."""
+    """Where data comes from. A source is a frozen dataclass: its fields are its configuration.
+
+    Your own source is one file and one YAML file whose `_target_` is its import path:
+
+    >>> from dataclasses import dataclass
+    >>> import pandas as pd
+    >>> from glassrec.data.assembly import build_dataset
+    >>> from glassrec.data.columns import Columns
+    >>> from glassrec.data.splits import Random
+    >>> @dataclass(frozen=True)
+    ... class Coins(Source):
+    ...     rows: int = 40
+    ...     def fingerprint(self):
+    ...         return {}
+    ...     def load(self, seed, scalers=NO_SCALERS):
+    ...         frame = pd.DataFrame({"side": [*"ht"] * self.rows, "won": [1, 0] * self.rows})
+    ...         columns = Columns(label="won", categorical=("side",))
+    ...         return build_dataset(frame, columns, Random(), seed, scalers=scalers)
+    >>> Coins().load(seed=0).train.batch.ids.shape
+    torch.Size([64, 1])
+    """
 
     @abstractmethod
     def fingerprint(self) -> dict[str, str]:
         """The sha256 of each file that `load` reads; empty for data made from settings."""
 
     @abstractmethod
-    def load(self, seed: int, scalers: Scalers = ...) -> Dataset:
+    def load(self, seed: int, scalers: Scalers = NO_SCALERS) -> Dataset:
         """Read everything and split it.
 
         Args:

@@ -1,4 +1,4 @@
-"""What there is in a dataset, as plain values: for who reads of a run and did not load its data."""
+"""Metadata of a dataset as plain values: for readers of a run that do not load its data."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glassrec.data.batch import Batch
-from glassrec.data.dataset import Dataset, Split
+from glassrec.data.batch import Split
+from glassrec.data.dataset import Dataset
 from glassrec.data.schema import ABSENT, UNSEEN, Field, Schema
 
 
@@ -22,28 +22,36 @@ def collect_metadata(dataset: Dataset) -> dict[str, Any]:
     tasks: name, kind and the mean of the label by split. fields: name, the `values` that training
     knows, how many of them a row has (`per_row`), and `unseen`, by split: the share of the values
     there that training does not know. dense: names. history: its length and, by split, the mean
-    number of items in it; None without one. user and item: which fields say who and what. truth:
+    number of items in it; None without one. user and item: the fields that identify them. truth:
     main and pairs, known effects as [name(s), strength]; None where nothing is known. repeats: of
     the positives that are ranked or retrieved, how many there are (`positives`) and how many of
     them their user has in training (`known`), by split; empty without such a task. audit: the
-    number of raw rows and the findings on them, see `findings.Finding`; None where none are read.
+    number of raw rows and the findings on them, see `audit.Finding`; None where none are read.
     """
-    schema, splits = dataset.schema, dataset.splits
-    later = {name: split.batch for name, split in splits.items() if name != "train"}
+    schema, splits, truth = dataset.schema, dataset.splits, dataset.ground_truth
+    lists = {name: split.query for name, split in splits.items() if split.query is not None}
     return {
         "rows": {name: split.batch.rows for name, split in splits.items()},
-        "lists": {n: _lists(split) for n, split in splits.items() if split.query is not None},
+        "lists": {name: len(query.unique()) for name, query in lists.items()},
         "negatives": None if dataset.negatives is None else dataset.negatives.per_positive,
         "tasks": [
-            {"name": target.name, "kind": target.kind, "mean": _means(splits, column)}
-            for column, target in enumerate(schema.targets)
+            {
+                "name": target.name,
+                "kind": target.kind,
+                "mean": {n: _mean(split.batch.targets[:, at]) for n, split in splits.items()},
+            }
+            for at, target in enumerate(schema.targets)
         ],
-        "fields": [_field(schema, field, later) for field in schema.fields],
+        "fields": [_field(schema, field, splits) for field in schema.fields],
         "dense": [*schema.dense],
         "history": _history(schema, splits),
         "user": schema.user,
         "item": schema.item,
-        "truth": _truth(dataset),
+        "truth": truth
+        and {
+            "main": [[name, strength] for name, strength in truth.main.items()],
+            "pairs": [[*names, strength] for names, strength in truth.pairs.items()],
+        },
         "repeats": _repeats(dataset),
         "audit": None if dataset.audit is None else asdict(dataset.audit),
     }
@@ -72,41 +80,21 @@ def repeats_line(metadata: Mapping[str, Any]) -> str | None:
     return f"{counts} positives are items that their user has in training"
 
 
-def _lists(split: Split) -> int:
-    assert split.query is not None, "asked for only if there are lists"
-    return len(split.query.unique())
-
-
-def _means(splits: dict[str, Split], column: int) -> dict[str, float]:
-    return {name: _mean(split.batch.targets[:, column]) for name, split in splits.items()}
-
-
-def _field(schema: Schema, field: Field, splits: dict[str, Batch]) -> dict[str, Any]:
-    unseen = schema.offsets[schema.field_index(field.name)] + UNSEEN
-    columns = [*schema.id_columns(field.name)]
+def _field(schema: Schema, field: Field, splits: Mapping[str, Split]) -> dict[str, Any]:
+    unseen, columns = _unseen_id(schema, field.name), [*schema.id_columns(field.name)]
     shares = {}
-    for name, batch in splits.items():
-        ids = batch.ids[:, columns]
+    for name in ("val", "test"):
+        ids = splits[name].batch.ids[:, columns]
         shares[name] = _mean(ids[ids != ABSENT] == unseen)
     known = field.size - 1
     return {"name": field.name, "values": known, "per_row": field.values, "unseen": shares}
 
 
-def _history(schema: Schema, splits: dict[str, Split]) -> dict[str, Any] | None:
+def _history(schema: Schema, splits: Mapping[str, Split]) -> dict[str, Any] | None:
     if not schema.history_length:
         return None
     means = {n: _mean((split.batch.history > 0).sum(1)) for n, split in splits.items()}
     return {"length": schema.history_length, "items": means}
-
-
-def _truth(dataset: Dataset) -> dict[str, Any] | None:
-    if dataset.ground_truth is None:
-        return None
-    main, pairs = dataset.ground_truth.main.items(), dataset.ground_truth.pairs.items()
-    return {
-        "main": [[name, strength] for name, strength in main],
-        "pairs": [[*names, strength] for names, strength in pairs],
-    }
 
 
 def _repeats(dataset: Dataset) -> dict[str, dict[str, int]]:
@@ -116,7 +104,8 @@ def _repeats(dataset: Dataset) -> dict[str, dict[str, int]]:
     if catalogue is None or not (dataset.ranked or retrieved):
         return {}
     task = retrieved[0] if retrieved else 0
-    unseen, found, known = _unseen_rows(schema), {}, torch.empty(0, dtype=torch.long)
+    unseen = torch.tensor([_unseen_id(schema, name or "") for name in (schema.user, schema.item)])
+    found, known = {}, torch.empty(0, dtype=torch.long)
     for name, split in dataset.splits.items():
         rows = split.batch.targets[:, task] == 1
         ids = split.batch.ids[rows][:, [catalogue.user, catalogue.columns[0]]]
@@ -128,10 +117,8 @@ def _repeats(dataset: Dataset) -> dict[str, dict[str, int]]:
     return found
 
 
-def _unseen_rows(schema: Schema) -> Tensor:
-    """(2,): the joint rows of an unseen user and an unseen item."""
-    names = (schema.user or "", schema.item or "")
-    return torch.tensor([schema.offsets[schema.field_index(name)] + UNSEEN for name in names])
+def _unseen_id(schema: Schema, field: str) -> int:
+    return schema.offsets[schema.field_index(field)] + UNSEEN
 
 
 def _mean(values: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""Raw rows become tensors; whatever is learnt on the way is learnt from the training rows."""
+"""Raw values become ids and numbers; everything learnt for that comes from the training rows."""
 
 from __future__ import annotations
 
@@ -12,18 +12,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from glassrec.data.audit_parts import with_parts
-from glassrec.data.batch import Batch
-from glassrec.data.catalogue import Catalogue
+from glassrec.data.batch import Batch, Split
 from glassrec.data.cells import split_values
-from glassrec.data.columns import Columns, Part, Parts
-from glassrec.data.dataset import Dataset, Split
-from glassrec.data.findings import Audit
-from glassrec.data.history import check_past, step_names
-from glassrec.data.negatives import Negatives
-from glassrec.data.row_keys import row_keys
+from glassrec.data.columns import Columns, Part
+from glassrec.data.history import step_names
 from glassrec.data.schema import ABSENT, UNSEEN, Field, Schema, Target
-from glassrec.data.sides import check_undeclared
 
 LARGEST = 1e18
 """The largest rating, and the reciprocal of the smallest deviation: single precision holds their
@@ -50,12 +43,16 @@ class Vocabulary:
         return cls(values.sort_values())
 
     def encode(self, column: pd.Series | pd.Index, offset: int = 0) -> np.ndarray:
-        """The joint rows (N,) int64 of the values (N,): `offset` plus the id."""
+        """The ids (N,) int64 of the values (N,), plus `offset`."""
         if isinstance(column.dtype, pd.CategoricalDtype):
             # Looks up each distinct value once; a missing one has code -1, the last entry.
             ids = np.append(self.encode(column.dtype.categories, offset), offset + UNSEEN)
             return ids[column.array.codes]
         return self.values.get_indexer(pd.Index(column)) + 1 + offset
+
+    def field(self, name: str) -> Field:
+        """The field `name` of these values."""
+        return Field(name, len(self.values) + 1)
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ class MultiValued:
         return cls(Vocabulary(known), int(lengths.max()), separator)
 
     def encode(self, column: pd.Series, offset: int) -> np.ndarray:
-        """The joint rows (N, width) int64 of the cells (N,), filled up with ABSENT."""
+        """The ids (N, width) int64 of the cells (N,), plus `offset`, filled up with ABSENT."""
         codes, cells = pd.factorize(column, use_na_sentinel=False)
         lists = _lists(pd.Index(cells), self.separator)
         ids = np.full((len(lists), self.width), ABSENT)
@@ -95,6 +92,10 @@ class MultiValued:
             there = (lists.str.len() > at).to_numpy()
             ids[there, at] = self.vocabulary.encode(lists[there].str[at]) + offset
         return ids[codes]
+
+    def field(self, name: str) -> Field:
+        """The field `name` of these values."""
+        return Field(name, len(self.values) + 1, self.width)
 
 
 def _lists(cells: pd.Index, separator: str) -> pd.Series:
@@ -114,7 +115,7 @@ class Scaler:
     @classmethod
     def fit(cls, values: np.ndarray, log: bool) -> Scaler:
         """The scaler that gives `values` (N,), NaN = missing, mean 0 and deviation 1."""
-        known = _prepared(values[~np.isnan(values)], log)
+        known = _logged(values[~np.isnan(values)], log)
         if not len(known):
             return cls(log, mean=0.0, deviation=1.0)
         constant = known.min() == known.max()
@@ -122,16 +123,16 @@ class Scaler:
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """The scaled values (N,)."""
-        with np.errstate(divide="ignore", over="ignore"):  # what is infinite then is refused
-            scaled = (_prepared(values, self.log) - self.mean) / self.deviation
+        with np.errstate(divide="ignore", over="ignore"):  # infinite results are refused later
+            scaled = (_logged(values, self.log) - self.mean) / self.deviation
         return np.nan_to_num(scaled, copy=False, nan=0.0)
 
     def interval(self, low: float, high: float, missing: bool) -> tuple[float, float]:
-        """Where scaled values lie as float32, given the raw ends and whether some may be missing.
+        """The ends of scaled values as float32, given the raw ends and whether some may be missing.
 
         Rounding never changes an order, so that rounded values lie between the rounded ends.
         """
-        ends = (_prepared(np.array([low, high]), self.log) - self.mean) / self.deviation
+        ends = (_logged(np.array([low, high]), self.log) - self.mean) / self.deviation
         first, last = ends.astype(np.float32).tolist()
         return (min(first, 0.0), max(last, 0.0)) if missing else (first, last)
 
@@ -144,12 +145,11 @@ NO_SCALERS: Scalers = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Encoder:
-    """Everything that the training rows teach about the columns."""
+    """Everything that is learnt from the training rows about the columns."""
 
     schema: Schema
     vocabularies: dict[str, Vocabulary | MultiValued]
     scalers: dict[str, Scaler]
-
     columns: Columns
 
     @classmethod
@@ -176,20 +176,25 @@ class Encoder:
             name: scalers.get(name) or Scaler.fit(_numbers(train, name), name in columns.log)
             for name in columns.dense
         }
-        fields = tuple(_field(name, known) for name, known in vocabularies.items())
-        targets = tuple(
-            _with_scale(target, _numbers(train, target.name)) if target.kind == "rating" else target
-            for target in columns.targets
-        )
         schema = Schema(
-            columns.dense, fields, targets, columns.user, columns.item,
-            columns.item_fields, history,
-            tuple(
+            dense=columns.dense,
+            fields=tuple(known.field(name) for name, known in vocabularies.items()),
+            targets=tuple(
+                _with_scale(target, _numbers(train, target.name))
+                if target.kind == "rating"
+                else target
+                for target in columns.targets
+            ),
+            user=columns.user,
+            item=columns.item,
+            item_side=columns.item_fields,
+            history_length=history,
+            ranges=tuple(
                 scaler.interval(*columns.ranges.get(name, (-inf, inf)), name in columns.missing_ok)
                 for name, scaler in fitted.items()
             ),
-            columns.item_dense,
-        )  # fmt: skip
+            item_dense=columns.item_dense,
+        )
         return cls(schema, vocabularies, fitted, columns)
 
     def encode(self, part: Part) -> Split:
@@ -206,73 +211,23 @@ class Encoder:
         for at, (name, scaler) in enumerate(self.scalers.items()):
             dense[:, at] = torch.from_numpy(scaler.apply(_numbers(part.frame, name)))
             _check_finite(dense[:, at], part.frame[name], scaler)
-        history = self._history(part.frame)
         targets = torch.tensor(part.labels, dtype=torch.float32).reshape(n, -1)
         query = None if part.query is None else torch.tensor(part.query)
-        return Split(Batch(dense, ids, history, targets), query)
+        return Split(Batch(dense, ids, self._history(part.frame), targets), query)
 
     def _history(self, frame: pd.DataFrame) -> Tensor:
-        """(N, T) int64: the joint rows of the steps, newest last, 0 where there is none."""
+        """(N, T) int64: the global ids of the steps, newest last, 0 where there is none."""
         names = step_names(self.schema.history_length)
         history = torch.zeros(len(frame), len(names), dtype=torch.long)
         if not names:
             return history
-        item = self.schema.field_index(self.schema.item or "")
-        offset, known = self.schema.offsets[item], self.vocabularies[self.schema.item or ""]
-        assert offset > 0, "the user stands before the item, so that no item has the joint row 0"
+        item = self.schema.item or ""
+        offset = self.schema.offsets[self.schema.field_index(item)]
+        assert offset > 0, "the user stands before the item, so that no item has the global id 0"
         for at, name in enumerate(names):
-            rows = known.encode(frame[name], offset)
+            rows = self.vocabularies[item].encode(frame[name], offset)
             history[:, at] = torch.from_numpy(np.where(frame[name].notna(), rows, 0))
         return history
-
-
-def assemble(
-    parts: Parts,
-    columns: Columns,
-    *,
-    negatives: int = 1,
-    min_count: int = 1,
-    history: int = 0,
-    audit: Audit | None = None,
-    scalers: Scalers = NO_SCALERS,
-) -> Dataset:
-    """The dataset of divided raw rows.
-
-    Args:
-        parts: raw rows; where they are ranked, `negatives` are drawn for each training row.
-        columns: the roles of the columns.
-        negatives: how many negatives a training positive gets.
-        min_count: how often a value must occur in training to get an id of its own.
-        history: the steps that the rows have, see `with_history`.
-        audit: what was found on the whole log; what the parts show is added.
-        scalers: those that dense columns keep, see `Encoder.fit`.
-
-    Raises:
-        ValueError: a training row's history would show what is held out, or a column that the
-            item determines is not declared where it would reveal the item.
-    """
-    if history:
-        assert columns.user is not None, "a history is somebody's"
-        check_past(parts, columns.user)
-    ranked = parts.validation.query is not None
-    if ranked or columns.retrieval:
-        check_undeclared(parts.train.frame, columns)
-    encoder = Encoder.fit(parts.train.frame, columns, min_count, history, scalers)
-    train, validation, test = (encoder.encode(part) for part in parts)
-    schema = encoder.schema
-    known = Catalogue.from_ids(train.batch, schema) if schema.user and schema.item else None
-    sampler = Negatives(known, negatives) if ranked and known else None
-    found = None if audit is None else with_parts(audit, parts, columns)
-    return Dataset(
-        schema, train, validation, test, known, sampler, audit=found, encoder=encoder,
-        row_keys=row_keys(parts, columns),
-    )  # fmt: skip
-
-
-def _field(name: str, known: Vocabulary | MultiValued) -> Field:
-    if isinstance(known, MultiValued):
-        return Field(name, len(known.vocabulary.values) + 1, known.width)
-    return Field(name, len(known.values) + 1)
 
 
 def _with_scale(target: Target, ratings: np.ndarray) -> Target:
@@ -308,5 +263,5 @@ def _check_finite(scaled: Tensor, raw: pd.Series, scaler: Scaler) -> None:
         )
 
 
-def _prepared(values: np.ndarray, log: bool) -> np.ndarray:
+def _logged(values: np.ndarray, log: bool) -> np.ndarray:
     return np.log1p(np.maximum(values, 0)) if log else values

@@ -28,12 +28,12 @@ def duplicate_events(
 ) -> np.ndarray:
     """(N,) bool: whether a row records an event that an earlier row of the frame records.
 
-    Where every row is a positive, an event is a user, an item and a time; where there is no time
-    column, rows that agree in all columns that are read are one event, since nothing tells them
-    apart. Labelled rows are one event if they agree in user, item, time and all other columns: the
+    Where every row is a positive, an event is a user, an item and a time; without a time column,
+    rows that agree in all columns that are read are one event, since nothing distinguishes them.
+    Labelled rows are one event if they agree in user, item, time and all other columns: the
     same impression may be recorded with different outcomes, and without a time many impressions may
     look the same. Without a user or an item column, no row is known to be a duplicate. A column
-    that says how rows are split is no part of an event.
+    that assigns rows to splits is no part of an event.
 
     Args:
         frame: the log.
@@ -43,9 +43,9 @@ def duplicate_events(
     labelled = columns.label is not None or columns.rating is not None
     if columns.user is None or columns.item is None or (labelled and columns.time is None):
         return np.zeros(len(frame), bool)
-    among = repeated_pairs(frame, columns) if among is None else among
     if labelled or columns.time is None:
         return identical_rows(frame, columns, among)
+    among = repeated_pairs(frame, columns) if among is None else among
     return _again(frame, [columns.user, columns.item, columns.time], among)
 
 
@@ -54,12 +54,12 @@ def identical_rows(
 ) -> np.ndarray:
     """(N,) bool: whether a row equals an earlier one in all columns; see `duplicate_events`."""
     among = repeated_pairs(frame, columns) if among is None else among
-    return _again(frame, _read(columns), among)
+    return _again(frame, _compared(columns), among)
 
 
 def rows_of_both(frame: pd.DataFrame, other: pd.DataFrame, columns: Columns) -> int:
     """How many rows of `frame` equal a row of `other` in all columns."""
-    names = _read(columns)
+    names = _compared(columns)
     both = pd.concat([other[names], frame[names]], ignore_index=True)
     rows, keys = _groups(both, names, repeated_pairs(both, columns))
     there = rows < len(other)
@@ -87,8 +87,8 @@ def repeats(frame: pd.DataFrame, columns: Columns, among: np.ndarray | None = No
     return found
 
 
-def _read(columns: Columns) -> list[str]:
-    """The columns that are read, first those that tell most rows apart, without that of a split."""
+def _compared(columns: Columns) -> list[str]:
+    """The columns that are read, those of most distinct values first, without that of a split."""
     names = dict.fromkeys([*columns.dense, *columns.fields, *columns.all])
     return [name for name in names if name != columns.split]
 
@@ -107,7 +107,7 @@ def _groups(
     """Those of `rows` that equal another of them in these columns, and (M,) equal keys for equal
     rows.
 
-    Rows that equal no other in some columns are not looked at in the next ones.
+    Rows that equal no other in some columns are not compared in the next ones.
     """
     keys, size = np.zeros(len(rows), np.int64), 1
     for at, name in enumerate(names):

@@ -1,4 +1,4 @@
-"""The items that a user had before each row, read off the whole log before it is divided.
+"""The items that a user had before each row, computed on the whole log before it is divided.
 
 A row's history are the user's rows of strictly earlier time, so that it holds neither the row
 itself, nor a second record of the same event, nor anything behind it. Rows of one time are not
@@ -14,7 +14,7 @@ import pandas as pd
 
 from glassrec.data.columns import Columns, Parts
 
-PLACE = "history"
+EARLIER = "history"
 """The column that holds the number of rows of the user that are strictly earlier than a row."""
 
 
@@ -26,7 +26,7 @@ def step_names(length: int) -> list[str]:
 def with_history(
     frame: pd.DataFrame, columns: Columns, length: int, *, order: np.ndarray | None = None
 ) -> pd.DataFrame:
-    """The rows with the last `length` earlier items of their users, and `PLACE`.
+    """The rows with the last `length` earlier items of their users, and `EARLIER`.
 
     Args:
         frame: the whole log.
@@ -45,50 +45,45 @@ def with_history(
         return frame
     if columns.user is None or columns.item is None:
         raise ValueError("a history needs a user and an item column; name both, or set history: 0")
-    taken = [name for name in (PLACE, *step_names(length)) if name in frame]
-    if taken:
-        raise ValueError(f"a history takes the column name {taken[0]!r}; rename yours")
+    for name in (EARLIER, *step_names(length)):
+        if name in frame:
+            raise ValueError(f"a history takes the column name {name!r}; rename yours")
     users, _ = pd.factorize(frame[columns.user])
     items = pd.Categorical(frame[columns.item])
     if order is None:
         order = np.arange(len(frame)) if columns.time is None else columns.times(frame)
     sequence = np.lexsort((order, users))
-    earlier = _first_of_ties(users[sequence], order[sequence])  # the rows before this one
+    users, order = users[sequence], order[sequence]
+    rows = np.arange(len(frame))
+    new = np.r_[True, (users[1:] != users[:-1]) | (order[1:] != order[:-1])][: len(frame)]
+    first_of_ties = np.maximum.accumulate(np.where(new, rows, 0))  # the rows before it are earlier
     starts = np.r_[0, np.bincount(users).cumsum()[:-1]]
-    place = np.empty(len(frame), np.int64)
-    place[sequence] = earlier - starts[users[sequence]]
+    earlier, ends = np.empty((2, len(frame)), np.int64)
+    earlier[sequence], ends[sequence] = first_of_ties - starts[users], first_of_ties
     before = np.r_[np.full(length, -1, items.codes.dtype), items.codes[sequence]]
-    codes = np.empty((len(frame), length), items.codes.dtype)
-    codes[sequence] = np.lib.stride_tricks.sliding_window_view(before, length)[earlier]
-    codes[place[:, None] < np.arange(length, 0, -1)] = -1  # those are rows of another user
+    codes = np.lib.stride_tricks.sliding_window_view(before, length)[ends]
+    codes[earlier[:, None] < np.arange(length, 0, -1)] = -1  # those are rows of another user
     steps = {
         name: pd.Categorical.from_codes(codes[:, at], dtype=items.dtype)
         for at, name in enumerate(step_names(length))
     }
-    return pd.concat([frame, pd.DataFrame({PLACE: place, **steps}, index=frame.index)], axis=1)
+    return pd.concat([frame, pd.DataFrame({EARLIER: earlier, **steps}, index=frame.index)], axis=1)
 
 
-def _first_of_ties(users: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """(N,) for each of sorted rows, the position of the first row of its user and time."""
-    new = np.ones(len(users), bool)
-    new[1:] = (users[1:] != users[:-1]) | (order[1:] != order[:-1])
-    return np.maximum.accumulate(np.where(new, np.arange(len(users)), 0))
-
-
-def check_past(parts: Parts, user: str) -> None:
+def check_past(parts: Parts, columns: Columns) -> None:
     """ValueError if a training row lies behind a held-out one of the same user.
 
     Its history would hold what is held out, and training would learn from it.
     """
     train = len(parts.train.frame)
-    people, names = pd.factorize(pd.concat([part.frame[user] for part in parts]))
-    place = np.concatenate([part.frame[PLACE] for part in parts])
+    users, names = pd.factorize(pd.concat([part.frame[columns.user] for part in parts]))
+    earlier = np.concatenate([part.frame[EARLIER] for part in parts])
     last = np.full(len(names), -1)
-    np.maximum.at(last, people[:train], place[:train])
-    bad = place[train:] < last[people[train:]]
+    np.maximum.at(last, users[:train], earlier[:train])
+    bad = earlier[train:] < last[users[train:]]
     if bad.any():
         raise ValueError(
-            f"user {names[people[train:][bad.argmax()]]} has training rows behind a held-out one, "
+            f"user {names[users[train:][bad.argmax()]]} has training rows behind a held-out one, "
             "which their history would show; with a history, choose a split that holds out each "
             "user's last rows (by_time, leave_one_out; validation=newest in ncf)"
         )

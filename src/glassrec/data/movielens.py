@@ -16,18 +16,17 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
-import torch
 from annotated_types import Ge, Interval, MinLen
 from pydantic import DirectoryPath
 
-from glassrec.data.audit import audited
+from glassrec.data.assembly import build_dataset
 from glassrec.data.cells import INTEGER, TEXT
 from glassrec.data.columns import Columns
+from glassrec.data.content import fingerprint
 from glassrec.data.dataset import Dataset, Source
-from glassrec.data.encoding import NO_SCALERS, Scalers, assemble
-from glassrec.data.history import with_history
-from glassrec.data.reading import Origin, fingerprint, read_text
+from glassrec.data.encoding import NO_SCALERS, Scalers
 from glassrec.data.splits import LeaveOneOut, Splitter
+from glassrec.data.text_file import Origin, read_text
 
 AGES = (0, 18, 25, 35, 45, 50, 56)
 """The age buckets of MovieLens-1M, by their lower ends; the first one is 'under 18'."""
@@ -102,18 +101,10 @@ class _MovieLens(Source):
             several=("genres",),
             time="time",
         )
-        generator = torch.Generator().manual_seed(seed)
-        frame, found = audited(frame, columns, duplicates="drop")
-        frame = with_history(frame, columns, self.history)
-        parts = self.split.split(frame, columns, generator)
-        return assemble(
-            parts,
-            columns,
-            negatives=self.negatives,
-            history=self.history,
-            audit=found,
-            scalers=scalers,
-        )
+        return build_dataset(
+            frame, columns, self.split, seed,
+            negatives=self.negatives, history=self.history, duplicates="drop", scalers=scalers,
+        )  # fmt: skip
 
     @property
     def _paths(self) -> list[Path]:
@@ -153,9 +144,7 @@ class MovieLens100K(_MovieLens):
         movies = read_text(
             films, {"item": INTEGER, **texts, **flags}, separator="|", encoding="latin-1"
         )
-        flagged = movies[[*GENRES]].to_numpy(bool) @ np.array(
-            [f"{name}|" for name in GENRES], object
-        )
+        flagged = movies[[*GENRES]].to_numpy(bool) @ np.array([f"{name}|" for name in GENRES], "O")
         movies["genres"] = pd.Series(flagged, index=movies.index).str.rstrip("|").astype("category")
         return read_text(log, RATINGS), read_text(people, users, separator="|"), movies
 

@@ -12,14 +12,16 @@ import torch
 from annotated_types import Ge, MinLen
 from pydantic import DirectoryPath
 
-from glassrec.data.audit import audited
+from glassrec.data.assembly import assemble
+from glassrec.data.audit import audit_log
+from glassrec.data.catalogue import ranking_lists
 from glassrec.data.cells import INTEGER, TEXT
 from glassrec.data.columns import Columns, Part, Parts
+from glassrec.data.content import fingerprint
 from glassrec.data.dataset import Dataset, Source
-from glassrec.data.encoding import NO_SCALERS, Scalers, assemble
+from glassrec.data.encoding import NO_SCALERS, Scalers
 from glassrec.data.history import with_history
-from glassrec.data.ranking import ranking_lists
-from glassrec.data.reading import Origin, fingerprint, first_row, read_text
+from glassrec.data.text_file import Origin, first_row, read_text
 
 COLUMNS = Columns(user="user", item="item")
 
@@ -66,10 +68,11 @@ class NCF(Source):
         generator = torch.Generator().manual_seed(seed)
         chosen = _ratings(train)
         held = _ratings(test)
-        out = _newest(chosen) if self.validation == "newest" else _any(chosen, generator)
+        out = _validation_rows(chosen, None if self.validation == "newest" else generator)
         log = pd.concat([chosen, held], ignore_index=True)[["user", "item"]]
-        _, found = audited(log, COLUMNS)
-        log = _with_history(log, self.history, _order(chosen, held))
+        _, audit = audit_log(log, COLUMNS)
+        order = _order(chosen, held)  # as steps, rows of equal time stand from last to first
+        log = with_history(log[::-1], COLUMNS, self.history, order=order[::-1])[::-1]
         validation = ranking_lists(log, out, COLUMNS, self.candidates, generator)
         positives = log[: len(chosen)].drop(out)
         parts = Parts(
@@ -78,13 +81,9 @@ class NCF(Source):
             _test_lists(log[len(chosen) :].reset_index(drop=True), negatives, test),
         )
         return assemble(
-            parts,
-            COLUMNS,
-            negatives=self.negatives,
-            history=self.history,
-            audit=found,
-            scalers=scalers,
-        )
+            parts, COLUMNS,
+            negatives=self.negatives, history=self.history, audit=audit, scalers=scalers,
+        )  # fmt: skip
 
     @property
     def _paths(self) -> list[Path]:
@@ -106,27 +105,13 @@ def _order(chosen: pd.DataFrame, held: pd.DataFrame) -> np.ndarray:
     return np.r_[time, np.full(len(held), np.iinfo(np.int64).max)]
 
 
-def _with_history(log: pd.DataFrame, length: int, order: np.ndarray) -> pd.DataFrame:
-    """The rows with their histories; as steps, rows of equal time stand from last to first."""
-    return with_history(log[::-1], COLUMNS, length, order=order[::-1])[::-1]
-
-
-def _newest(log: pd.DataFrame) -> np.ndarray:
-    """The position of the newest row of each user who has two rows or more."""
-    if "time" in log:
+def _validation_rows(log: pd.DataFrame, generator: torch.Generator | None) -> np.ndarray:
+    """The position of the newest row, or of a random one, of each user who has two rows or more."""
+    if generator is not None:
+        log = log.iloc[torch.randperm(len(log), generator=generator).numpy()]
+    elif "time" in log:
         log = log.sort_values("time", ascending=False, kind="stable")
-    return _first(log)
-
-
-def _any(log: pd.DataFrame, generator: torch.Generator) -> np.ndarray:
-    """The position of a random row of each user who has two rows or more."""
-    return _first(log.iloc[torch.randperm(len(log), generator=generator).numpy()])
-
-
-def _first(log: pd.DataFrame) -> np.ndarray:
-    """The index of the first row of each user who has two rows or more, ascending."""
-    first = ~log.duplicated("user")
-    several = log.duplicated("user", keep=False)
+    first, several = ~log.duplicated("user"), log.duplicated("user", keep=False)
     return np.sort(log.index[first & several].to_numpy())
 
 

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from glassrec.data.cells import KINDS, LIST_MARK, TEXT, CellError, numbers
+from glassrec.data.cells import KINDS, LIST_MARK, TEXT, CellError, check_utf8, numbers
 from glassrec.data.content import existing
-from glassrec.data.reading import Origin, frame_of
+from glassrec.data.text_file import Origin, frame_of
 
 
 def read_parquet(
@@ -56,7 +56,7 @@ def parquet_names(path: Path) -> list[str]:
 
 @contextmanager
 def _refused(path: Path) -> Iterator[None]:
-    """Whatever Arrow says of a damaged file is one ValueError."""
+    """Raises one ValueError for any error of Arrow on a damaged file."""
     try:
         yield
     except (pa.ArrowException, OSError):
@@ -67,27 +67,32 @@ def _refused(path: Path) -> Iterator[None]:
 
 def _cast(column: pa.ChunkedArray, kind: pa.DataType, name: str, several: bool) -> pa.ChunkedArray:
     """A parquet column as NUMBER or TEXT."""
-    if pa.types.is_dictionary(column.type):
+    types = pa.types
+    if types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if _is_list(column.type):
         if not several:
-            raise pa.ArrowTypeError("a list is one value nowhere else")
+            raise pa.ArrowTypeError("lists are allowed in multi-value columns only")
         return _marked(column, name).dictionary_encode()
-    if pa.types.is_fixed_size_binary(column.type):
+    if types.is_fixed_size_binary(column.type):
         column = column.cast(pa.binary())
-    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
-        _check_utf8(column, name)
+    if types.is_binary(column.type) or types.is_large_binary(column.type):
+        check_utf8(column.dictionary_encode(), name)
         column = column.cast(pa.string())
     if kind == TEXT:
-        return _text(column, name).dictionary_encode()
-    if _is_text(column.type):
-        return numbers(_text(column, name).dictionary_encode(), kind, name)
-    if pa.types.is_temporal(column.type):
+        return _text(column).dictionary_encode()
+    if (
+        types.is_string(column.type)
+        or types.is_large_string(column.type)
+        or (types.is_string_view(column.type))
+    ):
+        return numbers(_text(column).dictionary_encode(), kind, name)
+    if types.is_temporal(column.type):
         raise pa.ArrowTypeError("a time is no number")
     return column.cast(kind, safe=False)
 
 
-def _text(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """A column as texts; null and NaN are ''."""
     if pa.types.is_nested(column.type):
         raise pa.ArrowTypeError("a struct is no text")
@@ -98,12 +103,11 @@ def _text(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
 def _marked(lists: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     """Each list as a text, in which LIST_MARK stands before each value."""
-    values = pc.utf8_trim_whitespace(_text(pc.list_flatten(lists), name).combine_chunks())
+    values = pc.utf8_trim_whitespace(_text(pc.list_flatten(lists)).combine_chunks())
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy().astype(np.int64)
     offsets = np.r_[0, np.cumsum(lengths)]
-    marked = pc.match_substring(values, LIST_MARK)
-    if pc.any(marked).as_py():
-        at = pc.index(marked, True).as_py()
+    at = pc.index(pc.match_substring(values, LIST_MARK), True).as_py()
+    if at >= 0:
         row = int(np.searchsorted(offsets, at, side="right")) - 1
         raise CellError(row, f"{name} holds the control character U+0001; remove it")
     values = pc.binary_join_element_wise("", values, LIST_MARK)
@@ -111,22 +115,6 @@ def _marked(lists: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     return pa.chunked_array([joined.cast(pa.string())])
 
 
-def _check_utf8(column: pa.ChunkedArray, name: str) -> None:
-    """CellError at the first bytes that are not UTF-8."""
-    for row, value in enumerate(column.to_pylist()):
-        try:
-            (value or b"").decode()
-        except UnicodeDecodeError:
-            raise CellError(row, f"{name} is not UTF-8 text; write it as text") from None
-
-
 def _is_list(kind: pa.DataType) -> bool:
-    return (
-        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    )
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return (
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    )
+    types = pa.types
+    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)

@@ -14,10 +14,11 @@ import pandas as pd
 import torch
 from annotated_types import Ge, Gt
 
+from glassrec.data.assembly import assemble
 from glassrec.data.columns import Columns
 from glassrec.data.dataset import Dataset, GroundTruth, Source
-from glassrec.data.encoding import NO_SCALERS, Scalers, assemble
-from glassrec.data.history import PLACE, with_history
+from glassrec.data.encoding import NO_SCALERS, Scalers
+from glassrec.data.history import EARLIER, with_history
 from glassrec.data.splits import ByTime
 
 COLUMNS = Columns(label="click", user="user", item="item", time="time")
@@ -66,7 +67,7 @@ class PlantedSequence(Source):
     def load(self, seed: int, scalers: Scalers = NO_SCALERS) -> Dataset:
         """The generated rows; `seed` changes nothing, as time divides them."""
         rows = with_history(self.generate(), COLUMNS, self.history)
-        rows = rows[rows[PLACE] >= self.lag].reset_index(drop=True)
+        rows = rows[rows[EARLIER] >= self.lag].reset_index(drop=True)
         parts = ByTime().split(rows, COLUMNS, torch.Generator())
         truth = GroundTruth({}, {(f"history[-{self.lag}]", "item"): self.strength})
         return replace(

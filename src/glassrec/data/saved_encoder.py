@@ -1,10 +1,10 @@
-"""An encoder as a table of values and a description in plain values, and back."""
+"""The part of a dataset that a run keeps: its encoder in plain values, and keys of its raw rows."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from math import inf, isinf
 from typing import Any
@@ -13,12 +13,14 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter
 
-from glassrec.data.columns import Columns
+from glassrec.data.columns import Columns, Part, Parts
 from glassrec.data.encoding import Encoder, MultiValued, Scaler, Vocabulary
 from glassrec.data.schema import Schema
 
 TYPES = {"text": "str", "integer": "int64", "number": "float64"}
 """The types of the values of a vocabulary, and their names in pandas."""
+
+SPLITS = ("train", "val", "test")
 
 
 def vocabulary_table(encoder: Encoder) -> pd.DataFrame:
@@ -29,15 +31,15 @@ def vocabulary_table(encoder: Encoder) -> pd.DataFrame:
     texts = [values.astype(str).to_numpy(object) for values in known.values()]
     return pd.DataFrame({
         "field": pd.Categorical.from_codes(fields, pd.Index([*known], dtype=str)),
-        "value": np.concatenate(texts) if texts else np.empty(0, object),
-        "id": np.concatenate(ids) if ids else np.empty(0, np.int64),
+        "value": np.concatenate([np.empty(0, object), *texts]),
+        "id": np.concatenate([np.empty(0, np.int64), *ids]),
     })  # fmt: skip
 
 
 def describe_encoder(encoder: Encoder) -> dict[str, Any]:
-    """Everything but the values: plain, so that JSON holds it.
+    """Everything but the values, as JSON holds it.
 
-    types: what the values of each field are, one of `TYPES`. widths: of fields of several values.
+    types: of the values of each field, one of `TYPES`. widths: of multi-valued fields.
     scalers: log, mean and deviation by dense column. schema and roles: the fields of `Schema` and
     `Columns`; an end of a range that is null is infinite. vocabulary_sha256: of all values in the
     order of their ids, with their types. encoder_sha256: of the values and everything else here.
@@ -57,14 +59,14 @@ def describe_encoder(encoder: Encoder) -> dict[str, Any]:
         "schema": schema,
         "roles": roles,
         "vocabulary_sha256": _digest(vocabularies),
-    }  # fmt: skip
+    }
     plain: dict[str, Any] = json.loads(json.dumps(described))
     text = json.dumps(plain, sort_keys=True)
     return plain | {"encoder_sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def restore_encoder(values: pd.DataFrame, description: Mapping[str, Any]) -> Encoder:
-    """The encoder that `vocabulary_table` and `describe_encoder` wrote down.
+    """The encoder of a `vocabulary_table` and its description, see `describe_encoder`.
 
     Raises:
         ValueError: the values are not those of the description.
@@ -114,3 +116,47 @@ def _finite(ends: tuple[float, float]) -> list[float | None]:
 def _ends(ends: list[float | None]) -> tuple[float, float]:
     low, high = ends
     return -inf if low is None else low, inf if high is None else high
+
+
+def row_keys(parts: Parts, columns: Columns) -> pd.DataFrame:
+    """The keys of all rows but drawn candidates, by which other runs recognise the same rows.
+
+    Args:
+        parts: raw rows, under the index that they have in the file.
+        columns: the roles of their columns.
+
+    Returns:
+        a frame with the columns `row` (the number of the row in its file, from 1, header and
+        empty lines not counted), `key` (uint64: a hash of the values of all columns that are read,
+        by name, but for the split column and the history) and `split` (train, val or test).
+    """
+    names = sorted(({*parts.train.frame} & {*columns.all}) - {columns.split})
+    frames = [_keys(part, names) for part in parts]
+    rows = pd.concat(frames, ignore_index=True)
+    split = np.repeat(np.arange(len(SPLITS)), [len(frame) for frame in frames])
+    return rows.assign(split=pd.Categorical.from_codes(split, pd.Index(SPLITS)))
+
+
+def _keys(part: Part, names: list[str]) -> pd.DataFrame:
+    frame = part.frame[names]
+    if part.query is not None:  # of a ranking list, one row happened and the others did not
+        frame = frame[part.labels.reshape(len(frame), -1)[:, 0] == 1]
+    keys = pd.util.hash_pandas_object(frame, index=False).to_numpy(np.uint64)
+    return pd.DataFrame({"row": frame.index.to_numpy(np.int64) + 1, "key": keys})
+
+
+def overlap(rows: pd.DataFrame, trained: np.ndarray) -> Iterator[tuple[str, int, int, int]]:
+    """How many of the held-out rows have the key of a row that was trained on.
+
+    Args:
+        rows: the keys of a dataset, see `row_keys`.
+        trained: (M,) uint64 keys of the rows that a model was trained on.
+
+    Yields:
+        of each held-out split: its name, the number of its rows, how many of them are in `trained`,
+        and how many are in the training split of `rows` itself.
+    """
+    own = rows.loc[rows["split"] == "train", "key"].to_numpy()
+    for name in SPLITS[1:]:
+        keys = rows.loc[rows["split"] == name, "key"].to_numpy()
+        yield name, len(keys), int(np.isin(keys, trained).sum()), int(np.isin(keys, own).sum())

@@ -1,4 +1,4 @@
-"""What the columns of a dataset are: names, kinds, and where each field lies in the joint table."""
+"""The columns of a dataset: names, types, and the ids of each field in the embedding table."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from glassrec.spelling import one_of
 UNSEEN = 0
 """The id, in every field, of a value that the training rows do not hold."""
 
-
 ABSENT = -1
-"""What stands in `Batch.ids` where a field of several values has fewer of them in this row."""
+"""The entry of `Batch.ids` where a multi-valued field has fewer values in this row."""
 
 TaskKind = Literal["click", "rating", "retrieval"]
 """click: 0 or 1, by the logit. rating: a number, which the logit estimates. retrieval: 1 where the
-row's item is one that its user is to be shown, out of all items."""
+row's item is one to show to its user, out of all items."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Target:
     """A task: one column of `Batch.targets`, and one of the logits.
 
     `mean` and `deviation` are those of the ratings in the training rows, by which ratings are
-    standardised to be learnt; 0 and 1 for other kinds.
+    standardised for training; 0 and 1 for other kinds.
     """
 
     name: str
@@ -40,8 +39,8 @@ class Target:
 class Field:
     """A categorical column. `size` counts its ids, the unseen id 0 included.
 
-    A field of several values in one row, such as genres, takes `values` columns of `Batch.ids`; its
-    vector is the mean of those that are not absent, of which there is at least one.
+    A multi-valued field, such as genres, has `values` columns in `Batch.ids`; its vector is the
+    mean of those that are not absent, of which there is at least one.
     """
 
     name: str
@@ -53,13 +52,32 @@ class Field:
 class Schema:
     """The columns of a `Batch`, in order.
 
-    Fields share one joint embedding table: field f owns the rows from `offsets[f]` to
-    `offsets[f] + size - 1`, and `Batch.ids` holds joint rows. `user` and `item` name the fields
-    that identify who and what, where the data has them; `item_side` names all fields that follow
-    from the item, itself first, and `item_dense` the dense columns that do. `Batch.history` holds
-    the joint rows of `history_length` earlier items of the user, newest last. `ranges` says between
-    which ends, scaled, each dense column always lies; an end may be infinite, and without `ranges`
-    all are.
+    All fields share one embedding table. An entry of `Batch.ids` is a global id, a row of that
+    table: field f owns the rows from `offsets[f]` to `offsets[f] + size - 1`.
+
+    >>> schema = Schema(("age",), (Field("user", 3), Field("genres", 5, values=2)))
+    >>> schema.offsets, schema.num_ids
+    ((0, 3), 8)
+    >>> schema.id_columns("genres")
+    range(1, 3)
+    >>> schema.select(fields=["genres"]).field_names
+    ('genres',)
+
+    Attributes:
+        dense: the D columns of `Batch.dense`.
+        fields: the categorical fields, in the order of `Batch.ids`.
+        targets: the K tasks, in the order of `Batch.targets`.
+        user: the field that identifies the user, where there is one.
+        item: the field that identifies the item, where there is one.
+        item_side: all fields that follow from the item, itself first.
+        history_length: T; `Batch.history` holds the global ids of T earlier items of the user,
+            newest last.
+        ranges: the ends between which each dense column always lies, scaled; an end may be
+            infinite, and without `ranges` all are.
+        item_dense: the dense columns that follow from the item.
+
+    Raises:
+        ValueError: two columns have the same name.
     """
 
     dense: tuple[str, ...] = ()
@@ -86,14 +104,12 @@ class Schema:
 
     @property
     def offsets(self) -> tuple[int, ...]:
-        """The joint-table row of each field's unseen id."""
-        return tuple(accumulate((field.size for field in self.fields[:-1]), initial=0))[
-            : len(self.fields)
-        ]
+        """The global id of each field's unseen value."""
+        return tuple(accumulate((field.size for field in self.fields), initial=0))[:-1]
 
     @property
     def num_ids(self) -> int:
-        """The number of rows of the joint table."""
+        """The number of global ids, the rows of the embedding table."""
         return sum(field.size for field in self.fields)
 
     @property
@@ -102,19 +118,19 @@ class Schema:
         return self.ranges or ((-inf, inf),) * len(self.dense)
 
     def field_index(self, name: str) -> int:
-        """Which of the fields is called `name`; ValueError if none is."""
+        """The position of field `name` in `fields`; ValueError if there is no such field."""
         if name not in self.field_names:
             raise ValueError(f"the data has no field {name!r}{one_of(name, self.field_names)}")
         return self.field_names.index(name)
 
     def id_columns(self, name: str) -> range:
         """The columns of field `name` in `Batch.ids`; ValueError if there is no such field."""
-        place = self.field_index(name)
-        start = sum(field.values for field in self.fields[:place])
-        return range(start, start + self.fields[place].values)
+        index = self.field_index(name)
+        start = sum(field.values for field in self.fields[:index])
+        return range(start, start + self.fields[index].values)
 
     def metric(self, target: Target, name: str) -> str:
-        """What a metric of a task is called: `task/name` where there are several tasks."""
+        """The name of a metric of a task: `task/name` where there are several tasks."""
         return f"{target.name}/{name}" if len(self.targets) > 1 else name
 
     def select(

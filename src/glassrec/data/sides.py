@@ -13,18 +13,18 @@ import numpy as np
 import pandas as pd
 
 from glassrec.data.columns import Columns
-from glassrec.data.reading import Origin
+from glassrec.data.text_file import Origin
 
 LIMIT = 0.15
 """The share of rows in which a column may place its item in the first tenth; .10 is chance."""
 
-ENOUGH = 200_000
-"""Rows of a log, whole items at a time, that are looked at."""
+MAX_ROWS = 200_000
+"""Rows of a log, whole items at a time, that are compared."""
 
-MANY = 100
-"""Items that are looked at, however many rows they have."""
+MIN_ITEMS = 100
+"""Items that are compared, however many rows they have."""
 
-SAMPLE = 4000
+MAX_SAMPLE = 4000
 """Rows on which that share is measured, at most."""
 
 RIVALS = 99
@@ -53,17 +53,15 @@ class Pairs(NamedTuple):
     """(items,) rows of each item"""
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, columns: Columns) -> Pairs:
+    def from_log(cls, frame: pd.DataFrame, columns: Columns) -> Pairs:
         """The first row of each user and item; of a large log, all such rows of random items."""
         items, names = pd.factorize(frame[columns.item])
         rows = np.arange(len(frame))
-        if len(frame) > ENOUGH:
+        if len(frame) > MAX_ROWS:
             order = np.random.default_rng(0).permutation(len(names))
-            enough = np.bincount(items)[order].cumsum() <= ENOUGH
-            enough[:MANY] = True
-            taken = np.zeros(len(names), bool)
-            taken[order[enough]] = True
-            rows = np.flatnonzero(taken[items])
+            enough = np.bincount(items)[order].cumsum() <= MAX_ROWS
+            enough[:MIN_ITEMS] = True
+            rows = np.flatnonzero(np.isin(items, order[enough]))
         users, _ = pd.factorize(frame[columns.user].array[rows])
         items, kept = pd.factorize(items[rows])
         first = ~pd.Series(users * len(kept) + items).duplicated().to_numpy()
@@ -113,7 +111,7 @@ def check_undeclared(train: pd.DataFrame, columns: Columns) -> None:
     names = [name for name in (*columns.dense, *columns.fields) if name not in known]
     if not names:
         return
-    pairs = Pairs.of(train, columns)
+    pairs = Pairs.from_log(train, columns)
     for name in names:
         found = dependence(train[name], pairs)
         if found is not None:
@@ -154,8 +152,8 @@ def dependence(column: pd.Series, pairs: Pairs) -> Dependence | None:
     beyond = len(values) - len(pairs.counts)
     exact = beyond * (1 - chance) >= EXPECTED and bool((values == values[first]).all())
     chosen = np.flatnonzero(repeated)
-    if len(chosen) > SAMPLE:
-        chosen = np.random.default_rng(0).choice(chosen, SAMPLE, replace=False)
+    if len(chosen) > MAX_SAMPLE:
+        chosen = np.random.default_rng(0).choice(chosen, MAX_SAMPLE, replace=False)
     if len(chosen) < 5:
         return None
     share = share_in_first_tenth(values, column, pairs, chosen)

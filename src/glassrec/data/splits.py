@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 from annotated_types import Ge, Interval
 
+from glassrec.data.catalogue import ranking_lists
 from glassrec.data.columns import Columns, Part, Parts
-from glassrec.data.ranking import ranking_lists
 from glassrec.data.schema import Target
 from glassrec.spelling import one_of
 
@@ -122,6 +122,12 @@ class LeaveOneOut(Splitter):
             raise ValueError(
                 f"leave-one-out takes every row as a positive, but the data has the task "
                 f"{columns.targets[0].name!r}; drop it, or choose another split"
+            )
+        if columns.time is None and not columns.chronological:
+            print(
+                "data      leave_one_out: the data names no time column, so the rows of a user are "
+                "in order of the file; name one under `time`, or write `chronological: true`",
+                flush=True,
             )
         users, _ = pd.factorize(frame[columns.user])
         items, _ = pd.factorize(frame[columns.item])

@@ -8,30 +8,25 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import torch
 import yaml
 from annotated_types import Ge
 from pydantic import FilePath, TypeAdapter, ValidationError
 
-from glassrec.data.audit import audited
+from glassrec.data.assembly import build_dataset
 from glassrec.data.cells import NUMBER, TEXT, printable, shortened
 from glassrec.data.columns import (
     Columns,
     check_labels,
     check_names,
     check_numbers,
-    check_ranges,
 )
-from glassrec.data.content import existing, is_parquet
+from glassrec.data.content import existing, fingerprint, is_parquet
 from glassrec.data.dataset import Dataset, Source
-from glassrec.data.encoding import NO_SCALERS, Scalers, assemble
-from glassrec.data.findings import Audit
-from glassrec.data.history import with_history
+from glassrec.data.encoding import NO_SCALERS, Scalers
 from glassrec.data.parquet import parquet_names, read_parquet
-from glassrec.data.reading import Format, Origin, Text, fingerprint
 from glassrec.data.sides import check_item_side
 from glassrec.data.splits import Random, Splitter
+from glassrec.data.text_file import Format, Origin, TextFile
 from glassrec.spelling import did_you_mean, listed, one_of
 
 SEPARATORS = {"tab": "\t", "semicolon": ";", "pipe": "|", "comma": ",", "\\t": "\t"}
@@ -132,50 +127,39 @@ class Table(Source):
         """The rows of the table, divided."""
         columns = read_columns(Path(self.columns))
         frame, origin = self.read(columns)
-        if columns.label is not None:
-            check_labels(frame[columns.label], origin)
+        check_labels(frame, columns, origin)
         check_numbers(frame, columns, origin)
-        check_ranges(frame, columns, origin)
         for name in filter(None, (columns.user, columns.item)):
-            _check_filled(frame[name], origin)
+            empty = (frame[name].isna() | (frame[name] == "")).to_numpy()
+            if empty.any():
+                where = origin.at(int(empty.argmax()))
+                raise ValueError(f"{where}: {name} is empty; correct or remove the line")
         check_item_side(frame, columns, origin)
         if columns.time is not None:
             frame[columns.time] = _moments(frame[columns.time], origin)
-        frame, found = audited(frame, columns, duplicates=self.duplicates, repeated=self.repeats)
-        self._refuse_copies(found, columns)
-        frame = with_history(frame, columns, self.history)
-        parts = self.split.split(frame, columns, torch.Generator().manual_seed(seed))
-        return assemble(
-            parts,
-            columns,
-            negatives=self.negatives,
-            min_count=self.min_count,
-            history=self.history,
-            audit=found,
-            scalers=scalers,
-        )
-
-    def _refuse_copies(self, found: Audit, columns: Columns) -> None:
-        """ValueError if second records that are kept would show what ranking lists hold out."""
-        kept = self.duplicates == "keep" and self.repeats == "keep" and columns.time is None
-        if kept and self.split.ranked and found.has("duplicate events"):
-            raise ValueError(
-                "data.duplicates=keep: without a time column a second record of an event cannot be "
-                "told from a second event, and held-out items would be in training too; name a "
-                "time column, or set data.duplicates=drop"
-            )
+        return build_dataset(
+            frame, columns, self.split, seed,
+            negatives=self.negatives, min_count=self.min_count, history=self.history,
+            duplicates=self.duplicates, repeats=self.repeats, scalers=scalers,
+        )  # fmt: skip
 
     def read(self, columns: Columns) -> tuple[pd.DataFrame, Origin]:
         """The columns that have a role, as they are in the file."""
         path = Path(self.path)
-        types = {name: _kind(name, columns) for name in columns.all}
+        numbers = {*columns.numbers, columns.label}
+        types = {name: NUMBER if name in numbers else TEXT for name in columns.all}
         if is_parquet(path):
             check_names(columns.all, _shown(parquet_names(path), columns), str(path))
             return read_parquet(path, types, columns.several), Origin(path, format=None)
         form = Format(self._separator, quotes=self.quotes, header=True)
-        text = Text.open(path, form)
-        names = text.first_cells()
-        self._check_separator(names)
+        text = TextFile.open(path, form)
+        names = text.first_cells
+        for word, character in SEPARATORS.items():
+            if len(names) == 1 and character in names[0]:
+                raise ValueError(
+                    f"{path}: the header is one cell, {shortened(names[0])!r}; "
+                    f"did you mean data.separator={word}"
+                )
         check_names(columns.all, _shown(names, columns), str(path))
         return text.read(types), Origin(path, form)
 
@@ -188,15 +172,6 @@ class Table(Source):
         if suffixes and suffixes[-1] in PACKED:
             suffixes.pop()
         return "\t" if suffixes and suffixes[-1] in TABBED else ","
-
-    def _check_separator(self, names: list[str]) -> None:
-        """ValueError for a header of one cell that holds another separator."""
-        for name, character in SEPARATORS.items():
-            if len(names) == 1 and character in names[0]:
-                raise ValueError(
-                    f"{self.path}: the header is one cell, {shortened(names[0])!r}; "
-                    f"did you mean data.separator={name}"
-                )
 
 
 def read_columns(path: Path) -> Columns:
@@ -226,18 +201,6 @@ def _shown(names: list[str], columns: Columns) -> list[str]:
     return [name if name in columns.all else printable(name) for name in names]
 
 
-def _kind(name: str, columns: Columns) -> pa.DataType:
-    return NUMBER if name in (*columns.numbers, columns.label) else TEXT
-
-
-def _check_filled(values: pd.Series, origin: Origin) -> None:
-    """ValueError at the first empty id."""
-    empty = (values.isna() | (values == "")).to_numpy()
-    if empty.any():
-        row = int(empty.argmax())
-        raise ValueError(f"{origin.at(row)}: {values.name} is empty; mend or remove the line")
-
-
 def _moments(values: pd.Series, origin: Origin) -> np.ndarray:
     """(N,) times as numbers; ValueError at the first that is neither a number nor ISO 8601."""
     text = values.astype(str)
@@ -246,16 +209,11 @@ def _moments(values: pd.Series, origin: Origin) -> np.ndarray:
     if not bad.any():
         return times
     if not bad.all():  # numbers, then, and not dates
-        row = int(bad.argmax())
-        raise ValueError(
-            f"{origin.at(row)}: {values.name} is {text.iloc[row]!r}, not a number as "
-            "in other rows; mend or remove the line"
-        )
+        reason = ", not a number as in other rows; correct or remove the line"
+        origin.refuse_first(text, bad, reason)
     dates = pd.to_datetime(text, errors="coerce", format="ISO8601", utc=True)
-    if dates.isna().any():
-        row = int(dates.isna().to_numpy().argmax())
-        raise ValueError(
-            f"{origin.at(row)}: {values.name} is {text.iloc[row]!r}, not a time; write a number "
-            "or a date as in 2024-01-31T12:30:00, the same in all rows"
-        )
+    reason = (
+        ", not a time; write a number or a date as in 2024-01-31T12:30:00, the same in all rows"
+    )
+    origin.refuse_first(text, dates.isna().to_numpy(), reason)
     return dates.astype("int64").to_numpy()

@@ -23,15 +23,14 @@ from torch import Tensor
 from glassrec.artifacts import Facts, Table, Weights
 from glassrec.data.columns import Columns
 from glassrec.data.encoding import Encoder, MultiValued, Vocabulary
-from glassrec.data.row_keys import overlap
-from glassrec.data.saved_encoder import restore_encoder
+from glassrec.data.saved_encoder import overlap, restore_encoder
 from glassrec.data.schema import Schema
 from glassrec.ending import UsageError
 from glassrec.models.base import Recommender
 from glassrec.run import recorded_file
 
 VALUES, ENCODER, ROWS = "vocabulary.parquet", "encoder.json", "rows.parquet"
-"""What a run stores beside its weights: see `saved_encoder` and `row_keys`."""
+"""What a run stores beside its weights: see `saved_encoder`."""
 
 
 def start_file(start: Path, setting: str = "start") -> Path:
@@ -129,7 +128,7 @@ class Start:
 
         Args:
             encoder: of the data to train on now.
-            rows: its keys, see `row_keys`.
+            rows: its keys, see `saved_encoder.row_keys`.
             origin: that of the weights that are to be trained.
         """
         if self.encoder is None:

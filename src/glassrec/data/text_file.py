@@ -1,0 +1,341 @@
+"""Delimited text becomes frames, fast; a malformed file is refused by file and line.
+
+Arrow reads the file. Only what it refuses is read again: as texts, which are converted one distinct
+text at a time, and, if rows have too few or too many cells, row by row with the `csv` module.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from glassrec.data.cells import (
+    NUMBER,
+    TEXT,
+    CellError,
+    change_texts,
+    check_scale,
+    check_utf8,
+    numbers,
+    printable,
+    shortened,
+)
+from glassrec.data.content import text_content
+from glassrec.data.quoting import check_no_rows_in_cells, rows_of_several_lines
+
+_UNIT = "\x1f"
+"""Arrow supports separators of one byte only; this one replaces longer ones."""
+
+_NO_ROWS = "the file holds no rows; fetch it again"
+_LARGEST_BLOCK = 2**31 - 1
+csv.field_size_limit(_LARGEST_BLOCK)  # the module's own limit, 128 KiB, refuses long cells
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a text file is delimited.
+
+    Attributes:
+        separator: what stands between cells.
+        quotes: whether cells that hold the separator, quotes or line breaks are in double quotes.
+        header: whether the first line names the columns.
+        encoding: of the text.
+    """
+
+    separator: str = "\t"
+    quotes: bool = False
+    header: bool = False
+    encoding: str = "utf8"
+
+    @property
+    def byte(self) -> str:
+        """The separator in the text that Arrow reads."""
+        return self.separator if len(self.separator.encode()) == 1 else _UNIT
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the rows of a frame come from, for messages; lines are looked up in the file."""
+
+    path: Path
+    format: Format | None = Format()
+    """Of a text file; None: a parquet file, which has rows and no lines."""
+
+    def at(self, row: int) -> str:
+        """The file, and the line of `row`, which is counted from 0, as an editor shows it."""
+        if self.format is not None:
+            try:
+                rows = TextFile.open(self.path, self.format).rows()
+                return f"{self.path}, line {next(islice(rows, row, None)).line}"
+            except (ValueError, StopIteration):  # the file has changed since it was read
+                pass
+        return f"{self.path}, row {row + 1}"
+
+    def refuse_first(self, column: pd.Series, wrong: np.ndarray, reason: str) -> None:
+        """ValueError at the first value of a column (N,) where `wrong` (N,) is true."""
+        if wrong.any():
+            row = int(wrong.argmax())
+            value = column.iloc[row]
+            shown = repr(value) if isinstance(value, str) else value
+            raise ValueError(f"{self.at(row)}: {column.name} is {shown}{reason}")
+
+
+def first_row(path: Path) -> list[str]:
+    """The cells of the first row of a file whose cells are separated by tabs."""
+    return TextFile.open(path).first_cells
+
+
+def read_text(
+    path: Path, types: Mapping[str, pa.DataType], *, separator: str = "\t", encoding: str = "utf8"
+) -> pd.DataFrame:
+    """The columns of a text file without header or quotes, see `TextFile.read`."""
+    return TextFile.open(path, Format(separator, encoding=encoding)).read(types)
+
+
+def frame_of(table: pa.Table, origin: Origin) -> pd.DataFrame:
+    """A frame of a table of INTEGER, NUMBER and TEXT columns.
+
+    Raises:
+        ValueError: it has no rows, an INTEGER is missing, or a NUMBER is too large for float32.
+    """
+    if table.num_rows == 0:
+        raise ValueError(f"{origin.path}: {_NO_ROWS}")
+    columns = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        try:
+            columns[name] = _checked(column, name)
+        except CellError as error:
+            raise ValueError(f"{origin.at(error.row)}: {error}") from None
+    return pa.table(columns).to_pandas(split_blocks=True, self_destruct=True)
+
+
+def _checked(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    if column.type == TEXT:
+        return change_texts(column, pc.utf8_trim_whitespace)
+    if column.type == NUMBER:
+        check_scale(column, name)
+    elif column.null_count:
+        row = pc.index(pc.is_null(column), True).as_py()
+        raise CellError(row, f"{name} is empty, not a whole number; correct or remove the line")
+    return column
+
+
+class Row(NamedTuple):
+    """A row as the `csv` module reads it, each byte as one character."""
+
+    line: int
+    text: str
+    cells: list[str]
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether it is one cell of nothing but white space."""
+        return len(self.cells) < 2 and not _as_bytes(self.text).decode(errors="replace").strip()
+
+
+def _as_bytes(text: str) -> bytes:
+    return text.encode("latin-1")
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A text file whose quotes are in place.
+
+    `broken` (K, 2) int64 says where the rows with a line break in a cell begin and end.
+    """
+
+    path: Path
+    format: Format
+    content: memoryview
+    broken: np.ndarray
+
+    @classmethod
+    def open(cls, path: Path, form: Format = Format()) -> TextFile:
+        """The file at `path`, which may be compressed.
+
+        Raises:
+            ValueError: it is missing, empty or no text, or a quote is out of place.
+        """
+        content = text_content(path)
+        if form.byte != form.separator:
+            data = bytes(content)
+            if _UNIT.encode() in data:
+                raise ValueError(
+                    f"{path}: a separator of several characters is not possible, since the file "
+                    "holds the control character U+001F; write it with another separator"
+                )
+            separator = form.separator.encode(form.encoding)
+            content = memoryview(data.replace(separator, _UNIT.encode()))
+        broken = np.empty((0, 2), np.int64)
+        if form.quotes:
+            broken = rows_of_several_lines(path, content, form.byte.encode())
+        return cls(path, form, content, broken)
+
+    def read(self, types: Mapping[str, pa.DataType]) -> pd.DataFrame:
+        """The columns `types`; empty lines are skipped.
+
+        Args:
+            types: the columns to read, each INTEGER, NUMBER (a missing cell is NaN) or TEXT;
+                without a header they are all columns, in order.
+
+        Raises:
+            ValueError: a row has too few or too many cells, or a cell is not of its column's type;
+                the message names file and line.
+        """
+        names = self.first_cells if self.format.header else list(types)
+        columns = {str(names.index(name)): kind for name, kind in types.items()}
+        numeric = [int(at) for at, kind in columns.items() if kind != TEXT]
+        rows = self.broken[self.broken[:, 0] >= self._body]
+        check_no_rows_in_cells(
+            self.path, self.content, rows, self.format.byte.encode(), len(names), numeric
+        )
+        try:
+            table = self._table(len(names), columns)
+        except pa.ArrowInvalid:
+            table = self._converted(names, columns)
+        return frame_of(table.rename_columns(list(types)), Origin(self.path, self.format))
+
+    @cached_property
+    def first_cells(self) -> list[str]:
+        """The cells of the first row that is not blank, without blanks around them."""
+        row, _ = self._first
+        try:
+            return [_as_bytes(cell).decode(self.format.encoding).strip() for cell in row.cells]
+        except UnicodeDecodeError:
+            raise ValueError(
+                f"{self.path}, line {row.line}: not UTF-8 text; save the file as UTF-8"
+            ) from None
+
+    def rows(self) -> Iterator[Row]:
+        """The rows without the header; in a file of two or more columns, blank rows are none."""
+        keep_blank = len(self.first_cells) == 1
+        for row, end in self._scan():
+            if end > self._body and row.cells and (keep_blank or not row.is_blank):
+                yield row
+
+    @cached_property
+    def _first(self) -> tuple[Row, int]:
+        for row, end in self._scan():
+            if not row.is_blank:
+                return row, end
+        raise ValueError(f"{self.path}: {_NO_ROWS}")
+
+    @property
+    def _body(self) -> int:
+        """Where the first row behind the header begins, in bytes."""
+        return self._first[1] if self.format.header else 0
+
+    def _scan(self) -> Iterator[tuple[Row, int]]:
+        """All rows, and where each ends, in bytes."""
+        stream = pa.BufferReader(pa.py_buffer(self.content))
+        read: list[str] = []
+
+        def lines() -> Iterator[str]:
+            for line in io.TextIOWrapper(stream, encoding="latin-1", newline=""):
+                read.append(line)
+                yield line
+
+        form, line, end = self.format, 1, 0
+        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if form.quotes else csv.QUOTE_NONE
+        for cells in csv.reader(lines(), delimiter=form.byte, quoting=quoting):
+            row = Row(line, "".join(read), cells)
+            line, end = line + len(read), end + len(row.text)
+            read.clear()
+            yield row, end
+
+    def _table(
+        self,
+        columns: int,
+        types: Mapping[str, pa.DataType],
+        content: memoryview | bytes | None = None,
+        block_size: int = 1 << 20,
+        check: bool = True,
+    ) -> pa.Table:
+        """The columns `types` by their number; pa.ArrowInvalid if the file is malformed."""
+        content = self.content[self._body :] if content is None else content
+        table = pa.csv.read_csv(
+            pa.BufferReader(pa.py_buffer(content)),
+            pa.csv.ReadOptions(
+                column_names=[str(at) for at in range(columns)],
+                encoding=self.format.encoding,
+                block_size=block_size,
+            ),
+            pa.csv.ParseOptions(
+                delimiter=self.format.byte,
+                quote_char='"' if self.format.quotes else False,
+                newlines_in_values=len(self.broken) > 0,
+            ),
+            pa.csv.ConvertOptions(
+                column_types=dict(types), include_columns=list(types), check_utf8=check
+            ),
+        )
+        if self.format.byte == self.format.separator or not self.format.quotes:
+            return table
+        for at, column in enumerate(table.columns):
+            if column.type == TEXT:
+                whole = change_texts(
+                    column, lambda texts: pc.replace_substring(texts, _UNIT, self.format.separator)
+                )
+                table = table.set_column(at, table.column_names[at], whole)
+        return table
+
+    def _converted(self, names: list[str], types: Mapping[str, pa.DataType]) -> pa.Table:
+        """The table of a file that Arrow refused, converted cell by cell.
+
+        Raises:
+            ValueError: at the first row with too few or too many cells, or the first cell that is
+                not of its column's type.
+        """
+        table, columns = self._texts(names, types), {}
+        for at, kind in types.items():
+            name, column = names[int(at)], table[at]
+            try:
+                check_utf8(column, name)
+                columns[at] = column if kind == TEXT else numbers(column, kind, name)
+            except CellError as error:
+                line = next(islice(self.rows(), error.row, None)).line
+                raise ValueError(f"{self.path}, line {line}: {error}") from None
+        return pa.table(columns)
+
+    def _texts(self, names: list[str], types: Iterable[str]) -> pa.Table:
+        """The columns as texts, whose encoding is not checked."""
+        texts = dict.fromkeys(types, TEXT)
+        try:
+            return self._table(len(names), texts, check=False)
+        except pa.ArrowInvalid:  # a ragged row, a row of blanks, or one that is longer than a block
+            content = b"".join(self._regular_rows(names))
+        if not content:
+            raise ValueError(f"{self.path}: {_NO_ROWS}")
+        block_size = min(len(content) + 1, _LARGEST_BLOCK)
+        try:
+            return self._table(len(names), texts, content, block_size, check=False)
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"{self.path}: {shortened(str(error))}") from None
+
+    def _regular_rows(self, names: list[str]) -> Iterator[bytes]:
+        """The bytes of each row; ValueError at the first with too few or too many cells."""
+        for row in self.rows():
+            if len(row.cells) != len(names):
+                raise ValueError(
+                    f"{self.path}, line {row.line}: {len(row.cells)} cells where there should be "
+                    f"{len(names)} ({_some(names)}); correct or remove the line"
+                )
+            yield _as_bytes(row.text)
+
+
+def _some(names: list[str]) -> str:
+    """The names, without the middle of a long list."""
+    names = [printable(name) for name in names]
+    return ", ".join(names if len(names) < 8 else [*names[:3], "...", names[-1]])

@@ -1,1 +1,0 @@
-"""What is guaranteed of activations: over all rows (`constants`), or over all inputs (`domain`)."""
