@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from glassrec.config.targets import resolve
 from glassrec.data.splits import ByTime, Given, LeaveOneOut, Random, Splitter
 
 ROOT = Path(__file__).parents[2]
@@ -65,3 +66,40 @@ def test_a_source_and_its_split_are_made_from_the_command_line(composed, tmp_pat
         )
     )
     assert source.split == Random(validation=0.1, test=0.2)
+
+
+OWN = """\
+from dataclasses import dataclass
+
+import pandas as pd
+
+from glassrec.data.assembly import build_dataset
+from glassrec.data.columns import Columns
+from glassrec.data.dataset import Source
+from glassrec.data.splits import Random
+
+
+@dataclass(frozen=True)
+class Coins(Source):
+    rows: int = 40
+
+    def fingerprint(self):
+        return {}
+
+    def load(self, seed, scalers={}):
+        frame = pd.DataFrame({"side": [*"ht"] * self.rows, "won": [1, 0] * self.rows})
+        columns = Columns(label="won", categorical=("side",))
+        return build_dataset(frame, columns, Random(), seed, scalers=scalers)
+"""
+
+
+def test_a_source_of_one_s_own_is_one_module_and_one_yaml_file(composed, tmp_path, monkeypatch):
+    (tmp_path / "own_coins.py").write_text(OWN)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/coins.yaml").write_text("_target_: own_coins.Coins\nrows: 40\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert resolve("own_coins.Coins").is_class  # the command line accepts it
+    data = instantiate(composed("data=coins", "data.rows=100")).load(seed=0)
+    ids, won = data.train.batch.ids[:, 0], data.train.batch.targets[:, 0]
+    assert len(ids) == 160
+    assert won.equal((ids == 1).float())  # the sides h and t have the ids 1 and 2
