@@ -27,7 +27,7 @@ from glassrec.models.dlrm import DLRM
 from glassrec.models.gmf import GMF
 from glassrec.models.mlp import MLP
 from glassrec.models.neumf import NeuMF
-from glassrec.prune.stage import Prune
+from glassrec.prune.pruner import Pruner
 
 BATCH = 4096
 CRITEO = Schema(
@@ -109,10 +109,10 @@ def proofs() -> None:
         split = Split(rows(PAIRS, 1000, torch.device("cpu")))
         dataset = Dataset(PAIRS, split, split, split)
         began = perf_counter()
-        prune = Prune(level="domain")
+        prune = Pruner(level="domain")
         plan = prune.plan(model, SILENT, dataset)
         planned = perf_counter() - began
-        pruned = prune.cut(model, plan)
+        pruned = prune.prune(model, plan)
         certificate = prune.certify(model, pruned, plan, dataset, files={}, given={})
         total = perf_counter() - began
         print(

@@ -66,7 +66,7 @@ def test_a_bad_table(
         ("model.embedding=wide", "model.embedding: 'wide' is not allowed; must be a whole number"),
         ("trainer.batch_size=0", "trainer.batch_size: 0 is not allowed; must be >= 1"),
         ("prune.level=guess", "must be 'domain', 'data', 'sample' or 'budget'"),
-        ("data.path=missing.csv", "must be a file that exists"),
+        ("data.path=missing.csv", "must be an existing file"),
         ("modle=gmf", "did you mean 'model'?"),
         ("model=dlmr", "did you mean 'dlrm'?"),
     ],

@@ -179,7 +179,7 @@ def test_answers_come_at_once_and_import_nothing_heavy(words, code, absent):
         (["run", "-j", "2", "--dry-run"], "glassrec: error: --jobs: it is for a sweep, add -m"),
         (
             ["run", "data=/tmp/rows.csv"],
-            "glassrec: error: data=/tmp/rows.csv: there is no such choice",
+            "glassrec: error: data=/tmp/rows.csv: there is no such option",
         ),
         (
             ["run", "--config-name", "mine"],

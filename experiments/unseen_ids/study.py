@@ -18,9 +18,8 @@ from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
 from glassrec.data.movielens import MovieLens100K
 from glassrec.data.splits import ByTime, LeaveOneOut, Splitter
-from glassrec.metrics.clicks import clicks
 from glassrec.metrics.metadata import as_higher_is_better
-from glassrec.metrics.ratings import ratings
+from glassrec.metrics.pointwise import click_metrics, rating_metrics
 from glassrec.models.base import Recommender
 from glassrec.models.dcn import DCN
 from glassrec.models.mf import MF
@@ -111,9 +110,9 @@ def _measure(model: Recommender, dataset: Dataset, name: str, main: str) -> dict
         if rows.any():
             query = None if split.query is None else split.query[rows]
             values = (
-                ratings(score[rows], truth[rows])
+                rating_metrics(score[rows], truth[rows])
                 if main == "rmse"
-                else clicks(score[rows], truth[rows], query)
+                else click_metrics(score[rows], truth[rows], query)
             )
             found[group] = values[main]
             found[f"{group} rows"] = float(rows.sum())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from glassrec.config import compose
-from glassrec.config.devices import check_devices
+from glassrec.config.build import check_devices
 from glassrec.config.environment import Config
 from glassrec.run.record import read_record
 from glassrec.spelling import counted

@@ -77,7 +77,7 @@ def job(stage: str, words: Sequence[str], extra: Path | None) -> int:
 
 def _execute(stage: str, checked: Config, command: Sequence[str]) -> int:
     from glassrec.config import compose
-    from glassrec.config.devices import check_devices
+    from glassrec.config.build import check_devices
 
     parts = compose.build(checked)
     check_devices(checked, parts)
@@ -97,7 +97,7 @@ def _each_seed(stage: str, checked: Config, command: Sequence[str]) -> int:
 
     jobs = {seed: compose.of_seed(checked, seed) for seed in checked["seeds"]}
     first = next(iter(jobs.values()))
-    from glassrec.config.devices import check_devices
+    from glassrec.config.build import check_devices
 
     check_devices(first, compose.build(first))  # what does not go together ends all at once
     from glassrec import seeds

@@ -23,7 +23,7 @@ from glassrec.ending import UsageError
 from glassrec.explain.stage import Explain
 from glassrec.failures import memory_needed
 from glassrec.models.base import Recommender
-from glassrec.prune.stage import Prune
+from glassrec.prune.pruner import Pruner
 from glassrec.run import Run, flat, is_path, trusted_sha256
 from glassrec.stages.evaluate import Evaluating
 from glassrec.stages.explain import Explaining
@@ -69,7 +69,7 @@ class Pipeline:
     table_optimizer: Callable[[Iterable[Parameter]], Optimizer] | None
     trainer: Trainer
     explain: Explain
-    prune: Prune
+    prune: Pruner
     tracker: Tracker
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ def renamed(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(aliases, "VALUES", {"prune.level": {"some": "sample"}})
     monkeypatch.setattr(
-        aliases, "TARGETS", {"glassrec.old.Cut": "glassrec.prune.stage.Prune"}
+        aliases, "TARGETS", {"glassrec.old.Cut": "glassrec.prune.pruner.Pruner"}
     )  # fmt: skip
     monkeypatch.setattr(overrides, "_reported", set())
     compose._chosen.cache_clear()
@@ -25,7 +25,7 @@ def renamed(tmp_path, monkeypatch):
 
 
 OLD = {"prune": {"_target_": "glassrec.old.Cut", "grade": "some", "layers": ["top"]}}
-NEW = {"prune": {"_target_": "glassrec.prune.stage.Prune", "layers": ["top"], "level": "sample"}}
+NEW = {"prune": {"_target_": "glassrec.prune.pruner.Pruner", "layers": ["top"], "level": "sample"}}
 
 
 def test_old_names_and_back():

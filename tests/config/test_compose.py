@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from glassrec.config import compose as config
-from glassrec.config import slots, targets, values
+from glassrec.config import field_types, slots, targets
 from glassrec.config.check import check
 
 CHOICES = [(slot, name) for slot, names in slots.choices(slots.find()).items() for name in names]
@@ -65,7 +65,7 @@ def test_yaml_files_spell_out_every_parameter(slot, name):
     assert {
         name
         for name, parameter in parameters.items()
-        if values.read(parameter.annotation).is_value or not parameter.required
+        if field_types.field_type(parameter).is_setting or not parameter.required
     } <= set(node)
 
 
@@ -80,10 +80,10 @@ def test_a_choice_on_the_command_line_wins_over_the_experiment():
 # --- what is wrong with a command ----------------------------------------------------------------
 
 WRONG = {
-    "model=neumff": "model=neumff: there is no such choice; did you mean 'neumf'? (choices: ",
-    "experiment=nothing": "experiment=nothing: there is no such choice (choices: ",
+    "model=neumff": "model=neumff: there is no such option; did you mean 'neumf'? (choices: ",
+    "experiment=nothing": "experiment=nothing: there is no such option (choices: ",
     "modle=gmf": "modle: there is no setting 'modle'; did you mean 'model'?",
-    "data/splitt=random": "data/splitt: there is no such slot; did you mean 'data/split'?",
+    "data/splitt=random": "data/splitt: there is no such config group; did you mean 'data/split'?",
     "data/split=random": "data/split: the chosen data has no such group; leave it out",
     "trainer.max_epoch=3": "trainer.max_epoch: Trainer has no parameter 'max_epoch'; "
     "did you mean 'max_epochs'?",
@@ -96,9 +96,9 @@ WRONG = {
     "seed=-1": "seed: -1 is not allowed; must be >= 0",
     "data=ncf": "data.root: a value is needed, e.g. data.root=PATH",
     "~seed": "seed: a value is needed, e.g. seed=NUMBER",
-    "trainer=null": "trainer=null: there is no such choice (choices: auto",
+    "trainer=null": "trainer=null: there is no such option (choices: auto",
     "trainer._target_=???": "trainer._target_: ",
-    "explain=3": "explain=3: there is no such choice",
+    "explain=3": "explain=3: there is no such option",
     "++explain=3": "explain: 3 is not allowed; must be settings with a _target_",
     "+run.config={}": "run.config: Run has no parameter 'config'",
     "model._target_=glassrec.models.gmff.GMF": "model._target_: no module 'gmff' in "
@@ -111,7 +111,8 @@ WRONG = {
     "+trainer._recursive_=false": "trainer._recursive_: Trainer has no parameter",
     "+model._args_=[1]": "model._args_: DLRM has no parameter",
     "model.embedding=${nope}": "model.embedding: Interpolation key 'nope' not found",
-    "model.embedding=${oc.env:NO_SUCH_NAME}": "model.embedding: ",
+    "model.embedding=${oc.env:NO_SUCH_NAME}": "model.embedding: the environment variable "
+    "NO_SUCH_NAME is not set",
     "model=gmf,mlp": "model=gmf,mlp: several values are a sweep, add -m",
     "foo": "'foo' is not of the form key=value",
     "model.bottom=[1": "'model.bottom=[1' cannot be read: ",
@@ -133,7 +134,7 @@ def test_all_problems_are_told_at_once():
 
 def test_a_missing_directory_is_told_with_its_absolute_path(folder):
     (found,) = problems("data=ncf", "data.root=no")
-    assert found == f"data.root: {folder}/no is not allowed; must be a directory that exists"
+    assert found == f"data.root: {folder}/no is not allowed; must be an existing directory"
 
 
 def test_paths_are_absolute_in_the_checked_config(folder):
@@ -333,10 +334,10 @@ def test_a_choice_replaces_a_saved_node(run):
 
 def test_a_choice_of_the_users_own_replaces_a_saved_node(run, folder):
     (folder / "extra" / "prune").mkdir(parents=True)
-    text = "_target_: glassrec.prune.stage.Prune\nlevel: sample\n"
+    text = "_target_: glassrec.prune.pruner.Pruner\nlevel: sample\n"
     (folder / "extra" / "prune" / "mine.yaml").write_text(text)
     checked = config.prepare("prune", [run, "prune=mine"], folder / "extra")
-    assert checked["prune"] == {"_target_": "glassrec.prune.stage.Prune", "level": "sample"}
+    assert checked["prune"] == {"_target_": "glassrec.prune.pruner.Pruner", "level": "sample"}
 
 
 @pytest.mark.parametrize("stage", ["run", "train"])
@@ -377,7 +378,7 @@ def test_a_damaged_configuration_is_told(run, folder, text):
 
 def test_misspelt_words_are_found_on_an_existing_run_too(run):
     (found,) = problems(run, "prune.levle=data", stage="prune")
-    assert found == "prune.levle: Prune has no parameter 'levle'; did you mean 'level'?"
+    assert found == "prune.levle: Pruner has no parameter 'levle'; did you mean 'level'?"
     assert problems(run, "~prune.level", stage="prune")[0].startswith("~prune.level: a run keeps")
 
 

@@ -11,13 +11,13 @@ from glassrec.config import compose as config
 
 GIVEN = {
     "prune.share=0.5": {"budget"},
-    "prune.of=units": {"budget"},
-    "prune.within=0.1": {"budget"},
+    "prune.budget_unit=neurons": {"budget"},
+    "prune.max_metric_drop=0.1": {"budget"},
     "prune.rounds=3": {"budget"},
     "prune.epochs=1": {"budget"},
     "prune/score=taylor": {"budget"},
     "prune.fold=false": {"sample", "budget"},
-    "prune.combinations=10": {"domain"},
+    "prune.max_enumerated_inputs=10": {"domain"},
     "prune.layers=[top]": {"domain", "data", "sample", "budget"},
     "prune.chunk=99": {"domain", "data", "sample", "budget"},
 }
@@ -54,11 +54,11 @@ def test_a_setting_that_the_level_does_not_read_is_refused(level: str) -> None:
 def test_all_of_them_are_named_at_once_and_nothing_is_run(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["prune.level=sample", "prune.share=0.5", "prune.within=0.1"]
+    words = ["prune.level=sample", "prune.share=0.5", "prune.max_metric_drop=0.1"]
     assert main(["run", *words, f"run.dir={folder / 'run'}"]) == 2
     heard = capsys.readouterr().err
     assert "prune.share" in heard
-    assert "prune.within" in heard
+    assert "prune.max_metric_drop" in heard
     assert not (folder / "run").exists()
 
 
@@ -69,7 +69,7 @@ def test_rows_are_read_by_the_curves_too() -> None:
 
 
 def test_what_switches_an_effect_off_is_allowed() -> None:
-    assert problems("prune.level=data", "prune.within=null") == ()
+    assert problems("prune.level=data", "prune.max_metric_drop=null") == ()
 
 
 def test_a_run_keeps_settings_of_another_level_that_no_command_names(folder: Path) -> None:

@@ -79,7 +79,6 @@ REFUSED = {
     "torch.nn.modules.linear.Linear": "torch.nn.modules.linear.Linear is not allowed",
     "glassrec.run.files.os.system": "no module 'os' in glassrec.run.files",
     "glassrec.config.compose.hydra.compose": "no module 'hydra' in glassrec.config.compose",
-    "glassrec.config.compose.instantiate": "hydra.",
     "glassrec.config.slots.Path": "pathlib.Path is not allowed",
     "glassrec.run.directory.subprocess": "no class 'subprocess'",
     "glassrec.models.base.Recommender.load": "no module 'Recommender' in glassrec.models.base",

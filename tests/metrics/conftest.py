@@ -11,7 +11,7 @@ from torch import Tensor
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema, Target
-from glassrec.metrics.pair import Pair
+from glassrec.metrics.agreement import ModelPair
 from glassrec.models.base import Inputs, Recommender
 
 
@@ -27,7 +27,7 @@ class Fixed(Recommender):
 
 
 @pytest.fixture
-def pair_of() -> Callable[..., Pair]:
+def pair_of() -> Callable[..., ModelPair]:
     """Two models with these logits (N, K) on rows of these targets, maybe of lists or of users."""
 
     def make(
@@ -37,7 +37,7 @@ def pair_of() -> Callable[..., Pair]:
         *targets: Target,
         query: Tensor | None = None,
         users: Tensor | None = None,
-    ) -> Pair:
+    ) -> ModelPair:
         large, small, targets_of_rows = (
             torch.as_tensor(values).float().reshape(len(values), -1)
             for values in (before, after, truth)
@@ -52,6 +52,6 @@ def pair_of() -> Callable[..., Pair]:
         batch = Batch(torch.zeros(count, 0), ids, ids[:, :0], targets_of_rows)
         split = Split(batch, query)
         data = Dataset(schema, split, split, split)
-        return Pair(Fixed(schema, large), Fixed(schema, small), data, "test")
+        return ModelPair(Fixed(schema, large), Fixed(schema, small), data, "test")
 
     return make

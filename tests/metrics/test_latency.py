@@ -7,8 +7,8 @@ import time
 import pytest
 import torch
 
-from glassrec.metrics.latency import latency
-from glassrec.metrics.metadata import latency as module
+from glassrec.metrics import cost as module
+from glassrec.metrics.cost import latency
 from glassrec.models.base import Recommender
 
 
@@ -41,18 +41,18 @@ def test_models_take_turns_and_are_timed_apart(schema, batch):
     for size in (1, 30):  # there are 12 rows
         turns = [milliseconds for milliseconds, rows in heard if rows == size]
         assert turns[:10] == [6, 2, 6, 2, 6, 2, 2, 6, 6, 2]
-        assert turns.count(6) == turns.count(2) >= module.WARM_UP + module.LEAST
+        assert turns.count(6) == turns.count(2) >= module.WARM_UP_ROUNDS + module.MIN_ROUNDS
 
 
 def test_no_round_begins_when_time_is_over_but_for_a_few(schema, batch):
     heard = []
     slow = Sleeping(schema, 3, heard)
     latency(slow, slow, batch, sizes=(5,), seconds=0)
-    assert len(heard) == 2 * (module.WARM_UP + module.LEAST)
+    assert len(heard) == 2 * (module.WARM_UP_ROUNDS + module.MIN_ROUNDS)
     heard.clear()
     quick = Sleeping(schema, 0, heard)
     latency(quick, quick, batch, sizes=(5,), seconds=60)
-    assert len(heard) == 2 * (module.WARM_UP + module.MOST)
+    assert len(heard) == 2 * (module.WARM_UP_ROUNDS + module.MAX_ROUNDS)
 
 
 def test_percentiles_are_those_of_the_rounds(schema, batch, monkeypatch):

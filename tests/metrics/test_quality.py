@@ -10,8 +10,8 @@ from sklearn import metrics as sk
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema, Target
-from glassrec.metrics.clicks import clicks
 from glassrec.metrics.metadata import primary_metrics
+from glassrec.metrics.pointwise import click_metrics
 from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
 
@@ -43,7 +43,9 @@ def test_a_task_has_the_metrics_of_its_kind_under_its_name():
     truth = np.column_stack([rng.random(90) < 0.4, rng.integers(1, 6, 90)])
     logits = rng.normal(size=(90, 2))
     found = measured(logits, truth, Target("click"), Target("stars", "rating"))
-    alone = clicks(torch.tensor(logits).float()[:, 0].double(), torch.tensor(truth[:, 0]), None)
+    alone = click_metrics(
+        torch.tensor(logits).float()[:, 0].double(), torch.tensor(truth[:, 0]), None
+    )
     assert {f"click/{name}": pytest.approx(value) for name, value in alone.items()} == {
         name: value for name, value in found.items() if name.startswith("click/")
     }

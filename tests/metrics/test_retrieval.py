@@ -15,13 +15,12 @@ from glassrec.data.batch import Batch
 from glassrec.data.catalogue import Catalogue
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema, Target
-from glassrec.metrics.agreement import agreement
-from glassrec.metrics.difference import changes
+from glassrec.metrics import retrieval as module
+from glassrec.metrics.agreement import ModelPair, agreement
 from glassrec.metrics.metadata import primary_metrics
-from glassrec.metrics.metadata import retrieval as module
-from glassrec.metrics.pair import Pair
+from glassrec.metrics.paired_bootstrap import metric_changes
 from glassrec.metrics.quality import quality
-from glassrec.metrics.retrieval import each_user, first_places, measure
+from glassrec.metrics.retrieval import each_user, first_places, retrieval_metrics
 from glassrec.models.mf import MF
 from glassrec.models.popularity import Popularity
 
@@ -125,7 +124,7 @@ def test_a_change_is_drawn_by_users(model: MF, data: Dataset) -> None:
     torch.manual_seed(2)
     other = MF(data.schema, 4)
     torch.nn.init.normal_(other.table.weight)
-    found = changes(Pair(model, other, data, "test"))
+    found = metric_changes(ModelPair(model, other, data, "test"))
     before, after = (each_user(each, data, "test", 0) for each in (model, other))
     users = len(before["recall@10"])
     rows = torch.randint(users, (4000, users), generator=torch.Generator().manual_seed(3))
@@ -160,10 +159,10 @@ def test_first_places_are_those_of_each_user_s_list(model: MF, data: Dataset) ->
 
 def test_agreement_of_a_retrieval_is_of_what_users_are_shown(model: MF, data: Dataset) -> None:
     other = deepcopy(model)
-    assert agreement(Pair(model, other, data, "test")) == {"top10_agreement": 1}
+    assert agreement(ModelPair(model, other, data, "test")) == {"top10_agreement": 1}
     with torch.no_grad():
         other.table.weight.add_(torch.randn_like(other.table.weight))
-    shared = agreement(Pair(model, other, data, "test"))["top10_agreement"]
+    shared = agreement(ModelPair(model, other, data, "test"))["top10_agreement"]
     large, small = (first_places(each, data, "test", 0, 10) for each in (model, other))
     both = [{*a} & {*b} for a, b in zip(large.tolist(), small.tolist(), strict=True)]
     assert shared == pytest.approx(sum(map(len, both)) / 10 / len(both), abs=1e-12)
@@ -175,7 +174,7 @@ def test_measures_are_those_of_torchmetrics(k: int) -> None:
     generator = torch.Generator().manual_seed(2)
     scores = torch.randn(20, 300, generator=generator).double()
     wanted = torch.rand(20, 300, generator=generator) < 0.05
-    found = measure(scores, wanted, wanted.sum(1))
+    found = retrieval_metrics(scores, wanted, wanted.sum(1))
     query = torch.arange(20).repeat_interleave(300)
     for name, metric in (
         ("recall", tm.RetrievalRecall), ("ndcg", tm.RetrievalNormalizedDCG),
@@ -196,7 +195,7 @@ def test_ties_count_as_the_mean_over_all_orders(
     monkeypatch.setattr(module, "PLACES", (k,))
     wanted = torch.zeros(1, 6, dtype=torch.bool)
     wanted[0, list(at)] = True
-    found = measure(torch.tensor([scores]).double(), wanted, wanted.sum(1))
+    found = retrieval_metrics(torch.tensor([scores]).double(), wanted, wanted.sum(1))
     seen = []
     for order in permutations(range(6)):
         ranked = sorted(order, key=lambda item: -scores[item])[:k]  # stable

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glassrec.prune import bounds
-from glassrec.prune.bounds import Bounds, hull
+from glassrec.prune.guarantees import bounds
+from glassrec.prune.guarantees.bounds import Bounds, hull
 
 FIRST, SECOND = torch.randn(2, 9, 3, generator=torch.manual_seed(0)).double()
 """The vectors of two sources, 9 ids each."""

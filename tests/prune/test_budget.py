@@ -10,18 +10,18 @@ import pytest
 import torch
 
 from glassrec.data.dataset import Dataset
-from glassrec.explain.neurons import Conductance as ByConductance
+from glassrec.explain.neurons import Conductance as ConductanceScore
 from glassrec.explain.selection import Selection
 from glassrec.explain.stage import Explain
 from glassrec.explain.tables import neuron_scores
 from glassrec.models.base import Recommender
-from glassrec.prune.budget import Budget, Measures, Of, largest, over_all_layers
-from glassrec.prune.plan import joined
-from glassrec.prune.scores import Magnitude, Random
-from glassrec.prune.stage import Prune
-from glassrec.prune.surgery import carried_out, cut, without
+from glassrec.prune.budget import Budget, BudgetUnit, Measures, largest_share, over_all_layers
+from glassrec.prune.importance import MagnitudeScore, RandomScore
+from glassrec.prune.plan import combine_plans
+from glassrec.prune.pruner import Pruner
+from glassrec.prune.surgery import apply_plan, prune_model, prune_neurons
 
-EXPLAIN = Explain(select=Selection(rows=20), neurons=ByConductance(4))
+EXPLAIN = Explain(select=Selection(rows=20), neurons=ConductanceScore(4))
 
 
 def _gone(goes: dict[str, torch.Tensor]) -> dict[str, list[int]]:
@@ -51,7 +51,7 @@ def _worth(model: Recommender) -> dict[str, torch.Tensor]:
 
 def _shrunk(model: Recommender, goes: dict[str, torch.Tensor]) -> Recommender:
     zeros = {name: torch.zeros(len(each)) for name, each in goes.items()}
-    return without(deepcopy(model), goes, zeros)
+    return prune_neurons(deepcopy(model), goes, zeros)
 
 
 def test_the_fewest_units_go_with_which_the_share_of_the_parameters_is_gone(
@@ -61,47 +61,47 @@ def test_the_fewest_units_go_with_which_the_share_of_the_parameters_is_gone(
     possible = sum(len(each) - 1 for each in worth.values())
     sizes = [_shrunk(model, over_all_layers(worth, k)).parameter_count for k in range(possible + 1)]
     budget = Budget(0.3, "parameters", None, model, Measures())
-    found = budget.goes(worth, lambda goes: _shrunk(model, goes))
+    found = budget.mask(worth, lambda goes: _shrunk(model, goes))
     fewest = next(k for k, size in enumerate(sizes) if size <= 0.7 * sizes[0])
     assert sum(int(each.sum()) for each in found.values()) == fewest
     assert sizes[fewest] <= 0.7 * sizes[0] < sizes[fewest - 1]
 
 
-@pytest.mark.parametrize("of", ["units", "parameters"])
+@pytest.mark.parametrize("of", ["neurons", "parameters"])
 @pytest.mark.parametrize("within", [None, 1.0])
 def test_a_share_that_cannot_go_means_all_that_can(
-    model: Recommender, of: Of, within: float | None
+    model: Recommender, of: BudgetUnit, within: float | None
 ) -> None:
     worth = _worth(model)
-    budget = Budget(0.99, of, within, model, Measures(lost=lambda small: 0.0))
-    found = budget.goes(worth, lambda goes: _shrunk(model, goes))
+    budget = Budget(0.99, of, within, model, Measures(metric_drop=lambda small: 0.0))
+    found = budget.mask(worth, lambda goes: _shrunk(model, goes))
     assert {name: int((~each).sum()) for name, each in found.items()} == dict.fromkeys(worth, 1)
 
 
 def test_where_no_layer_may_be_cut_nothing_goes(build: Callable[..., Recommender]) -> None:
     model = build("popularity")
-    assert Budget(0.5, "units", None, model, Measures()).goes({}, lambda _: model) == {}
-    assert Budget(0.5, "parameters", None, model, Measures()).goes({}, lambda _: model) == {}
+    assert Budget(0.5, "neurons", None, model, Measures()).mask({}, lambda _: model) == {}
+    assert Budget(0.5, "parameters", None, model, Measures()).mask({}, lambda _: model) == {}
 
 
 def test_a_cost_that_is_lent_counts(model: Recommender) -> None:
     worth = _worth(model)
     measures = Measures(flops=lambda small: float(len(small.layers["top.0"].units)))
-    found = Budget(0.5, "flops", None, model, measures).goes(worth, lambda g: _shrunk(model, g))
+    found = Budget(0.5, "flops", None, model, measures).mask(worth, lambda g: _shrunk(model, g))
     assert int(found["top.0"].sum()) == 4
-    with pytest.raises(ValueError, match=r"prune.of=flops needs a measure"):
-        Budget(0.5, "flops", None, model, Measures()).goes(worth, lambda g: _shrunk(model, g))
+    with pytest.raises(ValueError, match=r"prune.budget_unit=flops needs a measure"):
+        Budget(0.5, "flops", None, model, Measures()).mask(worth, lambda g: _shrunk(model, g))
 
 
 @pytest.mark.parametrize(("within", "expected"), [(0.0, 0.3), (0.05, 0.45), (10.0, 0.9)])
 def test_the_largest_share_within_a_loss(within: float, expected: float) -> None:
     """Nothing is lost up to .3, then a third of what goes beyond it; at .9 all is lost."""
-    found = largest(lambda share: max(0.0, share - 0.3) / 3, within, 0.9)
+    found = largest_share(lambda share: max(0.0, share - 0.3) / 3, within, 0.9)
     assert expected - 1 / 128 <= found <= expected
 
 
 def test_a_dip_in_between_does_not_stop_the_search() -> None:
-    lost = largest(lambda share: 1.0 if 0.2 < share < 0.5 or share > 0.8 else 0.0, 0.1, 0.95)
+    lost = largest_share(lambda share: 1.0 if 0.2 < share < 0.5 or share > 0.8 else 0.0, 0.1, 0.95)
     assert 0.79 <= lost <= 0.8
 
 
@@ -109,7 +109,7 @@ def test_a_share_of_each_layer_leaves_the_same_share_and_means_in_its_place(
     model: Recommender, dataset: Dataset
 ) -> None:
     scores = neuron_scores(EXPLAIN.of(model, dataset, 0))
-    prune = Prune(level="budget", score=Magnitude(), share=0.4)
+    prune = Pruner(level="budget", score=MagnitudeScore(), share=0.4)
     plan = prune.plan(model, scores, dataset)
     for name, layer in model.layers.items():
         gone = plan.layers[name].dropped.get("budget", [])
@@ -120,7 +120,9 @@ def test_a_share_of_each_layer_leaves_the_same_share_and_means_in_its_place(
     assert blind.layers["top.0"].kept == plan.layers["top.0"].kept
     means = plan.layers["top.0"].constants.values()
     assert max(means) > 0
-    assert not torch.equal(cut(model, plan).output.bias, cut(model, blind).output.bias)
+    assert not torch.equal(
+        prune_model(model, plan).output.bias, prune_model(model, blind).output.bias
+    )
 
 
 def test_two_rounds_cut_what_one_does_and_join_to_one_plan(
@@ -128,18 +130,18 @@ def test_two_rounds_cut_what_one_does_and_join_to_one_plan(
 ) -> None:
     """A random order does not change between rounds, so that the outcome is known."""
     scores = neuron_scores(EXPLAIN.of(model, dataset, 0))
-    prune = Prune(level="budget", score=Random(), share=0.5, fold=False)
+    prune = Pruner(level="budget", score=RandomScore(), share=0.5, fold=False)
     whole = prune.plan(model, scores, dataset)
     first = replace(prune, share=0.3).plan(model, scores, dataset)
-    half = carried_out(model, first).float()
-    then = prune.plan(half, scores, dataset, whole=model)
-    both = joined(first, then)
+    half = apply_plan(model, first).float()
+    then = prune.plan(half, scores, dataset, reference_model=model)
+    both = combine_plans(first, then)
     assert {n: c.kept for n, c in both.layers.items()} == {
         n: c.kept for n, c in whole.layers.items()
     }
     assert both.dropped == whole.dropped
     assert both.units == whole.units
-    expected, found = cut(model, whole), cut(model, both)
+    expected, found = prune_model(model, whole), prune_model(model, both)
     rows = dataset.test.batch
     torch.testing.assert_close(
         found(rows._replace(dense=rows.dense.double())),
@@ -149,7 +151,7 @@ def test_two_rounds_cut_what_one_does_and_join_to_one_plan(
 
 def test_only_the_layers_that_are_named_are_cut(model: Recommender, dataset: Dataset) -> None:
     scores = neuron_scores(EXPLAIN.of(model, dataset, 0))
-    prune = Prune(level="budget", share=0.5, layers=["top"])
+    prune = Pruner(level="budget", share=0.5, layers=["top"])
     plan = prune.plan(model, scores, dataset)
     assert [name for name, cut in plan.layers.items() if cut.constants] == ["top.0", "top.1"]
     assert plan.layers["bottom.0"].stays == "it is not in prune.layers"
@@ -157,4 +159,4 @@ def test_only_the_layers_that_are_named_are_cut(model: Recommender, dataset: Dat
     with pytest.raises(ValueError, match=r"no layer 'topp.0'; did you mean 'top.0'.*interaction"):
         wrong.plan(model, scores, dataset)
     with pytest.raises(ValueError, match=r"no layer 'botom'; did you mean 'bottom'\?"):
-        replace(prune, layers=["botom"]).stays(model)
+        replace(prune, layers=["botom"]).not_prunable_reasons(model)

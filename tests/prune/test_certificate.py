@@ -22,9 +22,9 @@ from glassrec.artifacts import (
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
 from glassrec.prune.certificate import BrokenPromiseError, certify, data_digests
-from glassrec.prune.stage import Prune
-from glassrec.prune.surgery import cut
-from glassrec.prune.wording import in_short, text
+from glassrec.prune.certificate_text import in_short, text
+from glassrec.prune.pruner import Pruner
+from glassrec.prune.surgery import prune_model
 
 
 def _plan(model: Recommender, level: str, gone: dict[str, dict[int, float]]) -> PrunePlan:
@@ -50,7 +50,7 @@ def test_the_differences_are_those_of_numpy(
 ) -> None:
     large = build("dlrm", embedding=4, bottom=[6], top=[8, 5])
     plan = _plan(large, "sample", {"top.0": {1: 0.5, 4: 0.25}})
-    small = cut(large, plan)
+    small = prune_model(large, plan)
     found = _certificate(large, small, plan, dataset)
     parts = [
         (large(b) - small(b)).detach().numpy()
@@ -119,7 +119,7 @@ def test_weights_that_are_not_finite_are_named(
     pruned["table.weight"][2, :2] = float("inf")
     plan = _plan(model, "data", {})
     with pytest.raises(ValueError, match="not finite") as refusal:
-        Prune().certify(model, Weights(pruned), plan, dataset, files={}, given={})
+        Pruner().certify(model, Weights(pruned), plan, dataset, files={}, given={})
     said = str(refusal.value)
     size = pruned["table.weight"].numel()
     assert said.startswith("pruned.safetensors: ")
@@ -142,11 +142,11 @@ def test_it_names_every_unit_that_went_as_it_was_built(
     build: Callable[..., Recommender], dataset: Dataset
 ) -> None:
     whole = build("dlrm", embedding=4, bottom=[6], top=[8, 5])
-    once = cut(whole, _plan(whole, "sample", {"top.0": {0: 0.0}}))
+    once = prune_model(whole, _plan(whole, "sample", {"top.0": {0: 0.0}}))
     plan = _plan(
         once, "sample", {"top.0": {5: 0.0, 1: 1.5, 6: 0.0, 7: 0.0}, "interaction": {4: 0.0}}
     )
-    found = _certificate(once, cut(once, plan), plan, dataset)
+    found = _certificate(once, prune_model(once, plan), plan, dataset)
     assert found.layers["top.0"] == CertifiedLayer(
         8, 7, [Gone("sample", 0.0, 3, "top.0[5-7]"), Gone("sample", 1.5, 1, "top.0[1]")]
     )
@@ -161,7 +161,7 @@ def test_a_plan_of_other_layers_or_units_is_refused(
     with pytest.raises(ValueError, match="the plan is of layers"):
         _certificate(model, model, _plan(build("gmf"), "data", {}), dataset)
     strange = _plan(model, "data", {"tower.0": {99: 0.0}})
-    with pytest.raises(ValueError, match=r"differ in unit 99 of tower\.0"):
+    with pytest.raises(ValueError, match=r"differ in neuron 99 of tower\.0"):
         _certificate(model, model, strange, dataset)
 
 
@@ -175,14 +175,14 @@ def test_rows_of_other_data_have_other_digests(dataset: Dataset) -> None:
 def test_a_plan_of_another_checkpoint_is_refused(build: Callable[..., Recommender]) -> None:
     model = build("gmf")
     plan = _plan(model, "data", {})
-    cut(model, plan)
+    prune_model(model, plan)
     before = digest(model.state_dict())
     with torch.no_grad():
         model.table.weight[0, 0] += 1
     found = digest(model.state_dict())
     said = f"the plan is of the weights {before[:12]}…, these are {found[:12]}…; plan again"
     with pytest.raises(ValueError, match=said):
-        cut(model, plan)
+        prune_model(model, plan)
 
 
 def test_names_in_short() -> None:
@@ -218,44 +218,24 @@ CERTIFICATE = Certificate(
 )  # fmt: skip
 
 
-def test_the_text_of_an_exact_cut() -> None:
-    assert (
-        text(CERTIFICATE)
-        == """\
-# Certificate of a cut
-
-Equal on every row: the logits of all 1,000 rows differ by at most 3.2e-12 in float64, where up to
-1e-09 is rounding.
-
-## What went
-
-5 of 520 units went, at level data: the least and the most on all rows are equal. All units stay in
-top.1.
-
-- top.0: 5 of 512 units
-  - data, replaced by 0: top.0[0-2]
-  - data, each replaced by its own constant: top.0[9] by 0.5, top.0[11] by 0.3
-
-## What was compared
-
-- rows: 1,000 (train 900, test 100)
-- largest |logit|: 0.5
-- largest |Δlogit|: 3.21e-12
-- 99.9th percentile: 1e-13
-- rows changed by more than the tolerance of 1e-09, which is 1e-9 of the largest |logit| or unit: 0
-
-## What it is about (sha256)
-
-- cc file weights.safetensors
-- aa tensors large
-- bb tensors pruned
-- ee rows train
-- ff rows test
-- dd given as data rows.csv
-
-Made with glassrec 0.1.0, torch 2.13.
-"""
-    )
+def test_the_text_states_guarantee_neurons_comparison_and_hashes() -> None:
+    found = text(CERTIFICATE)
+    assert max(map(len, found.splitlines())) <= 100
+    plain = " ".join(found.split())
+    for part in (
+        "Equal on every row: the logits of all 1,000 rows differ by at most 3.2e-12",
+        "5 of 520 neurons were pruned at level data: the least and the most on all rows are equal.",
+        "All neurons are kept in top.1.",
+        "- top.0: 5 of 512 neurons",
+        "- data, replaced by 0: top.0[0-2]",
+        "- data, each replaced by its own constant: top.0[9] by 0.5, top.0[11] by 0.3",
+        "- rows: 1,000 (train 900, test 100)",
+        "- largest |Δlogit|: 3.21e-12 - 99.9th percentile: 1e-13",
+        "- cc file weights.safetensors - aa tensors large - bb tensors pruned - ee rows train "
+        "- ff rows test - dd given as data rows.csv",
+        "glassrec 0.1.0, torch 2.13.",
+    ):
+        assert part in plain
 
 
 @pytest.mark.parametrize(
@@ -263,7 +243,7 @@ Made with glassrec 0.1.0, torch 2.13.
     [
         ({"level": "domain"}, "Equal for every possible input: "),
         ({"level": "sample", "exact": False}, "Equal on every row, though not proven by the level"),
-        ({"layers": {}}, "Nothing was cut; equal on every row: "),
+        ({"layers": {}}, "Nothing was pruned; equal on every row: "),
         (
             {"exact": False, "rows_changed": 17, "max_abs_logit_difference": 0.3111},
             "Not exact: 17 of 1,000 rows changed, by at most 0.31.\n",
@@ -282,4 +262,4 @@ def test_hundreds_of_units_are_all_in_the_text() -> None:
     assert max(map(len, said.splitlines())) <= 100
     listed = said.split("t[")[1].split("]")[0]
     assert [int(unit) for unit in listed.split(",")] == units
-    assert "- t: 300 of 600 units (built with 700)" in said
+    assert "- t: 300 of 600 neurons (built with 700)" in said

@@ -13,31 +13,33 @@ from torch.nn import functional as F
 
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
-from glassrec.explain.neurons import Conductance as ByConductance
+from glassrec.explain.neurons import Conductance
 from glassrec.explain.selection import Selection
 from glassrec.explain.stage import Explain
 from glassrec.explain.tables import neuron_scores
 from glassrec.models.base import Recommender
 from glassrec.prune.budget import Measures
-from glassrec.prune.curves import Curves
-from glassrec.prune.scores import (
-    Activation,
-    Conductance,
-    Deviation,
-    Magnitude,
-    Random,
-    Score,
-    Taylor,
-    Zeros,
+from glassrec.prune.importance import (
+    ActivationScore,
+    ConductanceScore,
+    DeviationScore,
+    ImportanceScore,
+    MagnitudeScore,
+    RandomScore,
+    TaylorScore,
+    ZerosScore,
 )
-from glassrec.prune.stage import Prune
-from glassrec.prune.surgery import cut
+from glassrec.prune.pruner import Pruner
+from glassrec.prune.pruning_curves import PruningCurves
+from glassrec.prune.surgery import prune_model
 
-EXPLAIN = Explain(select=Selection(rows=20), neurons=ByConductance(4))
-SCORES: dict[str, Score] = {
-    "conductance": Conductance(), "taylor": Taylor(), "activation": Activation(),
-    "zeros": Zeros(), "magnitude": Magnitude(), "deviation": Deviation(), "random": Random(),
+EXPLAIN = Explain(select=Selection(rows=20), neurons=Conductance(4))
+SCORES: dict[str, ImportanceScore] = {
+    "conductance": ConductanceScore(), "taylor": TaylorScore(), "activation": ActivationScore(),
+    "zeros": ZerosScore(), "magnitude": MagnitudeScore(), "deviation": DeviationScore(),
+    "random": RandomScore(),
 }  # fmt: skip
+BOTH: dict[str, ImportanceScore] = {"magnitude": MagnitudeScore(), "random": RandomScore()}
 
 
 def _loss(model: Recommender, batch: Batch) -> Tensor:
@@ -76,14 +78,14 @@ def _measure(dataset: Dataset) -> Callable[[Recommender], dict[str, float]]:
 def test_a_point_is_the_cut_of_that_budget(
     model: Recommender, dataset: Dataset, neurons: pd.DataFrame, name: str
 ) -> None:
-    curves = Curves({name: SCORES[name]}, (0.25, 0.6), draws=2, unfolded=True)
-    evidence = Prune().evidence(model, neurons, dataset, 0, _loss)
-    found = curves.of(evidence, _measure(dataset), _untuned)
+    curves = PruningCurves({name: SCORES[name]}, (0.25, 0.6), draws=2, unfolded=True)
+    evidence = Pruner().calibration(model, neurons, dataset, 0, _loss)
+    found = curves.compute(evidence, _measure(dataset), _untuned)
     assert len(found) == 3 * 2 * (2 if name == "random" else 1)
     for row in found.itertuples():
-        prune = Prune(level="budget", share=row.share, score=SCORES[name], fold=row.folded)
+        prune = Pruner(level="budget", share=row.share, score=SCORES[name], fold=row.folded)
         plan = prune.plan(model, neurons, dataset, seed=row.draw, measures=Measures(loss=_loss))
-        expected = _measure(dataset)(cut(model, plan))
+        expected = _measure(dataset)(prune_model(model, plan))
         assert row.kept == expected["kept"]
         assert row.logit == pytest.approx(expected["logit"], rel=1e-4, abs=1e-5)
         assert row.units == sum(map(len, row.kept.values()))
@@ -93,9 +95,9 @@ def test_what_is_asked_is_tried_and_the_uncut_model_beside_it(
     model: Recommender, dataset: Dataset, neurons: pd.DataFrame
 ) -> None:
     before = deepcopy(model.state_dict())
-    curves = Curves({"magnitude": Magnitude(), "random": Random()}, (0.5,), draws=2, unfolded=True)
-    evidence = Prune().evidence(model, neurons, dataset, 0, None)
-    found = curves.of(evidence, _measure(dataset), _untuned)
+    curves = PruningCurves(BOTH, (0.5,), draws=2, unfolded=True)
+    evidence = Pruner().calibration(model, neurons, dataset, 0, None)
+    found = curves.compute(evidence, _measure(dataset), _untuned)
     tried = found[["score", "draw", "share", "folded", "epochs"]]
     assert [*tried.itertuples(index=False, name=None)] == [
         (score, draw, share, folded, 0)
@@ -121,9 +123,11 @@ def test_folding_puts_the_mean_in_the_place_of_a_unit_and_not_folding_zero(
         layer.affine.bias[3] = 1.7
         layer.affine.weight[[0, 1, 2, 4]] += 1
         model.output.weight[:, 3] = 10
-    evidence = Prune(layers=["top.1"]).evidence(model, neurons, dataset, 0, None)
-    curves = Curves({"magnitude": Magnitude()}, (0.2,), unfolded=True)
-    found = curves.of(evidence, _measure(dataset), _untuned).set_index(["share", "folded"])["logit"]
+    evidence = Pruner(layers=["top.1"]).calibration(model, neurons, dataset, 0, None)
+    curves = PruningCurves({"magnitude": MagnitudeScore()}, (0.2,), unfolded=True)
+    found = curves.compute(evidence, _measure(dataset), _untuned).set_index(["share", "folded"])[
+        "logit"
+    ]
     assert found[0.2, True] == pytest.approx(found[0, True], rel=1e-5)
     assert found[0, True] - found[0.2, False] == pytest.approx(17, rel=1e-5)
 
@@ -139,9 +143,9 @@ def test_each_cut_is_trained_on_and_the_uncut_model_but_once(
         tuned.append(small)
         return small
 
-    evidence = Prune().evidence(model, neurons, dataset, 0, None)
-    curves = Curves({"magnitude": Magnitude(), "random": Random()}, (0, 0.5), draws=2, epochs=3)
-    found = curves.of(evidence, _measure(dataset), tune)
+    evidence = Pruner().calibration(model, neurons, dataset, 0, None)
+    curves = PruningCurves(BOTH, (0, 0.5), draws=2, epochs=3)
+    found = curves.compute(evidence, _measure(dataset), tune)
     assert len(tuned) == 1 + 3
     plain, on = (found[found["epochs"] == epochs]["logit"].to_numpy() for epochs in (0, 3))
     assert len(plain) == 6
@@ -159,16 +163,20 @@ def test_training_a_cut_on_changes_no_number_of_the_model_that_is_cut(
                 parameter += epochs
         return small
 
-    evidence = Prune().evidence(model, neurons, dataset, 0, None)
-    Curves({"magnitude": Magnitude()}, (0.5,), epochs=1).of(evidence, _measure(dataset), tune)
+    evidence = Pruner().calibration(model, neurons, dataset, 0, None)
+    PruningCurves({"magnitude": MagnitudeScore()}, (0.5,), epochs=1).compute(
+        evidence, _measure(dataset), tune
+    )
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 def test_only_layers_that_may_be_cut_are(
     model: Recommender, dataset: Dataset, neurons: pd.DataFrame
 ) -> None:
-    evidence = Prune(layers=["top"]).evidence(model, neurons, dataset, 0, None)
-    found = Curves({"random": Random()}, (0.9,), draws=1).of(evidence, _measure(dataset), _untuned)
+    evidence = Pruner(layers=["top"]).calibration(model, neurons, dataset, 0, None)
+    found = PruningCurves({"random": RandomScore()}, (0.9,), draws=1).compute(
+        evidence, _measure(dataset), _untuned
+    )
     kept = found["kept"].iloc[1]
     sizes = {name: (layer.size, len(kept[name])) for name, layer in model.layers.items()}
     assert [now for name, (_, now) in sizes.items() if name.startswith("top")] == [1, 1]

@@ -20,8 +20,15 @@ from glassrec.models.layers import Affine, activations
 from glassrec.models.lstm import LSTM
 from glassrec.models.mlp import MLP
 from glassrec.models.neumf import NeuMF
-from glassrec.prune.constants import Emitted, emitted
-from glassrec.prune.domain import bounded, combinations, domain, ground, possible, tried
+from glassrec.prune.guarantees.constants import ActivationRange, activation_ranges
+from glassrec.prune.guarantees.domain import (
+    count_inputs,
+    domain_ranges,
+    enumerate_inputs,
+    input_bounds,
+    interval_ranges,
+    scope,
+)
 
 RANGES = ((-1.5, 0.5), (0.0, 2.0), (-1.0, 1.0))
 
@@ -45,7 +52,7 @@ def _heard(model: Recommender, batch: Batch) -> dict[str, Tensor]:
     return {name: torch.cat(several) for name, several in heard.items()}
 
 
-def _holds(found: Emitted, values: Tensor) -> bool:
+def _holds(found: ActivationRange, values: Tensor) -> bool:
     return bool(((found.low - 1e-12 <= values) & (values <= found.high + 1e-12)).all())
 
 
@@ -57,7 +64,7 @@ def _check(model: Recommender, rows: Rows, scale: float) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(scale)
-    found = bounded(model)
+    found = interval_ranges(model)
     assert [*found] == [*model.layers]
     for layer, values in _heard(model, _double(rows(3000, seed=int(10 * scale)))).items():
         assert values.shape[1] == len(found[layer].low)
@@ -98,7 +105,7 @@ def _all_rows(schema: Schema) -> Batch:
     )
 
 
-def _attained(found: Emitted, values: Tensor) -> bool:
+def _attained(found: ActivationRange, values: Tensor) -> bool:
     return torch.allclose(found.low, values.amin(0), rtol=0, atol=1e-12) and torch.allclose(
         found.high, values.amax(0), rtol=0, atol=1e-12
     )
@@ -113,14 +120,14 @@ def test_the_bounds_of_a_first_layer_are_attained(
     build: Callable[..., Recommender], schema: Schema, name: str, layer: str
 ) -> None:
     model = build(name, **({"bottom": [16], "top": [4]} if name == "dlrm" else {})).double()
-    assert _attained(bounded(model)[layer], _heard(model, _all_rows(schema))[layer])
+    assert _attained(interval_ranges(model)[layer], _heard(model, _all_rows(schema))[layer])
 
 
 def test_the_bounds_over_dense_columns_and_fields_together_are_attained(
     build: Callable[..., Recommender], schema: Schema
 ) -> None:
     model = build("dnn", hidden=[12], embedding=4).double()
-    assert _attained(bounded(model)["tower.0"], _heard(model, _all_rows(schema))["tower.0"])
+    assert _attained(interval_ranges(model)["tower.0"], _heard(model, _all_rows(schema))["tower.0"])
 
 
 def test_units_that_cannot_fire_or_vary_are_found_and_no_others(
@@ -137,7 +144,7 @@ def test_units_that_cannot_fire_or_vary_are_found_and_no_others(
         second.affine.bias[3] = 0
         second.affine.weight[0, [0, 3, 4, 5]] = 0  # reads constant units only
         expected = second.affine.weight[0, 2] * 1.25 + 0.1
-    found = bounded(model)
+    found = interval_ranges(model)
     assert found["tower.0"].constant.nonzero().flatten().tolist() == [1, 2]
     assert found["tower.0"].low[[1, 2]].tolist() == [0, 1.25]
     assert found["tower.1"].constant.nonzero().flatten().tolist() == [0, 3]
@@ -166,10 +173,10 @@ def test_a_unit_that_one_unheard_combination_fires_is_not_given_up(
     both = ((user == start["user"] + 3) & (item == start["item"] + 5)).flatten()
     assert both.any()
     batch = batch.select((~both).nonzero().flatten())
-    assert emitted(model, [batch])["tower.0"].constant[0]
-    found = domain(model, data)
-    assert "63 combinations of user and item" in ground(model.schema)
-    for emission in (found["tower.0"], bounded(model)["tower.0"]):
+    assert activation_ranges(model, [batch])["tower.0"].constant[0]
+    found = domain_ranges(model, data)
+    assert "63 combinations of user and item" in scope(model.schema)
+    for emission in (found["tower.0"], interval_ranges(model)["tower.0"]):
         assert not emission.constant[0]
         assert emission.low[0] == 0
         assert emission.high[0] == pytest.approx(0.5)
@@ -183,8 +190,8 @@ def test_every_combination_is_tried(kind: type[Recommender], schema: Schema) -> 
         model.table.weight.normal_()
     users, items = model.table.weight.split([7, 9])
     rows = [torch.cat(pair) for pair in product(users, items)]
-    found = domain(model, schema, chunk=10)
-    assert ground(model.schema) == "all 63 combinations of user and item"
+    found = domain_ranges(model, schema, chunk=10)
+    assert scope(model.schema) == "all 63 combinations of user and item"
     width = {GMF: 2, NeuMF: 2, MLP: 0}[kind]
     for name, layer in found.items():
         if name == "product":
@@ -204,10 +211,10 @@ def test_every_combination_is_tried(kind: type[Recommender], schema: Schema) -> 
 
 def test_combinations_are_rows_of_the_data_and_each_comes_once(schema: Schema) -> None:
     reads = schema.select(fields=["item", "user"])
-    batches = [*combinations(schema, reads, chunk=10)]
+    batches = [*enumerate_inputs(schema, reads, chunk=10)]
     assert [batch.rows for batch in batches] == [10] * 6 + [3]
     ids = torch.cat([batch.ids for batch in batches])
-    starts, columns = dict(zip(schema.field_names, schema.offsets, strict=True)), schema.columns
+    starts, columns = dict(zip(schema.field_names, schema.offsets, strict=True)), schema.id_columns
     seen = {(r[columns("item")[0]] - starts["item"], r[columns("user")[0]] - starts["user"])
             for r in ids.tolist()}  # fmt: skip
     assert seen == {*product(range(9), range(7))}
@@ -220,19 +227,19 @@ def test_too_many_combinations_and_other_inputs_get_interval_bounds(
     build: Callable[..., Recommender], schema: Schema
 ) -> None:
     model = build("gmf").double()
-    assert tried(model.schema, 63) == 63
-    assert tried(model.schema, 62) is None
-    found = domain(model, schema, limit=62)
-    assert ground(model.schema, 62) == "interval bounds over all ids"
+    assert count_inputs(model.schema, 63) == 63
+    assert count_inputs(model.schema, 62) is None
+    found = domain_ranges(model, schema, limit=62)
+    assert scope(model.schema, 62) == "interval bounds over all ids"
     assert _attained(found["product"], emitted_values(model, schema))
-    assert tried(build("dnn", fields=["C2"]).schema) is None  # several values
-    assert tried(build("lstm").schema) is None  # a history
-    assert tried(build("dlrm").schema) is None  # dense columns
+    assert count_inputs(build("dnn", fields=["C2"]).schema) is None  # several values
+    assert count_inputs(build("lstm").schema) is None  # a history
+    assert count_inputs(build("dlrm").schema) is None  # dense columns
 
 
 def emitted_values(model: Recommender, schema: Schema) -> Tensor:
     """(63, U): what the product emits for all users and items."""
-    (batch,) = combinations(schema, model.schema)
+    (batch,) = enumerate_inputs(schema, model.schema)
     return _heard(model, _double(batch))["product"]
 
 
@@ -249,7 +256,7 @@ def emitted_values(model: Recommender, schema: Schema) -> Tensor:
 def test_the_ground_tells_which_columns_have_no_bound(
     schema: Schema, ranges: tuple[tuple[float, float], ...], words: str
 ) -> None:
-    assert ground(DNN(replace(schema, ranges=ranges)).schema) == words
+    assert scope(DNN(replace(schema, ranges=ranges)).schema) == words
 
 
 def test_a_dense_column_without_a_range_proves_only_what_does_not_read_it(
@@ -264,7 +271,7 @@ def test_a_dense_column_without_a_range_proves_only_what_does_not_read_it(
         bias[:2] = torch.tensor([-1000.0, 1000.0])
         weight[2], bias[2] = 0, 0.5
         weight[3, 1:3] = 0
-    found = bounded(model)["tower.0"]
+    found = interval_ranges(model)["tower.0"]
     assert found.constant.tolist() == [True, False, True, False, False]
     assert found.high.isinf().tolist() == [False, False, False, True, True]
     assert found.low.isfinite().all()
@@ -284,7 +291,7 @@ def test_a_recurrent_unit_is_bounded_from_the_zero_before_its_first_step(
         last = slice(-4, None)  # these rows make what is new in each unit
         new.weight[last][0], new.bias[last][0] = 0, 0  # nothing ever
         new.weight[last][1], new.bias[last][1] = 0, 50.0  # one, from the first step on
-    found = bounded(model)["recurrent"]
+    found = interval_ranges(model)["recurrent"]
     assert found.constant.tolist() == [True, False, False, False]
     assert found.low[0] == found.high[0] == found.low[1] == 0
     assert found.high[1] > 0.1
@@ -306,7 +313,7 @@ def test_a_model_of_the_users_own_is_bounded(schema: Schema, rows: Rows) -> None
 
     model = Own().double().eval()
     with torch.no_grad():
-        found = model.score(possible(model))
+        found = model.score(input_bounds(model))
         values = model(_double(rows(2000)))
     assert ((found.low - 1e-12 <= values) & (values <= found.high + 1e-12)).all()
     assert 0 < found.low.item() < values.min().item() + 1e-12
@@ -318,4 +325,4 @@ def test_an_operation_without_a_rule_is_refused(schema: Schema) -> None:
             return torch.softmax(super().score(inputs), 1)
 
     with pytest.raises(ValueError, match=r"'softmax'; set prune.level=data"):
-        domain(Strange(schema).double().eval(), schema)
+        domain_ranges(Strange(schema).double().eval(), schema)

@@ -27,9 +27,16 @@ from glassrec.models.base import Recommender
 from glassrec.models.layers import Affine, Hidden
 from glassrec.models.recurrent import Cell
 from glassrec.prune.budget import Measures
-from glassrec.prune.scores import Activation, Deviation, Random, Score, Taylor, Zeros
-from glassrec.prune.scores import Conductance as ByConductance
-from glassrec.prune.stage import Prune
+from glassrec.prune.importance import (
+    ActivationScore,
+    ConductanceScore,
+    DeviationScore,
+    ImportanceScore,
+    RandomScore,
+    TaylorScore,
+    ZerosScore,
+)
+from glassrec.prune.pruner import Pruner
 
 DEAD, CONSTANT, ASLEEP, BASELINE, UNREAD, FEEDER, TWIN, OTHER = range(8)
 """Zero; the same, not zero; zero unless the last id of a field, or a large I2, wakes it; zero on
@@ -356,7 +363,9 @@ def waking(dataset: Dataset) -> Dataset:
     return replace(dataset, test=Split(batch))
 
 
-def _plan(prune: Prune, model: Recommender, dataset: Dataset, explain: Explain = ROWS) -> PrunePlan:
+def _plan(
+    prune: Pruner, model: Recommender, dataset: Dataset, explain: Explain = ROWS
+) -> PrunePlan:
     return prune.plan(model, neuron_scores(explain.of(model, dataset, 0)), dataset)
 
 
@@ -372,21 +381,21 @@ def _gone(plan: PrunePlan) -> dict[str, dict[str, dict[int, float]]]:
     }
 
 
-def _differences(model: Recommender, prune: Prune, plan: PrunePlan, batch: Batch) -> Tensor:
+def _differences(model: Recommender, prune: Pruner, plan: PrunePlan, batch: Batch) -> Tensor:
     """(B,): the largest |Δlogit| of each row in float64."""
     large, small = deepcopy(model).double(), deepcopy(model).double()
-    small.load(prune.cut(model, plan).tensors, "the pruned model")
+    small.load(prune.prune(model, plan).tensors, "the pruned model")
     rows = batch._replace(dense=batch.dense.double())
     return (large(rows) - small(rows)).abs().amax(1).detach()
 
 
 @pytest.mark.parametrize(
     "prune",
-    [Prune("domain"), Prune("domain", combinations=0), Prune("data", chunk=7)],
+    [Pruner("domain"), Pruner("domain", max_enumerated_inputs=0), Pruner("data", chunk=7)],
     ids=["domain", "bounds", "data"],
 )
 def test_an_exact_level_takes_what_it_should_and_nothing_else(
-    planted: Planted, dataset: Dataset, rows: Callable[..., Batch], prune: Prune
+    planted: Planted, dataset: Dataset, rows: Callable[..., Batch], prune: Pruner
 ) -> None:
     model = planted.model
     plan = _plan(prune, model, dataset)
@@ -398,7 +407,7 @@ def test_an_exact_level_takes_what_it_should_and_nothing_else(
     for name, each in found.items():
         for label, constants in each.items():
             assert constants == pytest.approx(expected[name][label], abs=1e-12), name
-    certificate = prune.certify(model, prune.cut(model, plan), plan, dataset, files={}, given={})
+    certificate = prune.certify(model, prune.prune(model, plan), plan, dataset, files={}, given={})
     assert certificate.exact
     assert certificate.max_abs_logit_difference <= 1e-9
     assert certificate.rows.items() >= {"train": 60, "val": 30, "test": 20}.items()
@@ -412,18 +421,18 @@ def test_the_sample_takes_what_sleeps_there_and_is_caught(
     planted: Planted, waking: Dataset
 ) -> None:
     """The explained rows and the baseline hold nothing that wakes it; some test rows do."""
-    model, prune = planted.model, Prune("sample")
+    model, prune = planted.model, Pruner("sample")
     plan = _plan(prune, model, waking)
     expected = {
         name: {*units.always, *units.unread, *units.orphans, *units.asleep}
         for name, units in planted.layers.items()
     }
     assert {n: {*u["sample"]} for n, u in _gone(plan).items()} == expected
-    wrong = prune.certify(model, prune.cut(model, plan), plan, waking, files={}, given={})
+    wrong = prune.certify(model, prune.prune(model, plan), plan, waking, files={}, given={})
     assert not wrong.exact
     assert wrong.rows_changed == WOKEN
     assert wrong.max_abs_logit_difference > 1e-3
-    by_data = _plan(Prune("data"), model, waking)
+    by_data = _plan(Pruner("data"), model, waking)
     for name, cut in by_data.layers.items():
         asleep = planted.layers[name].asleep if name in planted.layers else ()
         assert cut.refuted == len(asleep), name
@@ -437,7 +446,7 @@ def test_what_is_silent_on_rows_alone_goes_though_it_has_conductance(
     from_zero = replace(ROWS, baseline="zero")
     scores = neuron_scores(from_zero.of(planted.model, dataset, 0))
     worth = scores.set_index(["layer", "unit"])["max_abs"]  # for whichever task
-    plan = Prune("data").plan(planted.model, scores, dataset)
+    plan = Pruner("data").plan(planted.model, scores, dataset)
     for name in planted.layers:
         assert worth[name, BASELINE] > 0, name
         assert BASELINE in plan.layers[name].constants, name
@@ -469,23 +478,23 @@ def _loss(model: Recommender, batch: Batch) -> Tensor:
 @pytest.mark.parametrize(
     ("score", "worst"),
     [
-        (ByConductance(), {DEAD, CONSTANT, ASLEEP, BASELINE, UNREAD, FEEDER, 8}),
-        (Deviation(), {DEAD, CONSTANT, ASLEEP, BASELINE, UNREAD}),
-        (Taylor(), {DEAD, ASLEEP, BASELINE, UNREAD, FEEDER, 8}),
-        (Activation(), {DEAD, ASLEEP, BASELINE}),
-        (Zeros(), {DEAD, ASLEEP, BASELINE}),
+        (ConductanceScore(), {DEAD, CONSTANT, ASLEEP, BASELINE, UNREAD, FEEDER, 8}),
+        (DeviationScore(), {DEAD, CONSTANT, ASLEEP, BASELINE, UNREAD}),
+        (TaylorScore(), {DEAD, ASLEEP, BASELINE, UNREAD, FEEDER, 8}),
+        (ActivationScore(), {DEAD, ASLEEP, BASELINE}),
+        (ZerosScore(), {DEAD, ASLEEP, BASELINE}),
     ],
-    ids=lambda value: value.name if isinstance(value, Score) else "",
+    ids=lambda value: value.name if isinstance(value, ImportanceScore) else "",
 )
 @pytest.mark.parametrize("fold", [True, False])
 def test_a_budget_takes_what_its_score_calls_useless(
-    build: Build, dataset: Dataset, score: Score, worst: set[int], fold: bool
+    build: Build, dataset: Dataset, score: ImportanceScore, worst: set[int], fold: bool
 ) -> None:
     """As many as there are; only a constant that is not folded changes the data's logits."""
     with torch.no_grad():
         model = _mlp(build).model
     share = len(worst) / 10
-    prune = Prune("budget", layers=["tower.0"], score=score, share=share, fold=fold)
+    prune = Pruner("budget", layers=["tower.0"], score=score, share=share, fold=fold)
     scores = neuron_scores(ROWS.of(model, dataset, 0))
     plan = prune.plan(model, scores, dataset, measures=Measures(loss=_loss))
     found = _gone(plan)
@@ -500,7 +509,7 @@ def test_what_is_cut_leaves_its_mean_or_nothing_by_hand(build: Build, dataset: D
     """A unit a of the last layer, read with w: the logit falls by w (a - mean a), or by w a."""
     model = build("mlp", hidden=[8, 2])
     for fold in (True, False):
-        prune = Prune("budget", layers=["tower.1"], score=Random(), fold=fold)
+        prune = Pruner("budget", layers=["tower.1"], score=RandomScore(), fold=fold)
         plan = _plan(prune, model, dataset)
         ((unit, constant),) = plan.layers["tower.1"].constants.items()
         exact = deepcopy(model).double()
@@ -545,12 +554,12 @@ def test_a_field_that_nobody_reads_loses_its_table(
                 layer.affine.bias.fill_(0.3)
         model.table.weight.abs_()
         columns[:, own] = 0
-    prune = Prune(level)
+    prune = Pruner(level)
     plan = _plan(prune, model, dataset)
     assert {n: {*c.constants} for n, c in plan.layers.items() if c.constants} == {
         homes.get(name, "embedding"): {*own}
     }
-    pruned = prune.cut(model, plan)
+    pruned = prune.prune(model, plan)
     assert len(pruned.tensors["table.weight"]) == len(model.table.weight) - size
     certificate = prune.certify(model, pruned, plan, dataset, files={}, given={})
     assert certificate.exact
@@ -560,9 +569,12 @@ def test_a_field_that_nobody_reads_loses_its_table(
 def test_a_model_that_is_cut_twice_names_its_units_as_built(build: Build, dataset: Dataset) -> None:
     with torch.no_grad():
         model = _mlp(build).model
-    prune, again = Prune("data"), Prune("budget", layers=["tower.0"], score=Random(), share=0.5)
+    prune, again = (
+        Pruner("data"),
+        Pruner("budget", layers=["tower.0"], score=RandomScore(), share=0.5),
+    )
     small = deepcopy(model)
-    small.load(prune.cut(model, _plan(prune, model, dataset)).tensors, "the pruned model")
+    small.load(prune.prune(model, _plan(prune, model, dataset)).tensors, "the pruned model")
     scores = neuron_scores(ROWS.of(small.float(), dataset, 0)).query("layer == 'tower.0'")
     left = [TWIN, OTHER, 9]
     assert scores["unit"].tolist() == left
@@ -572,7 +584,7 @@ def test_a_model_that_is_cut_twice_names_its_units_as_built(build: Build, datase
     assert cut.built == 10
     assert {*cut.kept} | {*cut.constants} == {*left}
     assert len(cut.kept) == 2
-    pruned = again.cut(small, plan)
+    pruned = again.prune(small, plan)
     assert pruned.tensors["tower.0.units"].tolist() == cut.kept
     certificate = again.certify(small, pruned, plan, dataset, files={}, given={})
     gone = [each.units for each in certificate.layers["tower.0"].gone]

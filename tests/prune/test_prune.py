@@ -19,9 +19,9 @@ from glassrec.explain.tables import neuron_scores
 from glassrec.models.base import Recommender
 from glassrec.models.layers import Hidden, PrunableLayer
 from glassrec.prune.certificate import certify
-from glassrec.prune.constants import Emitted, emitted
-from glassrec.prune.stage import Prune
-from glassrec.prune.surgery import copied, cut, precise, without
+from glassrec.prune.guarantees.constants import ActivationRange, activation_ranges
+from glassrec.prune.pruner import Pruner
+from glassrec.prune.surgery import copy_sharing_table, prune_model, prune_neurons, to_float64
 
 EXPLAIN = Explain(select=Selection(rows=25), neurons=Conductance(8))
 LAYER = {"mlp": "tower.1", "neumf": "tower.0", "dlrm": "top.0"}
@@ -64,7 +64,7 @@ def _planted(build: Callable[..., Recommender], name: str) -> tuple[Recommender,
 
 
 def _plan(model: Recommender, dataset: Dataset, level: str = "data") -> PrunePlan:
-    prune = Prune(level=level, chunk=7)
+    prune = Pruner(level=level, chunk=7)
     return prune.plan(model, neuron_scores(EXPLAIN.of(model, dataset, 0)), dataset)
 
 
@@ -107,13 +107,13 @@ def test_it_looks_again_until_nothing_more_is_constant(
         second.affine.weight[1, 3:] = 0
     model.requires_grad_(False)
 
-    def rounded(small: Recommender, batches: Iterable[Batch]) -> dict[str, Emitted]:
-        found = emitted(small, batches)
+    def rounded(small: Recommender, batches: Iterable[Batch]) -> dict[str, ActivationRange]:
+        found = activation_ranges(small, batches)
         if len(small.layers["tower.0"].units) == 8:
             found["tower.1"].high[1] += 1e-16
         return found
 
-    monkeypatch.setattr("glassrec.prune.stage.emitted", rounded)
+    monkeypatch.setattr("glassrec.prune.pruner.activation_ranges", rounded)
     found = _plan(model, dataset)
     assert sorted(found.layers["tower.0"].constants) == [0, 1, 2]
     expected = float(second.affine.weight[1, :3].double() @ torch.tensor([0.1, 0.2, 0.3]).double())
@@ -121,7 +121,7 @@ def test_it_looks_again_until_nothing_more_is_constant(
         {1: expected + second.affine.bias[1].item()}, rel=1e-6
     )
     assert found.passes == 3
-    assert _difference(model, cut(model, found), dataset) <= 1e-9
+    assert _difference(model, prune_model(model, found), dataset) <= 1e-9
 
 
 def test_the_certificate_counts_what_a_wrong_cut_changed(
@@ -132,18 +132,18 @@ def test_the_certificate_counts_what_a_wrong_cut_changed(
     alive = frame.query("layer == 'tower.1'").nlargest(1, "mean_abs")["unit"].item()
     # As if the sample had missed it:
     frame.loc[(frame["layer"] == "tower.1") & (frame["unit"] == alive), ["mean_abs", "max_abs"]] = 0
-    by_sample = Prune(level="sample").plan(model, frame, dataset)
+    by_sample = Pruner(level="sample").plan(model, frame, dataset)
     assert alive in by_sample.layers["tower.1"].constants
-    by_data = Prune(level="data").plan(model, frame, dataset)
+    by_data = Pruner(level="data").plan(model, frame, dataset)
     assert alive not in by_data.layers["tower.1"].constants
     assert by_data.layers["tower.1"].refuted == 1
-    prune = Prune(level="sample")
+    prune = Pruner(level="sample")
     certificate = prune.certify(
-        model, prune.cut(model, by_sample), by_sample, dataset, files={}, given={}
+        model, prune.prune(model, by_sample), by_sample, dataset, files={}, given={}
     )
     assert not certificate.exact
     assert certificate.rows == {"train": 60, "val": 30, "test": 20}
-    found = _difference(model, cut(model, by_sample), dataset)
+    found = _difference(model, prune_model(model, by_sample), dataset)
     assert certificate.max_abs_logit_difference == pytest.approx(found, rel=1e-9)
     assert certificate.rows_changed > 100
     assert certificate.p999_abs_logit_difference <= certificate.max_abs_logit_difference
@@ -154,7 +154,7 @@ def test_sample_level_folds_the_mean(build: Callable[..., Recommender], dataset:
     found = _plan(model, dataset, level="sample")
     assert found.layers["tower.1"].constants == pytest.approx({0: 0, 2: 1.7, 3: 0.1})
     assert found.layers["tower.1"].dropped == {"sample": [0, 2, 3]}
-    assert _difference(model, cut(model, found), dataset) <= 1e-9
+    assert _difference(model, prune_model(model, found), dataset) <= 1e-9
 
 
 def test_an_exact_level_that_breaks_its_promise_is_an_error(
@@ -176,7 +176,7 @@ def test_the_stored_weights_hold_the_certified_numbers(
     """A folded constant is no float32; the file keeps it in float64, and only that."""
     model, _ = _planted(build, "mlp")
     found = _plan(model, dataset)
-    pruned = Prune().cut(model, found)
+    pruned = Pruner().prune(model, found)
     doubles = [n for n, t in pruned.tensors.items() if t.dtype == torch.float64]
     assert doubles == ["tower.2.affine.bias"]
     fresh = build("mlp", factors=2).double()
@@ -193,7 +193,7 @@ def test_each_layer_above_a_dead_one_keeps_one_unit(
         _kill(model.layers["tower.0"], unit)
     found = _plan(model, dataset)
     assert found.layers["tower.0"].kept == [0]
-    small = cut(model, found)
+    small = prune_model(model, found)
     assert [len(layer.units) for layer in small.tower] == [1, 1, 1]
     assert _difference(model, small, dataset) <= 1e-9
 
@@ -227,7 +227,8 @@ def test_a_plan_leaves_the_model_as_it_is_and_copies_no_table(
     table = model.table.weight.data_ptr()
     copies = []
     monkeypatch.setattr(
-        "glassrec.prune.plan.precise", lambda model: copies.append(precise(model)) or copies[-1]
+        "glassrec.prune.plan.to_float64",
+        lambda model: copies.append(to_float64(model)) or copies[-1],
     )
     assert _plan(model, dataset, level).dropped
     assert [copy.table.weight.data_ptr() for copy in copies] == [table]
@@ -242,10 +243,13 @@ def test_a_cut_leaves_the_model_that_it_is_of_as_it_is(
     logits = model(rows)
     goes = {name: torch.arange(len(layer.units)) > 0 for name, layer in model.layers.items()}
     means = {name: torch.ones(len(each)).double() for name, each in goes.items()}
-    small = without(copied(model), goes, means)
+    small = prune_neurons(copy_sharing_table(model), goes, means)
     assert small.table.weight.numel() < model.table.weight.numel()
     assert torch.equal(model(rows), logits)
-    assert copied(model).float().double().table.weight.data_ptr() != model.table.weight.data_ptr()
+    assert (
+        copy_sharing_table(model).float().double().table.weight.data_ptr()
+        != model.table.weight.data_ptr()
+    )
     assert model.table.weight.dtype == torch.float32
 
 
@@ -259,7 +263,7 @@ def test_a_cut_gives_layers_the_numbers_in_the_precision_of_the_model(
         PrunableLayer, "keep", lambda layer, kept, constants: given.append(constants.dtype)
     )
     goes = {"tower.1": torch.tensor([True, False, False, False])}
-    without(model, goes, {"tower.1": torch.ones(4).double()})
+    prune_neurons(model, goes, {"tower.1": torch.ones(4).double()})
     assert given == [torch.float32]
 
 
@@ -268,16 +272,16 @@ def test_a_plan_of_another_model_is_refused(
 ) -> None:
     model, _ = _planted(build, "mlp")
     found = _plan(model, dataset)
-    for other in (build("gmf"), cut(model, found), build("mlp", factors=2)):
+    for other in (build("gmf"), prune_model(model, found), build("mlp", factors=2)):
         with pytest.raises(ValueError, match=r"the plan is of the weights .*; plan again"):
-            cut(other, found)
+            prune_model(other, found)
     for other, said in (
         (build("gmf"), r"the plan is of layers"),
-        (build("mlp", factors=1), r"the plan and the model differ in unit 8 of embedding"),
+        (build("mlp", factors=1), r"the plan and the model differ in neuron 8 of embedding"),
     ):
         mislabelled = replace(found, weights=digest(other.state_dict()))
         with pytest.raises(ValueError, match=said):
-            cut(other, mislabelled)
+            prune_model(other, mislabelled)
 
 
 @pytest.mark.gpu
@@ -288,13 +292,13 @@ def test_a_gpu_cuts_what_the_processor_does(
 ) -> None:
     model, _ = _planted(build, "dlrm")
     scores = neuron_scores(EXPLAIN.of(model, dataset, 0))
-    prune = Prune(level=level)
+    prune = Pruner(level=level)
     expected = prune.plan(model, scores, dataset)
     model.to("cuda")
     found = prune.plan(model, scores, dataset)
     assert {n: c.kept for n, c in found.layers.items()} == {
         n: c.kept for n, c in expected.layers.items()
     }
-    pruned = prune.cut(model, found)
+    pruned = prune.prune(model, found)
     certificate = prune.certify(model, pruned, found, dataset, files={}, given={})
     assert certificate.exact == (level in ("domain", "data"))

@@ -14,7 +14,7 @@ from glassrec.explain.selection import Selection
 from glassrec.explain.stage import Explain
 from glassrec.explain.tables import neuron_scores
 from glassrec.models.lstm import LSTM
-from glassrec.prune.stage import Prune
+from glassrec.prune.pruner import Pruner
 
 SILENT, CONSTANT = 2, 4
 EXPLAIN = Explain(select=Selection(rows=30), neurons=Conductance(4))
@@ -41,11 +41,11 @@ def model(build: Callable[..., LSTM], request: pytest.FixtureRequest) -> LSTM:
 
 def test_the_unit_that_is_always_zero_goes_and_no_other(model: LSTM, dataset: Dataset) -> None:
     scores = neuron_scores(EXPLAIN.of(model, dataset, 0))
-    prune = Prune()
+    prune = Pruner()
     plan = prune.plan(model, scores, dataset)
     assert plan.layers["recurrent"].constants == {SILENT: 0.0}
     assert CONSTANT in plan.layers["recurrent"].kept
-    pruned = prune.cut(model, plan)
+    pruned = prune.prune(model, plan)
     certificate = prune.certify(model, pruned, plan, dataset, files={}, given={})
     assert certificate.exact
     assert certificate.max_abs_logit_difference < 1e-12
@@ -65,6 +65,6 @@ def test_a_unit_that_is_constant_but_for_padding_stays(model: LSTM, dataset: Dat
         ),
     )  # fmt: skip
     scores = neuron_scores(EXPLAIN.of(model, full, 0))
-    layer = Prune().plan(model, scores, full).layers["recurrent"]
+    layer = Pruner().plan(model, scores, full).layers["recurrent"]
     assert layer.constants == {SILENT: 0.0}
     assert layer.tied == 1

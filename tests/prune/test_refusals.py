@@ -18,8 +18,8 @@ from glassrec.explain.stage import Explain
 from glassrec.explain.tables import neuron_scores
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.layers import Hidden, Output, Tower
-from glassrec.prune.scores import Random
-from glassrec.prune.stage import Prune
+from glassrec.prune.importance import RandomScore
+from glassrec.prune.pruner import Pruner
 
 EXPLAIN = Explain(select=Selection(rows=25), neurons=Conductance(4))
 
@@ -27,7 +27,7 @@ Level = Literal["domain", "data", "sample", "budget"]
 LEVELS: tuple[Level, ...] = ("domain", "data", "sample", "budget")
 
 
-def _plan(prune: Prune, model: Recommender, dataset: Dataset) -> PrunePlan:
+def _plan(prune: Pruner, model: Recommender, dataset: Dataset) -> PrunePlan:
     return prune.plan(model, neuron_scores(EXPLAIN.of(model, dataset, 0)), dataset)
 
 
@@ -62,7 +62,7 @@ def test_a_layer_that_is_normalised_stays_and_says_why(dataset: Dataset, level: 
     with torch.no_grad():
         for layer in model.tower:
             layer.affine.weight[1], layer.affine.bias[1] = 0, -1
-    plan = _plan(Prune(level, score=Random()), model, dataset)
+    plan = _plan(Pruner(level, score=RandomScore()), model, dataset)
     assert plan.layers["tower.1"].kept == [0, 1, 2, 3, 4]
     assert plan.layers["tower.1"].stays == "it feeds LayerNorm, which mixes its neurons"
     assert plan.layers["tower.0"].stays == ""
@@ -73,8 +73,8 @@ def test_a_layer_that_is_normalised_stays_and_says_why(dataset: Dataset, level: 
             r"prune.layers: tower.1 cannot be pruned: it feeds LayerNorm, which mixes its neurons"
         )
         with pytest.raises(ValueError, match=said):
-            _plan(Prune(level, layers=[name]), model, dataset)
-    assert _plan(Prune(level, layers=["tower.0"]), model, dataset).layers["tower.1"].stays == (
+            _plan(Pruner(level, layers=[name]), model, dataset)
+    assert _plan(Pruner(level, layers=["tower.0"]), model, dataset).layers["tower.1"].stays == (
         "it is not in prune.layers"
     )
 
@@ -86,7 +86,7 @@ def test_a_layer_of_which_all_could_go_keeps_one_and_says_so(
 ) -> None:
     model = build("mlp", hidden=[5, 4])
     _fire(model)
-    nothing = _plan(Prune(level), model, dataset)
+    nothing = _plan(Pruner(level), model, dataset)
     assert nothing.dropped == 0
     assert {cut.stays for cut in nothing.layers.values()} == {""}
     last = model.tower.last.affine
@@ -96,11 +96,11 @@ def test_a_layer_of_which_all_could_go_keeps_one_and_says_so(
         else:
             last.weight.zero_()
             last.bias.fill_(-1.0 if why == "dead" else 1.5)
-    prune = Prune(level)
+    prune = Pruner(level)
     plan = _plan(prune, model, dataset)
     assert plan.layers["tower.1"].kept == [0]
-    assert plan.layers["tower.1"].stays == "all of them could go, but no layer vanishes"
-    certificate = prune.certify(model, prune.cut(model, plan), plan, dataset, files={}, given={})
+    assert plan.layers["tower.1"].stays == "all of them could be pruned, but a layer keeps one"
+    certificate = prune.certify(model, prune.prune(model, plan), plan, dataset, files={}, given={})
     assert certificate.max_abs_logit_difference <= 1e-9
     assert certificate.exact == (level != "sample")
 
@@ -108,12 +108,12 @@ def test_a_layer_of_which_all_could_go_keeps_one_and_says_so(
 @pytest.mark.parametrize("share", [1, 1.5, -0.1])
 def test_a_share_of_all_is_refused(share: float) -> None:
     with pytest.raises(ValueError, match=rf"prune.share: {share:g} .*at least 0 and below 1"):
-        Prune("budget", share=share)
+        Pruner("budget", share=share)
 
 
 def test_a_level_that_there_is_not_is_refused() -> None:
     with pytest.raises(ValueError, match=r"no level 'dat'; did you mean 'data'\?.*budget"):
-        Prune("dat")  # type: ignore[arg-type]
+        Pruner("dat")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -123,14 +123,14 @@ def test_a_layer_that_there_is_not_is_refused(
     known = "embedding, tower, tower.0, tower.1"
     said = rf"no layer 'tower_0'; did you mean 'tower.0'\? \(choices: {known}\)"
     with pytest.raises(ValueError, match=said):
-        _plan(Prune(level, layers=["tower_0"]), build("mlp", hidden=[5, 4]), dataset)
+        _plan(Pruner(level, layers=["tower_0"]), build("mlp", hidden=[5, 4]), dataset)
 
 
 def test_pruning_nothing_changes_no_bit(model: Recommender, dataset: Dataset) -> None:
     """Of any model."""
-    prune = Prune("budget", share=0)
+    prune = Pruner("budget", share=0)
     plan = _plan(prune, model, dataset)
-    pruned = prune.cut(model, plan)
+    pruned = prune.prune(model, plan)
     weights = model.state_dict()
     assert pruned.tensors.keys() == weights.keys()
     assert all(torch.equal(pruned.tensors[name], there) for name, there in weights.items())

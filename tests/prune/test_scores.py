@@ -15,16 +15,16 @@ from glassrec.data.dataset import Dataset
 from glassrec.data.schema import Schema
 from glassrec.models.base import Recommender
 from glassrec.models.layers import activations
-from glassrec.prune.scores import (
-    Activation,
-    Conductance,
-    Deviation,
-    Evidence,
-    Magnitude,
-    Random,
-    Score,
-    Taylor,
-    Zeros,
+from glassrec.prune.importance import (
+    ActivationScore,
+    CalibrationData,
+    ConductanceScore,
+    DeviationScore,
+    ImportanceScore,
+    MagnitudeScore,
+    RandomScore,
+    TaylorScore,
+    ZerosScore,
 )
 
 MODELS = ("dlrm", "neumf", "lstm", "dcn")
@@ -34,8 +34,8 @@ def loss(model: Recommender, batch: Batch) -> Tensor:
     return F.binary_cross_entropy_with_logits(model(batch)[:, 0], batch.targets[:, 0])
 
 
-def _evidence(model: Recommender, rows: Batch, chunk: int = 7, seed: int = 0) -> Evidence:
-    return Evidence(model, model.layers, pd.DataFrame(), rows, chunk, seed, loss)
+def _evidence(model: Recommender, rows: Batch, chunk: int = 7, seed: int = 0) -> CalibrationData:
+    return CalibrationData(model, model.layers, pd.DataFrame(), rows, chunk, seed, loss)
 
 
 def _emitted(model: Recommender, rows: Batch) -> dict[str, Tensor]:
@@ -54,24 +54,27 @@ def model(build: Callable[..., Recommender], request: pytest.FixtureRequest) -> 
 def test_activity_is_that_of_all_rows_in_any_chunks(model: Recommender, dataset: Dataset) -> None:
     rows = dataset.train.batch
     evidence = _evidence(model, rows)
-    worths = {score: score.of(evidence) for score in (Activation(), Zeros(), Deviation())}
+    worths = {
+        score: score.compute(evidence)
+        for score in (ActivationScore(), ZerosScore(), DeviationScore())
+    }
     for name, emitted in _emitted(model, rows).items():
         close = {"rtol": 1e-5, "atol": 1e-6}
-        torch.testing.assert_close(worths[Activation()][name], emitted.abs().mean(0), **close)
+        torch.testing.assert_close(worths[ActivationScore()][name], emitted.abs().mean(0), **close)
         share = (emitted != 0).double().mean(0)
-        torch.testing.assert_close(worths[Zeros()][name], share, **close)
+        torch.testing.assert_close(worths[ZerosScore()][name], share, **close)
         views = [view.flatten(0, -2) for view in model.layers[name].outgoing_weights()]
         norm = torch.cat(views).double().norm(dim=0) if views else 1.0
         expected = emitted.std(0, correction=0) * norm
-        torch.testing.assert_close(worths[Deviation()][name], expected, **close)
-        torch.testing.assert_close(evidence.means[name], emitted.mean(0), **close)
+        torch.testing.assert_close(worths[DeviationScore()][name], expected, **close)
+        torch.testing.assert_close(evidence.statistics[name].mean, emitted.mean(0), **close)
 
 
 def test_taylor_is_the_mean_effect_on_the_loss_of_each_row(
     model: Recommender, dataset: Dataset
 ) -> None:
     rows = dataset.validation.batch
-    found = Taylor().of(_evidence(model, rows))
+    found = TaylorScore().compute(_evidence(model, rows))
     totals = {name: torch.zeros(len(layer.units)) for name, layer in model.layers.items()}
     for row in rows.chunks(1):
         with activations(model.layers) as heard:
@@ -90,7 +93,7 @@ def test_taylor_foretells_what_a_small_change_does(
 ) -> None:
     """Shrinking a unit's emission by a part in a million changes each row's loss accordingly."""
     model, rows = build("neumf", factors=2).double(), dataset.validation.batch
-    found = Taylor().of(_evidence(model, rows))["tower.0"]
+    found = TaylorScore().compute(_evidence(model, rows))["tower.0"]
 
     def losses(unit: int, by: float) -> Tensor:
         def shrink(_: object, __: object, out: Tensor) -> Tensor:
@@ -110,7 +113,7 @@ def test_taylor_foretells_what_a_small_change_does(
 
 def test_magnitude_is_the_norm_of_the_weights(build: Callable[..., Recommender]) -> None:
     model = build("dlrm", bottom=[6], top=[8], embedding=4)
-    found = Magnitude().of(_evidence(model, None))
+    found = MagnitudeScore().compute(_evidence(model, None))
     rows = model.top[0].affine.weight.detach().double()
     assert found["top.0"].tolist() == pytest.approx(rows.norm(dim=1).tolist())
     # A pair has no weights of its own: those that it is read with count.
@@ -119,7 +122,7 @@ def test_magnitude_is_the_norm_of_the_weights(build: Callable[..., Recommender])
     gates = recurrent.recurrent.cell.gates.weight.detach().double()
     expected = [torch.cat([gates[block * 3 + unit] for block in range(4)]).norm().item()
                 for unit in range(3)]  # fmt: skip
-    found = Magnitude().of(_evidence(recurrent, None))
+    found = MagnitudeScore().compute(_evidence(recurrent, None))
     assert found["recurrent"].tolist() == pytest.approx(expected)
 
 
@@ -131,22 +134,22 @@ def test_conductance_is_what_the_table_says_of_each_unit(
         {"layer": "tower.1", "unit": [1, 0], "mean_abs": [0.25, 0.5], "max_abs": [1.0, 1.0]}
     )
     layers = {"tower.1": model.layers["tower.1"]}
-    evidence = Evidence(model, layers, frame, None, 1, 0)
-    assert Conductance().of(evidence)["tower.1"].tolist() == [0.5, 0.25]
+    evidence = CalibrationData(model, layers, frame, None, 1, 0)
+    assert ConductanceScore().compute(evidence)["tower.1"].tolist() == [0.5, 0.25]
     with pytest.raises(ValueError, match="needs the loss"):
-        Taylor().of(evidence)
+        TaylorScore().compute(evidence)
 
 
 def test_a_random_order_is_of_the_seed_and_the_layer_and_survives_a_cut(
     build: Callable[..., Recommender],
 ) -> None:
     model = build("mlp", factors=2)
-    first, again, other = (Random().of(_evidence(model, None, seed=s)) for s in (0, 0, 1))
+    first, again, other = (RandomScore().compute(_evidence(model, None, seed=s)) for s in (0, 0, 1))
     assert torch.equal(first["tower.0"], again["tower.0"])
     assert not torch.equal(first["tower.0"], other["tower.0"])
     assert first["tower.0"][:4].tolist() != first["tower.1"].tolist()
     model.layers["tower.0"].keep(torch.tensor([1, 4, 5]), torch.zeros(8))
-    left = Random().of(_evidence(model, None))
+    left = RandomScore().compute(_evidence(model, None))
     assert torch.equal(left["tower.0"], first["tower.0"][[1, 4, 5]])
 
 
@@ -159,18 +162,19 @@ def test_taylor_refuses_a_layer_that_the_loss_does_not_pass(
         return model.tower(model.embed(batch).fields[:, :, 2:].flatten(1)).mean()
 
     layers = {"product": model.layers["product"]}
-    evidence = Evidence(model, layers, pd.DataFrame(), dataset.train.batch, 9, 0, detour)
+    evidence = CalibrationData(model, layers, pd.DataFrame(), dataset.train.batch, 9, 0, detour)
     with pytest.raises(ValueError, match="does not pass through the layer 'product'"):
-        Taylor().of(evidence)
+        TaylorScore().compute(evidence)
 
 
 @pytest.mark.parametrize("score", [
-    Conductance(), Taylor(), Activation(), Zeros(), Magnitude(), Deviation(), Random(),
+    ConductanceScore(), TaylorScore(), ActivationScore(), ZerosScore(), MagnitudeScore(),
+    DeviationScore(), RandomScore(),
 ])  # fmt: skip
 def test_where_no_layer_may_be_cut_there_is_nothing_to_rank(
-    build: Callable[..., Recommender], dataset: Dataset, score: Score
+    build: Callable[..., Recommender], dataset: Dataset, score: ImportanceScore
 ) -> None:
     model = build("popularity")
     neurons = pd.DataFrame(columns=["layer", "unit", "mean_abs"])
-    evidence = Evidence(model, {}, neurons, dataset.train.batch, 7, 0, loss)
-    assert score.of(evidence) == {}
+    evidence = CalibrationData(model, {}, neurons, dataset.train.batch, 7, 0, loss)
+    assert score.compute(evidence) == {}

@@ -45,7 +45,7 @@ def test_extreme_models_end_with_metrics(
         if not word.startswith("prune.curves.")
     ]
     words += ["trainer.max_epochs=0", "prune/curves=none", f"prune.level={level}"]
-    words += ["prune.of=units", "prune.share=0.99"] if level == "budget" else []
+    words += ["prune.budget_unit=neurons", "prune.share=0.99"] if level == "budget" else []
     assert is_complete(executed(tmp_path / "run", words, plant))
     told = capsys.readouterr().out
     assert ("the model gives the same logit" in told) == constant

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from glassrec.__main__ import main
-from glassrec.prune.stage import Prune
+from glassrec.prune.pruner import Pruner
 from small_run import QUICK
 
 ROUNDS = [
@@ -60,7 +60,7 @@ def test_killed_in_any_round_it_goes_on_to_the_same_files(
     call: int,
 ) -> None:
     directory = _copy(explained, tmp_path / "run")
-    make, calls = getattr(Prune, name), list[int]()
+    make, calls = getattr(Pruner, name), list[int]()
 
     def dying(*args: object, **options: object) -> object:
         calls.append(len(calls) + 1)
@@ -69,7 +69,7 @@ def test_killed_in_any_round_it_goes_on_to_the_same_files(
         return make(*args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Prune, name, dying)
+        patch.setattr(Pruner, name, dying)
         assert _prune(directory) == 130
     assert not (directory / "certificate.json").exists()
     assert (directory / FIRST[1]).exists() == ((name, call) != ("plan", 1))

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from flip_bits import flips
 from glassrec.__main__ import main
 from glassrec.artifacts import Certificate, Facts, Metrics, Table, Weights, digest
-from glassrec.prune.wording import text
+from glassrec.prune.certificate_text import text
 from glassrec.run import artifact_key, experiment, read_provenance, record_text, sha256
 from glassrec.run.provenance import as_text
 from glassrec.stages.recompute import differing

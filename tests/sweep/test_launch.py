@@ -73,12 +73,12 @@ def test_another_sweep_does_not_repeat_the_same_runs(jobs) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["model=gmf,nope"], "model=nope: there is no such choice (choices:"),
+        (["model=gmf,nope"], "model=nope: there is no such option (choices:"),
         (["trainer.batch_size=0,8"], "trainer.batch_size: 0 is not allowed; must be >= 1"),
         (["seed=0,1", "run.dir=here"], "run.dir: jobs 1 and 2 would both work in "),
         (["seed=0", "run.dir=a", "hydra.sweep.dir=a"], "hydra.sweep.dir: {here}/a is the run.dir"),
         (["seed=0,1", "foo"], "'foo' is not of the form key=value"),
-        (["seed=0,1", "hydra/launcher=nope"], "hydra/launcher=nope: there is no such choice"),
+        (["seed=0,1", "hydra/launcher=nope"], "hydra/launcher=nope: there is no such option"),
         (["seed=0,1", "hydra.launcher.n=1"], "Could not override 'hydra.launcher.n'"),
     ],
 )

@@ -132,8 +132,9 @@ SELECTIONS = File("selections.parquet", Table, "explain",
 
 # --- prune ----------------------------------------------------------------------------------------
 
-_PLANNED = _of("prune", "level", "layers", "score", "share", "of", "within", "rounds", "epochs",
-               "fold", "rows", "combinations", "chunk")
+_PLANNED = _of("prune", "level", "layers", "score", "share", "budget_unit",
+               "max_metric_drop", "rounds", "epochs", "fold", "rows", "max_enumerated_inputs",
+               "chunk")
 
 PLAN = File("plan.json", PrunePlan, "prune",
     "the neurons to prune and the constants that replace them",

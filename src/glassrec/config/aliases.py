@@ -10,14 +10,26 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-KEYS: dict[str, str] = {}
+KEYS: dict[str, str] = {
+    "prune.of": "prune.budget_unit",
+    "prune.within": "prune.max_metric_drop",
+    "prune.combinations": "prune.max_enumerated_inputs",
+}
 """The dotted key, or config group, that takes the place of an old one: `prune.of` of
 `prune.budget_unit`. The settings below a key move with it."""
 
-VALUES: dict[str, dict[str, str]] = {}
+VALUES: dict[str, dict[str, str]] = {"prune.budget_unit": {"units": "neurons"}}
 """By the new dotted key: texts that it had before, and those that take their place."""
 
-TARGETS: dict[str, str] = {}
+TARGETS: dict[str, str] = {
+    "glassrec.prune.stage.Prune": "glassrec.prune.pruner.Pruner",
+    "glassrec.prune.curves.Curves": "glassrec.prune.pruning_curves.PruningCurves",
+} | {
+    f"glassrec.prune.scores.{name}": f"glassrec.prune.importance.{name}Score"
+    for name in (
+        "Conductance", "Taylor", "Activation", "Zeros", "Magnitude", "Deviation", "Random"
+    )
+}  # fmt: skip
 """The path that takes the place of an old `_target_`."""
 
 

@@ -12,7 +12,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from glassrec.config import guesses, slots, targets, values
+from glassrec.config import field_types, guesses, slots, targets
 from glassrec.spelling import did_you_mean, either
 
 MISSING = "???"
@@ -73,7 +73,7 @@ def _fit(
     path: str, key: str, node: dict[str, Any], parameter: targets.Parameter, unknown: _Unknown
 ) -> Iterator[str]:
     try:
-        kind = values.read(parameter.annotation)
+        found = field_types.field_type(parameter)
     except ValueError as error:
         yield f"{path}: {error}"
         return
@@ -81,13 +81,13 @@ def _fit(
     if path == "run.dir" and value in (None, MISSING):
         return
     if value == MISSING:
-        given = parameter.annotation is not None and kind.is_value
+        given = parameter.annotation is not None and found.is_setting
         later = node.get("_partial_") is True and not given
         if key in node or (parameter.required and not later):
-            word = values.placeholder(parameter.annotation)
+            word = field_types.example(parameter.annotation)
             yield f"{path}: a value is needed, e.g. {path}={word}"
         return
-    node[key], problems = kind.fit(value)
+    node[key], problems = found.validate(value)
     yield from (f"{path}{place}: {problem}" for place, problem in problems)
     if not problems:
         yield from _walk(path, node[key], unknown)

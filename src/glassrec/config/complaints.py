@@ -52,11 +52,17 @@ def _choice(error: MissingConfigException) -> str:
     name = file[len(slot) + 1 :]
     if error.options is None:
         return str(error).splitlines()[0]
-    return f"{slot}={name}: there is no such choice{no_option(name, error.options)}"
+    return f"{slot}={name}: there is no such option{no_option(name, error.options)}"
 
 
 def _flat(error: Exception) -> str:
     text = str(error) or str(error.__cause__)
+    if unset := re.search(r"Environment variable '(\w+)' not found", text):
+        key = next(iter(re.findall(r"full_key: (\S+)", text)), "")
+        return (
+            f"{key}: the environment variable {unset[1]} is not set; set it, or give a default: "
+            f"${{oc.env:{unset[1]},DEFAULT}}"
+        )
     if unused := re.search(r"Could not override '([^'@]+)[^']*'\. No match in the defaults", text):
         root, _, group = unused[1].partition("/")
         return (

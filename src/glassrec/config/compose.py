@@ -19,15 +19,14 @@ from typing import Any
 import hydra
 import yaml
 from hydra.core.override_parser.types import Override
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from glassrec.config.aliases import original
+from glassrec.config.build import build as build
 from glassrec.config.check import check
 from glassrec.config.complaints import ConfigError, reworded
 from glassrec.config.effect import without_effect
-from glassrec.config.environment import Config, labelled, texts, with_texts
+from glassrec.config.environment import Config, texts, with_texts
 from glassrec.config.overrides import (
     choices,
     forced,
@@ -120,47 +119,6 @@ def written(config: Config) -> dict[str, Any]:
     """The configuration as it is written down: environment variables by their names."""
     found: dict[str, Any] = with_texts(plain(config), config.texts)
     return found
-
-
-def build(config: dict[str, Any]) -> dict[str, Any]:
-    """The objects that a checked configuration describes, but for `run`, which is the caller's.
-
-    What a tracker calls the run is shown by its service, so that no environment variable is in it.
-
-    Raises:
-        ConfigError: values that are right one by one do not go together.
-    """
-    parts = {slot: _build(slot, node) for slot, node in config.items() if slot != "run"}
-    parts["tracker"] = labelled(parts["tracker"], config)
-    for slot in ("optimizer", "table_optimizer"):
-        if parts[slot] is not None:
-            _try(slot, parts[slot])
-    try:
-        _ = parts["trainer"].device  # a GPU that is not there, before the data is read
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    return parts
-
-
-def _try(slot: str, optimizer: Any) -> None:
-    """PyTorch checks the settings of an optimiser only when it is made, after the data is read."""
-    from torch import nn, zeros
-
-    try:
-        optimizer([nn.Parameter(zeros(1, 1))])
-    except ValueError as error:
-        raise ConfigError(f"{slot}: {error}") from error
-
-
-def _build(slot: str, node: Any) -> Any:
-    if not isinstance(node, dict):
-        return node
-    try:
-        return instantiate(node, _convert_="all")
-    except InstantiationException as error:
-        if isinstance(error.__cause__, ValueError):
-            raise ConfigError(f"{slot}: {error.__cause__}") from error
-        raise (error.__cause__ or error) from None
 
 
 def _directory(config: dict[str, Any], parts: Sequence[str]) -> Path:

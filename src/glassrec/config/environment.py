@@ -7,7 +7,6 @@ setting as the user gave it, and a later command reads the variable again.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import is_dataclass, replace
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -66,17 +65,3 @@ def with_texts(node: Any, texts: dict[str, str], path: str = "") -> Any:
     if isinstance(node, list | tuple):
         return [with_texts(inner, texts, f"{path}.{place}") for place, inner in enumerate(node)]
     return node
-
-
-_LABELS = ("name", "group", "tags")
-"""Settings of a tracker that its service shows, and that do not say where to report to."""
-
-
-def labelled(tracker: Any, config: dict[str, Any]) -> Any:
-    """The tracker, with labels as the user wrote them where environment variables are in them."""
-    node, texts = config["tracker"], getattr(config, "texts", {})
-    shown = with_texts(node, texts, "tracker")
-    from_environment = {path.split(".")[1] for path in texts if path.startswith("tracker.")}
-    labels = {key: shown[key] for key in _LABELS if key in from_environment}
-    made = is_dataclass(tracker) and not isinstance(tracker, type)
-    return replace(tracker, **labels) if labels and made else tracker

@@ -38,7 +38,7 @@ def _forced(override: Override, known: dict[str, list[str]]) -> str:
         return line
     if key in known:
         if isinstance(override.value(), int | float | None):
-            raise ConfigError(f"{line}: there is no such choice{one_of('', known[key])}")
+            raise ConfigError(f"{line}: there is no such option{one_of('', known[key])}")
         return line
     refuse_misplaced(override, known)
     return f"++{line}"
@@ -51,9 +51,11 @@ def refuse_misplaced(override: Override, known: dict[str, list[str]]) -> None:
     if key == "hydra.run.dir":
         raise ConfigError(f"{key}: it has no effect; did you mean run.dir={value}?")
     if "/" in key and key not in known and not override.is_hydra_override():
-        raise ConfigError(f"{key}: there is no such slot{did_you_mean(key, known)}")
+        raise ConfigError(f"{key}: there is no such config group{did_you_mean(key, known)}")
     if slot != key and value in known.get(slot, ()):
-        raise ConfigError(f"{override.input_line}: a choice is {slot}={value}, with a slash")
+        raise ConfigError(
+            f"{override.input_line}: a config group is chosen with a slash; write {slot}={value}"
+        )
 
 
 @contextmanager

@@ -35,7 +35,7 @@ _HOPS = 32
 """How many re-exports are followed before they count as a circle."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Module:
     """A module by its dotted name: where its submodules lie, and what its top level binds."""
 
@@ -73,6 +73,11 @@ class Parameter:
 
     annotation: ast.expr | None
     required: bool
+    module: Module | None = None
+    """where the annotation stands"""
+    default: ast.expr | None = None
+    constraints: ast.Call | None = None
+    """`Field(gt=0)`, the default of a pydantic model's field"""
 
 
 @dataclass(frozen=True)
@@ -106,33 +111,49 @@ def locate(path: str) -> Definition:
     Raises:
         LookupError: the path leads nowhere, or to something else than a class or a function.
     """
+    found = bound(path)
+    if isinstance(found, Definition):
+        return found
+    raise LookupError(f"no class {path.rpartition('.')[2]!r} in {found[1].name}")
+
+
+def bound(path: str) -> Definition | tuple[ast.expr, Module]:
+    """The definition of a dotted path, or the value that is assigned to it and its module.
+
+    Raises:
+        LookupError: the path leads nowhere.
+    """
     target = path
     for _ in range(_HOPS):
         home, _, name = target.rpartition(".")
         if not home:
             raise LookupError(f"{path!r} is not a path such as glassrec.models.gmf.GMF")
         module = _module(home)
-        bound = module.bindings.get(name)
-        if isinstance(bound, ast.ClassDef | ast.FunctionDef):
-            return Definition(module, bound)
-        if not isinstance(bound, ast.ImportFrom):
-            classes = (n for n, s in module.bindings.items() if not isinstance(s, ast.Import))
-            raise LookupError(f"no class {name!r} in {home}{did_you_mean(name, classes)}")
-        target = _imported(module, bound, name)
+        match module.bindings.get(name):
+            case ast.ClassDef() | ast.FunctionDef() as definition:
+                return Definition(module, definition)
+            case ast.ImportFrom() as statement:
+                target = _imported(module, statement, name)
+            case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value):
+                return value, module
+            case _:
+                classes = (n for n, s in module.bindings.items() if not isinstance(s, ast.Import))
+                raise LookupError(f"no class {name!r} in {home}{did_you_mean(name, classes)}")
     raise LookupError(f"{path} is imported in a circle")
 
 
 def signature(definition: Definition) -> Signature:
     """What a target takes: its arguments, those of `__init__`, or the fields of a dataclass."""
     if isinstance(definition.tree, ast.FunctionDef):
-        return _arguments(definition.tree.args, skip=0)
+        return _arguments(definition, definition.tree.args, skip=0)
     lineage = list(_lineage(definition))
+    model = inherits(definition, "pydantic")
     for each in lineage:
         for statement in each.tree.body:
             if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
-                return _arguments(statement.args, skip=1)
-        if _is_dataclass(each):
-            return Signature(_fields(lineage))
+                return _arguments(each, statement.args, skip=1)
+        if model or is_dataclass(each):
+            return Signature(_fields(lineage, model))
     return Signature({})
 
 
@@ -201,6 +222,8 @@ def _bindings(body: list[ast.stmt]) -> Iterator[tuple[str, ast.stmt]]:
             case ast.Import(names=names) | ast.ImportFrom(names=names):
                 for alias in names:
                     yield alias.asname or alias.name.split(".")[0], statement
+            case ast.AnnAssign(target=ast.Name(id=name)):
+                yield name, statement
             case ast.Assign(targets=targets):
                 yield from ((t.id, statement) for t in targets if isinstance(t, ast.Name))
             case ast.If() | ast.Try() | ast.With():
@@ -232,14 +255,14 @@ def _lineage(definition: Definition) -> Iterator[Definition]:
     for base in definition.tree.bases if definition.path not in SEAMS else ():
         expression = base.value if isinstance(base, ast.Subscript) else base
         try:
-            found = locate(_absolute(definition.module, ast.unparse(expression)))
+            found = locate(absolute(definition.module, ast.unparse(expression)))
         except LookupError:  # a builtin, or compiled: its source says nothing of parameters
             continue
         if isinstance(found.tree, ast.ClassDef) and found.path != definition.path:
             yield from _lineage(found)
 
 
-def _absolute(module: Module, name: str) -> str:
+def absolute(module: Module, name: str) -> str:
     """The absolute path of a dotted name that is used in `module`."""
     head, _, rest = name.partition(".")
     match module.bindings.get(head):
@@ -252,22 +275,42 @@ def _absolute(module: Module, name: str) -> str:
     return f"{home}.{rest}" if rest else home
 
 
-def _is_dataclass(definition: Definition) -> bool:
+def inherits(definition: Definition, package: str) -> bool:
+    """Whether a class inherits one of a package, such as `enum`."""
+    return any(
+        absolute(each.module, ast.unparse(base)).startswith(f"{package}.")
+        for each in _lineage(definition)
+        for base in getattr(each.tree, "bases", ())
+    )
+
+
+def is_dataclass(definition: Definition) -> bool:
+    """Whether a class is decorated as a dataclass."""
     decorators = definition.tree.decorator_list
     names = [ast.unparse(d.func if isinstance(d, ast.Call) else d) for d in decorators]
     return any(name.split(".")[-1] == "dataclass" for name in names)
 
 
-def _fields(lineage: list[Definition]) -> dict[str, Parameter]:
-    """The fields of a dataclass in the order of its `__init__`: the oldest base first."""
-    statements = (s for each in reversed(lineage) if _is_dataclass(each) for s in each.tree.body)
+def _fields(lineage: list[Definition], model: bool) -> dict[str, Parameter]:
+    """The fields of a dataclass or pydantic model in the order of `__init__`: oldest base first."""
     return {
-        statement.target.id: Parameter(statement.annotation, not _has_default(statement.value))
-        for statement in statements
+        statement.target.id: _field(each.module, statement)
+        for each in reversed(lineage)
+        if is_dataclass(each) or (model and not each.path.startswith("pydantic."))
+        for statement in each.tree.body
         if isinstance(statement, ast.AnnAssign)
         and isinstance(statement.target, ast.Name)
         and _is_parameter(statement)
     }
+
+
+def _field(module: Module, statement: ast.AnnAssign) -> Parameter:
+    value, constraints = statement.value, None
+    if isinstance(value, ast.Call) and ast.unparse(value.func).split(".")[-1] == "Field":
+        kept = [k for k in value.keywords if k.arg not in ("default", "default_factory")]
+        constraints = ast.Call(value.func, [], kept)
+    required = not _has_default(value)
+    return Parameter(statement.annotation, required, module, value, constraints)
 
 
 def _is_parameter(field: ast.AnnAssign) -> bool:
@@ -279,19 +322,23 @@ def _is_parameter(field: ast.AnnAssign) -> bool:
 
 
 def _has_default(value: ast.expr | None) -> bool:
-    if isinstance(value, ast.Call) and ast.unparse(value.func).split(".")[-1] == "field":
-        return any(k.arg in ("default", "default_factory") for k in value.keywords)
+    if isinstance(value, ast.Call) and ast.unparse(value.func).split(".")[-1] in (
+        "field",
+        "Field",
+    ):
+        given = bool(value.args) and ast.unparse(value.args[0]) != "..."
+        return given or any(k.arg in ("default", "default_factory") for k in value.keywords)
     return value is not None
 
 
-def _arguments(arguments: ast.arguments, skip: int) -> Signature:
+def _arguments(definition: Definition, arguments: ast.arguments, skip: int) -> Signature:
+    module = definition.module
     ordinary = [*arguments.posonlyargs, *arguments.args]
-    required = len(ordinary) - len(arguments.defaults)
+    defaults = [*[None] * (len(ordinary) - len(arguments.defaults)), *arguments.defaults]
+    pairs = [*zip(ordinary, defaults, strict=True)][skip:]
+    pairs += zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
     parameters = {
-        argument.arg: Parameter(argument.annotation, position < required)
-        for position, argument in enumerate(ordinary)
-        if position >= skip
+        argument.arg: Parameter(argument.annotation, default is None, module, default)
+        for argument, default in pairs
     }
-    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        parameters[argument.arg] = Parameter(argument.annotation, default is None)
     return Signature(parameters, open=arguments.kwarg is not None)

@@ -1,26 +1,56 @@
-"""Whether a model after a cut would show the same things as before."""
+"""A model before and after pruning, and whether both show the same items."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from math import isnan
 
 import torch
 from torch import Tensor
 
-from glassrec.data.schema import UNSEEN
-from glassrec.metrics.pair import Pair
+from glassrec.data.dataset import Dataset, Split
+from glassrec.data.schema import UNSEEN, Schema
+from glassrec.metrics.quality import predicted
 from glassrec.metrics.retrieval import first_places
+from glassrec.models.base import Recommender
 
 TOP = 10
 """How many places of a list are shown."""
 
 
-def agreement(pair: Pair, *, seed: int = 0) -> dict[str, float]:
+@dataclass(frozen=True)
+class ModelPair:
+    """The large model and the pruned one, and the split that they are compared on."""
+
+    large: Recommender
+    small: Recommender
+    dataset: Dataset
+    name: str
+    """of the split: train, val or test"""
+
+    @property
+    def schema(self) -> Schema:
+        """The columns of the data."""
+        return self.dataset.schema
+
+    @property
+    def split(self) -> Split:
+        """The rows."""
+        return self.dataset.splits[self.name]
+
+    @cached_property
+    def logits(self) -> tuple[Tensor, Tensor]:
+        """(N, K) float64 of each model; ValueError if there are none, or not all finite."""
+        return predicted(self.large, self.split), predicted(self.small, self.split)
+
+
+def agreement(pair: ModelPair, *, seed: int = 0) -> dict[str, float]:
     """`top10_agreement`: of the large model's first ten of a list, the share in the small one's.
 
     It is a mean over lists of more than ten; without any, there is no such metric. For a retrieval
     a list is all items that a user can be shown. Otherwise it is a ranking list of the split; where
-    there are none, all rows of a user whom training knows; in data without users, all rows. Names
+    there are none, all rows of a user seen in training; in data without users, all rows. Names
     begin with `task/` where there are several tasks.
 
     Args:
@@ -40,7 +70,7 @@ def agreement(pair: Pair, *, seed: int = 0) -> dict[str, float]:
     return {name: share for name, share in found.items() if not isnan(share)}
 
 
-def _lists(pair: Pair) -> tuple[Tensor, Tensor]:
+def _lists(pair: ModelPair) -> tuple[Tensor, Tensor]:
     """(M,) the rows that are in a list, and (M,) the number of their list."""
     batch, schema = pair.split.batch, pair.schema
     rows = torch.arange(batch.rows)
@@ -77,7 +107,7 @@ def _is_first(score: Tensor, owner: Tensor, counts: Tensor, k: int) -> Tensor:
     return torch.zeros_like(score, dtype=torch.bool).scatter(0, order, places < k)
 
 
-def _of_catalogue(pair: Pair, column: int) -> float:
+def _of_catalogue(pair: ModelPair, column: int) -> float:
     large, small = (
         first_places(model, pair.dataset, pair.name, column, TOP)
         for model in (pair.large, pair.small)

@@ -1,8 +1,9 @@
-"""What a model costs: numbers, work and room, the same at each measurement."""
+"""Cost of a model: parameters, operations and bytes, and its latency beside another model's."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from time import perf_counter
 
 import torch
 from torch import Tensor
@@ -14,12 +15,17 @@ from glassrec.models.base import Recommender
 TABLE = "table.weight"
 """The name of the embedding table among a model's weights."""
 
-ROWS = 64
-"""Rows, at most, whose work is counted."""
+FLOP_ROWS = 64
+"""Rows, at most, whose operations are counted."""
+
+SIZES = (1, 256, 4096)
+"""Rows that pass the model at once where latency is measured."""
+
+WARM_UP_ROUNDS, MIN_ROUNDS, MAX_ROUNDS = 2, 7, 200
 
 
 def cost(model: Recommender, weights: Mapping[str, Tensor], batch: Batch) -> dict[str, float]:
-    """What a model costs, by name.
+    """The cost of a model, by name.
 
     `parameters`, all of them, and `tower_parameters`, those outside the embedding table; `bytes` of
     all tensors as they are saved, and `tower_bytes`, those outside the table; and `flops`.
@@ -27,7 +33,7 @@ def cost(model: Recommender, weights: Mapping[str, Tensor], batch: Batch) -> dic
     Args:
         model: the model.
         weights: its tensors as they are saved, by name.
-        batch: any rows; their work is counted.
+        batch: any rows, for counting operations.
     """
     sizes = {name: tensor.nbytes for name, tensor in weights.items()}
     return {
@@ -41,14 +47,80 @@ def cost(model: Recommender, weights: Mapping[str, Tensor], batch: Batch) -> dic
 
 @torch.no_grad()
 def flops(model: Recommender, batch: Batch) -> float:
-    """Floating point operations of a row's way from ids to logits, a multiplication and an addition
-    being two.
+    """Floating-point operations of a row from ids to logits; a multiplication and an addition
+    are two.
 
-    Those of products of matrices are counted, of which the pairs of a dot interaction are one, as
-    they are what grows with the square of a width. Not counted is what is done number by number:
-    biases, ReLU, gates and the product of two vectors, as in generalised matrix factorisation.
+    Those of matrix products are counted, of which the pairs of a dot interaction are one, as they
+    grow with the square of a width. Element-wise operations are not counted: biases, ReLU, gates
+    and the product of two vectors, as in generalised matrix factorisation.
     """
-    rows = batch.slice(0, ROWS)
+    rows = batch.slice(0, FLOP_ROWS)
     with FlopCounterMode(display=False) as counter:
         model(rows.to(model.device))
     return counter.get_total_flops() / rows.rows
+
+
+def latency(
+    large: Recommender,
+    small: Recommender,
+    batch: Batch,
+    *,
+    sizes: Sequence[int] = SIZES,
+    seconds: float = 0.5,
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Milliseconds of one forward pass, from ids that are on the device to logits, of each model.
+
+    `latency_p50_N` is the median and `latency_p95_N` the 95th percentile with N rows at once. Both
+    models take turns, as other work on the machine slows both down: only their ratio compares with
+    that of other runs.
+
+    Args:
+        large: the one model.
+        small: the other one, on the same device.
+        batch: rows to pass; they are repeated where there are fewer than a size asks for.
+        sizes: each N.
+        seconds: for each size, the time after which no further round begins; a slow model takes
+            longer, as there are at least seven.
+    """
+    found: tuple[dict[str, float], dict[str, float]] = {}, {}
+    for size in sizes:
+        rows = batch.select(torch.arange(size) % batch.rows)
+        times = torch.tensor([*_rounds((large, small), rows, seconds)], dtype=torch.float64)
+        for own, each in zip(found, times.unbind(1), strict=True):
+            own[f"latency_p50_{size}"] = each.quantile(0.5).item()
+            own[f"latency_p95_{size}"] = each.quantile(0.95).item()
+    return found
+
+
+@torch.inference_mode()
+def _rounds(
+    models: tuple[Recommender, Recommender], rows: Batch, seconds: float
+) -> Iterator[tuple[float, float]]:
+    """The milliseconds of each model, round by round; they also take turns in being first."""
+    first, second = (_timed(model, rows.to(model.device)) for model in models)
+    for _ in range(WARM_UP_ROUNDS):
+        first(), second()
+    end = perf_counter() + seconds
+    for done in range(MAX_ROUNDS):
+        if done >= MIN_ROUNDS and perf_counter() > end:
+            return
+        if done % 2:
+            late, early = second(), first()
+            yield early, late
+        else:
+            yield first(), second()
+
+
+def _timed(model: Recommender, rows: Batch) -> Callable[[], float]:
+    """A pass of the rows, which returns its milliseconds; the model is put in evaluation mode."""
+    model.eval()
+    away = rows.ids.device.type != "cpu"
+
+    def run() -> float:
+        start = perf_counter()
+        model(rows)
+        if away:  # a GPU is handed its work, and does it later
+            torch.accelerator.synchronize()
+        return 1000 * (perf_counter() - start)
+
+    return run

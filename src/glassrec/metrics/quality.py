@@ -1,23 +1,33 @@
-"""How good a model is on one split: each task by the metrics of its kind.
+"""Quality of a model on one split: each task by the metrics of its kind, in float64.
 
-All of it is computed in float64 on whole tensors.
+Where training has not seen some users or items, rows of those have metrics of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from math import isnan
 
+import torch
 from torch import Tensor
 
 from glassrec.data.dataset import Dataset, Split
-from glassrec.metrics.clicks import clicks, ranking
-from glassrec.metrics.known import by_group, unseen
-from glassrec.metrics.ratings import ratings
+from glassrec.data.schema import UNSEEN, Schema
+from glassrec.metrics.metadata import GROUPS
+from glassrec.metrics.pointwise import click_metrics, ranking_metrics, rating_metrics
 from glassrec.metrics.retrieval import each_user, unseen_users
 from glassrec.models.base import Recommender
 
-EVERY = slice(None)
+KNOWN, *_ = GROUPS
+
+GROUP_METRICS = frozenset(
+    ["auroc", "auroc_low", "auroc_high", "log_loss", "calibration", "rmse", "mae", "bias", "hr@10",
+     "ndcg@10", "recall@10"]
+)  # fmt: skip
+"""The metrics that a group gets."""
+
+ALL = slice(None)
 
 
 def quality(
@@ -29,7 +39,7 @@ def quality(
         model: any recommender.
         dataset: where the split is from.
         name: of the split: train, val or test.
-        groups: also those of users and items that training knows or does not know, see `by_group`.
+        groups: also those of users and items that training has seen or not, see `by_group`.
 
     Raises:
         ValueError: the split is empty, a logit is not finite, or the split does not suit a task.
@@ -44,11 +54,11 @@ def quality(
             units, measure = "users", partial(_means, each_user(model, dataset, name, column))
             metrics = measure()
         elif target.kind == "click" and query is not None:
-            units, measure = "lists", partial(_means, ranking(score, truth == 1, query))
-            metrics = clicks(score, truth, query)
+            units, measure = "lists", partial(_means, ranking_metrics(score, truth == 1, query))
+            metrics = click_metrics(score, truth, query)
         else:
-            judge = clicks if target.kind == "click" else ratings
-            units, measure = "rows", partial(_judged, judge, score, truth)
+            compute = click_metrics if target.kind == "click" else rating_metrics
+            units, measure = "rows", partial(_of_rows, compute, score, truth)
             metrics = measure()
         if groups:
             metrics |= by_group(measure, _unseen(dataset, name, column, units), units)
@@ -56,39 +66,23 @@ def quality(
     return found
 
 
-def _unseen(dataset: Dataset, name: str, column: int, units: str) -> dict[str, Tensor]:
-    """(U,) bool by group: of rows, of lists by their user and held-out item, or of users."""
-    if units == "users":
-        return {"unseen_user": unseen_users(dataset, name, column)}
-    split = dataset.splits[name]
-    rows = unseen(split, dataset.schema)
-    positive = split.batch.targets[:, column].cpu() == 1
-    return rows if units == "rows" else {group: each[positive] for group, each in rows.items()}
-
-
-def _judged(
-    judge: Callable[[Tensor, Tensor], dict[str, float]],
+def _of_rows(
+    compute: Callable[[Tensor, Tensor], dict[str, float]],
     score: Tensor,
     truth: Tensor,
-    rows: Tensor | slice = EVERY,
+    rows: Tensor | slice = ALL,
 ) -> dict[str, float]:
-    """The metrics of chosen rows."""
-    return judge(score[rows], truth[rows])
+    return compute(score[rows], truth[rows])
 
 
-def _means(values: Mapping[str, Tensor], chosen: Tensor | slice = EVERY) -> dict[str, float]:
-    """The means of the values (U,) of chosen units."""
+def _means(values: Mapping[str, Tensor], chosen: Tensor | slice = ALL) -> dict[str, float]:
+    """The means of the values (U,) of chosen lists or users."""
     return {name: each[chosen].mean().item() for name, each in values.items()}
 
 
 def predicted(model: Recommender, split: Split) -> Tensor:
     """The logits (N, K) of a split in float64; ValueError if there are none, or not all finite."""
     logits = model.predict(split.batch).double()
-    _check(logits)
-    return logits
-
-
-def _check(logits: Tensor) -> None:
     if not len(logits):
         raise ValueError("no rows to evaluate: the split is empty")
     bad = (~logits.isfinite()).nonzero()
@@ -99,3 +93,57 @@ def _check(logits: Tensor) -> None:
             f"{logits[row, task]} at row {row}; lower the learning rate, or look for extreme dense "
             "values"
         )
+    return logits
+
+
+def by_group(
+    measure: Callable[[Tensor], Mapping[str, float]], lacking: Mapping[str, Tensor], unit: str
+) -> dict[str, float]:
+    """The metrics of each group, `known/auroc` or `unseen_item/auroc`, and its size, `known/rows`.
+
+    Nothing where no unit is unseen, or none is known. Metrics that a group does not define, such as
+    the AUROC of one label, are left out.
+
+    Args:
+        measure: gives the metrics of chosen units, (U,) bool.
+        lacking: by group, (U,) bool: whether training lacks a unit's user or item.
+        unit: rows, lists or users.
+    """
+    if not lacking:
+        return {}
+    any_unseen = torch.stack([*lacking.values()]).any(0)
+    if not any_unseen.any() or any_unseen.all():
+        return {}
+    found = {}
+    for group, chosen in {KNOWN: ~any_unseen, **lacking}.items():
+        if chosen.any():
+            found[f"{group}/{unit}"] = float(chosen.sum())
+            found |= {
+                f"{group}/{name}": value
+                for name, value in measure(chosen).items()
+                if name in GROUP_METRICS and not isnan(value)
+            }
+    return found
+
+
+def _unseen(dataset: Dataset, name: str, column: int, units: str) -> dict[str, Tensor]:
+    """(U,) bool by group: of rows, of lists by their user and held-out item, or of users."""
+    if units == "users":
+        return {"unseen_user": unseen_users(dataset, name, column)}
+    split = dataset.splits[name]
+    rows = unseen_rows(split, dataset.schema)
+    positive = split.batch.targets[:, column].cpu() == 1
+    return rows if units == "rows" else {group: each[positive] for group, each in rows.items()}
+
+
+def unseen_rows(split: Split, schema: Schema) -> dict[str, Tensor]:
+    """`unseen_user` and `unseen_item`, (N,) bool: whether training lacks the id in a row's field.
+
+    Fields without the role are left out. A value too rare for an id of its own counts as unseen.
+    """
+    found = {}
+    for role, name in (("unseen_user", schema.user), ("unseen_item", schema.item)):
+        if name is not None:
+            first = schema.offsets[schema.field_index(name)] + UNSEEN
+            found[role] = split.batch.ids[:, schema.id_columns(name)[0]].cpu() == first
+    return found

@@ -1,4 +1,4 @@
-"""How well a model finds the items of its users among all items that training knows.
+"""Metrics of retrieval: how well a model finds the items of its users among all known items.
 
 All of it is computed in float64 on whole tensors, users by the chunk; a tie between equal logits
 counts in expectation over random order.
@@ -23,15 +23,15 @@ from glassrec.progress import with_progress
 PLACES = (10, 100)
 """How many places of a list count."""
 
-CELLS = 2**22
+SCORES_PER_CHUNK = 2**22
 """Pairs of user and item that are ranked at once: 32 MiB for a tensor of float64."""
 
 EARLIER: dict[str, tuple[str, ...]] = {"train": (), "val": ("train",), "test": ("train", "val")}
-"""The splits whose items are no longer to be found."""
+"""The splits whose items are left out of the lists."""
 
 
 class Users(NamedTuple):
-    """The users of a split and what each of them is to be shown, of n items that training knows.
+    """The users of a split and the items to find for each of them, of n known items.
 
     A pair is the number `user * n + item`, where user is below U and item below n; pairs are sorted
     and distinct.
@@ -40,7 +40,7 @@ class Users(NamedTuple):
     first: Tensor
     """(U,) the user's first row in the split"""
     wanted: Tensor
-    """(P,) pairs to be found"""
+    """(P,) pairs to find"""
     hidden: Tensor
     """(H,) pairs of earlier splits, which are in no list"""
     counts: Tensor
@@ -48,15 +48,14 @@ class Users(NamedTuple):
 
 
 def each_user(
-    model: Recommender, dataset: Dataset, name: str, task: int, *, cells: int = CELLS
+    model: Recommender, dataset: Dataset, name: str, task: int, *, cells: int = SCORES_PER_CHUNK
 ) -> dict[str, Tensor]:
     """`recall@k`, `ndcg@k` and `hr@k` (U,) for each k of `PLACES`, of users with items to find.
 
-    A user's list is all items that training knows but those that the user has in an earlier split,
-    in rows of target 1: in training, and when testing in validation, too. To be found is what the
-    user has in this split beside those. An item that training does not know is in no list and so is
-    missed. The query is that of the user's first row; a row of a user whom training does not know
-    is a user of its own.
+    A user's list is all items of the training data but those that the user has in an earlier split,
+    in rows of target 1: in training, and when testing in validation, too. To find are the other
+    items of the user in this split. An item unseen in training is in no list and so is missed. The
+    query is that of the user's first row; a row of an unseen user is a user of its own.
 
     With h of a user's w items in the first k places, recall is h / w, HR whether h > 0, and NDCG
     the sum of 1 / log2(place + 1) over them, divided by its value where they come first.
@@ -80,7 +79,10 @@ def each_user(
         wanted.view(-1)[pairs.to(device)] = True
         counts = users.counts[start : start + len(scores)].to(device)
         found.append(
-            {metric: each.cpu() for metric, each in measure(scores, wanted, counts).items()}
+            {
+                metric: each.cpu()
+                for metric, each in retrieval_metrics(scores, wanted, counts).items()
+            }
         )
     some = users.counts > 0
     return {metric: torch.cat([each[metric] for each in found])[some] for metric in found[0]}
@@ -95,7 +97,13 @@ def unseen_users(dataset: Dataset, name: str, task: int) -> Tensor:
 
 
 def first_places(
-    model: Recommender, dataset: Dataset, name: str, task: int, k: int, *, cells: int = CELLS
+    model: Recommender,
+    dataset: Dataset,
+    name: str,
+    task: int,
+    k: int,
+    *,
+    cells: int = SCORES_PER_CHUNK,
 ) -> Tensor:
     """(U, k) the numbers of the items in the first places of each user's list; see `each_user`.
 
@@ -115,7 +123,7 @@ def _scored(
 ) -> tuple[Users, Iterator[tuple[int, Tensor]]]:
     """The users, and all their logits (C, n), float64, from the first user of each chunk on.
 
-    What is in no list is −inf.
+    Items that are in no list have −inf.
     """
     catalogue = dataset.catalogue
     assert catalogue is not None, "retrieval is of a user's items"
@@ -145,7 +153,7 @@ def _products(
 
 
 def _users(dataset: Dataset, catalogue: Catalogue, name: str, task: int) -> Users:
-    """Who is in the split `name`, and what is to be found for them."""
+    """The users in the split `name`, and the items to find for them."""
     batch = dataset.splits[name].batch
     row = torch.arange(batch.rows)
     who, items = _known(dataset, catalogue, batch)
@@ -197,7 +205,7 @@ def _unseen(schema: Schema, name: str | None) -> int:
 
 
 def _items(catalogue: Catalogue, batch: Batch) -> Batch:
-    """Rows of all n items; what is not of the item's side is that of the batch's first row."""
+    """Rows of all n items; columns beside the item's are those of the batch's first row."""
     rows = batch.select(torch.zeros(len(catalogue), dtype=torch.long))
     catalogue.insert(rows, 0, torch.arange(len(catalogue)))
     return rows
@@ -220,7 +228,7 @@ def _within(pairs: Tensor, first: int, last: int) -> Tensor:
     return pairs[start:stop] - first
 
 
-def measure(scores: Tensor, wanted: Tensor, counts: Tensor) -> dict[str, Tensor]:
+def retrieval_metrics(scores: Tensor, wanted: Tensor, counts: Tensor) -> dict[str, Tensor]:
     """The metrics (U,) of lists, in expectation over random order among ties.
 
     Args:

@@ -1,4 +1,4 @@
-"""Which units an approximate cut takes: those of the least worth, as many as the budget says."""
+"""Pruning to a budget: the neurons of the least importance, as many as the budget allows."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from glassrec.models.base import Recommender
-from glassrec.prune.scores import Loss
+from glassrec.prune.importance import Loss
 
-Of = Literal["layer", "units", "parameters", "flops"]
-"""layer: the same share of the units of each layer. The others rank the units of all layers
-together, each layer's worth divided by its Euclidean norm (Molchanov et al., ICLR 2017), until the
-share of the units, of the parameters or of the floating-point operations is gone."""
+BudgetUnit = Literal["layer", "neurons", "parameters", "flops"]
+"""layer: the same share of the neurons of each layer. The others rank the neurons of all layers
+together, each layer's importance divided by its Euclidean norm (Molchanov et al., ICLR 2017), until
+the share of the neurons, of the parameters or of the floating-point operations is pruned."""
 
-Goes = dict[str, Tensor]
-"""By layer, (U,) bool: which units go. One unit of each layer stays."""
+PruneMask = dict[str, Tensor]
+"""By layer, (U,) bool: which neurons are pruned. One neuron of each layer stays."""
 
-FINEST = 1 / 256
+FINEST_SHARE = 1 / 256
 """How closely the largest share within a loss of quality is found."""
 
 
@@ -29,123 +29,132 @@ class Measures:
     """What other stages lend to pruning, which knows no loss and no metric."""
 
     loss: Loss | None = None
-    """what training descended"""
+    """that of training"""
     flops: Callable[[Recommender], float] | None = None
-    """a row's floating-point operations"""
-    lost: Callable[[Recommender], float] | None = None
+    """floating-point operations of a row"""
+    metric_drop: Callable[[Recommender], float] | None = None
     """how much worse a model is on the validation split than the one that is pruned"""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How much goes.
+    """How much is pruned.
 
     Args:
-        share: how much; with `within`, the most.
-        of: of what.
-        within: what may be lost of the validation metric; None sets no such limit.
-        whole: the model that `share` is a share of.
-        measures: `flops` and `lost`, where they are needed.
+        share: how much; with `max_metric_drop`, the most.
+        unit: of what.
+        max_metric_drop: the allowed loss of the validation metric; None sets no such limit.
+        reference_model: the model that `share` is a share of.
+        measures: `flops` and `metric_drop`, where they are needed.
     """
 
     share: float
-    of: Of
-    within: float | None
-    whole: Recommender
+    unit: BudgetUnit
+    max_metric_drop: float | None
+    reference_model: Recommender
     measures: Measures
 
-    def goes(self, worth: Mapping[str, Tensor], cut: Callable[[Goes], Recommender]) -> Goes:
-        """The units that go; where less than the share can go, all that can.
+    def mask(
+        self, importance: Mapping[str, Tensor], prune: Callable[[PruneMask], Recommender]
+    ) -> PruneMask:
+        """The neurons to prune; where less than the share is prunable, all that are.
 
         Args:
-            worth: of each layer's units, (U,); layers that are not named keep theirs.
-            cut: makes the model without some units.
+            importance: of each layer's neurons, (U,); layers that are not named keep theirs.
+            prune: makes the model without some neurons.
 
         Raises:
             ValueError: a measure is missing.
         """
-        if self.within is None:
-            return self._at(self.share, worth, cut)
-        lost = self.measures.lost
-        if lost is None:
-            raise ValueError("prune.within needs a measure of what is lost; give one")
-        share = largest(lambda s: lost(cut(self._at(s, worth, cut))), self.within, self.share)
-        return self._at(share, worth, cut)
+        if self.max_metric_drop is None:
+            return self._mask_at(self.share, importance, prune)
+        drop = self.measures.metric_drop
+        if drop is None:
+            raise ValueError("prune.max_metric_drop needs a measure of the metric's drop; give one")
+        share = largest_share(
+            lambda s: drop(prune(self._mask_at(s, importance, prune))),
+            self.max_metric_drop,
+            self.share,
+        )
+        return self._mask_at(share, importance, prune)
 
-    def _at(
-        self, share: float, worth: Mapping[str, Tensor], cut: Callable[[Goes], Recommender]
-    ) -> Goes:
-        layers = self.whole.layers
-        had = {name: len(layers[name].units) for name in worth}
-        gone = {name: had[name] - len(each) for name, each in worth.items()}
-        if self.of == "layer":
-            counts = {name: count(share, had[name]) - gone[name] for name in worth}
-            return {name: least(each, counts[name]) for name, each in worth.items()}
-        if self.of == "units":
-            wanted = count(share, sum(had.values())) - sum(gone.values())
-            possible = sum(len(each) - 1 for each in worth.values())
-            return over_all_layers(worth, min(wanted, possible))
-        return self._until(share, worth, lambda goes: self._cost(cut(goes)))
+    def _mask_at(
+        self,
+        share: float,
+        importance: Mapping[str, Tensor],
+        prune: Callable[[PruneMask], Recommender],
+    ) -> PruneMask:
+        layers = self.reference_model.layers
+        before = {name: len(layers[name].units) for name in importance}
+        pruned = {name: before[name] - len(each) for name, each in importance.items()}
+        if self.unit == "layer":
+            counts = {n: neurons_of_share(share, before[n]) - pruned[n] for n in importance}
+            return {n: least_important(each, counts[n]) for n, each in importance.items()}
+        if self.unit == "neurons":
+            wanted = neurons_of_share(share, sum(before.values())) - sum(pruned.values())
+            possible = sum(len(each) - 1 for each in importance.values())
+            return over_all_layers(importance, min(wanted, possible))
+        return self._until(share, importance, lambda mask: self._cost(prune(mask)))
 
     def _cost(self, model: Recommender) -> float:
-        if self.of == "parameters":
+        if self.unit == "parameters":
             return float(model.parameter_count)
         if self.measures.flops is None:
-            raise ValueError("prune.of=flops needs a measure of them; give one")
+            raise ValueError("prune.budget_unit=flops needs a measure of them; give one")
         return self.measures.flops(model)
 
     def _until(
-        self, share: float, worth: Mapping[str, Tensor], cost: Callable[[Goes], float]
-    ) -> Goes:
-        """The fewest of the weakest units with which the share is gone, found by halves.
+        self, share: float, importance: Mapping[str, Tensor], cost: Callable[[PruneMask], float]
+    ) -> PruneMask:
+        """The fewest of the least important neurons that make up the share, by bisection.
 
         All but one of each layer where that is not enough.
         """
-        aim = (1 - share) * self._cost(self.whole)
-        few, many = 0, sum(len(each) - 1 for each in worth.values())
+        aim = (1 - share) * self._cost(self.reference_model)
+        few, many = 0, sum(len(each) - 1 for each in importance.values())
         while few < many:
             middle = (few + many) // 2
-            enough = cost(over_all_layers(worth, middle)) <= aim
+            enough = cost(over_all_layers(importance, middle)) <= aim
             few, many = (few, middle) if enough else (middle + 1, many)
-        return over_all_layers(worth, many)
+        return over_all_layers(importance, many)
 
 
-def least(worth: Tensor, number: int) -> Tensor:
-    """(U,) bool: so many units of the least worth; of equals, the first."""
-    goes = torch.zeros(len(worth), dtype=torch.bool)
-    goes[worth.argsort(stable=True)[: max(number, 0)]] = True
-    return goes
+def least_important(importance: Tensor, number: int) -> Tensor:
+    """(U,) bool: so many neurons of the least importance; of equals, the first."""
+    mask = torch.zeros(len(importance), dtype=torch.bool)
+    mask[importance.argsort(stable=True)[: max(number, 0)]] = True
+    return mask
 
 
-def over_all_layers(worth: Mapping[str, Tensor], number: int) -> Goes:
-    """The `number` units of the least worth over all layers; the best of each layer stays."""
-    if not worth:
-        return {}  # no layer may be cut
+def over_all_layers(importance: Mapping[str, Tensor], number: int) -> PruneMask:
+    """The `number` least important neurons over all layers; the best of each layer stays."""
+    if not importance:
+        return {}  # no layer is prunable
     normal = []
-    for each in worth.values():
+    for each in importance.values():
         size = each.norm().clamp_min(torch.finfo(each.dtype).tiny)
         best = torch.zeros(len(each), dtype=torch.bool)
         best[each.argmax()] = True
         normal.append((each / size).masked_fill(best, torch.inf))
-    goes = least(torch.cat(normal), number).split([len(each) for each in normal])
-    return dict(zip(worth, goes, strict=True))
+    masks = least_important(torch.cat(normal), number).split([len(each) for each in normal])
+    return dict(zip(importance, masks, strict=True))
 
 
-def largest(lost: Callable[[float], float], within: float, share: float) -> float:
-    """The largest share, up to `share`, whose cut loses at most `within`.
+def largest_share(drop: Callable[[float], float], limit: float, share: float) -> float:
+    """The largest share, up to `share`, at which the metric drops by at most `limit`.
 
-    Quality need not fall steadily, so twenty shares are tried from the largest down, and then what
-    lies above the first good one by halves.
+    Quality need not fall steadily, so twenty shares are tried from the largest down, and then the
+    interval above the first good one by bisection.
     """
     tried = [share * k / 20 for k in range(20, 0, -1)]
-    good = next((each for each in tried if lost(each) <= within), 0.0)
+    good = next((each for each in tried if drop(each) <= limit), 0.0)
     bad = min(good + share / 20, share)
-    while bad - good > FINEST:
+    while bad - good > FINEST_SHARE:
         middle = (good + bad) / 2
-        good, bad = (middle, bad) if lost(middle) <= within else (good, middle)
+        good, bad = (middle, bad) if drop(middle) <= limit else (good, middle)
     return good
 
 
-def count(share: float, units: int) -> int:
-    """How many units a share is: rounded down, but .3 of 10 is 3."""
-    return int(share * units + 1e-9)
+def neurons_of_share(share: float, neurons: int) -> int:
+    """How many neurons a share is: rounded down, but .3 of 10 is 3."""
+    return int(share * neurons + 1e-9)

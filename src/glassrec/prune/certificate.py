@@ -1,4 +1,4 @@
-"""The proof of a cut: the large and the small model side by side, on every row, in float64."""
+"""The certificate: the large and the small model compared on every row, in float64."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from glassrec.artifacts import Certificate, CertifiedLayer, Gone, LayerCut, Prun
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
-from glassrec.prune.constants import score
+from glassrec.prune.certificate_text import in_short
+from glassrec.prune.guarantees.constants import logits
 from glassrec.prune.levels import EXACT
-from glassrec.prune.surgery import refuse_misfit
-from glassrec.prune.wording import in_short
+from glassrec.prune.surgery import check_plan_fits
 
 TOLERANCE = 1e-9
 """The largest |Δlogit| in float64 that counts as equal, relative to the largest |logit| of all
@@ -28,7 +28,7 @@ chapter 4).
 
 
 class BrokenPromiseError(RuntimeError):
-    """An exact level did not keep its promise, which is a defect of Glassrec."""
+    """The guarantee of an exact level does not hold, which is a defect of Glassrec."""
 
 
 @torch.no_grad()
@@ -47,21 +47,21 @@ def certify(
     """Compare the logits of both models, in float64 and evaluation mode, on all rows.
 
     Args:
-        large: the model before the cut, whose layers name the units.
+        large: the model before pruning, whose layers name the neurons.
         small: the model after it.
-        plan: what went, and what was promised.
+        plan: of the neurons that were pruned, with the guarantee.
         rows: each split's rows, in chunks.
-        weights: the digest of the large model's tensors, as they are kept.
+        weights: the digest of the large model's tensors, as they are stored.
         pruned: the digest of the small model's.
         files: see `Certificate`, and so are the others.
-        given: what came from outside.
+        given: the sha256 of external inputs.
         splits: see `data_digests`.
 
     Raises:
-        BrokenPromiseError: an exact level did not keep its promise.
+        BrokenPromiseError: the guarantee of an exact level does not hold.
         ValueError: there are no rows, or the plan is of another model.
     """
-    refuse_misfit(plan, large)
+    check_plan_fits(plan, large)
     found = {split: _compared(large, small, batches) for split, batches in rows.items()}
     difference, size = torch.cat([*found.values()]).unbind(1)
     if not len(difference):
@@ -70,7 +70,7 @@ def certify(
     # Of each task, as a rating's unit may be a million times as large as a logit, or as small.
     tolerances = TOLERANCE * size.amax(0).maximum(large.target_scale.units.to(size))
     tolerance = tolerances.max().item()
-    changed = (~(difference <= tolerances)).any(1)  # what is no number has changed
+    changed = (~(difference <= tolerances)).any(1)  # a NaN counts as changed
     exact = plan.level in EXACT and not plan.finetuned
     if exact and changed.any():
         raise BrokenPromiseError(
@@ -104,7 +104,7 @@ def data_digests(dataset: Dataset) -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Of what computes the logits."""
+    """The versions of the packages that compute the logits."""
     return {"glassrec": __version__, "torch": version("torch")}
 
 
@@ -112,7 +112,7 @@ def refuse_non_finite(name: str, tensors: Mapping[str, Tensor]) -> None:
     """ValueError if weights hold infinities or values that are not numbers; it names the tensors.
 
     Args:
-        name: of the file, or what the weights are.
+        name: of the file, or of the weights.
         tensors: by name.
     """
     bad = {key: int((~tensor.isfinite()).sum()) for key, tensor in tensors.items()}
@@ -129,9 +129,9 @@ def _compared(large: Recommender, small: Recommender, batches: Iterable[Batch]) 
     found = [torch.empty(0, 2, len(large.schema.targets), dtype=torch.float64)]
     for batch in batches:
         there = batch.to(large.device)
-        logits = score(large, there)
-        difference = (logits - score(small, there)).abs()
-        size = logits.abs().nan_to_num(0, 0, 0)
+        before = logits(large, there)
+        difference = (before - logits(small, there)).abs()
+        size = before.abs().nan_to_num(0, 0, 0)
         found.append(torch.stack([difference, size], 1).cpu())
     return torch.cat(found)
 
@@ -146,12 +146,12 @@ def _layers(large: Recommender, plan: PrunePlan) -> dict[str, CertifiedLayer]:
     found = {}
     for name, layer in large.layers.items():
         names = dict(zip(layer.units.tolist(), layer.neuron_names(name), strict=True))
-        found[name] = CertifiedLayer(layer.size, len(names), _gone(plan.layers[name], names))
+        found[name] = CertifiedLayer(layer.size, len(names), _pruned(plan.layers[name], names))
     return found
 
 
-def _gone(cut: LayerCut, names: Mapping[int, str]) -> list[Gone]:
-    """The units that went, those of one level and one constant together."""
+def _pruned(cut: LayerCut, names: Mapping[int, str]) -> list[Gone]:
+    """The pruned neurons, those of one level and one constant together."""
     together: dict[tuple[str, float], list[str]] = {}
     for level, units in cut.dropped.items():
         for unit in units:

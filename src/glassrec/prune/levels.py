@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 EXACT = ("domain", "data")
-"""The levels that promise equal logits on every row. Explained rows play no part in them."""
+"""The levels that guarantee equal logits. Explained rows play no part in them."""
 
 LEVELS: dict[str, tuple[str, ...]] = {
     "prune.share": ("budget",),
-    "prune.of": ("budget",),
-    "prune.within": ("budget",),
+    "prune.budget_unit": ("budget",),
+    "prune.max_metric_drop": ("budget",),
     "prune.rounds": ("budget",),
     "prune.epochs": ("budget",),
     "prune.score": ("budget",),
     "prune.fold": ("sample", "budget"),
     "prune.rows": ("sample", "budget"),
-    "prune.combinations": ("domain",),
+    "prune.max_enumerated_inputs": ("domain",),
 }
 """The levels at which a setting of pruning has an effect; the others have one at every level."""
 

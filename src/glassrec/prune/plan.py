@@ -1,4 +1,4 @@
-"""Which units go, at which level of proof, and what constants they leave behind."""
+"""A plan: which neurons are pruned, by which guarantee, and which constants replace them."""
 
 from __future__ import annotations
 
@@ -13,48 +13,49 @@ from torch import Tensor
 from glassrec.artifacts import LayerCut, PrunePlan, digest
 from glassrec.models.base import Recommender
 from glassrec.models.layers import PrunableLayer
-from glassrec.prune.constants import Emitted
-from glassrec.prune.surgery import precise
+from glassrec.prune.guarantees.constants import ActivationRange
+from glassrec.prune.surgery import to_float64
 
 Level = Literal["domain", "data", "sample", "budget"]
-"""domain: units that emit the same, or that nobody reads, whatever comes in; exact everywhere.
-data: units that emit the same on every row; exact on those rows.
-sample: units of zero conductance on the explained rows; what that is worth, the certificate says.
-budget: units of the least worth by a score, as many as asked; likewise.
+"""domain: neurons that are constant, or unused, whatever the input; exact everywhere.
+data: neurons that are constant on every row; exact on those rows.
+sample: neurons of zero conductance on the explained rows; the certificate measures the effect.
+budget: neurons of the least importance, as many as asked; likewise.
 """
 
-LAST = "all of them could go, but no layer vanishes"
-"""Why a layer keeps one unit, its first."""
+LAST = "all of them could be pruned, but a layer keeps one"
+"""Why a layer keeps a neuron, its first."""
 
-Watch = Callable[[Recommender], Mapping[str, Emitted]]
-"""What each unit of a model emits on the ground that a level stands on."""
+FindRanges = Callable[[Recommender], Mapping[str, ActivationRange]]
+"""The range of each neuron's activations, by layer, over all rows or over all inputs."""
 
 
 @dataclass
-class _Ledger:
-    """What is known of one layer while a plan is made, by unit as the layer was built."""
+class LayerState:
+    """One layer while a plan is made; neurons are numbered as the layer was built."""
 
     built: int
     proposed: set[int]
     dropped: dict[str, list[int]] = field(default_factory=dict)
     constants: dict[int, float] = field(default_factory=dict)
-    tied: int = 0
-    stays: str = ""
+    blocked_by_consumer: int = 0
+    not_prunable_reason: str = ""
 
-    def drop(self, layer: PrunableLayer, goes: Tensor, constants: Tensor, level: str) -> bool:
-        """Drop units (U,) of a layer, write it down, and say whether anything went."""
-        if goes.all():
-            goes, self.stays = _all_but_one(goes), LAST
-        if not goes.any():
+    def prune(self, layer: PrunableLayer, mask: Tensor, constants: Tensor, level: str) -> bool:
+        """Prune neurons (U,) of the layer and record them; whether any was pruned."""
+        if mask.all():
+            mask, self.not_prunable_reason = _all_but_first(mask), LAST
+        if not mask.any():
             return False
         units = layer.units.tolist()
-        gone = {units[i]: constants[i].item() for i in goes.nonzero().flatten().tolist()}
-        self.constants |= gone
-        self.dropped[level] = sorted([*self.dropped.get(level, ()), *gone])
-        layer.keep((~goes).nonzero().flatten(), constants)
+        pruned = {units[i]: constants[i].item() for i in mask.nonzero().flatten().tolist()}
+        self.constants |= pruned
+        self.dropped[level] = sorted([*self.dropped.get(level, ()), *pruned])
+        layer.keep((~mask).nonzero().flatten(), constants)
         return True
 
-    def cut(self, layer: PrunableLayer) -> LayerCut:
+    def result(self, layer: PrunableLayer) -> LayerCut:
+        """The plan of this layer."""
         kept = layer.units.tolist()
         return LayerCut(
             built=self.built,
@@ -63,96 +64,102 @@ class _Ledger:
             constants=dict(sorted(self.constants.items())),
             proposed=len(self.proposed),
             refuted=len(self.proposed & set(kept)),
-            tied=self.tied,
-            stays=self.stays,
+            tied=self.blocked_by_consumer,
+            stays=self.not_prunable_reason,
         )
 
 
-class Draft:
-    """A plan in the making, carried out on a copy of the model in float64.
+class PlanBuilder:
+    """Makes a plan by pruning a copy of the model in float64.
 
     Args:
         model: in evaluation mode; it stays as it is.
-        scores: neuron scores, see `artifacts.Table`: what is silent in them is proposed.
-        stays: why a layer keeps all of its units, by its name; empty if it may be cut.
+        scores: neuron scores, see `artifacts.Table`; neurons of zero attribution are proposed.
+        reasons: by layer, why it keeps all of its neurons; empty if it is prunable.
     """
 
-    def __init__(self, model: Recommender, scores: pd.DataFrame, stays: Mapping[str, str]) -> None:
+    def __init__(
+        self, model: Recommender, scores: pd.DataFrame, reasons: Mapping[str, str]
+    ) -> None:
         self.weights = digest(model.state_dict())
-        self.small = precise(model)
-        silent = scores[scores["max_abs"] == 0].groupby("layer")["unit"].agg(set)
-        self.ledgers = {
-            name: _Ledger(layer.size, silent.get(name, set()), stays=stays[name])
+        self.small = to_float64(model)
+        proposed = scores[scores["max_abs"] == 0].groupby("layer")["unit"].agg(set)
+        self.states = {
+            name: LayerState(
+                layer.size, proposed.get(name, set()), not_prunable_reason=reasons[name]
+            )
             for name, layer in self.small.layers.items()
         }
         self.passes = 0
 
-    def drop_unused(self, level: Level) -> None:
-        """Drop what nobody reads, whatever it emits; and then what only that has read.
+    def prune_unused(self, level: Level) -> None:
+        """Prune neurons without any effect, and then those that only such neurons have read.
 
-        Once a reader has gone at another level than domain, that it is unread stands on that.
+        Once a consumer was pruned at another level than domain, that a neuron is unused rests on
+        that level.
         """
         more = True
         while more:
             more = False
-            for name, layer in reversed(self._layers()):
+            for name, layer in reversed(self._prunable()):
                 unused = ~layer.used
-                more |= self._drop(name, unused, torch.zeros_like(unused).double(), level)
+                more |= self._prune(name, unused, torch.zeros_like(unused).double(), level)
 
-    def drop_constant(self, watch: Watch, level: Level) -> None:
-        """Drop what always emits the same, to a fixed point.
+    def prune_constant(self, find_ranges: FindRanges, level: Level) -> None:
+        """Prune neurons of constant activation, to a fixed point.
 
-        Folding a constant can show more units to be constant, where the rounding of sums had hidden
-        it, and can leave others without a reader.
+        Folding a constant can show more neurons to be constant, where the rounding of sums had
+        hidden it, and can leave others without a consumer.
         """
-        self.drop_unused("domain")
+        self.prune_unused("domain")
         more = True
         while more:
-            found = watch(self.small)
+            found = find_ranges(self.small)
             self.passes += 1
-            went = []
-            for name, layer in self._layers():
+            pruned = []
+            for name, layer in self._prunable():
                 if name not in found:
                     continue  # the model does not call it
-                goes, constants = found[name].constant, found[name].low
-                foldable = layer.foldable(constants)
-                self.ledgers[name].tied = int((goes & ~foldable).sum())
-                went.append(self._drop(name, goes & foldable, constants, level))
-            more = any(went)
-            self.drop_unused(level)
+                constant, values = found[name].constant, found[name].low
+                foldable = layer.foldable(values)
+                self.states[name].blocked_by_consumer = int((constant & ~foldable).sum())
+                pruned.append(self._prune(name, constant & foldable, values, level))
+            more = any(pruned)
+            self.prune_unused(level)
 
-    def drop(self, goes: Mapping[str, Tensor], means: Mapping[str, Tensor], level: Level) -> None:
-        """Drop units (U,) by layer and put `means` (U,) in their place."""
-        for name, layer in self._layers():
-            where = layer.units.device
-            self._drop(name, goes[name].to(where), means[name].to(where), level)
+    def prune(self, masks: Mapping[str, Tensor], means: Mapping[str, Tensor], level: Level) -> None:
+        """Prune neurons (U,) by layer, each replaced by its value in `means` (U,)."""
+        for name, layer in self._prunable():
+            device = layer.units.device
+            self._prune(name, masks[name].to(device), means[name].to(device), level)
 
-    def plan(self, level: Level, *, score: str = "", ground: str = "", folded: bool) -> PrunePlan:
-        """What was dropped so far."""
+    def build(self, level: Level, *, score: str = "", ground: str = "", folded: bool) -> PrunePlan:
+        """The plan of all that was pruned so far."""
         layers = self.small.layers
-        cuts = {name: ledger.cut(layers[name]) for name, ledger in self.ledgers.items()}
+        cuts = {name: state.result(layers[name]) for name, state in self.states.items()}
         return PrunePlan(
             level=level, score=score, ground=ground, passes=self.passes, folded=folded,
             finetuned=False, weights=self.weights, layers=cuts,
         )  # fmt: skip
 
     def proposed(self) -> dict[str, Tensor]:
-        """(U,) by layer: the units that are silent in the scores."""
+        """(U,) bool by layer: the neurons of zero attribution."""
         found = {}
-        for name, layer in self._layers():
-            silent = self.ledgers[name].proposed
-            found[name] = torch.tensor([unit in silent for unit in layer.units.tolist()])
+        for name, layer in self._prunable():
+            proposed = self.states[name].proposed
+            found[name] = torch.tensor([unit in proposed for unit in layer.units.tolist()])
         return found
 
-    def _layers(self) -> list[tuple[str, PrunableLayer]]:
-        return [(n, la) for n, la in self.small.layers.items() if not self.ledgers[n].stays]
+    def _prunable(self) -> list[tuple[str, PrunableLayer]]:
+        layers = self.small.layers.items()
+        return [(name, la) for name, la in layers if not self.states[name].not_prunable_reason]
 
-    def _drop(self, name: str, goes: Tensor, constants: Tensor, level: str) -> bool:
-        return self.ledgers[name].drop(self.small.layers[name], goes, constants, level)
+    def _prune(self, name: str, mask: Tensor, constants: Tensor, level: str) -> bool:
+        return self.states[name].prune(self.small.layers[name], mask, constants, level)
 
 
-def joined(first: PrunePlan, then: PrunePlan) -> PrunePlan:
-    """The plan of two cuts, the second of which is of what the first has left."""
+def combine_plans(first: PrunePlan, then: PrunePlan) -> PrunePlan:
+    """One plan of two rounds, the second of which prunes the model that the first has left."""
     layers = {}
     for name, earlier in first.layers.items():
         later = then.layers[name]
@@ -168,6 +175,5 @@ def joined(first: PrunePlan, then: PrunePlan) -> PrunePlan:
     return replace(then, weights=first.weights, passes=first.passes + then.passes, layers=layers)
 
 
-def _all_but_one(goes: Tensor) -> Tensor:
-    """All units but the first."""
-    return goes.index_fill(0, goes.new_zeros(1, dtype=torch.long), False)
+def _all_but_first(mask: Tensor) -> Tensor:
+    return mask.index_fill(0, mask.new_zeros(1, dtype=torch.long), False)

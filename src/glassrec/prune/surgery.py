@@ -1,4 +1,4 @@
-"""The cut itself: a model made really smaller."""
+"""Surgery: prune the neurons of a plan, so that the model becomes smaller."""
 
 from __future__ import annotations
 
@@ -12,37 +12,56 @@ from glassrec.artifacts import PrunePlan, digest
 from glassrec.models.base import Recommender
 
 
-def cut(model: Recommender, plan: PrunePlan) -> Recommender:
-    """A copy of the model in float64 without the units that the plan drops.
+def prune_model(model: Recommender, plan: PrunePlan) -> Recommender:
+    """A copy of the model in float64 without the neurons that the plan prunes.
 
     Raises:
-        ValueError: the plan is of other weights, or of a model with other layers or units.
+        ValueError: the plan is of other weights, or of a model with other layers or neurons.
     """
     found = digest(model.state_dict())
     if found != plan.weights:
         raise ValueError(
             f"the plan is of the weights {plan.weights[:12]}…, these are {found[:12]}…; plan again"
         )
-    refuse_misfit(plan, model)
-    return carried_out(model, plan)
+    check_plan_fits(plan, model)
+    return apply_plan(model, plan)
 
 
-def carried_out(model: Recommender, plan: PrunePlan) -> Recommender:
-    """As `cut`, of a model that an earlier round of the plan has cut and trained on."""
-    goes, constants = {}, {}
+def apply_plan(model: Recommender, plan: PrunePlan) -> Recommender:
+    """As `prune_model`, of a model that an earlier round of the plan has pruned and fine-tuned."""
+    masks, constants = {}, {}
     for name, layer in model.layers.items():
         known = plan.layers[name].constants
         units = layer.units.tolist()
-        goes[name] = torch.tensor([unit in known for unit in units])
+        masks[name] = torch.tensor([unit in known for unit in units])
         values = [known.get(unit, 0.0) for unit in units]
         constants[name] = torch.tensor(values, dtype=torch.float64)
-    return without(precise(model), goes, constants)
+    return prune_neurons(to_float64(model), masks, constants)
 
 
-def copied(model: Recommender) -> Recommender:
-    """A copy to cut, not to train or to load into: both hold the same numbers of the table.
+def prune_neurons(
+    model: Recommender, masks: Mapping[str, Tensor], constants: Mapping[str, Tensor]
+) -> Recommender:
+    """The model, changed in place, without some neurons; their consumers fold `constants`.
 
-    A cut takes a narrower table and changes no number of the old one, and nothing else of a model
+    Args:
+        model: whose neurons they are.
+        masks: by layer, (U,) bool: the neurons to prune; other layers stay as they are.
+        constants: by layer, (U,) the activation that takes the place of each neuron.
+    """
+    for name, pruned in masks.items():
+        layer = model.layers[name]
+        if pruned.any():
+            kept = (~pruned).nonzero().flatten().to(model.device)
+            layer.keep(kept, constants[name].to(model.table.weight))  # no float64 on Apple's device
+    model.narrow()
+    return model
+
+
+def copy_sharing_table(model: Recommender) -> Recommender:
+    """A copy to prune, not to train or to load into: both hold the same numbers of the table.
+
+    Pruning takes a narrower table and changes no number of the old one, and nothing else of a model
     need be large.
     """
     table = model.table.weight
@@ -50,53 +69,33 @@ def copied(model: Recommender) -> Recommender:
     return deepcopy(model, {id(table): shared})
 
 
-def precise(model: Recommender) -> Recommender:
+def to_float64(model: Recommender) -> Recommender:
     """Such a copy in float64: on the model's device, but for Apple's, which has none."""
-    copy = copied(model)
+    copy = copy_sharing_table(model)
     return (copy.cpu() if model.device.type == "mps" else copy).double()
 
 
-def without(
-    model: Recommender, goes: Mapping[str, Tensor], constants: Mapping[str, Tensor]
-) -> Recommender:
-    """The model, changed in place, without some units; their readers take over `constants`.
+def to_float32_where_equal(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights in float64 as float32 where that loses nothing.
 
-    Args:
-        model: whose units they are.
-        goes: by layer, (U,) bool; layers that are not named stay as they are.
-        constants: by layer, (U,) what each unit is taken to emit.
+    Only biases that folded a constant stay float64, so that the file holds the very numbers that
+    were certified.
     """
-    for name, gone in goes.items():
-        layer = model.layers[name]
-        if gone.any():
-            kept = (~gone).nonzero().flatten().to(model.device)
-            layer.keep(kept, constants[name].to(model.table.weight))  # no float64 on Apple's device
-    model.narrow()
-    return model
+    found = {}
+    for name, tensor in weights.items():
+        single = tensor.cpu().float()
+        equal = tensor.dtype == torch.float64 and torch.equal(single.double(), tensor.cpu())
+        found[name] = single if equal else tensor.cpu()
+    return found
 
 
-def refuse_misfit(plan: PrunePlan, model: Recommender) -> None:
-    """ValueError if a plan is of a model with other layers or units."""
+def check_plan_fits(plan: PrunePlan, model: Recommender) -> None:
+    """ValueError if a plan is of a model with other layers or neurons."""
     layers = model.layers
     if [*layers] != [*plan.layers]:
         raise ValueError(f"the plan is of layers {[*plan.layers]}, the model has {[*layers]}")
     for name, layer in layers.items():
         planned = plan.layers[name]
-        strange = {*planned.kept, *planned.constants} ^ {*layer.units.tolist()}
-        if strange:
-            raise ValueError(f"the plan and the model differ in unit {min(strange)} of {name}")
-
-
-def compact(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights in float64 as float32 where that loses nothing.
-
-    Only biases that took over a constant keep their float64, so that the file holds the very
-    numbers that were certified.
-    """
-    return {name: _compact(tensor.cpu()) for name, tensor in weights.items()}
-
-
-def _compact(tensor: Tensor) -> Tensor:
-    single = tensor.float()
-    exact = tensor.dtype == torch.float64 and torch.equal(single.double(), tensor)
-    return single if exact else tensor
+        differing = {*planned.kept, *planned.constants} ^ {*layer.units.tolist()}
+        if differing:
+            raise ValueError(f"the plan and the model differ in neuron {min(differing)} of {name}")

@@ -69,7 +69,7 @@ def pruning_curves(frame: pd.DataFrame, metric: str) -> Figure:
     """A metric against the share of each layer's neurons that is pruned, one panel per variant.
 
     Args:
-        frame: rows of `prune.curves.Curves.of`; a column `seed` separates the runs of one setting,
+        frame: rows of `PruningCurves.compute`; a column `seed` separates the runs of one setting,
             over which lines are means; bands show the loss of the metric, as seeds start from
             different levels.
         metric: the column, such as `val/auroc`.

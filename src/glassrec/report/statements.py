@@ -123,7 +123,7 @@ def pruning_statements(frame: pd.DataFrame, metric: str) -> list[str]:
     """Statements about pruning curves, the most important first.
 
     Args:
-        frame: rows of `prune.curves.Curves.of`; a column `seed` separates the runs of one setting.
+        frame: rows of `PruningCurves.compute`; a column `seed` separates the runs of one setting.
             A single run has no test against chance, and is called no win.
         metric: a column, such as `val/auroc`.
     """

@@ -60,11 +60,11 @@ class Curving(Stage):
         assert curves is not None, "asked for only if there are any"
 
         def make() -> Table:
-            evidence = prune.evidence(
+            evidence = prune.calibration(
                 trained.model, scores, trained.dataset,
                 self.settings.seed, self.cutting.measures.loss,
             )  # fmt: skip
-            return Table(curves.of(evidence, self._measured, self._tuned))
+            return Table(curves.compute(evidence, self._measured, self._tuned))
 
         return self.once(
             FILE,

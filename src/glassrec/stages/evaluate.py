@@ -11,12 +11,10 @@ from typing import Any, ClassVar
 from glassrec.artifacts import Metrics, Weights
 from glassrec.explain.kept_units import change_of_kept_units
 from glassrec.explain.neurons import Conductance
-from glassrec.metrics.agreement import TOP, agreement
-from glassrec.metrics.cost import cost
-from glassrec.metrics.difference import changes
-from glassrec.metrics.latency import SIZES, latency
+from glassrec.metrics.agreement import TOP, ModelPair, agreement
+from glassrec.metrics.cost import SIZES, cost, latency
 from glassrec.metrics.metadata import format_metric, primary_metrics
-from glassrec.metrics.pair import Pair
+from glassrec.metrics.paired_bootstrap import metric_changes
 from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
 from glassrec.report.formatting import minus
@@ -110,9 +108,9 @@ class Evaluating(Stage):
 
     def _changes(self) -> dict[str, float]:
         """What the cut changed: on the test split, on all rows, and for the kept units."""
-        pair = Pair(self.trained.model, self.pruned.model, self.trained.dataset, "test")
+        pair = ModelPair(self.trained.model, self.pruned.model, self.trained.dataset, "test")
         seed, certificate = self.settings.seed, self.pruned.certificate
-        on_test = changes(pair, seed=seed) | agreement(pair, seed=seed)
+        on_test = metric_changes(pair, seed=seed) | agreement(pair, seed=seed)
         return {
             **{f"test/{name}": value for name, value in on_test.items()},
             "units": float(self.pruned.plan.dropped),
@@ -123,7 +121,7 @@ class Evaluating(Stage):
             "conductance_change": self._change_of_kept_units(pair),
         }
 
-    def _change_of_kept_units(self, pair: Pair) -> float:
+    def _change_of_kept_units(self, pair: ModelPair) -> float:
         explain = replace(self.trained.explain, neurons=Conductance())
         large, small = (
             explain.of(model, pair.dataset, self.settings.seed)

@@ -1,4 +1,4 @@
-"""Prune: what is cut, the smaller model, and what the cut changed."""
+"""Pruner: what is cut, the smaller model, and what the cut changed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from glassrec.artifacts import Certificate, PrunePlan, Text, Weights
 from glassrec.models.base import Recommender
-from glassrec.prune.wording import text
+from glassrec.prune.certificate_text import text
 from glassrec.stages import tracked
 from glassrec.stages.curves import Curving
 from glassrec.stages.explain import Explaining

@@ -15,13 +15,13 @@ from glassrec.metrics.metadata import as_higher_is_better
 from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
 from glassrec.prune.budget import Measures
-from glassrec.prune.plan import joined
-from glassrec.prune.stage import Prune
-from glassrec.prune.surgery import carried_out
+from glassrec.prune.plan import combine_plans
+from glassrec.prune.pruner import Pruner
+from glassrec.prune.surgery import apply_plan
 from glassrec.stages.explain import Explaining
 from glassrec.stages.stage import Stage
 
-PLANNED = tuple(each.name for each in fields(Prune) if each.name != "curves")
+PLANNED = tuple(each.name for each in fields(Pruner) if each.name != "curves")
 """The settings that a plan follows from."""
 
 
@@ -36,7 +36,7 @@ class Round:
     before: Round | None
 
 
-def rounds(settings: Prune) -> Round:
+def rounds(settings: Pruner) -> Round:
     """The last of the rounds, each of which leaves the same share of what it is given."""
     count = settings.rounds if settings.level == "budget" else 1
     each = None
@@ -82,14 +82,18 @@ class Cutting(Stage):
             asked = self.settings.prune
             self.say(
                 f"no more can go: each layer that may be cut keeps one neuron, though prune.share "
-                f"asks for {asked.share:.0%} of the {asked.of}"
+                f"asks for {asked.share:.0%} of the {asked.budget_unit}"
             )
 
     @property
     def _exhausted(self) -> bool:
         """Whether a budget over all layers has taken all that it may."""
         asked, cuts = self.settings.prune, self.plan.layers.values()
-        over_all = asked.level == "budget" and asked.of != "layer" and asked.within is None
+        over_all = (
+            asked.level == "budget"
+            and asked.budget_unit != "layer"
+            and asked.max_metric_drop is None
+        )
         return over_all and bool(cuts) and all(len(cut.kept) == 1 or cut.stays for cut in cuts)
 
     @cached_property
@@ -114,11 +118,11 @@ class Cutting(Stage):
                 metric, quality(model, dataset, "val")[metric.removeprefix("val/")]
             )
 
-        best = value(self.trained.model) if settings.prune.within is not None else 0.0
+        best = value(self.trained.model) if settings.prune.max_metric_drop is not None else 0.0
         return Measures(
             loss=settings.objective.of(dataset),
             flops=lambda model: flops(model, dataset.validation.batch),
-            lost=lambda model: best - value(model),
+            metric_drop=lambda model: best - value(model),
         )
 
     def _planned(self, each: Round) -> PrunePlan:
@@ -145,10 +149,10 @@ class Cutting(Stage):
         model, scores = self._given_to(each)
         found = settings.plan(
             model, scores, trained.dataset,
-            seed=seed, measures=self.measures, whole=trained.model,
+            seed=seed, measures=self.measures, reference_model=trained.model,
         )  # fmt: skip
         found = replace(found, finetuned=settings.level == "budget" and settings.epochs > 0)
-        return found if each.before is None else joined(self._planned(each.before), found)
+        return found if each.before is None else combine_plans(self._planned(each.before), found)
 
     def _given_to(self, each: Round) -> tuple[Recommender, pd.DataFrame]:
         """The model that a round cuts, and the scores of its neurons."""
@@ -164,7 +168,7 @@ class Cutting(Stage):
         plan = self._planned(each)
         inputs = ["weights.safetensors", each.plan]
         if not plan.finetuned:
-            cut = self.settings.prune.cut
+            cut = self.settings.prune.prune
             make = lambda: self._of_origin(cut(self.trained.exact, plan))  # noqa: E731
             return self.once(each.weights, Weights, make, inputs=inputs, needs=())
         if each.before is not None:
@@ -184,7 +188,7 @@ class Cutting(Stage):
         model = trained.exact
         if each.before is not None:
             model = trained.loaded(self._left(each.before), each.before.weights)
-        small = carried_out(model, plan).float().train()
+        small = apply_plan(model, plan).float().train()
         trainer = replace(self.settings.trainer, max_epochs=self.settings.prune.epochs)
         folder = self.parts(each.weights, inputs, ["epochs"])
         origin = self.run.sha256_of(each.plan)

@@ -201,7 +201,7 @@ class Training(Stage):
         settings = self.settings
         model, started = self._first_model()
         self.explain.of(model, self.dataset, settings.seed).check()
-        settings.prune.stays(model)  # complains of its layers
+        settings.prune.not_prunable_reasons(model)  # complains of its layers
         model.train()  # who explains it has put it into evaluation mode
         if settings.trainer.max_epochs:
             self._tell_memory(model)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from glassrec.artifacts import Artifact, Certificate, PrunePlan, Text, Weights
 from glassrec.prune.certificate import TOLERANCE, BrokenPromiseError, data_digests, versions
-from glassrec.prune.wording import text
+from glassrec.prune.certificate_text import text
 from glassrec.run import flat, sha256
 from glassrec.stages.evaluate import Evaluating
 from glassrec.stages.prune import CERTIFIED
@@ -180,7 +180,7 @@ class Verifying(Stage):
         if self.plan.finetuned:
             self.say("the weights were trained on after the cut, which is not made again")
             return
-        found = self.settings.prune.cut(self.trained.exact, self.plan)
+        found = self.settings.prune.prune(self.trained.exact, self.plan)
         exact, problems = _same_tensors(self.pruned.tensors, found.tensors)
         yield from self._told(
             problems,

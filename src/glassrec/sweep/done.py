@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra.utils import instantiate
 
 from glassrec import __version__
 from glassrec.config import compose
 from glassrec.config.aliases import current
+from glassrec.config.build import build_node
 from glassrec.config.environment import Config
 from glassrec.run import SEEDS, flat, is_path, key_of
 
@@ -67,7 +67,7 @@ class Done:
         key = key_of(data)
         if key not in self._fingerprints:
             try:
-                self._fingerprints[key] = instantiate(data, _convert_="all").fingerprint()
+                self._fingerprints[key] = build_node(data).fingerprint()
             except (ValueError, OSError):  # a file is gone: that is for the job to tell
                 self._fingerprints[key] = None
         return self._fingerprints[key]

@@ -7,7 +7,7 @@ from math import isnan
 
 from glassrec.artifacts import Certificate
 from glassrec.metrics.metadata import IN_UNIT, format_metric, primary_metrics
-from glassrec.prune.wording import proven
+from glassrec.prune.certificate_text import proven
 from glassrec.report.formatting import COSTS, fixed, format_value, minus, percent, whole
 from glassrec.report.statements import curve_metric, pruning_statements, split_metric
 from glassrec.report.story.found import Found

@@ -1,21 +1,20 @@
-"""Interval arithmetic through any model's `score`: what a number can be, whatever comes in.
+"""Interval arithmetic through any model's `score`: bounds of each number over all inputs.
 
 A `Bounds` stands where a row's tensor stands, and every operation on it gives the bounds of what
 the operation gives. It knows each number x of its shape as
 
     x = interval + Σ over sources s, (d_s · symbols_s),  d_s one of the rows of `sources[s]`
 
-A source is what varies on its own: the id of a field, a dense column, a step of the history. d_s is
-how far its vector is from the one that it is counted from. Affine operations act on the symbols
+A source varies on its own: the id of a field, a dense column, a step of the history. d_s is the
+distance of its vector from a reference vector. Affine operations act on the symbols
 exactly, so that the bounds of whatever is affine in its sources are exact: of a first layer above
 all. Other operations turn to intervals, which are sound whatever depends on what: affine forms as
 in de Figueiredo and Stolfi (Affine arithmetic, 2004), with a finite set of rows for each symbol.
 
 Rounding: all is float64, and errors are relative ones of some 1e-16 per operation, so a bound can
-be off by about 1e-13 of the numbers that are added up, where a cut promises 1e-9. What has no
-width keeps none: where nothing that enters a number varies, `high` is `low` to the bit. So a unit
-with low = high emits that number, and a ReLU whose high is 0 or below emits zero, but for that
-rounding.
+be off by about 1e-13 of the numbers that are added up, where a certificate tolerates 1e-9. A number
+without width keeps none: where none of its inputs varies, `high` is `low` to the bit. So a neuron
+with low = high is constant, and a ReLU whose high is 0 or below is zero, but for that rounding.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ Rule = Callable[..., Any]
 
 
 class Bounds(Tensor):
-    """Bounds of a tensor of the shape that it shows; it holds no values that could leak.
+    """Bounds of a tensor of this shape; it holds no values that could leak.
 
     Args:
         parts: (2 + S, *shape): low, high, and the symbols, one after another for each source; or
@@ -51,7 +50,7 @@ class Bounds(Tensor):
     sources: Sequence[Tensor]
 
     def __new__(cls, parts: Tensor, sources: Sequence[Tensor] = ()) -> Bounds:
-        """A tensor of a shape and no values, and beside it what is known of them."""
+        """A tensor of a shape without values, with the bounds of them."""
         self = torch.empty(parts.shape[1:], device="meta").as_subclass(cls)
         self.parts, self.sources = parts, sources
         return self
@@ -129,7 +128,7 @@ def _interval(low: Tensor, high: Tensor) -> Bounds:
 
 
 def _ends_of(value: Any) -> tuple[Any, Any]:
-    """Of bounds, or of what is known anyway: a tensor or a number."""
+    """Low and high: of bounds, or of a known tensor or number."""
     return (value.low, value.high) if isinstance(value, Bounds) else (value, value)
 
 
@@ -180,7 +179,7 @@ def _stack(value: Tensor, count: int) -> Tensor:
 
 
 def _narrowed(stack: Tensor, sources: Sequence[Tensor]) -> Bounds:
-    """Bounds of what `_stack` became; a number without width is one number, rounded once."""
+    """Bounds of a changed `_stack`; a number without width is one number, rounded once."""
     varies, low, high = stack[:3]
     parts = torch.cat([low[None], high.where(varies != 0, low)[None], stack[3:]])
     return Bounds(parts, sources if len(parts) > 2 else ())
@@ -265,7 +264,7 @@ def _linear(func: Rule, x: Tensor, weight: Tensor, bias: Tensor | None = None) -
     return result if bias is None else result + bias
 
 
-# Operations that bend: intervals, but for what a ReLU lets through as it is.
+# Nonlinear operations: intervals, but for inputs on which a ReLU is the identity.
 
 
 def _relu(__: Rule, x: Bounds, **_: bool) -> Bounds:
@@ -299,7 +298,7 @@ def _power(func: Rule, x: Any, exponent: Any) -> Bounds:
 
 
 def _lerp(_: Rule, start: Any, end: Any, weight: Any) -> Any:
-    """Within what its ends are, if the weight lies between 0 and 1: no interval is used twice."""
+    """Within its ends, if the weight lies between 0 and 1: no interval is used twice."""
     start, end, weight = _numbers(start, end, weight)
     (a, b), (c, d), weights = _ends_of(start), _ends_of(end), _ends_of(weight)
     if not all(((w >= 0) & (w <= 1)).all() for w in weights):
@@ -311,7 +310,7 @@ def _lerp(_: Rule, start: Any, end: Any, weight: Any) -> Any:
 
 
 def _where(func: Rule, *args: Any) -> Any:
-    """What the condition chooses; both, where it is not known."""
+    """The chosen value; the hull of both, where the condition is not known."""
     condition, x, y = args if func is torch.where else (args[1], args[0], args[2])
     if not isinstance(condition, Bounds):
         x, y = _numbers(x, y)
@@ -336,50 +335,35 @@ def _dropout(func: Rule, x: Bounds, p: float, training: bool, **_: bool) -> Boun
 
 
 def _of_the_shape(func: Rule, x: Bounds, *args: Any, **kwargs: Any) -> Any:
-    """What does not depend on the values."""
+    """A property of the shape alone."""
     return func(x.parts[0], *args, **kwargs)
 
 
-_RULES: dict[str, Rule] = {
-    **dict.fromkeys(
-        (
-            "shape", "size", "ndim", "dim", "numel", "len", "dtype", "device", "is_floating_point",
-            "requires_grad", "new_zeros", "new_ones", "new_full", "zeros_like", "ones_like",
-            "full_like", "new_tensor",
-        ),
-        _of_the_shape,
-    ),
-    **dict.fromkeys(
-        (
-            "flatten", "unflatten", "reshape", "view", "unbind", "split",
-            "split_with_sizes", "chunk", "tensor_split", "getitem", "select", "narrow",
-            "index_select", "index_copy", "transpose", "T", "mT", "permute", "movedim", "squeeze",
-            "unsqueeze", "expand", "contiguous", "clone", "detach", "double", "sum", "mean",
-        ),
-        _additive,
-    ),
-    **dict.fromkeys(
-        (
-            "sigmoid", "tanh", "exp", "softplus", "logsigmoid", "relu6", "hardtanh", "hardsigmoid",
-            "clamp", "clamp_min", "clamp_max",
-        ),
-        _rising,
-    ),
-    **dict.fromkeys(("add", "radd"), _add),
-    **dict.fromkeys(("sub", "subtract"), _subtract),
-    **dict.fromkeys(("rsub",), lambda func, x, y: _subtract(func, y, x)),
-    **dict.fromkeys(("neg", "negative"), _negate),
-    **dict.fromkeys(("mul", "multiply", "rmul"), _multiply),
-    **dict.fromkeys(("div", "divide", "true_divide", "truediv"), _divide),
-    **dict.fromkeys(("matmul", "mm", "bmm"), _matrix_product),
-    **dict.fromkeys(("rmatmul",), lambda func, x, y: _matrix_product(func, y, x)),
-    **dict.fromkeys(("abs", "square"), _magnitude),
-    **dict.fromkeys(("gt", "ge", "lt", "le"), _compare),
-    **dict.fromkeys(("cat", "concat", "stack"), _join),
-    "linear": _linear,
-    "relu": _relu,
-    "pow": _power,
-    "lerp": _lerp,
-    "where": _where,
-    "dropout": _dropout,
-}  # fmt: skip
+_NAMES: dict[Rule, str] = {
+    _of_the_shape: "shape size ndim dim numel len dtype device is_floating_point requires_grad "
+    "new_zeros new_ones new_full zeros_like ones_like full_like new_tensor",
+    _additive: "flatten unflatten reshape view unbind split split_with_sizes chunk tensor_split "
+    "getitem select narrow index_select index_copy transpose T mT permute movedim squeeze "
+    "unsqueeze expand contiguous clone detach double sum mean",
+    _rising: "sigmoid tanh exp softplus logsigmoid relu6 hardtanh hardsigmoid clamp clamp_min "
+    "clamp_max",
+    _add: "add radd",
+    _subtract: "sub subtract",
+    lambda func, x, y: _subtract(func, y, x): "rsub",
+    _negate: "neg negative",
+    _multiply: "mul multiply rmul",
+    _divide: "div divide true_divide truediv",
+    _matrix_product: "matmul mm bmm",
+    lambda func, x, y: _matrix_product(func, y, x): "rmatmul",
+    _magnitude: "abs square",
+    _compare: "gt ge lt le",
+    _join: "cat concat stack",
+    _linear: "linear",
+    _relu: "relu",
+    _power: "pow",
+    _lerp: "lerp",
+    _where: "where",
+    _dropout: "dropout",
+}
+
+_RULES = {name: rule for rule, names in _NAMES.items() for name in names.split()}

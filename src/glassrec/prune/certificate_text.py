@@ -1,4 +1,4 @@
-"""A certificate as text that reads well in a terminal, and as Markdown."""
+"""A certificate as Markdown that also reads well in a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WIDTH = 100
 
 
 def in_short(names: Iterable[str]) -> str:
-    """All names of units, those that differ by a number alone together.
+    """All names of neurons, those that differ by a number alone together.
 
     `top.0[3], top.0[4], top.0[5], C3×C14` is `top.0[3-5], C3×C14`.
     """
@@ -36,20 +36,20 @@ def _ranges(units: Sequence[int]) -> str:
 
 
 def text(certificate: Certificate) -> str:
-    """The whole certificate; the first sentence says what is proven."""
+    """The whole certificate; the first sentence is the guarantee."""
     parts = [
-        ["# Certificate of a cut"],
+        ["# Pruning certificate"],
         [fill(proven(certificate), WIDTH)],
-        ["## What went", "", *_what_went(certificate)],
-        ["## What was compared", "", *_compared(certificate)],
-        ["## What it is about (sha256)", "", *_hashes(certificate)],
+        ["## Pruned neurons", "", *_pruned(certificate)],
+        ["## Comparison", "", *_compared(certificate)],
+        ["## Files and data (sha256)", "", *_hashes(certificate)],
         [f"Made with {', '.join(f'{n} {v}' for n, v in certificate.versions.items())}."],
     ]
     return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
 
 
 def proven(certificate: Certificate) -> str:
-    """What the certificate proves, as one sentence."""
+    """The guarantee of a certificate, as one sentence."""
     rows, changed = sum(certificate.rows.values()), certificate.rows_changed
     largest = f"{certificate.max_abs_logit_difference:.2g}"
     if not certificate.exact and changed:
@@ -61,22 +61,21 @@ def proven(certificate: Certificate) -> str:
     if not certificate.exact:
         return f"Equal on every row, though not proven by the level: {close}"
     if not any(layer.count for layer in certificate.layers.values()):
-        return f"Nothing was cut; equal on every row: {close}"
+        return f"Nothing was pruned; equal on every row: {close}"
     every = "for every possible input" if certificate.level == "domain" else "on every row"
     return f"Equal {every}: {close}"
 
 
-def _what_went(certificate: Certificate) -> Iterator[str]:
+def _pruned(certificate: Certificate) -> Iterator[str]:
     layers = certificate.layers
-    went, there = (
-        sum(la.count for la in layers.values()),
-        sum(la.before for la in layers.values()),
-    )
+    pruned = sum(layer.count for layer in layers.values())
+    before = sum(layer.before for layer in layers.values())
     ground = f": {certificate.ground}" if certificate.ground else ""
-    untouched = [name for name, layer in layers.items() if not layer.count]
-    stay = f" All units stay in {', '.join(untouched)}." if untouched else ""
+    whole = [name for name, layer in layers.items() if not layer.count]
+    kept = f" All neurons are kept in {', '.join(whole)}." if whole else ""
     yield fill(
-        f"{went:,} of {there:,} units went, at level {certificate.level}{ground}.{stay}", WIDTH
+        f"{pruned:,} of {before:,} neurons were pruned at level {certificate.level}{ground}.{kept}",
+        WIDTH,
     )
     for name, layer in layers.items():
         if layer.count:
@@ -85,14 +84,14 @@ def _what_went(certificate: Certificate) -> Iterator[str]:
 
 def _of_layer(name: str, layer: CertifiedLayer) -> Iterator[str]:
     built = f" (built with {layer.built:,})" if layer.built != layer.before else ""
-    yield f"\n- {name}: {layer.count:,} of {layer.before:,} units{built}"
-    for gone in layer.gone:
-        if gone.count > 1 or not gone.constant:
-            yield _item(f"{gone.level}, replaced by {gone.constant:.6g}: {gone.units}")
-    for level in dict.fromkeys(gone.level for gone in layer.gone):
+    yield f"\n- {name}: {layer.count:,} of {layer.before:,} neurons{built}"
+    for group in layer.gone:
+        if group.count > 1 or not group.constant:
+            yield _item(f"{group.level}, replaced by {group.constant:.6g}: {group.units}")
+    for level in dict.fromkeys(group.level for group in layer.gone):
         own = [g for g in layer.gone if g.level == level and g.count == 1 and g.constant]
         if own:
-            each = ", ".join(f"{gone.units} by {gone.constant:.6g}" for gone in own)
+            each = ", ".join(f"{group.units} by {group.constant:.6g}" for group in own)
             yield _item(f"{level}, each replaced by its own constant: {each}")
 
 

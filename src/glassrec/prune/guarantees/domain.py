@@ -1,4 +1,4 @@
-"""What every unit can emit over every possible input: the ground of the *domain* level."""
+"""The range of each neuron's activations over every possible input: evidence of level *domain*."""
 
 from __future__ import annotations
 
@@ -12,32 +12,34 @@ from glassrec.data.batch import Batch, track_batches
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.layers import activations
-from glassrec.prune.bounds import Bounds, hull
-from glassrec.prune.constants import Emitted, emitted
+from glassrec.prune.guarantees.bounds import Bounds, hull
+from glassrec.prune.guarantees.constants import ActivationRange, activation_ranges
 from glassrec.spelling import listed
 
-LIMIT = 50_000_000
-"""How many combinations of ids are tried, at most."""
+MAX_ENUMERATED_INPUTS = 50_000_000
 
-CHUNK = 32_768
+CHUNK_ROWS = 32_768
 """Rows that pass the model at once. One thread is as fast with fewer; several wait for each other
 after every operation, and so less often with more."""
 
 
-def domain(
-    model: Recommender, data: Schema, limit: int = LIMIT, chunk: int = CHUNK
-) -> dict[str, Emitted]:
-    """What every unit of every layer can emit.
+def domain_ranges(
+    model: Recommender,
+    data: Schema,
+    limit: int = MAX_ENUMERATED_INPUTS,
+    chunk: int = CHUNK_ROWS,
+) -> dict[str, ActivationRange]:
+    """The range of every neuron of every layer over all possible inputs.
 
     Every combination of ids, if the model reads nothing else and they are no more than `limit`:
-    then minimum and maximum are attained. Interval bounds otherwise: every unit stays within them,
-    and `mean` is their middle, as nobody knows how often what occurs. Unseen ids are possible; a
+    then minimum and maximum are attained. Interval bounds otherwise: every activation stays within
+    them, and `mean` is their middle, as the frequencies are unknown. Unseen ids are possible; a
     dense column lies in the range that its schema declares.
 
     Args:
         model: in float64 and evaluation mode.
         data: the columns of the batches that the model was made for.
-        limit: the most combinations to try.
+        limit: the most combinations to enumerate.
         chunk: rows that pass the model at once, which bounds the memory. That of interval bounds
             is the square of how many numbers a row of `Inputs` has, times 8 bytes; a table of any
             length passes in blocks.
@@ -45,16 +47,16 @@ def domain(
     Raises:
         ValueError: `score` has an operation whose bounds are not known.
     """
-    count = tried(model.schema, limit)
+    count = count_inputs(model.schema, limit)
     if count is None:
-        return bounded(model)
-    every = combinations(data, model.schema, chunk, model.device)
-    return emitted(model, track_batches(every, count, "combinations"))
+        return interval_ranges(model)
+    every = enumerate_inputs(data, model.schema, chunk, model.device)
+    return activation_ranges(model, track_batches(every, count, "combinations"))
 
 
-def ground(reads: Schema, limit: int = LIMIT) -> str:
-    """What `domain` stands on for a model of this schema, in words."""
-    count = tried(reads, limit)
+def scope(reads: Schema, limit: int = MAX_ENUMERATED_INPUTS) -> str:
+    """The inputs that `domain_ranges` covers for a model of this schema, in words."""
+    count = count_inputs(reads, limit)
     if count is not None:
         return f"all {count:,} combinations of {listed(reads.field_names)}"
     dense = dict(zip(reads.dense, reads.intervals, strict=True))
@@ -67,10 +69,10 @@ def ground(reads: Schema, limit: int = LIMIT) -> str:
     return words
 
 
-def tried(reads: Schema, limit: int = LIMIT) -> int | None:
-    """How many combinations of ids are tried.
+def count_inputs(reads: Schema, limit: int = MAX_ENUMERATED_INPUTS) -> int | None:
+    """The number of combinations of ids, where they are enumerated.
 
-    None if not ids alone tell the inputs of a model of this schema apart, or there are too many.
+    None if a model of this schema does not read ids alone, or there are too many.
     """
     several = any(field.values > 1 for field in reads.fields)
     if reads.dense or reads.history_length or several or not reads.fields:
@@ -79,12 +81,12 @@ def tried(reads: Schema, limit: int = LIMIT) -> int | None:
     return count if count <= limit else None
 
 
-def combinations(
-    data: Schema, reads: Schema, chunk: int = CHUNK, device: torch.device | str = "cpu"
+def enumerate_inputs(
+    data: Schema, reads: Schema, chunk: int = CHUNK_ROWS, device: torch.device | str = "cpu"
 ) -> Iterator[Batch]:
-    """Every combination of the ids of the fields that are read, made on the way.
+    """Every combination of the ids of the fields that are read, generated chunk by chunk.
 
-    What else the batches of `data` hold is the same in all rows: unseen ids, zeros, no history.
+    All other columns of `data` are the same in all rows: unseen ids, zeros, no history.
     """
     columns = [data.id_columns(name).start for name in reads.field_names]
     sizes = [field.size for field in reads.fields]
@@ -102,28 +104,28 @@ def combinations(
 
 
 @torch.no_grad()
-def bounded(model: Recommender) -> dict[str, Emitted]:
-    """Bounds (U,) of what each unit emits; of a recurrent one, at any step.
+def interval_ranges(model: Recommender) -> dict[str, ActivationRange]:
+    """Bounds (U,) of each neuron's activation; of a recurrent one, at any step.
 
-    Before its first step a recurrent unit has emitted zero. That is within the bounds where there
-    are steps, as any of them may be padding, at which a unit emits what it did before.
+    Before its first step a recurrent neuron is zero. That is within the bounds where there are
+    steps, as any of them may be padding, at which its activation stays as it was.
     """
-    with activations(model.layers) as heard:
-        model.score(possible(model))
+    with activations(model.layers) as recorded:
+        model.score(input_bounds(model))
     found = {}
-    for name, several in heard.items():
+    for name, several in recorded.items():
         if not several:
             continue  # `score` does not call this layer
         low, high = (end.squeeze(0) for end in hull(several))
-        found[name] = Emitted(low, high, (low + high) / 2)
+        found[name] = ActivationRange(low, high, (low + high) / 2)
     return found
 
 
-def possible(model: Recommender) -> Inputs:
-    """Bounds of what `embed` can give: (1, D), (1, F, E), (1, T, E) and (1, T).
+def input_bounds(model: Recommender) -> Inputs:
+    """Bounds of all that `embed` can return: (1, D), (1, F, E), (1, T, E) and (1, T).
 
-    The vector of a field of several values is the mean of some, so it lies among them: what is
-    linear in it is lowest and highest at one of them.
+    The vector of a field of several values is the mean of some, so it lies among them: a linear
+    function of it is lowest and highest at one of them.
     """
     reads, width = model.schema, model.width
     dense, fields, steps = len(reads.dense), len(reads.fields), reads.history_length
@@ -135,7 +137,7 @@ def possible(model: Recommender) -> Inputs:
     closed = ends.isfinite().all(0)
     low = torch.cat([ends[0], first, past])
     high = torch.cat([ends[0].where(closed, ends[1]), first, past])
-    sources = [*_columns(ends), *(rows - rows[0] for rows in tables)]
+    sources = [*_dense_sources(ends), *(rows - rows[0] for rows in tables)]
     if steps:
         items = tables[reads.field_index(reads.item or "")]
         sources += [torch.cat([items.new_zeros(1, width), items])] * steps
@@ -150,7 +152,7 @@ def possible(model: Recommender) -> Inputs:
     )
 
 
-def _columns(ends: Tensor) -> list[Tensor]:
+def _dense_sources(ends: Tensor) -> list[Tensor]:
     """The source (2, 1) of each dense column, counted from its low end; an open one's is zero."""
     spans = (ends[1] - ends[0]).where(ends.isfinite().all(0), 0)
     return [torch.stack([torch.zeros_like(span), span]).unsqueeze(1) for span in spans]

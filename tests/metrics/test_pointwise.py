@@ -11,13 +11,13 @@ from sklearn.calibration import calibration_curve
 from torchmetrics.functional.classification import binary_auroc
 from torchmetrics.retrieval import RetrievalHitRate, RetrievalNormalizedDCG
 
-from glassrec.metrics.clicks import clicks
+from glassrec.metrics.pointwise import click_metrics
 
 
 def measured(scores, labels, query=None, k=10):
     score, target = (torch.as_tensor(values, dtype=torch.float32) for values in (scores, labels))
     query = None if query is None else torch.as_tensor(query)
-    return clicks(score.double(), target.double(), query, k)
+    return click_metrics(score.double(), target.double(), query, k)
 
 
 def ragged_lists(lists, levels, seed=0):

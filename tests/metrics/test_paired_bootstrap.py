@@ -10,8 +10,10 @@ import torch
 from sklearn import metrics as sk
 
 from glassrec.data.schema import Target
-from glassrec.metrics.difference import auroc, bootstrap, changes, mean
-from glassrec.metrics.metadata import difference, primary_metrics
+from glassrec.metrics import paired_bootstrap
+from glassrec.metrics.metadata import primary_metrics
+from glassrec.metrics.paired_bootstrap import bootstrap, mean, metric_changes
+from glassrec.metrics.pointwise import AUROC
 from glassrec.metrics.quality import quality
 
 
@@ -21,20 +23,21 @@ def test_weighted_areas_are_those_of_scikit_learn(levels):
     label = rng.random(300) < 0.3
     score = rng.integers(0, levels, 300) + 0.2 * levels * label
     weights = rng.poisson(1, (7, 300))
-    found = auroc(torch.tensor(score), torch.tensor(label))(torch.tensor(weights).double())
+    area = AUROC(torch.tensor(score), torch.tensor(label)).weighted()
+    found = area(torch.tensor(weights).double())
     expected = [sk.roc_auc_score(label, score, sample_weight=each) for each in weights]
     assert found.tolist() == pytest.approx(expected, abs=1e-12)
 
 
 def test_an_area_without_a_row_of_a_class_is_not_defined():
-    of = auroc(torch.tensor([1.0, 2, 3]), torch.tensor([True, False, False]))
+    of = AUROC(torch.tensor([1.0, 2, 3]), torch.tensor([True, False, False])).weighted()
     assert of(torch.tensor([[0.0, 1, 1], [1, 0, 0]])).isnan().all()
-    alone = auroc(torch.tensor([1.0, 2]), torch.tensor([False, False]))
+    alone = AUROC(torch.tensor([1.0, 2]), torch.tensor([False, False])).weighted()
     assert alone(torch.ones(1, 2)).isnan().all()
 
 
 def test_counts_of_a_draw_are_poisson():
-    (weights,) = difference._weights(1000, 1000, 0)
+    (weights,) = paired_bootstrap._weights(1000, 1000, 0)
     counts = torch.bincount(weights.flatten().long()).double() / weights.numel()
     expected = [0.36788, 0.36788, 0.18394, 0.06131, 0.01533, 0.00307]
     assert counts[:6].tolist() == pytest.approx(expected, abs=0.002)
@@ -46,7 +49,7 @@ def test_a_seed_fixes_the_draws_and_few_at_once_are_as_good(monkeypatch):
     whole = bootstrap(change, 50, seed=3)
     assert bootstrap(change, 50, seed=3) == whole
     assert bootstrap(change, 50, seed=4) != whole
-    monkeypatch.setattr(difference, "CELLS", 200)
+    monkeypatch.setattr(paired_bootstrap, "WEIGHTS_PER_CHUNK", 200)
     assert bootstrap(change, 50, seed=3)["mean"] == pytest.approx(whole["mean"], abs=1e-12)
 
 
@@ -76,7 +79,7 @@ def test_changes_of_clicks_and_their_intervals_are_those_of_drawn_rows(pair_of):
     before = rng.normal(size=400) + 1.5 * truth
     after = 0.8 * before + 0.4 * rng.normal(size=400)
     pair = pair_of(before, after, truth)
-    found = changes(pair)
+    found = metric_changes(pair)
     old, new = (quality(model, pair.dataset, "test") for model in (pair.large, pair.small))
     metrics = {
         "auroc": _area,
@@ -101,7 +104,7 @@ def test_ranking_lists_are_drawn_whole(pair_of):
     before = rng.normal(size=len(truth)) + 1.2 * truth
     after = before + 0.7 * rng.normal(size=len(truth))
     pair = pair_of(before, after, truth, query=query)
-    found = changes(pair)
+    found = metric_changes(pair)
     old, new = (quality(model, pair.dataset, "test") for model in (pair.large, pair.small))
     assert {n.removesuffix("_change") for n in found if n.endswith("_change")} == {
         *primary_metrics(old)
@@ -123,7 +126,7 @@ def test_changes_of_ratings_and_their_intervals_are_those_of_drawn_rows(pair_of)
     before = truth + rng.normal(size=300)
     after = before + 0.3 * rng.normal(size=300)
     pair = pair_of(before, after, truth, Target("stars", "rating"))
-    found = changes(pair)
+    found = metric_changes(pair)
     errors = np.stack([after, before]) - truth
     for name, of in {
         "rmse": lambda errors: np.sqrt(np.square(errors).mean(1)),
@@ -139,20 +142,22 @@ def test_changes_of_ratings_and_their_intervals_are_those_of_drawn_rows(pair_of)
 def test_equal_models_change_nothing(pair_of):
     rng = np.random.default_rng(3)
     score, truth = rng.normal(size=60), rng.random(60) < 0.5
-    assert set(changes(pair_of(score, score, truth)).values()) == {0.0}
+    assert set(metric_changes(pair_of(score, score, truth)).values()) == {0.0}
 
 
 def test_tasks_are_told_apart_by_name(pair_of):
     rng = np.random.default_rng(4)
     truth = np.column_stack([rng.random(60) < 0.5, rng.integers(1, 6, 60)])
     targets = Target("click"), Target("stars", "rating")
-    found = changes(pair_of(rng.normal(size=(60, 2)), rng.normal(size=(60, 2)), truth, *targets))
+    found = metric_changes(
+        pair_of(rng.normal(size=(60, 2)), rng.normal(size=(60, 2)), truth, *targets)
+    )
     assert {name.rpartition("/")[0] for name in found} == {"click", "stars"}
     assert "stars/rmse_change_low" in found
 
 
 def test_one_class_leaves_the_area_undefined_and_the_rest_defined(pair_of):
-    found = changes(pair_of([1, 2, 3], [3, 2, 0.5], [0, 0, 0]))
+    found = metric_changes(pair_of([1, 2, 3], [3, 2, 0.5], [0, 0, 0]))
     undefined = {name for name, value in found.items() if value != value}
     assert undefined == {"auroc_change", "auroc_change_low", "auroc_change_high"}
     assert found["accuracy_change"] == 0
@@ -160,7 +165,7 @@ def test_one_class_leaves_the_area_undefined_and_the_rest_defined(pair_of):
 
 def test_intervals_cover_the_truth_as_often_as_they_claim(monkeypatch):
     """Two scores of normals that share most of their noise: their areas are known."""
-    monkeypatch.setattr(difference, "DRAWS", 200)
+    monkeypatch.setattr(paired_bootstrap, "DRAWS", 200)
     rng = np.random.default_rng(5)
     label = torch.arange(200) < 80
     truth = (erf(0.8 / 2) - erf(1 / 2)) / 2
@@ -168,8 +173,8 @@ def test_intervals_cover_the_truth_as_often_as_they_claim(monkeypatch):
     for _ in range(400):
         noise = rng.normal(size=200)
         other = 0.8 * noise + 0.6 * rng.normal(size=200)
-        before = auroc(torch.tensor(noise) + label, label)
-        after = auroc(torch.tensor(other) + 0.8 * label, label)
+        before = AUROC(torch.tensor(noise) + label, label).weighted()
+        after = AUROC(torch.tensor(other) + 0.8 * label, label).weighted()
         change = {"auroc": lambda weights, a=after, b=before: a(weights) - b(weights)}
         _, low, high = bootstrap(change, 200, seed=0)["auroc"]
         covered += low <= truth <= high

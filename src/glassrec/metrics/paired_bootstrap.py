@@ -1,15 +1,15 @@
-"""What a cut changed in quality, with an interval: a paired bootstrap.
+"""Changes of quality by pruning, with their intervals: a paired bootstrap.
 
-In each draw both models are judged on the same rows, so that what makes a row hard for both cancels
-out (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 8). What is drawn is
-what varies independently: rows, or whole ranking lists, or users. A draw weighs each of them by a
+In each draw both models are measured on the same rows, so that what makes a row hard for both
+cancels out (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 8). The draws
+are of independent units: rows, or whole ranking lists, or users. A draw weighs each of them by a
 Poisson(1) count, which for many is as good as drawing with replacement (Chamandy et al., Google,
 2012), so that scores are sorted once for all draws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from math import exp, factorial
 
@@ -18,33 +18,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from glassrec.metrics.clicks import ranking
-from glassrec.metrics.pair import Pair
+from glassrec.metrics.agreement import ModelPair
+from glassrec.metrics.pointwise import AUROC, Statistic, ranking_metrics
 from glassrec.metrics.retrieval import each_user
 from glassrec.progress import with_progress
 
-DRAWS, FEWER, MANY = 1000, 200, 100_000
-"""Draws of the bootstrap, and those that must do for more units than so many."""
+DRAWS, FEWER_DRAWS, MANY_UNITS = 1000, 200, 100_000
+"""Draws of the bootstrap, and the draws for more units than so many."""
 
-CELLS = 2**20
+WEIGHTS_PER_CHUNK = 2**20
 """Weights that are drawn at once: 8 MiB."""
 
-Statistic = Callable[[Tensor], Tensor]
-"""Of weights (D, U) of U units, a number for each draw (D,); nan where it is not defined."""
 
-
-def changes(pair: Pair, *, seed: int = 0) -> dict[str, float]:
-    """By how much the metrics that tell most differ, the small model's minus the large one's.
+def metric_changes(pair: ModelPair, *, seed: int = 0) -> dict[str, float]:
+    """The changes of the primary metrics, the small model's minus the large one's.
 
     For clicks `auroc_change`, `accuracy_change` and `log_loss_change`, with ranking lists
     `hr@10_change` and `ndcg@10_change` instead; for ratings `rmse_change` and
     `mae_change`; for retrieval `recall@10_change` and `ndcg@10_change`. Each has its 95 % interval
     beside it: `auroc_change_low` to `auroc_change_high`, the percentiles of the draws in which the
     metric is defined. Names begin with `task/` where there are several tasks.
-
-    Args:
-        pair: both models and the split.
-        seed: of the draws.
     """
     found: dict[str, float] = {}
     for column, target in enumerate(pair.schema.targets):
@@ -59,8 +52,8 @@ def changes(pair: Pair, *, seed: int = 0) -> dict[str, float]:
 def bootstrap(
     changes: Mapping[str, Statistic], units: int, seed: int
 ) -> dict[str, tuple[float, float, float]]:
-    """Each change on all units as they are, and the ends of its 95 % interval."""
-    draws = DRAWS if units <= MANY else FEWER
+    """Each change with all units of weight 1, and the ends of its 95 % interval."""
+    draws = DRAWS if units <= MANY_UNITS else FEWER_DRAWS
     drawn = ((len(weights), weights) for weights in _weights(units, draws, seed))
     parts = [
         torch.stack([change(weights) for change in changes.values()])
@@ -76,7 +69,7 @@ def bootstrap(
 def _weights(units: int, draws: int, seed: int) -> Iterator[Tensor]:
     """(D, units) float64, some of the draws at a time: Poisson(1) counts."""
     generator = np.random.default_rng(seed)
-    at_once = max(1, CELLS // units)
+    at_once = max(1, WEIGHTS_PER_CHUNK // units)
     for start in range(0, draws, at_once):
         shape = min(at_once, draws - start), units
         uniform = generator.integers(0, 2**16, shape, dtype=np.uint16)
@@ -91,18 +84,21 @@ def _poisson() -> np.ndarray:
     return np.searchsorted(shares, middles).astype(np.float64)
 
 
-def _of_clicks(pair: Pair, column: int) -> tuple[int, dict[str, Statistic]]:
+def _of_clicks(pair: ModelPair, column: int) -> tuple[int, dict[str, Statistic]]:
     before, after, target, query = _columns(pair, column)
     label = target == 1
     if query is not None:
-        ranks = [ranking(score, label, query) for score in (before, after)]
+        ranks = [ranking_metrics(score, label, query) for score in (before, after)]
         differences = {name: ranks[1][name] - ranks[0][name] for name in ranks[0]}
         lists = len(next(iter(differences.values())))
         return lists, {name: mean(each) for name, each in differences.items()}
-    losses = [_log_loss(score, target) for score in (before, after)]
+    losses = [
+        F.binary_cross_entropy_with_logits(score, target, reduction="none")
+        for score in (before, after)
+    ]
     # So that both models' sorted order is about the order in memory.
     order = before.argsort()
-    areas = [auroc(score[order], label[order]) for score in (before, after)]
+    areas = [AUROC(score[order], label[order]).weighted() for score in (before, after)]
     right = [((score >= 0) == label)[order].double() for score in (before, after)]
     return len(label), {
         "auroc": lambda weights: areas[1](weights) - areas[0](weights),
@@ -111,7 +107,7 @@ def _of_clicks(pair: Pair, column: int) -> tuple[int, dict[str, Statistic]]:
     }
 
 
-def _of_ratings(pair: Pair, column: int) -> tuple[int, dict[str, Statistic]]:
+def _of_ratings(pair: ModelPair, column: int) -> tuple[int, dict[str, Statistic]]:
     before, after, target, query = _columns(pair, column)
     errors = [(score - target).abs() for score in (before, after)]
     absolute, counts = _by_list(errors[1] - errors[0], query)
@@ -123,21 +119,17 @@ def _of_ratings(pair: Pair, column: int) -> tuple[int, dict[str, Statistic]]:
     }
 
 
-def _of_retrieval(pair: Pair, column: int) -> tuple[int, dict[str, Statistic]]:
+def _of_retrieval(pair: ModelPair, column: int) -> tuple[int, dict[str, Statistic]]:
     models = pair.large, pair.small
     before, after = (each_user(model, pair.dataset, pair.name, column) for model in models)
     metrics = ("recall@10", "ndcg@10")
     return len(before[metrics[0]]), {name: mean(after[name] - before[name]) for name in metrics}
 
 
-def _columns(pair: Pair, column: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+def _columns(pair: ModelPair, column: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """(N,) each: both models' logits and the true values of one task, and the ranking lists."""
     before, after = (logits[:, column] for logits in pair.logits)
     return before, after, pair.split.batch.targets[:, column].double(), pair.split.query
-
-
-def _log_loss(score: Tensor, target: Tensor) -> Tensor:
-    return F.binary_cross_entropy_with_logits(score, target, reduction="none")
 
 
 def _by_list(values: Tensor, query: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -154,24 +146,3 @@ def mean(sums: Tensor, counts: Tensor | None = None) -> Statistic:
     if counts is None:
         return lambda weights: weights @ sums / weights.sum(1)
     return lambda weights: (weights @ sums) / (weights @ counts)
-
-
-def auroc(score: Tensor, label: Tensor) -> Statistic:
-    """The weighted area under the ROC curve of `score` (N,), `label` (N,) bool; ties count half.
-
-    It is the share of the weight of pairs of a positive and a negative row in which the positive
-    one is higher: a cumulative sum over the sorted negatives, looked up at each positive.
-    """
-    positive, negative = label.nonzero().flatten(), (~label).nonzero().flatten()
-    negative = negative[score[negative].argsort()]
-    ordered, wanted = score[negative], score[positive]
-    first, last = (torch.searchsorted(ordered, wanted, right=right) for right in (False, True))
-    places = [first] if torch.equal(first, last) else [first, last]  # ties are rare, and cost
-
-    def of(weights: Tensor) -> Tensor:
-        below = F.pad(weights.index_select(1, negative).cumsum(1), (1, 0))
-        own = weights.index_select(1, positive)
-        won = [(own * below.index_select(1, place)).sum(1) for place in places]
-        return sum(won, torch.zeros(())) / len(won) / (own.sum(1) * below[:, -1])
-
-    return of

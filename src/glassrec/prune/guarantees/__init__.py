@@ -1,0 +1,1 @@
+"""What is guaranteed of activations: over all rows (`constants`), or over all inputs (`domain`)."""
