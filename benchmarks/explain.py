@@ -27,14 +27,14 @@ from captum._utils.models.linear_model import SkLearnLinearRegression
 from torch import Tensor, nn
 
 from glassrec.data.schema import Field, Schema
-from glassrec.explain.conductance import Rule, conductance
-from glassrec.explain.game import Game
-from glassrec.explain.gates import Granularity, gates
-from glassrec.explain.kernel_shap import KernelShap
-from glassrec.explain.lime import Lime
+from glassrec.explain.features import Granularity, build_feature_mask
+from glassrec.explain.masking import MaskedModel
 from glassrec.explain.methods import Method
-from glassrec.explain.path import path, portions, trapezoid
-from glassrec.explain.shapley import Shapley
+from glassrec.explain.methods.coalitions import Shapley
+from glassrec.explain.methods.kernel_shap import KernelShap
+from glassrec.explain.methods.lime import Lime
+from glassrec.explain.neurons import Rule, conductance
+from glassrec.explain.path import path_chunks, straight_path, trapezoid
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.dcn import DCN
 from glassrec.models.dlrm import DLRM
@@ -163,7 +163,7 @@ def neurons(options: argparse.Namespace) -> None:
     print(f"rule captum {'equals' if same else 'DOES NOT equal'} Captum bit for bit")
     for steps in STEPS:
         nodes = trapezoid(steps).nodes
-        points = [path(*part, nodes) for part in portions(rows, base, len(nodes))]
+        points = [straight_path(*part, nodes) for part in path_chunks(rows, base, len(nodes))]
         found = partial(fused, model, layers, rows, base, steps, "trapezoid")
         compare(partial(pure, model, points), {f"pure passes of {steps + 1} nodes": found}, options)
 
@@ -186,8 +186,8 @@ def shapley(model: Recommender, rows: Inputs) -> Tensor:
 
 
 def players(model: Recommender, granularity: Granularity, method: Method) -> Arm:
-    view = gates(model.schema, model.width, granularity, model.device)
-    game = Game(model, view, *rows_of(model))
+    view = build_feature_mask(model.schema, model.width, granularity, model.device)
+    game = MaskedModel(model, view, *rows_of(model))
     return partial(method.attribute, game, 0)
 
 

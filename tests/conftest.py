@@ -23,8 +23,8 @@ from torch import Tensor
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import ABSENT, Field, Schema, Target
-from glassrec.explain.game import Game
-from glassrec.explain.gates import Granularity, gates
+from glassrec.explain.features import Granularity, build_feature_mask
+from glassrec.explain.masking import MaskedModel
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.layers import Affine
 
@@ -102,17 +102,19 @@ def build(schema: Schema) -> Callable[..., Recommender]:
 
 
 @pytest.fixture
-def play(build: Callable[..., Recommender], schema: Schema) -> Callable[..., Game]:
+def play(build: Callable[..., Recommender], schema: Schema) -> Callable[..., MaskedModel]:
     """Makes a game of a model by name, in float64, of rows that stand beside others."""
 
-    def make(name: str, players: Granularity = "fields", rows: int = 3, **settings: object) -> Game:
+    def make(
+        name: str, players: Granularity = "fields", rows: int = 3, **settings: object
+    ) -> MaskedModel:
         model = build(name, **settings).double()
         embedded = [part.detach().double() for part in model.embed(draw(schema, 2 * rows))]
         inputs, others = (
             Inputs(*parts) for parts in zip(*(p.chunk(2) for p in embedded), strict=True)
         )
-        view = gates(model.schema, model.width, players, model.device)
-        return Game(model, view, inputs, others.expand_to(inputs))
+        view = build_feature_mask(model.schema, model.width, players, model.device)
+        return MaskedModel(model, view, inputs, others.expand_to(inputs))
 
     return make
 

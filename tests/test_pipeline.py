@@ -237,7 +237,7 @@ def test_another_prune_setting_makes_the_cut_again_and_not_the_training(run: Pat
 
 def test_other_players_leave_the_neurons_and_the_cut_alone(run: Path) -> None:
     before = _files(run)
-    assert _run(run, "explain.players=dimensions", stage="explain") == 0
+    assert _run(run, "explain.granularity=dimensions", stage="explain") == 0
     after = _files(run)
     assert after["attributions.parquet"] != before["attributions.parquet"]
     for name in ("neurons.parquet", "plan.json", "pruned.safetensors", "certificate.json"):

@@ -9,7 +9,7 @@ criteo=(experiment=dlrm_criteo data.root="$root")
 explain() { # NAME SETTING...
   glassrec explain run.dir="$runs/$1" explain.select.split=test explain.select.rows=null "${@:2}"
 }
-clicks=(explain.select.above=0.6 explain/against=all explain.against.split=test)
+clicks=(explain.select.above=0.6 explain/reference=all explain.reference.split=test)
 
 glassrec run "${criteo[@]}" run.dir="$runs/pruned"
 

@@ -9,6 +9,6 @@ run() { # NAME SETTING...
 }
 run lstm
 run gru model.cell=gru
-run gmf model=gmf model.factors=32 trainer.max_epochs=20 explain.players=fields
-run mf model=mf model.factors=32 trainer.max_epochs=20 explain.players=fields
-run popularity model=popularity trainer.max_epochs=20 explain.players=fields
+run gmf model=gmf model.factors=32 trainer.max_epochs=20 explain.granularity=fields
+run mf model=mf model.factors=32 trainer.max_epochs=20 explain.granularity=fields
+run popularity model=popularity trainer.max_epochs=20 explain.granularity=fields

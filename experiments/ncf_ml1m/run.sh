@@ -41,11 +41,11 @@ for model in mlp neumf; do
       model=$model trainer.batch_size=1024
   for baseline in zero mean; do
     explain $model $baseline explain.baseline=$baseline \
-        explain.players=dimensions explain/method=deeplift
+        explain.granularity=dimensions explain/method=deeplift
   done
 done
-whole=(explain.baseline=zero explain/method=shapley explain.select.label=1 explain/against=random)
+whole=(explain.baseline=zero explain/method=shapley explain.select.label=1 explain/reference=random)
 explain mlp embeddings "${whole[@]}"
-explain neumf embeddings "${whole[@]}" explain.players=groups \
+explain neumf embeddings "${whole[@]}" explain.granularity=groups \
     "explain.groups.user_gmf=['user[0:8]']" "explain.groups.user_mlp=['user[8:40]']" \
     "explain.groups.item_gmf=['item[0:8]']" "explain.groups.item_mlp=['item[8:40]']"

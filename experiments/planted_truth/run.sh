@@ -17,5 +17,5 @@ run dcn_background "$seeds" explain.baseline=background:10 explain/compare=quick
     +explain/method@explain.compare.gradient_shap=gradient_shap
 
 # LIME as it is often run, on 5 dense columns and 8 fields of 8 dimensions.
-run lime model.embedding=8 explain.players=dimensions explain/method=lime_classic \
+run lime model.embedding=8 explain.granularity=dimensions explain/method=lime_classic \
     explain/compare=quick +explain/method@explain.compare.lime=lime

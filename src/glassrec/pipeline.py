@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from glassrec.data.dataset import Source
 from glassrec.data.schema import Schema
 from glassrec.ending import UsageError
-from glassrec.explain.stage import Explain
+from glassrec.explain.explainer import Explain
 from glassrec.failures import memory_needed
 from glassrec.models.base import Recommender
 from glassrec.prune.pruner import Pruner

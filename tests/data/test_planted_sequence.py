@@ -7,8 +7,8 @@ from sklearn.metrics import roc_auc_score
 
 from glassrec.data.history import step_names
 from glassrec.data.planted_sequence import PlantedSequence
+from glassrec.explain.explainer import Explain
 from glassrec.explain.selection import Selection
-from glassrec.explain.stage import Explain
 from glassrec.metrics.quality import quality
 from glassrec.models.lstm import LSTM
 from glassrec.training.objective import Objective
@@ -78,8 +78,8 @@ def test_explanations_find_the_step_that_matters(tmp_path, cell):
     )  # fmt: skip
     model.load(trained.weights, "here")
     assert quality(model, data, "test")["auroc"] > 0.93
-    explain = Explain(players="steps", select=Selection("test"))
-    found = explain.of(model, data, seed=0).attributions()
+    explain = Explain(granularity="steps", select=Selection("test"))
+    found = explain.build_explainer(model, data, seed=0).attributions()
     assert list(found.players) == step_names(6)
     largest = found.values.abs().argmax(1)
     assert (largest == 3).float().mean() >= 0.95

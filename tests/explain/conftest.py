@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
-from glassrec.explain.game import Game
-from glassrec.explain.gates import Gates
+from glassrec.explain.evaluation.sample import Sample
+from glassrec.explain.masking import FeatureMask, MaskedModel
 from glassrec.explain.methods import Method
-from glassrec.explain.sample import Sample
 from glassrec.models.base import Inputs, Recommender
 
 
@@ -42,9 +41,9 @@ class Arbitrary(Method):
     def evaluations(self, players: int) -> int:
         return 1
 
-    def attribute(self, game: Game, seed: int) -> Tensor:
+    def attribute(self, game: MaskedModel, seed: int) -> Tensor:
         found = [torch.Generator().manual_seed(seed * 10_000 + i) for i in game.index.tolist()]
-        return torch.stack([torch.randn(game.players, generator=each) for each in found]).double()
+        return torch.stack([torch.randn(game.size, generator=each) for each in found]).double()
 
 
 def rows_of(dense: Tensor) -> Inputs:
@@ -70,11 +69,11 @@ def linear() -> Callable[..., Sample]:
             return torch.randn(count, players, generator=generator, dtype=torch.double)
 
         players = len(weights)
-        view = Gates(tuple(f"I{place}" for place in range(players)), torch.arange(players))
+        view = FeatureMask(tuple(f"I{place}" for place in range(players)), torch.arange(players))
         inputs = normal(rows).repeat_interleave(background, 0)
         base = normal(rows * background)
         model = Linear(weights.double()).eval()
-        game = Game(model, view, rows_of(inputs), rows_of(base), chunk=chunk)
+        game = MaskedModel(model, view, rows_of(inputs), rows_of(base), chunk=chunk)
         return Sample(game, rows_of(normal(rows)))
 
     return make

@@ -7,9 +7,10 @@ import torch
 from captum.attr import FeatureAblation as Captum
 
 from glassrec.data.batch import Batch
-from glassrec.explain.ablation import FeatureAblation
-from glassrec.explain.game import Game
-from glassrec.explain.gates import Granularity, baseline, gates
+from glassrec.explain.baselines import build_baseline
+from glassrec.explain.features import Granularity, build_feature_mask
+from glassrec.explain.masking import MaskedModel
+from glassrec.explain.methods.coalitions import FeatureAblation
 from glassrec.models.base import Inputs, Recommender
 
 
@@ -20,8 +21,8 @@ def test_ablation_is_captums_with_masks(
     model.double()
     batch = batch._replace(dense=batch.dense.double())
     inputs = Inputs(*(part.detach() for part in model.embed(batch)))
-    base = baseline(model, "mean", inputs).expand_to(inputs)
-    view = gates(model.schema, model.width, granularity, model.device)
+    base = build_baseline(model, "mean", inputs).expand_to(inputs)
+    view = build_feature_mask(model.schema, model.width, granularity, model.device)
     sizes = [part[0].numel() for part in inputs[:3]]
 
     def logit(flat: torch.Tensor) -> torch.Tensor:
@@ -30,22 +31,22 @@ def test_ablation_is_captums_with_masks(
         return model.task_logits(Inputs(*rows, inputs.steps))[:, 0].detach()
 
     at, beside = (torch.cat([part.flatten(1) for part in x[:3]], 1) for x in (inputs, base))
-    mask = view.owner[: sum(sizes)]
+    mask = view.feature_ids[: sum(sizes)]
     theirs = Captum(logit).attribute(at, beside, feature_mask=mask.unsqueeze(0))
     # Captum gives what a player counts for to each number that the player owns.
-    first = torch.stack([(mask == player).nonzero()[0, 0] for player in range(len(view.players))])
-    found = FeatureAblation().attribute(Game(model, view, inputs, base), 0)
+    first = torch.stack([(mask == player).nonzero()[0, 0] for player in range(len(view.features))])
+    found = FeatureAblation().attribute(MaskedModel(model, view, inputs, base), 0)
     torch.testing.assert_close(found, theirs[:, first], rtol=0, atol=1e-9)
     assert found.abs().max() > 0.1
 
 
 def test_it_does_not_depend_on_the_chunk(model: Recommender, batch: Batch) -> None:
     inputs = Inputs(*(part.detach() for part in model.embed(batch)))
-    base = baseline(model, "zero", inputs).expand_to(inputs)
-    view = gates(model.schema, model.width, "fields", model.device)
+    base = build_baseline(model, "zero", inputs).expand_to(inputs)
+    view = build_feature_mask(model.schema, model.width, "fields", model.device)
     whole, chunked = (
-        FeatureAblation().attribute(Game(model, view, inputs, base, chunk=chunk), 0)
+        FeatureAblation().attribute(MaskedModel(model, view, inputs, base, chunk=chunk), 0)
         for chunk in (16384, 5)
     )
     torch.testing.assert_close(whole, chunked, rtol=0, atol=1e-5)
-    assert FeatureAblation().evaluations(len(view.players)) == whole.shape[1] + 1
+    assert FeatureAblation().evaluations(len(view.features)) == whole.shape[1] + 1

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from glassrec.data.batch import Batch
 from glassrec.data.schema import Schema
-from glassrec.explain.completeness import completeness
-from glassrec.explain.gates import baseline
+from glassrec.explain.baselines import build_baseline
+from glassrec.explain.evaluation.completeness import layer_completeness
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.dnn import DNN
 from glassrec.models.layers import Hidden, Product
@@ -25,10 +25,10 @@ def table(model: Recommender, batch: Batch, steps: int = 400) -> pd.DataFrame:
     """In float64, in two portions of rows."""
     model.double()
     rows = Inputs(*(part.detach().double() for part in model.embed(batch)))
-    base = baseline(model, "mean", rows)
+    base = build_baseline(model, "mean", rows)
     parts = zip(*(part.split(7) for part in rows), strict=True)
     pairs = [(Inputs(*part), base) for part in parts]
-    return completeness(model, pairs, steps=steps).set_index("layer")
+    return layer_completeness(model, pairs, steps=steps).set_index("layer")
 
 
 def test_in_dlrm_all_above_the_bottom_are_cuts(build: Build, batch: Batch) -> None:
@@ -119,9 +119,9 @@ def test_two_branches_by_hand(schema: Schema) -> None:
     rows = torch.tensor([[1.0, 2, 3], [-1, 3, 2]]).double()
     inputs = Inputs(rows, rows.new_zeros(2, 0, 1), rows.new_zeros(2, 0, 1), rows.new_zeros(2, 0))
     base = inputs._replace(dense=torch.zeros_like(rows))
-    found = completeness(model, [(inputs, base)], steps=500).set_index("layer")
+    found = layer_completeness(model, [(inputs, base)], steps=500).set_index("layer")
     # The logits are 4 + 81 and -6 + 24, so the mean sizes are 103/2, of the product 10/2.
     assert found["cut"].tolist() == [False, False]
     assert found["flow_share"].tolist() == pytest.approx([10 / 103, 105 / 103], abs=1e-5)
     assert (found["delta"] < 1e-5).all()
-    assert completeness(model, [(inputs, base)], steps=1)["delta"].max() > 0.1
+    assert layer_completeness(model, [(inputs, base)], steps=1)["delta"].max() > 0.1

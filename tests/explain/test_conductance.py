@@ -9,19 +9,25 @@ import torch
 from captum.attr import IntegratedGradients, LayerConductance
 
 from glassrec.data.batch import Batch
-from glassrec.explain import gradients, path
-from glassrec.explain.conductance import conductance
-from glassrec.explain.game import Game
-from glassrec.explain.gates import baseline, gates
+from glassrec.explain import path
+from glassrec.explain.baselines import build_baseline
+from glassrec.explain.features import build_feature_mask
+from glassrec.explain.masking import MaskedModel
+from glassrec.explain.methods import gradients
+from glassrec.explain.neurons import Conductance
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.gmf import GMF
+
+
+def conductance(model, inputs, base, *, steps, rule="trapezoid", task=0, modules=None):
+    return Conductance(steps, rule).values(model, inputs, base, task, modules)
 
 
 @pytest.fixture
 def row(model: Recommender, batch: Batch) -> tuple[Inputs, Inputs]:
     """The model's inputs for some rows, and a baseline row."""
     inputs = Inputs(*(part.detach() for part in model.embed(batch)))
-    return inputs, baseline(model, "mean", inputs)
+    return inputs, build_baseline(model, "mean", inputs)
 
 
 @pytest.mark.parametrize("steps", [1, 10, 50])
@@ -30,14 +36,14 @@ def test_captum_mode_equals_captum_bit_for_bit(
 ) -> None:
     inputs, base = row
     spread = Inputs(*(part.contiguous() for part in base.expand_to(inputs)))
-    ours = conductance(model, inputs, base, steps=steps, rule="captum").layers
+    ours = conductance(model, inputs, base, steps=steps, rule="captum")
     assert ours.keys() == model.layers.keys()
     for name, layer in model.layers.items():
         theirs = LayerConductance(_read_by(model), layer.activation_module).attribute(
             _read(model, inputs), _read(model, spread), n_steps=steps,
             additional_forward_args=_unread(model, inputs),
         )  # fmt: skip
-        assert torch.equal(ours[name], theirs), name
+        assert torch.equal(ours[name][-1], theirs), name
         assert theirs.abs().sum() > 0
 
 
@@ -75,9 +81,9 @@ def test_integrated_gradients_over_gates_equal_captums_over_embeddings(
 ) -> None:
     model.double()
     inputs, base = (Inputs(*(part.double() for part in x)) for x in row)
-    view = gates(model.schema, model.width, "fields", model.device)
+    view = build_feature_mask(model.schema, model.width, "fields", model.device)
     spread = base.expand_to(inputs)
-    game = Game(model, view, inputs, spread)
+    game = MaskedModel(model, view, inputs, spread)
     ours = gradients.IntegratedGradients(20).attribute(game, 0)
     delta = ours.sum(1) - game.difference
     theirs, their_delta = IntegratedGradients(_read_by(model)).attribute(
@@ -93,8 +99,8 @@ def test_parts_add_up_to_the_logit_difference(
     model: Recommender, row: tuple[Inputs, Inputs]
 ) -> None:
     inputs, base = (_double(x) for x in row)
-    view = gates(model.schema, model.width, "fields", model.device)
-    game = Game(model.double(), view, inputs, base.expand_to(inputs))
+    view = build_feature_mask(model.schema, model.width, "fields", model.device)
+    game = MaskedModel(model.double(), view, inputs, base.expand_to(inputs))
     parts = gradients.IntegratedGradients(200).attribute(game, 0)
     with torch.no_grad():
         difference = model.task_logits(inputs) - model.task_logits(base.expand_to(inputs))
@@ -114,31 +120,31 @@ def test_the_last_layers_add_up_as_they_are_a_cut(
     }.items():  # fmt: skip
         model = build(name).double()
         inputs = _double(Inputs(*(part.detach() for part in model.embed(batch))))
-        base = baseline(model, "zero", inputs)
-        found = conductance(model, inputs, base, steps=10).layers
+        base = build_baseline(model, "zero", inputs)
+        found = conductance(model, inputs, base, steps=10)
         with torch.no_grad():
             difference = (model.task_logits(inputs) - model.task_logits(base))[:, 0]
         # The logit is linear in these layers, so each step is exact, however few there are.
-        total = torch.stack([found[layer].sum(1) for layer in cut]).sum(0)
+        total = torch.stack([found[layer][-1].sum(1) for layer in cut]).sum(0)
         torch.testing.assert_close(total, difference, rtol=0, atol=1e-9)
 
 
 def test_gmf_has_a_closed_form(build: Callable[..., GMF], batch: Batch) -> None:
     model = build("gmf").double()
     inputs = _double(Inputs(*(part.detach() for part in model.embed(batch))))
-    found = conductance(model, inputs, baseline(model, "zero", inputs), steps=3)
+    found = conductance(model, inputs, build_baseline(model, "zero", inputs), steps=3)
     p, q = inputs.fields.unbind(1)
     expected = model.output.weight[0] * p * q
-    torch.testing.assert_close(found.layers["product"], expected.detach())
+    torch.testing.assert_close(found["product"][-1], expected.detach())
 
 
 def test_any_module_can_be_asked_for(build: Callable[..., Recommender], batch: Batch) -> None:
     model = build("dlrm").double()
     inputs = _double(Inputs(*(part.detach() for part in model.embed(batch))))
-    base = baseline(model, "mean", inputs)
+    base = build_baseline(model, "mean", inputs)
     modules = {"before": model.top[0].affine, "after": model.top[0]}
-    found = conductance(model, inputs, base, steps=300, modules=modules).layers
-    theirs = conductance(model, inputs, base, steps=300).layers["top.0"]
+    found = conductance(model, inputs, base, steps=300, modules=modules)
+    theirs = conductance(model, inputs, base, steps=300)["top.0"]
     assert torch.equal(found["after"], theirs)
     # A cut on either side of the ReLU.
     torch.testing.assert_close(found["before"], theirs, rtol=0, atol=0.01)
@@ -149,9 +155,9 @@ def test_rows_that_pass_in_portions_have_the_same_values(
     model: Recommender, row: tuple[Inputs, Inputs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inputs, base = (_double(x) for x in row)
-    whole = conductance(model.double(), inputs, base, steps=7).emissions
-    monkeypatch.setattr(path, "IN_CACHE", 40)  # 5 rows at a time
-    apart = conductance(model, inputs, base, steps=7).emissions
+    whole = conductance(model.double(), inputs, base, steps=7)
+    monkeypatch.setattr(path, "CPU_CHUNK_ROWS", 40)  # 5 rows at a time
+    apart = conductance(model, inputs, base, steps=7)
     for name, values in whole.items():
         torch.testing.assert_close(apart[name], values, rtol=0, atol=1e-12)
 
@@ -159,11 +165,11 @@ def test_rows_that_pass_in_portions_have_the_same_values(
 def test_the_trapezoid_halves_the_error(build: Callable[..., Recommender], batch: Batch) -> None:
     model = build("dlrm").double()
     inputs = _double(Inputs(*(part.detach() for part in model.embed(batch))))
-    base = baseline(model, "mean", inputs)
-    exact = conductance(model, inputs, base, steps=1500).layers["interaction"]
+    base = build_baseline(model, "mean", inputs)
+    exact = conductance(model, inputs, base, steps=1500)["interaction"]
 
     def error(rule: str) -> float:
-        found = conductance(model, inputs, base, steps=20, rule=rule).layers["interaction"]
+        found = conductance(model, inputs, base, steps=20, rule=rule)["interaction"]
         return (found - exact).abs().mean().item()
 
     assert error("trapezoid") < 0.7 * error("captum")
@@ -177,6 +183,6 @@ def test_a_gpu_gives_what_the_cpu_gives(model: Recommender, row: tuple[Inputs, I
     there = conductance(
         model, *(Inputs(*(part.double().cuda() for part in x)) for x in row), steps=10
     )
-    for name, values in there.layers.items():
+    for name, values in there.items():
         assert values.is_cuda
-        torch.testing.assert_close(values.cpu(), here.layers[name])
+        torch.testing.assert_close(values.cpu(), here[name])

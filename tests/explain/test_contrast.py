@@ -7,14 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from glassrec.explain.contrast import compare_selections
-from glassrec.explain.resampling import poisson
-from glassrec.explain.statistics import Spread
+from glassrec.explain.statistics import RunningStatistics, compare_selections, poisson_weights
 
 
-def _spread(values: Tensor, rows: Tensor) -> Spread:
-    spread = Spread()
-    spread.add(values[rows].unsqueeze(0), rows)
+def _spread(values: Tensor, rows: Tensor) -> RunningStatistics:
+    spread = RunningStatistics()
+    spread.update(values[rows].unsqueeze(0), rows)
     return spread
 
 
@@ -28,7 +26,7 @@ def test_differences_and_their_intervals_against_numpy() -> None:
     one, other = torch.arange(20, 60), torch.arange(40)
     frame = compare_selections("abc", _spread(values, one), _spread(values, other))
     frame = frame.set_index("player").loc[list("abc")]
-    size, counts = values.abs().numpy(), poisson(torch.arange(60), 200, 0).numpy()
+    size, counts = values.abs().numpy(), poisson_weights(torch.arange(60), 200, 0).numpy()
     drawn = np.array(
         [
             np.average(size[one], axis=0, weights=count[one])

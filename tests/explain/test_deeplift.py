@@ -13,9 +13,10 @@ from torch.nn import functional as F
 
 from glassrec.data.batch import Batch
 from glassrec.data.schema import Schema
-from glassrec.explain.deeplift import DeepLift, DeepLiftShap
-from glassrec.explain.game import Game
-from glassrec.explain.gates import Granularity, baseline, gates
+from glassrec.explain.baselines import build_baseline
+from glassrec.explain.features import Granularity, build_feature_mask
+from glassrec.explain.masking import MaskedModel
+from glassrec.explain.methods.deeplift import DeepLift, DeepLiftShap
 from glassrec.models.base import Inputs, Recommender
 
 
@@ -25,15 +26,19 @@ def _game(
     granularity: Granularity = "fields",
     kind: str = "mean",
     task: int = 0,
-) -> Game:
+) -> MaskedModel:
     inputs = Inputs(*(part.detach() for part in model.embed(batch)))
-    base = baseline(model, kind, inputs).expand_to(inputs)
-    return Game(
-        model, gates(model.schema, model.width, granularity, model.device), inputs, base, task
+    base = build_baseline(model, kind, inputs).expand_to(inputs)
+    return MaskedModel(
+        model,
+        build_feature_mask(model.schema, model.width, granularity, model.device),
+        inputs,
+        base,
+        task,
     )
 
 
-def _error(game: Game) -> float:
+def _error(game: MaskedModel) -> float:
     """The largest error of a row's sum, as a share of the mean difference."""
     delta = DeepLift().attribute(game, 0).double().sum(1) - game.difference
     assert game.difference.abs().mean() > 0.05
@@ -78,7 +83,7 @@ def test_without_products_they_are_captums(
     game = _game(build(name), batch)
     scored = _Scored(game)
     read = tuple(part.requires_grad_() for part in game.inputs[:2])
-    theirs = Captum(scored).attribute(read, game.off[:2])
+    theirs = Captum(scored).attribute(read, game.masked_out[:2])
     expected = torch.cat([theirs[0], theirs[1].sum(2)], 1)
     torch.testing.assert_close(DeepLift().attribute(game, 0), expected, rtol=0, atol=1e-5)
     assert expected.abs().mean() > 0.01
@@ -87,7 +92,7 @@ def test_without_products_they_are_captums(
 class _Scored(nn.Module):
     """The logit of dense columns and fields, all of them read."""
 
-    def __init__(self, game: Game) -> None:
+    def __init__(self, game: MaskedModel) -> None:
         super().__init__()
         self.model, self.task = game.model, game.task
 
@@ -110,9 +115,9 @@ def test_over_a_background_it_is_captums_deep_lift_shap(
         Inputs(*(part.detach() for part in model.embed(batch.slice(*at))))
         for at in ((0, 5), (5, 12))
     )
-    view = gates(model.schema, model.width, "fields", model.device)
+    view = build_feature_mask(model.schema, model.width, "fields", model.device)
     every, each = torch.arange(5).repeat_interleave(7), torch.arange(7).repeat(5)
-    game = Game(
+    game = MaskedModel(
         model, view, *(Inputs(*(p[at] for p in x)) for x, at in ((rows, every), (pool, each)))
     )
     found = DeepLiftShap().attribute(game, 0).view(5, 7, -1).mean(1)
@@ -148,7 +153,7 @@ def test_parts_add_up_on_a_users_own_model(schema: Schema, batch: Batch) -> None
     model = Plain(schema).eval()
     nn.init.normal_(model.table.weight)
     assert _error(_game(model, batch)) < 1e-5
-    DeepLift().check(model, gates(schema, 4, "fields", model.device), 1)
+    DeepLift().check(model, build_feature_mask(schema, 4, "fields", model.device), 1)
 
 
 class Attention(Plain):
@@ -161,13 +166,13 @@ class Attention(Plain):
 def test_a_model_without_a_rule_is_refused_before_training(schema: Schema) -> None:
     model = Attention(schema).train()
     with pytest.raises(ValueError, match="no rule for `softmax`"):
-        DeepLift().check(model, gates(schema, 4, "fields", model.device), 1)
+        DeepLift().check(model, build_feature_mask(schema, 4, "fields", model.device), 1)
     assert model.training
 
 
 def test_the_average_over_training_rows_needs_several(build: Callable[..., Recommender]) -> None:
     model = build("gmf")
-    view = gates(model.schema, model.width, "fields", model.device)
+    view = build_feature_mask(model.schema, model.width, "fields", model.device)
     DeepLift().check(model, view, 1)
     DeepLiftShap().check(model, view, 2)
     with pytest.raises(ValueError, match=r"there is 1 baseline; set explain\.baseline=background"):
@@ -193,7 +198,7 @@ def test_rows_do_not_depend_on_each_other(build: Callable[..., Recommender], bat
     together = DeepLift().attribute(game, 0)
     for row in range(game.rows):
         inputs, base = (Inputs(*(p[[row]] for p in x)) for x in (game.inputs, game.baseline))
-        alone = DeepLift().attribute(Game(model, game.gates, inputs, base), 0)
+        alone = DeepLift().attribute(MaskedModel(model, game.feature_mask, inputs, base), 0)
         torch.testing.assert_close(alone[0], together[row], rtol=0, atol=1e-12)
 
 

@@ -12,12 +12,13 @@ from captum.metrics import infidelity as captum_infidelity
 from torch import Tensor
 
 from glassrec.data.batch import Batch
-from glassrec.explain.faithfulness import curves, infidelity, removals, subsets
-from glassrec.explain.game import Game
-from glassrec.explain.gates import baseline, gates
-from glassrec.explain.gradients import IntegratedGradients
+from glassrec.explain.baselines import build_baseline
+from glassrec.explain.evaluation.faithfulness import curves, infidelity, removals, subsets
+from glassrec.explain.evaluation.sample import Sample
+from glassrec.explain.features import build_feature_mask
+from glassrec.explain.masking import MaskedModel
 from glassrec.explain.methods import Method
-from glassrec.explain.sample import Sample
+from glassrec.explain.methods.gradients import IntegratedGradients
 from glassrec.models.base import Inputs, Recommender
 
 WEIGHTS = torch.linspace(-2, 3, 7)
@@ -30,15 +31,15 @@ def _sample(model: Recommender, batch: Batch) -> Sample:
     inputs, others = (
         Inputs(*(part.detach()[at] for part in rows)) for at in (slice(4), slice(4, 8))
     )
-    view = gates(model.schema, model.width, "fields", model.device)
-    base = baseline(model, "mean", inputs).expand_to(inputs)
-    return Sample(Game(model, view, inputs, base), others)
+    view = build_feature_mask(model.schema, model.width, "fields", model.device)
+    base = build_baseline(model, "mean", inputs).expand_to(inputs)
+    return Sample(MaskedModel(model, view, inputs, base), others)
 
 
 def _by_hand(sample: Sample, parts: Tensor, kind: str) -> np.ndarray:
     """The mean logit of a linear model with the first k players replaced, or put back, by row."""
-    weights, bias = (p.detach().numpy() for p in sample.game.model.output.parameters())
-    x, other = sample.inputs.dense.numpy(), sample.others.dense.numpy()
+    weights, bias = (p.detach().numpy() for p in sample.view.model.output.parameters())
+    x, other = sample.inputs.dense.numpy(), sample.references.dense.numpy()
     logits = np.empty((len(x), x.shape[1] + 1))
     for row, part in enumerate(parts.numpy()):
         now, then = (x, other) if kind == "deletion" else (other, x)
@@ -55,13 +56,15 @@ def test_curves_equal_replacing_one_player_after_the_other(
     linear: Callable[..., Sample], kind: str
 ) -> None:
     sample = linear(WEIGHTS)
-    parts = sample.parts(IntegratedGradients(2), 0)
+    parts = sample.attributions(IntegratedGradients(2), 0)
     frame, areas = curves(sample, parts, steps=20, seed=0)
     found = frame.query("kind == @kind and order == 'method'")
     expected = _by_hand(sample, parts, kind)
     np.testing.assert_allclose(found["share"], np.arange(8) / 7)
     np.testing.assert_allclose(found["mean_logit"], expected, rtol=1e-12, atol=1e-12)
-    change = np.abs((sample.inputs.dense - sample.others.dense).numpy() @ WEIGHTS.numpy()).mean()
+    change = np.abs(
+        (sample.inputs.dense - sample.references.dense).numpy() @ WEIGHTS.numpy()
+    ).mean()
     moved = (expected - expected[0]) * (1 if kind == "insertion" else -1)
     area = ((moved[1:] + moved[:-1]) / 2).mean() / change
     assert areas[kind] == pytest.approx(area, rel=1e-6)
@@ -71,23 +74,25 @@ def test_both_ends_are_the_row_and_the_other_row_and_chunks_change_nothing(
     linear: Callable[..., Sample], arbitrary: Method
 ) -> None:
     whole, chunked = linear(WEIGHTS), linear(WEIGHTS, chunk=11)
-    frame, areas = curves(whole, whole.parts(arbitrary, 0), steps=3, seed=1)
-    score = whole.game.model.score
-    ends = [score(rows).mean().item() for rows in (whole.inputs, whole.others)]
+    frame, areas = curves(whole, whole.attributions(arbitrary, 0), steps=3, seed=1)
+    score = whole.view.model.score
+    ends = [score(rows).mean().item() for rows in (whole.inputs, whole.references)]
     for (kind, _), curve in frame.groupby(["kind", "order"]):
         found = curve["mean_logit"].iloc[[0, -1]].tolist()
         assert found == pytest.approx(ends if kind == "deletion" else ends[::-1])
         assert curve["share"].tolist() == pytest.approx([0, 2 / 7, 5 / 7, 1])
-    assert curves(chunked, whole.parts(arbitrary, 0), steps=3, seed=1).areas == pytest.approx(areas)
+    assert curves(
+        chunked, whole.attributions(arbitrary, 0), steps=3, seed=1
+    ).areas == pytest.approx(areas)
 
 
 def test_only_parts_that_know_the_model_beat_a_random_order(
     linear: Callable[..., Sample], arbitrary: Method
 ) -> None:
     sample = linear(WEIGHTS, rows=300)
-    right = curves(sample, sample.parts(IntegratedGradients(2), 0), steps=20, seed=0).areas
-    chance = curves(sample, sample.parts(arbitrary, 0), steps=20, seed=0).areas
-    wrong = curves(sample, -sample.parts(IntegratedGradients(2), 0), steps=20, seed=0).areas
+    right = curves(sample, sample.attributions(IntegratedGradients(2), 0), steps=20, seed=0).areas
+    chance = curves(sample, sample.attributions(arbitrary, 0), steps=20, seed=0).areas
+    wrong = curves(sample, -sample.attributions(IntegratedGradients(2), 0), steps=20, seed=0).areas
     for kind in ("deletion", "insertion"):
         assert right[kind] > 0.3 + right[f"{kind}_random"]
         assert chance[kind] == pytest.approx(chance[f"{kind}_random"], abs=0.1)
@@ -100,7 +105,7 @@ def test_a_random_order_favours_neither_end_of_a_linear_model(
 ) -> None:
     sample = linear(WEIGHTS)
     frame, areas = curves(sample, torch.zeros(30, 7), steps=20, seed=0)
-    change = (sample.inputs.dense - sample.others.dense) @ WEIGHTS.double()
+    change = (sample.inputs.dense - sample.references.dense) @ WEIGHTS.double()
     expected = (change.mean() / 2 / change.abs().mean()).item()
     assert areas["deletion_random"] == pytest.approx(expected)
     assert areas["insertion_random"] == pytest.approx(expected)
@@ -125,16 +130,16 @@ def test_infidelity_is_that_of_captum_on_the_same_sets(
     build: Callable[..., Recommender], batch: Batch, name: str
 ) -> None:
     sample = _sample(build(name), batch)
-    game = sample.game
-    parts = sample.parts(IntegratedGradients(8), 0)
-    removed = subsets(game.players, 25, seed=3)
+    game = sample.view
+    parts = sample.attributions(IntegratedGradients(8), 0)
+    removed = subsets(game.size, 25, seed=3)
 
     def forward(on: Tensor) -> Tensor:
         inputs, base = (
             Inputs(*(x.repeat_interleave(len(on) // 4, 0) for x in rows))
             for rows in (game.inputs, game.baseline)
         )
-        return game.model.task_logits(game.gates.apply(on, inputs, base))[:, 0]
+        return game.model.task_logits(game.feature_mask.apply(on, inputs, base))[:, 0]
 
     def perturb(on: Tensor) -> tuple[Tensor, Tensor]:
         drawn = removed.repeat(4, 1)
@@ -155,10 +160,10 @@ def test_infidelity_of_a_linear_model_is_known(
 ) -> None:
     sample = linear(WEIGHTS, background=background)
     removed = subsets(7, 200, seed=0)
-    parts = sample.parts(IntegratedGradients(2), 0)
+    parts = sample.attributions(IntegratedGradients(2), 0)
     for scale, expected in ((1, 0), (0, 1), (2, 1), (0.5, 0.25)):
         assert infidelity(sample, scale * parts, removed) == pytest.approx(expected, abs=1e-9)
-    assert infidelity(sample, 3 * sample.parts(arbitrary, 0), removed) > 1
+    assert infidelity(sample, 3 * sample.attributions(arbitrary, 0), removed) > 1
 
 
 def test_sets_are_of_all_sizes_and_follow_the_seed() -> None:
@@ -176,9 +181,11 @@ def _without(inputs: Inputs, replacement: Inputs, kind: str) -> Inputs:
 
 def test_removing_a_kind_equals_replacing_its_inputs(model: Recommender, batch: Batch) -> None:
     sample = _sample(model, batch)
-    frame = removals({"baseline": sample.game.parts(500_000), "data row": [sample.beside_others()]})
-    inputs, others = sample.inputs, sample.others.expand_to(sample.inputs)
-    replacements = {"baseline": sample.game.baseline, "data row": others}
+    frame = removals(
+        {"baseline": sample.view.chunks(500_000), "data row": [sample.with_reference_rows()]}
+    )
+    inputs, others = sample.inputs, sample.references.expand_to(sample.inputs)
+    replacements = {"baseline": sample.view.baseline, "data row": others}
     kinds = [kind for kind in ("dense", "fields", "history") if getattr(inputs, kind)[0].numel()]
     assert [*zip(frame["removed"], frame["replacement"], strict=True)] == [
         (kind, replacement) for replacement in replacements for kind in kinds
@@ -196,7 +203,7 @@ def test_removals_do_not_depend_on_the_players(
 ) -> None:
     model = build("dlrm")
     sample = _sample(model, batch)
-    dense = gates(model.schema, model.width, "dense", model.device)
-    other = Game(model, dense, sample.game.inputs, sample.game.baseline, chunk=3)
-    found, expected = (removals({"baseline": [game]}) for game in (other, sample.game))
+    dense = build_feature_mask(model.schema, model.width, "dense", model.device)
+    other = MaskedModel(model, dense, sample.view.inputs, sample.view.baseline, chunk=3)
+    found, expected = (removals({"baseline": [game]}) for game in (other, sample.view))
     pd.testing.assert_frame_equal(found, expected)

@@ -13,11 +13,12 @@ from torch import Tensor
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema
-from glassrec.explain import tables
-from glassrec.explain.game import Game
-from glassrec.explain.gates import Granularity, baseline, gates
-from glassrec.explain.interactions import evaluations, interactions, names, pairs
-from glassrec.explain.stage import Explain
+from glassrec.explain import explanation_tables as tables
+from glassrec.explain.baselines import build_baseline
+from glassrec.explain.explainer import Explain
+from glassrec.explain.features import Granularity, build_feature_mask
+from glassrec.explain.interactions import evaluations, interactions, pair_names, pairs
+from glassrec.explain.masking import MaskedModel
 from glassrec.models.base import Inputs, Recommender
 
 
@@ -45,16 +46,16 @@ def test_interactions_equal_brute_force(
     model: Recommender, batch: Batch, chunk: int, task: int
 ) -> None:
     inputs = _inputs(model.double(), batch._replace(dense=batch.dense.double()))
-    base = baseline(model, "mean", inputs).expand_to(inputs)
-    view = gates(model.schema, model.width, "fields", model.device)
-    found = interactions(Game(model, view, inputs, base, task, chunk))
+    base = build_baseline(model, "mean", inputs).expand_to(inputs)
+    view = build_feature_mask(model.schema, model.width, "fields", model.device)
+    found = interactions(MaskedModel(model, view, inputs, base, task, chunk))
 
     def score(*players: int) -> Tensor:
         return model.task_logits(_without(inputs, base, players)).detach()[:, task]
 
     expected = [
         score() - score(i) - score(j) + score(i, j)
-        for i, j in combinations(range(len(view.players)), 2)
+        for i, j in combinations(range(len(view.features)), 2)
     ]
     assert found.shape == (batch.rows, len(expected))
     for column, values in enumerate(expected):
@@ -66,11 +67,11 @@ def test_no_more_rows_than_a_chunk_pass_the_model_at_once(
 ) -> None:
     model = build("dlrm", embedding=2)
     inputs = _inputs(model, batch)
-    view = gates(model.schema, model.width, "fields", model.device)
+    view = build_feature_mask(model.schema, model.width, "fields", model.device)
     sizes = []
     model.bottom.register_forward_hook(lambda *found: sizes.append(len(found[2])))
-    base = baseline(model, "zero", inputs).expand_to(inputs)
-    interactions(Game(model, view, inputs, base, chunk=50))
+    base = build_baseline(model, "zero", inputs).expand_to(inputs)
+    interactions(MaskedModel(model, view, inputs, base, chunk=50))
     assert max(sizes) <= 50
     assert sum(sizes) == batch.rows * evaluations(7) == batch.rows * (1 + 7 + 21)
 
@@ -112,7 +113,7 @@ def _doubled(data: Dataset) -> Dataset:
 def test_known_interactions_from_zero(known: tuple[Known, Dataset]) -> None:
     model, data = known
     data = _doubled(data)
-    frame = tables.pairs(Explain(baseline="zero").of(model, data, 0))
+    frame = tables.pair_table(Explain(baseline="zero").build_explainer(model, data, 0))
     batch = data.validation.batch
     i1, i2, i3 = batch.dense.unbind(1)
     c, item = model.embed(batch).fields[:, :, 0].detach().unbind(1)
@@ -137,7 +138,7 @@ def test_known_interactions_from_zero(known: tuple[Known, Dataset]) -> None:
 def test_results_are_averaged_over_the_baseline_rows(known: tuple[Known, Dataset]) -> None:
     model, data = known
     data = _doubled(data)
-    found = tables.pairs(Explain(baseline="background:30").of(model, data, 0))
+    found = tables.pair_table(Explain(baseline="background:30").build_explainer(model, data, 0))
     pair = found.set_index(["first", "second"]).loc[("I1", "I2")]
     rows, base = data.validation.batch.dense, data.train.batch.dense
     # 3 (x₁ − b₁)(x₂ − b₂), the mean over all baselines b, then the mean size over rows
@@ -149,7 +150,7 @@ def test_results_are_averaged_over_the_baseline_rows(known: tuple[Known, Dataset
 def test_players_are_whole_features(
     known: tuple[Known, Dataset], players: Granularity, expected: int
 ) -> None:
-    frame = tables.pairs(Explain(players=players).of(*_single(known), 0))
+    frame = tables.pair_table(Explain(granularity=players).build_explainer(*_single(known), 0))
     assert len({*frame["first"], *frame["second"]}) == expected
 
 
@@ -162,11 +163,11 @@ def test_as_many_rows_as_asked_for_and_none_for_none(
     known: tuple[Known, Dataset], build: Callable[..., Recommender], dataset: Dataset
 ) -> None:
     model, data = _single(known)
-    few = tables.pairs(Explain(pair_rows=1, baseline="zero").of(model, data, 0))
+    few = tables.pair_table(Explain(pair_rows=1, baseline="zero").build_explainer(model, data, 0))
     assert few["mean_abs"].equals(few["max_abs"])
     for nothing in (
-        tables.pairs(Explain(pair_rows=0).of(model, data, 0)),
-        tables.pairs(Explain().of(build("popularity"), dataset, 0)),
+        tables.pair_table(Explain(pair_rows=0).build_explainer(model, data, 0)),
+        tables.pair_table(Explain().build_explainer(build("popularity"), dataset, 0)),
     ):
         assert len(nothing) == 0
         assert [*nothing][:3] == ["first", "second", "mean_abs"]
@@ -175,7 +176,7 @@ def test_as_many_rows_as_asked_for_and_none_for_none(
 def test_the_models_own_view_stands_beside_its_pair() -> None:
     players = ("a", "b", "history[-1]")
     weights = pd.DataFrame([[1.0, 2], [2, 3]], ["a", "b"], ["a", "b"])
-    frame = names(players, weights)
+    frame = pair_names(players, weights)
     assert frame[["first", "second"]].to_numpy().tolist() == [
         ["a", "b"], ["a", "history[-1]"], ["b", "history[-1]"],
     ]  # fmt: skip

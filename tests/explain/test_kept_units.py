@@ -9,12 +9,10 @@ import pytest
 import torch
 
 from glassrec.data.dataset import Dataset
-from glassrec.explain.explainer import Explainer
-from glassrec.explain.kept_units import change_of_kept_units
+from glassrec.explain.explainer import Explain, Explainer
+from glassrec.explain.explanation_tables import change_of_kept_neurons, neuron_scores
 from glassrec.explain.neurons import Conductance
 from glassrec.explain.selection import Selection
-from glassrec.explain.stage import Explain
-from glassrec.explain.tables import neuron_scores
 from glassrec.models.base import Recommender
 
 EXPLAIN = Explain(select=Selection(rows=25), neurons=Conductance(8))
@@ -22,7 +20,7 @@ EXPLAIN = Explain(select=Selection(rows=25), neurons=Conductance(8))
 
 @pytest.fixture
 def explained(dataset: Dataset) -> Callable[[Recommender], Explainer]:
-    return lambda model: EXPLAIN.of(model, dataset, 0)
+    return lambda model: EXPLAIN.build_explainer(model, dataset, 0)
 
 
 @pytest.fixture
@@ -50,7 +48,7 @@ def test_an_exact_cut_leaves_the_others_what_they_had(
     model: Recommender, explained: Callable[[Recommender], Explainer]
 ) -> None:
     large, small = explained(model), explained(_without(model, 1, 4))
-    assert 0 <= change_of_kept_units(large, small, 500) < 1e-5
+    assert 0 <= change_of_kept_neurons(large, small, 500) < 1e-5
 
 
 def test_another_cut_changes_them_as_the_tables_of_both_say(
@@ -63,8 +61,8 @@ def test_another_cut_changes_them_as_the_tables_of_both_say(
     largest = neuron_scores(large).groupby("layer")["mean_abs"].max()
     expected = (change / largest).max()
     assert expected > 0.01
-    assert change_of_kept_units(large, small, 500) == pytest.approx(expected, rel=1e-4)
-    few = change_of_kept_units(large, small, 5)
+    assert change_of_kept_neurons(large, small, 500) == pytest.approx(expected, rel=1e-4)
+    few = change_of_kept_neurons(large, small, 5)
     assert few > 0
     assert few != pytest.approx(expected, rel=1e-4)
 
@@ -87,5 +85,5 @@ def test_a_unit_that_fires_beside_the_baseline_alone_is_missed(
     kept = torch.tensor([u for u in range(layer.size) if u != 2])
     small.layers["tower.0"].keep(kept, torch.zeros(layer.size))
     test = Explain(select=Selection(split="test", rows=25), neurons=Conductance(8))
-    large, narrow = (test.of(each, dataset, 0, start) for each in (model, small))
-    assert change_of_kept_units(large, narrow, 500) > 0.01
+    large, narrow = (test.build_explainer(each, dataset, 0, start) for each in (model, small))
+    assert change_of_kept_neurons(large, narrow, 500) > 0.01

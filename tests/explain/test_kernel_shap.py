@@ -18,10 +18,10 @@ import torch
 from captum.attr import KernelShap as CaptumKernelShap
 from torch import Tensor
 
-from glassrec.explain import kernel_shap as module
-from glassrec.explain.game import Game
-from glassrec.explain.kernel_shap import KernelShap
-from glassrec.explain.shapley import Shapley
+from glassrec.explain.masking import MaskedModel
+from glassrec.explain.methods import kernel_shap as module
+from glassrec.explain.methods.coalitions import Shapley
+from glassrec.explain.methods.kernel_shap import KernelShap
 
 
 def _by_orders(worth: Tensor) -> Tensor:
@@ -51,32 +51,32 @@ def test_with_all_coalitions_it_is_the_mean_over_all_orders(players: int) -> Non
 
 @pytest.mark.parametrize("name", ["dlrm", "two_tower", "dcn"])
 def test_few_players_get_exact_shapley_values_however_few_samples(
-    play: Callable[..., Game], name: str
+    play: Callable[..., MaskedModel], name: str
 ) -> None:
     game = play(name)
-    assert 5 < game.players <= 12
+    assert 5 < game.size <= 12
     method = KernelShap(samples=2)
-    assert not method.draws(game.players)
-    assert method.evaluations(game.players) == 2**game.players
+    assert not method.draws(game.size)
+    assert method.evaluations(game.size) == 2**game.size
     expected = Shapley().attribute(game, 0)
     torch.testing.assert_close(method.attribute(game, 0), expected, rtol=0, atol=1e-9)
     assert torch.equal(method.attribute(game, 0), method.attribute(game, 1))
 
 
 def test_samples_for_all_coalitions_of_more_players_take_them_all(
-    play: Callable[..., Game],
+    play: Callable[..., MaskedModel],
 ) -> None:
     game = play("gmf", "dimensions", factors=7)
-    assert game.players == 14
+    assert game.size == 14
     method = KernelShap(samples=2**14)
     assert not method.draws(14)
-    found, expected = method.attribute(game, 0), Shapley(max_players=14).attribute(game, 0)
+    found, expected = method.attribute(game, 0), Shapley(max_features=14).attribute(game, 0)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("samples", [160, 999, None])
 def test_drawn_values_add_up_and_depend_on_no_other_row_and_no_chunk(
-    play: Callable[..., Game], samples: int | None
+    play: Callable[..., MaskedModel], samples: int | None
 ) -> None:
     game = play("neumf", "dimensions", rows=4)
     method = KernelShap(samples)
@@ -84,10 +84,10 @@ def test_drawn_values_add_up_and_depend_on_no_other_row_and_no_chunk(
     torch.testing.assert_close(found.sum(1), game.difference, rtol=0, atol=1e-9)
     small = replace(game, chunk=11)
     torch.testing.assert_close(method.attribute(small, 3), found, rtol=0, atol=1e-9)
-    alone = torch.cat([method.attribute(part, 3) for part in small.parts(100)])
+    alone = torch.cat([method.attribute(part, 3) for part in small.chunks(100)])
     torch.testing.assert_close(alone, found, rtol=0, atol=1e-9)
     same = torch.allclose(found, method.attribute(game, 4))
-    assert method.draws(game.players) is not same
+    assert method.draws(game.size) is not same
     assert same is (samples == 160)  # each player alone, and all the others: nothing is drawn
 
 
@@ -113,11 +113,16 @@ def test_coalitions_come_with_complements_and_count_as_the_kernel_says(
     torch.testing.assert_close(counts, torch.full_like(counts, 0.5), rtol=0, atol=0)
 
 
-def test_more_samples_come_nearer_to_the_exact_values(play: Callable[..., Game]) -> None:
+def test_more_samples_come_nearer_to_the_exact_values(play: Callable[..., MaskedModel]) -> None:
     game = play("mlp", "dimensions", factors=4, rows=8)
-    game = replace(game, gates=replace(game.gates, players=tuple("abcdefghijklmnop")))
-    game = replace(game, gates=replace(game.gates, owner=game.gates.owner % 16))
-    exact = Shapley(max_players=16).attribute(game, 0)
+    game = replace(
+        game, feature_mask=replace(game.feature_mask, features=tuple("abcdefghijklmnop"))
+    )
+    game = replace(
+        game,
+        feature_mask=replace(game.feature_mask, feature_ids=game.feature_mask.feature_ids % 16),
+    )
+    exact = Shapley(max_features=16).attribute(game, 0)
     errors = [
         np.mean([_error(KernelShap(samples), game, seed, exact) for seed in range(4)])
         for samples in (64, 512, 4096)
@@ -126,11 +131,11 @@ def test_more_samples_come_nearer_to_the_exact_values(play: Callable[..., Game])
     assert errors[2] < 0.05 * exact.abs().mean()
 
 
-def _error(method: KernelShap, game: Game, seed: int, exact: Tensor) -> float:
+def _error(method: KernelShap, game: MaskedModel, seed: int, exact: Tensor) -> float:
     return (method.attribute(game, seed) - exact).square().mean().sqrt().item()
 
 
-def test_it_agrees_with_kernel_explainer_of_shap(play: Callable[..., Game]) -> None:
+def test_it_agrees_with_kernel_explainer_of_shap(play: Callable[..., MaskedModel]) -> None:
     game = play("dlrm")
 
     def worth(row: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -143,14 +148,14 @@ def test_it_agrees_with_kernel_explainer_of_shap(play: Callable[..., Game]) -> N
         return lambda on: part.logits(torch.from_numpy(on))[0].numpy()
 
     for row, found in enumerate(KernelShap().attribute(game, 0).numpy()):
-        explainer = shap.KernelExplainer(worth(row), np.zeros((1, game.players)))
+        explainer = shap.KernelExplainer(worth(row), np.zeros((1, game.size)))
         expected = explainer.shap_values(
-            np.ones((1, game.players)), nsamples=2**game.players, l1_reg=False, silent=True
+            np.ones((1, game.size)), nsamples=2**game.size, l1_reg=False, silent=True
         )
         np.testing.assert_allclose(found, expected[0], rtol=0, atol=1e-6)
 
 
-def test_captum_comes_near_to_it_with_many_samples(play: Callable[..., Game]) -> None:
+def test_captum_comes_near_to_it_with_many_samples(play: Callable[..., MaskedModel]) -> None:
     game = play("gmf", "dimensions", factors=2)
     fields = game.inputs.fields
 
@@ -171,7 +176,7 @@ def test_captum_comes_near_to_it_with_many_samples(play: Callable[..., Game]) ->
 
 
 def test_too_few_samples_are_refused_with_what_to_do() -> None:
-    with pytest.raises(ValueError, match=r"100 coalitions.*80 players.*samples to 160"):
+    with pytest.raises(ValueError, match=r"80 features.*100 coalitions.*samples to 160"):
         KernelShap(samples=101).evaluations(80)
     assert KernelShap(samples=161).evaluations(80) == 162
     assert KernelShap().evaluations(80) == 2 + 2 * 80 + 2048

@@ -10,9 +10,8 @@ from torch import Tensor
 from glassrec.data.dataset import Dataset
 from glassrec.data.planted import MAIN, PAIRS, Planted
 from glassrec.data.schema import Schema
-from glassrec.explain import tables
-from glassrec.explain.explainer import Explainer
-from glassrec.explain.stage import Explain
+from glassrec.explain import explanation_tables as tables
+from glassrec.explain.explainer import Explain, Explainer
 from glassrec.models.base import Inputs, Recommender
 
 DEAD = ("load", "latency", "region", "browser", "weekday")
@@ -57,13 +56,13 @@ def dataset() -> Dataset:
 
 @pytest.fixture(scope="module")
 def explainer(dataset: Dataset) -> Explainer:
-    return Explain(pair_rows=2000).of(Known(dataset.schema), dataset, seed=0)
+    return Explain(pair_rows=2000).build_explainer(Known(dataset.schema), dataset, seed=0)
 
 
 @pytest.fixture(scope="module")
 def marks(explainer: Explainer) -> dict[str, float]:
-    importance = tables.Totals(explainer).read([explainer.attributions()]).statistics()
-    found = tables.marks(explainer, importance, tables.pairs(explainer))
+    importance = tables.AttributionTotals(explainer).update([explainer.attributions()]).frame()
+    found = tables.ground_truth_metrics(explainer, importance, tables.pair_table(explainer))
     return {name.removeprefix("truth/"): mark for name, mark in found.items()}
 
 
@@ -82,10 +81,10 @@ def test_signed_sums_do_not(marks: dict[str, float], ranking: str) -> None:
 
 
 def test_only_whole_columns_are_marked(explainer: Explainer, dataset: Dataset) -> None:
-    assert tables.known_effects(explainer) == dataset.ground_truth
-    single = Explain(players="dimensions").of(explainer.model, dataset, seed=0)
-    assert tables.known_effects(single) is None
-    assert tables.marks(single, pd.DataFrame(), pd.DataFrame()) == {}
+    assert tables.ground_truth(explainer) == dataset.ground_truth
+    single = Explain(granularity="dimensions").build_explainer(explainer.model, dataset, seed=0)
+    assert tables.ground_truth(single) is None
+    assert tables.ground_truth_metrics(single, pd.DataFrame(), pd.DataFrame()) == {}
 
 
 def test_each_method_is_marked(explainer: Explainer) -> None:
@@ -96,7 +95,9 @@ def test_each_method_is_marked(explainer: Explainer) -> None:
         + [("wrong", name, 0.0) for name in (*MAIN, "daypart", "discount", "placement")],
         columns=["method", "player", "mean_abs"],
     )
-    found = tables.marks_of_methods(importance, explainer.dataset.ground_truth).set_index("method")
+    found = tables.ground_truth_by_method(importance, explainer.dataset.ground_truth).set_index(
+        "method"
+    )
     assert found.loc["right", ["main_precision", "main_correlation"]].tolist() == [1, 1]
     # The three that act in pairs only tie with the dead ones.
     assert found.loc["right", "truth_precision"] == pytest.approx((5 + 3 * 3 / 8) / 8)

@@ -16,27 +16,29 @@ from scipy.stats import spearmanr
 from sklearn.linear_model import LinearRegression, Ridge
 from torch import Tensor
 
-from glassrec.explain import lime as module
-from glassrec.explain.game import Game
-from glassrec.explain.kernel_shap import KernelShap
-from glassrec.explain.lime import Lime
+from glassrec.explain.masking import MaskedModel
 from glassrec.explain.methods import Method
+from glassrec.explain.methods import lime as module
+from glassrec.explain.methods.kernel_shap import KernelShap
+from glassrec.explain.methods.lime import Lime
 from glassrec.models.base import Inputs
 
 KERNELS = [("euclidean", 4.0), ("cosine", 0.25), ("cosine", 1.0), ("none", 1.0)]
 CLASSIC = Lime(samples=100, kernel="euclidean", width=1000.0)
 
 
-def _perturbed(game: Game, row: int, on: Tensor) -> Inputs:
+def _perturbed(game: MaskedModel, row: int, on: Tensor) -> Inputs:
     """The C perturbed versions of a row."""
     inputs, base = (
         Inputs(*(part[row : row + 1].expand(len(on), *part.shape[1:]) for part in rows))
         for rows in (game.inputs, game.baseline)
     )
-    return game.gates.apply(on, inputs, base)
+    return game.feature_mask.apply(on, inputs, base)
 
 
-def _by_captum_weights(game: Game, row: int, on: Tensor, kernel: str, width: float) -> np.ndarray:
+def _by_captum_weights(
+    game: MaskedModel, row: int, on: Tensor, kernel: str, width: float
+) -> np.ndarray:
     if kernel == "none":
         return np.ones(len(on))
     similar = get_exp_kernel_similarity_function(kernel, width)
@@ -52,17 +54,17 @@ def _by_captum_weights(game: Game, row: int, on: Tensor, kernel: str, width: flo
 )
 @pytest.mark.parametrize(("kernel", "width"), KERNELS[:3])
 def test_weights_are_those_of_captum(
-    play: Callable[..., Game], name: str, players: str, kernel: str, width: float
+    play: Callable[..., MaskedModel], name: str, players: str, kernel: str, width: float
 ) -> None:
     game = play(name, players, rows=6)
-    on = module._perturbations(30, game.players, 0)
+    on = module._perturbations(30, game.size, 0)
     found = Lime(kernel=kernel, width=width)._weights(game, on)
     expected = [_by_captum_weights(game, row, on, kernel, width) for row in range(game.rows)]
     assert np.std(expected, axis=1).max() > 1e-3
     np.testing.assert_allclose(found.numpy(), expected, rtol=2e-5)
 
 
-def test_rows_without_a_direction_are_at_a_right_angle(play: Callable[..., Game]) -> None:
+def test_rows_without_a_direction_are_at_a_right_angle(play: Callable[..., MaskedModel]) -> None:
     game = play("neumf", "dimensions")
     game = replace(game, baseline=Inputs(*(torch.zeros_like(part) for part in game.inputs)))
     on = torch.stack([torch.zeros(80), torch.ones(80)]).double()
@@ -75,12 +77,17 @@ def test_rows_without_a_direction_are_at_a_right_angle(play: Callable[..., Game]
 @pytest.mark.parametrize(("kernel", "width"), KERNELS)
 @pytest.mark.parametrize(("name", "players"), [("dlrm", "fields"), ("neumf", "dimensions")])
 def test_slopes_are_those_of_scikit_learn_with_the_same_perturbations_and_weights(
-    play: Callable[..., Game], name: str, players: str, kernel: str, width: float, ridge: float
+    play: Callable[..., MaskedModel],
+    name: str,
+    players: str,
+    kernel: str,
+    width: float,
+    ridge: float,
 ) -> None:
     game = play(name, players)
     method = Lime(samples=200, kernel=kernel, width=width, ridge=ridge)
     found = method.attribute(game, seed=4)
-    on = module._perturbations(200, game.players, 4)
+    on = module._perturbations(200, game.size, 4)
     weights = torch.ones(game.rows, 200) if kernel == "none" else method._weights(game, on)
     model = Ridge(alpha=ridge) if ridge else LinearRegression()
     for row in range(game.rows):
@@ -91,10 +98,10 @@ def test_slopes_are_those_of_scikit_learn_with_the_same_perturbations_and_weight
 
 @pytest.mark.parametrize(("kernel", "width"), KERNELS[:3])
 def test_it_agrees_with_captum_given_the_same_perturbations(
-    play: Callable[..., Game], kernel: str, width: float
+    play: Callable[..., MaskedModel], kernel: str, width: float
 ) -> None:
     game = play("neumf", "fields")
-    on = module._perturbations(50, game.players, 0)
+    on = module._perturbations(50, game.size, 0)
 
     def fed(_: Tensor, **__: object) -> Iterator[Tensor]:
         yield from on.long().unsqueeze(1)
@@ -105,7 +112,9 @@ def test_it_agrees_with_captum_given_the_same_perturbations(
     by_captum = CaptumLime(
         logits, SkLearnLinearRegression(), get_exp_kernel_similarity_function(kernel, width), fed
     )
-    owner = game.gates.owner[: game.inputs.fields[0].numel()].view(1, *game.inputs.fields[0].shape)
+    owner = game.feature_mask.feature_ids[: game.inputs.fields[0].numel()].view(
+        1, *game.inputs.fields[0].shape
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that many rows take long
         parts = by_captum.attribute(
@@ -115,7 +124,7 @@ def test_it_agrees_with_captum_given_the_same_perturbations(
     torch.testing.assert_close(found.float(), parts[:, :, 0], rtol=1e-3, atol=1e-3)
 
 
-def test_values_depend_on_no_other_row_and_no_chunk(play: Callable[..., Game]) -> None:
+def test_values_depend_on_no_other_row_and_no_chunk(play: Callable[..., MaskedModel]) -> None:
     game = play("neumf", "dimensions", rows=5)
     for kernel in ("cosine", "none"):
         method = Lime(samples=150, kernel=kernel)
@@ -123,20 +132,20 @@ def test_values_depend_on_no_other_row_and_no_chunk(play: Callable[..., Game]) -
         split = method.attribute(replace(game, chunk=20), seed=1)
         torch.testing.assert_close(whole, split, rtol=0, atol=1e-9)
         alone = torch.cat(
-            [method.attribute(part, seed=1) for part in replace(game, chunk=1).parts(9)]
+            [method.attribute(part, seed=1) for part in replace(game, chunk=1).chunks(9)]
         )
         torch.testing.assert_close(whole, alone, rtol=0, atol=1e-9)
         assert not torch.allclose(whole, method.attribute(game, seed=2))
 
 
-def test_a_linear_model_gets_its_own_slopes(play: Callable[..., Game]) -> None:
+def test_a_linear_model_gets_its_own_slopes(play: Callable[..., MaskedModel]) -> None:
     """While the item stands still, GMF is linear in the user's embedding."""
     game = play("gmf", "dimensions")
     still = game.inputs.fields.clone()
     still[:, 1] = game.baseline.fields[:, 1]
     game = replace(game, inputs=game.inputs._replace(fields=still))
     found = Lime(samples=100).attribute(game, 0)
-    every = torch.ones(1, game.players, dtype=torch.float64)
+    every = torch.ones(1, game.size, dtype=torch.float64)
     expected = game.gradients(every).squeeze(1)
     assert expected.abs().max() > 0.1
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
@@ -153,7 +162,7 @@ def test_players_that_the_weights_do_not_tell_apart_share_their_slope() -> None:
 
 
 def test_too_few_samples_are_refused_with_what_to_do() -> None:
-    with pytest.raises(ValueError, match=r"80 players.*81 samples.*samples to 82.*ridge"):
+    with pytest.raises(ValueError, match=r"80 features.*81 samples.*samples to 82.*ridge"):
         Lime(samples=81).evaluations(80)
     assert Lime(samples=81, ridge=1.0).evaluations(80) == 81
     assert Lime(samples=82).evaluations(80) == 82
@@ -161,21 +170,21 @@ def test_too_few_samples_are_refused_with_what_to_do() -> None:
     assert Lime().evaluations(400) == 3200
 
 
-def test_a_kernel_that_weighs_nothing_is_refused(play: Callable[..., Game]) -> None:
+def test_a_kernel_that_weighs_nothing_is_refused(play: Callable[..., MaskedModel]) -> None:
     with pytest.raises(ValueError, match=r"euclidean kernel of width 0\.001.*larger"):
         Lime(samples=90, kernel="euclidean", width=0.001).attribute(play("neumf", "dimensions"), 0)
 
 
-def _agreement(method: Method, game: Game) -> float:
+def _agreement(method: Method, game: MaskedModel) -> float:
     """The mean over rows of the rank correlation of two seeds."""
     first, second = (method.attribute(game, seed).numpy() for seed in (0, 1))
     return np.mean([spearmanr(*pair).statistic for pair in zip(first, second, strict=True)])
 
 
 def test_on_embeddings_the_classic_settings_are_unstable_and_kernel_shap_is_not(
-    play: Callable[..., Game],
+    play: Callable[..., MaskedModel],
 ) -> None:
     game = play("neumf", "dimensions", rows=20)
-    assert game.players == 80
+    assert game.size == 80
     assert _agreement(CLASSIC, game) < 0.5
     assert _agreement(KernelShap(samples=4000), game) > 0.9

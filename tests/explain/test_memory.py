@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
-from glassrec.explain.memory import LEAST, rows_at_once
+from glassrec.explain.path import MIN_ROWS_AT_ONCE, rows_at_once
 from glassrec.models.base import Inputs, Recommender
 
 MIB = 2**20
@@ -49,7 +49,7 @@ def test_more_memory_is_more_rows_and_a_larger_model_fewer() -> None:
     assert budgets[1] == pytest.approx(4 * budgets[0], rel=1e-3)
     small, large = (rows_at_once(Tower(10, hidden), _row(10), MIB) for hidden in (30, 300))
     assert large < small / 5
-    assert rows_at_once(Tower(10, 30), _row(10), 1) == LEAST
+    assert rows_at_once(Tower(10, 30), _row(10), 1) == MIN_ROWS_AT_ONCE
 
 
 def test_rows_grow_with_the_budget_for_every_model(
@@ -62,7 +62,7 @@ def test_rows_grow_with_the_budget_for_every_model(
     )  # fmt: skip
     row = Inputs(*(torch.ones(1, *shape) for shape in shapes))
     few, many = (rows_at_once(model, row, mib * MIB) for mib in (1, 8))
-    assert few > LEAST
+    assert few > MIN_ROWS_AT_ONCE
     assert many == pytest.approx(8 * few, rel=0.01)
     assert all(parameter.grad is None for parameter in model.parameters())
 
@@ -87,7 +87,7 @@ from pathlib import Path
 import torch
 sys.path.append(sys.argv[1])
 from test_memory import Tower, _row
-from glassrec.explain.memory import rows_at_once
+from glassrec.explain.explainer import rows_at_once
 from glassrec.models.base import Inputs
 
 def resident(key):

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Schema
+from glassrec.explain.explainer import Explain
 from glassrec.explain.selection import Selection
-from glassrec.explain.stage import Explain
 from glassrec.models.base import Inputs, Recommender
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "explain" / "select"
@@ -193,7 +193,7 @@ def test_of_ranking_lists_half_are_held_out_items(
     assert found.tolist() == sorted(set(found.tolist()))
     assert len(found) == (rows or 200)
     assert sum(row % 10 == 0 for row in found.tolist()) == held_out
-    explainer = Explain(select=selection).of(First(schema), lists, 0)
+    explainer = Explain(select=selection).build_explainer(First(schema), lists, 0)
     assert explainer.rows.tolist() == found.tolist()
     words = f"({held_out} held-out items and {len(found) - held_out} candidates)"
     assert words in explainer.selection
@@ -215,5 +215,6 @@ def test_of_ranking_lists_the_other_filters_hold_as_well(first: First, lists: Da
     only = Selection(rows=8, label=0).pick(first, lists, 0, 0)
     assert all(row % 10 for row in only.tolist())
     assert (
-        "held-out" not in Explain(select=Selection(rows=8, label=0)).of(first, lists, 0).selection
+        "held-out"
+        not in Explain(select=Selection(rows=8, label=0)).build_explainer(first, lists, 0).selection
     )

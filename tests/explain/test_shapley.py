@@ -20,11 +20,11 @@ from torch import Tensor
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Schema, Target
-from glassrec.explain import shapley as module
-from glassrec.explain.game import Game
-from glassrec.explain.gates import Gates, gates
-from glassrec.explain.shapley import Shapley, ShapleySampling
-from glassrec.explain.stage import Explain
+from glassrec.explain.explainer import Explain
+from glassrec.explain.features import build_feature_mask
+from glassrec.explain.masking import FeatureMask, MaskedModel
+from glassrec.explain.methods import coalitions as module
+from glassrec.explain.methods.coalitions import Shapley, ShapleySampling
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.two_tower import TwoTower
 
@@ -32,10 +32,10 @@ TASKS = (Target("stars", "rating"), Target("find", "retrieval"))
 
 
 def _by_definition(
-    model: Recommender, view: Gates, inputs: Inputs, baseline: Inputs, task: int
+    model: Recommender, view: FeatureMask, inputs: Inputs, baseline: Inputs, task: int
 ) -> Tensor:
     """(B, P): each player's mean difference over the coalitions of the others."""
-    players = len(view.players)
+    players = len(view.features)
 
     def worth(coalition: set[int]) -> Tensor:
         on = torch.zeros(inputs.rows, players).double()
@@ -64,12 +64,12 @@ def test_values_are_those_of_the_definition(
     at_once: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "AT_ONCE", at_once)
+    monkeypatch.setattr(module, "COALITIONS_AT_ONCE", at_once)
     model = build(name).double()
     rows = Inputs(*(part.detach().double() for part in model.embed(batch)))
     inputs, base = (Inputs(*(part[at] for part in rows)) for at in (slice(0, 3), slice(3, 6)))
-    view = gates(model.schema, model.width, "fields", model.device)
-    found = Shapley().attribute(Game(model, view, inputs, base, task), 0)
+    view = build_feature_mask(model.schema, model.width, "fields", model.device)
+    found = Shapley().attribute(MaskedModel(model, view, inputs, base, task), 0)
     expected = _by_definition(model, view, inputs, base, task)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
     difference = (model.task_logits(inputs) - model.task_logits(base))[:, task]
@@ -116,7 +116,7 @@ def test_with_50_background_rows_it_agrees_with_shap_over_raw_columns(
     model = TwoTower(schema, embedding=6, towers=(8,), head=(8,))
     torch.nn.init.normal_(model.table.weight)
     explain = Explain(task=task, method=Shapley(), baseline="background:50")
-    found = explain.of(model, data, seed=0).attributions()
+    found = explain.build_explainer(model, data, seed=0).attributions()
     expected = _by_shap(
         model, schema, rows, background, [t.name for t in schema.targets].index(task)
     )
@@ -130,23 +130,23 @@ def test_too_many_players_are_refused_with_what_to_do(
     build: Callable[..., Recommender], batch: Batch
 ) -> None:
     model = build("two_tower")
-    view = gates(model.schema, model.width, "fields", model.device)
-    assert len(view.players) == 7
-    with pytest.raises(ValueError, match=r"7 players.*128 evaluations.*max_players \(6\)"):
-        Shapley(max_players=6).evaluations(len(view.players))
-    wide = gates(model.schema, model.width, "dimensions", model.device)
-    with pytest.raises(ValueError, match=r"131 players"):
-        Shapley().evaluations(len(wide.players))
+    view = build_feature_mask(model.schema, model.width, "fields", model.device)
+    assert len(view.features) == 7
+    with pytest.raises(ValueError, match=r"7 features.*128 evaluations.*max_features \(6\)"):
+        Shapley(max_features=6).evaluations(len(view.features))
+    wide = build_feature_mask(model.schema, model.width, "dimensions", model.device)
+    with pytest.raises(ValueError, match=r"131 features"):
+        Shapley().evaluations(len(wide.features))
     assert Shapley().evaluations(12) == 4096
 
 
 @pytest.mark.parametrize("at_once", [4096, 20])
 def test_sampling_with_all_orders_is_exact(
-    play: Callable[..., Game], at_once: int, monkeypatch: pytest.MonkeyPatch
+    play: Callable[..., MaskedModel], at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "AT_ONCE", at_once)
+    monkeypatch.setattr(module, "COALITIONS_AT_ONCE", at_once)
     game = play("gmf", "dimensions", factors=2)
-    assert game.players == 4
+    assert game.size == 4
     every = torch.tensor(list(permutations(range(4))))
     monkeypatch.setattr(module, "_orders", lambda *_: every)
     found, expected = ShapleySampling().attribute(game, 0), Shapley().attribute(game, 0)
@@ -155,14 +155,14 @@ def test_sampling_with_all_orders_is_exact(
 
 
 def test_sampling_one_order_and_its_reverse_averages_what_each_player_adds(
-    play: Callable[..., Game],
+    play: Callable[..., MaskedModel],
 ) -> None:
     game = play("dlrm")
-    places = module._orders(1, game.players, 5)[0]
-    total = torch.zeros(game.rows, game.players, dtype=torch.float64)
+    places = module._orders(1, game.size, 5)[0]
+    total = torch.zeros(game.rows, game.size, dtype=torch.float64)
     for order in (places.argsort(), places.argsort().flip(0)):
-        on = torch.ones(game.players + 1, game.players).double()
-        for size in range(game.players + 1):
+        on = torch.ones(game.size + 1, game.size).double()
+        for size in range(game.size + 1):
             on[size, order[size:]] = 0
         total[:, order] += game.logits(on).diff(dim=1) / 2
     found = ShapleySampling(permutations=1).attribute(game, 5)
@@ -171,7 +171,7 @@ def test_sampling_one_order_and_its_reverse_averages_what_each_player_adds(
 
 @pytest.mark.parametrize("permutations", [1, 30])
 def test_sampled_values_add_up_and_depend_on_no_other_row_and_no_chunk(
-    play: Callable[..., Game], permutations: int
+    play: Callable[..., MaskedModel], permutations: int
 ) -> None:
     game = play("neumf", "dimensions", rows=4)
     method = ShapleySampling(permutations)
@@ -179,12 +179,12 @@ def test_sampled_values_add_up_and_depend_on_no_other_row_and_no_chunk(
     torch.testing.assert_close(found.sum(1), game.difference, rtol=0, atol=1e-9)
     small = replace(game, chunk=11)
     torch.testing.assert_close(method.attribute(small, 3), found, rtol=0, atol=1e-9)
-    alone = torch.cat([method.attribute(part, 3) for part in small.parts(100)])
+    alone = torch.cat([method.attribute(part, 3) for part in small.chunks(100)])
     torch.testing.assert_close(alone, found, rtol=0, atol=1e-9)
     assert not torch.allclose(found, method.attribute(game, 4))
 
 
-def test_more_orders_come_nearer_to_the_exact_values(play: Callable[..., Game]) -> None:
+def test_more_orders_come_nearer_to_the_exact_values(play: Callable[..., MaskedModel]) -> None:
     game = play("dlrm", rows=8)
     exact = Shapley().attribute(game, 0)
     few, many = (
@@ -196,8 +196,10 @@ def test_more_orders_come_nearer_to_the_exact_values(play: Callable[..., Game]) 
     assert many.abs().mean() < 0.05 * exact.abs().mean()
 
 
-def test_a_single_player_gets_the_whole_difference(play: Callable[..., Game]) -> None:
+def test_a_single_player_gets_the_whole_difference(play: Callable[..., MaskedModel]) -> None:
     game = play("gmf", "dimensions", factors=1)
-    one = replace(game, gates=Gates(("both",), torch.zeros_like(game.gates.owner)))
+    one = replace(
+        game, feature_mask=FeatureMask(("both",), torch.zeros_like(game.feature_mask.feature_ids))
+    )
     found = ShapleySampling(3).attribute(one, 0)
     torch.testing.assert_close(found[:, 0], game.difference, rtol=0, atol=1e-9)

@@ -11,8 +11,12 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from glassrec.explain.exchange import Exchange
-from glassrec.explain.significance import benjamini_hochberg, permuted_features, permuted_labels
+from glassrec.explain.evaluation.significance import (
+    PairedSwap,
+    benjamini_hochberg,
+    permuted_features,
+    permuted_labels,
+)
 
 ROWS = 300
 LIVE = 3
@@ -28,7 +32,7 @@ def _clicks(logits: Tensor, seed: int) -> Tensor:
     return torch.bernoulli(logits.sigmoid(), generator=torch.Generator().manual_seed(seed))
 
 
-def _exchange(function: Callable[[Tensor], Tensor], columns: Tensor) -> Exchange:
+def _exchange(function: Callable[[Tensor], Tensor], columns: Tensor) -> PairedSwap:
     """Rows 0 and 1, 2 and 3, ... are pairs."""
     rows = torch.arange(len(columns)).view(-1, 2).T
     exchanged = []
@@ -36,7 +40,7 @@ def _exchange(function: Callable[[Tensor], Tensor], columns: Tensor) -> Exchange
         changed = columns.clone()
         changed[rows, player] = columns[rows.flip(0), player]
         exchanged.append(function(changed)[rows])
-    return Exchange(rows, function(columns)[rows], torch.stack(exchanged, 2))
+    return PairedSwap(rows, function(columns)[rows], torch.stack(exchanged, 2))
 
 
 def _model(columns: Tensor) -> Tensor:
@@ -105,7 +109,7 @@ def test_p_values_of_features_against_every_choice_of_signs() -> None:
         truth = clicks[exchange.rows].view(2, 8, *[1] * (logits.ndim - 2))
         return -(truth * logits.sigmoid().log() + (1 - truth) * (-logits).sigmoid().log())
 
-    increase = (loss(exchange.exchanged) - loss(exchange.logits).unsqueeze(2)).sum(0)
+    increase = (loss(exchange.swapped) - loss(exchange.logits).unsqueeze(2)).sum(0)
     signs = 2.0 * ((torch.arange(256).unsqueeze(1) >> torch.arange(8)) & 1).double() - 1
     expected = (signs @ increase >= increase.sum(0) - 1e-9).double().mean(0)
     np.testing.assert_allclose(found["p_value"], expected, atol=0.02)

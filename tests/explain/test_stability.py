@@ -14,23 +14,24 @@ from captum.metrics import sensitivity_max
 from torch import Tensor
 
 from glassrec.data.batch import Batch
-from glassrec.explain.game import Game
-from glassrec.explain.gates import baseline, gates
-from glassrec.explain.gradients import IntegratedGradients
-from glassrec.explain.kernel_shap import KernelShap
-from glassrec.explain.methods import Method
-from glassrec.explain.sample import Sample
-from glassrec.explain.shapley import Shapley
-from glassrec.explain.stability import (
+from glassrec.explain.baselines import build_baseline
+from glassrec.explain.evaluation.sample import Sample
+from glassrec.explain.evaluation.stability import (
     agreement,
     cascade,
-    drawn_anew,
     nearby,
     randomisation,
+    randomize_weights,
     rank_agreement,
     scoring_modules,
     sensitivity,
 )
+from glassrec.explain.features import build_feature_mask
+from glassrec.explain.masking import MaskedModel
+from glassrec.explain.methods import Method
+from glassrec.explain.methods.coalitions import Shapley
+from glassrec.explain.methods.gradients import IntegratedGradients
+from glassrec.explain.methods.kernel_shap import KernelShap
 from glassrec.models.base import Inputs, Recommender
 
 
@@ -38,9 +39,10 @@ def _sample(model: Recommender, batch: Batch) -> Sample:
     """Six rows beside their mean, and the six others."""
     rows = Inputs(*(part.detach().double() for part in model.double().embed(batch)))
     inputs, others = (Inputs(*(part[at] for part in rows)) for at in (slice(6), slice(6, 12)))
-    view = gates(model.schema, model.width, "fields", model.device)
+    view = build_feature_mask(model.schema, model.width, "fields", model.device)
     return Sample(
-        Game(model, view, inputs, baseline(model, "mean", inputs).expand_to(inputs)), others
+        MaskedModel(model, view, inputs, build_baseline(model, "mean", inputs).expand_to(inputs)),
+        others,
     )
 
 
@@ -71,7 +73,7 @@ class Noisy(IntegratedGradients):
     sampled = True
     noise: float = 1.0
 
-    def attribute(self, game: Game, seed: int) -> Tensor:
+    def attribute(self, game: MaskedModel, seed: int) -> Tensor:
         parts = super().attribute(game, seed)
         generator = torch.Generator().manual_seed(seed)
         return parts + self.noise * torch.randn(parts.shape, generator=generator)
@@ -122,8 +124,10 @@ def test_sensitivity_is_that_of_captum_on_the_same_points(
 
     def explain(leaves: tuple[Tensor, ...]) -> tuple[Tensor]:
         count = len(leaves[0]) // sample.rows
-        base = Inputs(*(part.repeat_interleave(count, 0) for part in sample.game.baseline))
-        game = Game(sample.game.model, sample.game.gates, Inputs(*leaves, base.steps), base)
+        base = Inputs(*(part.repeat_interleave(count, 0) for part in sample.view.baseline))
+        game = MaskedModel(
+            sample.view.model, sample.view.feature_mask, Inputs(*leaves, base.steps), base
+        )
         with torch.enable_grad():  # which Captum turns off
             return (method.attribute(game, 0),)
 
@@ -131,7 +135,7 @@ def test_sensitivity_is_that_of_captum_on_the_same_points(
         return tuple(torch.stack(part, 1).flatten(0, 1) for part in zip(*points, strict=True))[:3]
 
     relative = sensitivity_max(explain, sample.inputs[:3], perturb, n_perturb_samples=4)
-    norms = sample.parts(method, 0).norm(dim=1)
+    norms = sample.attributions(method, 0).norm(dim=1)
     expected = ((relative * norms).mean() / norms.mean()).item()
     assert expected > 0.01
     assert sensitivity(method, sample, points, 0) == pytest.approx(expected, rel=1e-6)
@@ -145,7 +149,7 @@ def test_sensitivity_of_a_linear_model_is_known(
     sample = linear(weights, background=background)
     points = [*nearby(sample.inputs, 0.2, 6, seed=0)]
     moves = torch.stack([(point.dense - sample.inputs.dense) * weights for point in points])
-    base = sample.game.baseline.dense.view(-1, background, 5).mean(1)
+    base = sample.view.baseline.dense.view(-1, background, 5).mean(1)
     parts = (sample.inputs.dense - base) * weights
     expected = moves.norm(dim=2).amax(0).mean() / parts.norm(dim=1).mean()
     found = sensitivity(IntegratedGradients(2), sample, points, 0)
@@ -161,7 +165,7 @@ def test_the_draws_of_a_method_are_not_taken_for_sensitivity(
 
 def test_weights_drawn_anew_are_those_of_the_model_shuffled(model: Recommender) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    copy = drawn_anew(model, seed=1)
+    copy = randomize_weights(model, seed=1)
     assert copy.table is model.table
     assert not copy.training
     names = [name for name, _ in model.named_parameters() if not name.startswith("table")]
@@ -179,7 +183,7 @@ def test_modules_are_drawn_alike_whichever_others_are(build: Callable[..., Recom
     names = scoring_modules(model)
     assert names[0] == "output"
     assert names[-1] == "bottom.0.affine"
-    whole, some = drawn_anew(model, 1), drawn_anew(model, 1, names[:3])
+    whole, some = randomize_weights(model, 1), randomize_weights(model, 1, names[:3])
     for place, name in enumerate(names):
         weight = some.get_parameter(f"{name}.weight")
         same_as = whole if place < 3 else model
@@ -195,9 +199,9 @@ class Blind(Method):
     def evaluations(self, players: int) -> int:
         return 1
 
-    def attribute(self, game: Game, seed: int) -> Tensor:
+    def attribute(self, game: MaskedModel, seed: int) -> Tensor:
         moved = (x - b for x, b in zip(game.inputs, game.baseline, strict=True))
-        return game.gates.sum_over_players(Inputs(*moved))
+        return game.feature_mask.sum_by_feature(Inputs(*moved))
 
 
 def test_randomisation_tells_a_method_that_does_not_look_at_the_model(
@@ -228,8 +232,10 @@ def test_a_cascade_ends_where_all_is_drawn_anew(
     assert frame["module"].tolist() == scoring_modules(model)
     assert frame["correlation"].iloc[-1] == randomisation(method, sample, models=1, seed=4)
     assert torch.equal(_sample(model, batch).difference, before)
-    parts = sample.parts(method, 4).numpy()
-    first = sample.scored_by(drawn_anew(model, 4, ["output"])).parts(method, 4).numpy()
+    parts = sample.attributions(method, 4).numpy()
+    first = (
+        sample.with_model(randomize_weights(model, 4, ["output"])).attributions(method, 4).numpy()
+    )
     expected = [
         abs(scipy.stats.spearmanr(a, b).statistic) for a, b in zip(parts, first, strict=True)
     ]

@@ -13,16 +13,17 @@ from safetensors.torch import load_file, save_file
 from scipy import stats
 from torch import Tensor
 
-from glassrec.explain.resampling import parts, poisson
-from glassrec.explain.statistics import PARTS, Spread
+from glassrec.explain.statistics import PARTS, RunningStatistics, part_weights, poisson_weights
 
 INTERVALS = ["mean_abs_low", "mean_abs_high", "rank_low", "rank_high"]
 
 
-def _spread(values: Tensor, draws: int = 200, seed: int = 0, chunk: int = 1_000_000) -> Spread:
-    spread = Spread(draws, seed)
+def _spread(
+    values: Tensor, draws: int = 200, seed: int = 0, chunk: int = 1_000_000
+) -> RunningStatistics:
+    spread = RunningStatistics(draws, seed)
     for part in values.split(chunk):
-        spread.add(part.unsqueeze(0))
+        spread.update(part.unsqueeze(0))
     return spread
 
 
@@ -46,13 +47,13 @@ def test_statistics_against_values_by_hand() -> None:
         }
     )
     frame = _spread(values, chunk=1).frame()
-    assert tuple(frame) == Spread.COLUMNS
+    assert tuple(frame) == RunningStatistics.COLUMNS
     pd.testing.assert_frame_equal(frame[list(expected)], expected)
 
 
 def test_statistics_are_of_the_last_emission_but_the_largest_is_of_all() -> None:
-    spread = Spread()
-    spread.add(torch.tensor([[[9.0, 0], [0, 0]], [[1, 0], [-3, 0]]]))
+    spread = RunningStatistics()
+    spread.update(torch.tensor([[[9.0, 0], [0, 0]], [[1, 0], [-3, 0]]]))
     frame = spread.frame()
     assert frame["mean_abs"].tolist() == [2, 0]
     assert frame["mean"].tolist() == [-1, 0]
@@ -64,7 +65,7 @@ def test_without_draws_there_are_no_intervals_and_all_else_is_the_same() -> None
     values = _normal(50, [1, 2, 3])
     without, drawn = _spread(values, draws=0), _spread(values)
     assert without.frame()[INTERVALS].isna().all(axis=None)
-    rest = [name for name in Spread.COLUMNS if name not in INTERVALS]
+    rest = [name for name in RunningStatistics.COLUMNS if name not in INTERVALS]
     pd.testing.assert_frame_equal(without.frame()[rest], drawn.frame()[rest])
     assert without.stability == drawn.stability
 
@@ -80,26 +81,26 @@ def test_results_do_not_depend_on_chunks_or_on_the_order_of_rows(chunk: int) -> 
     whole = _spread(values)
     pd.testing.assert_frame_equal(_spread(values, chunk=chunk).frame(), whole.frame(), rtol=1e-12)
     order = torch.randperm(100, generator=torch.Generator().manual_seed(1))
-    shuffled = Spread()
+    shuffled = RunningStatistics()
     for index in order.split(chunk):
-        shuffled.add(values[index].unsqueeze(0), index)
+        shuffled.update(values[index].unsqueeze(0), index)
     pd.testing.assert_frame_equal(shuffled.frame(), whole.frame(), rtol=1e-12)
     assert shuffled.stability == pytest.approx(whole.stability, rel=1e-12)
 
 
 def test_another_seed_draws_others() -> None:
     values = _normal(100, [1, 2])
-    assert not np.allclose(_spread(values).drawn(), _spread(values, seed=1).drawn())
-    assert np.array_equal(_spread(values).drawn(), _spread(values).drawn())
+    assert not np.allclose(_spread(values).bootstrap(), _spread(values, seed=1).bootstrap())
+    assert np.array_equal(_spread(values).bootstrap(), _spread(values).bootstrap())
 
 
 def test_a_stop_on_the_way_changes_nothing(tmp_path: Path) -> None:
     values = _normal(90, [1, 2, 0])
     first, never = _spread(values[:40], draws=20, seed=3), _spread(values, 20, 3, chunk=40)
     save_file(first.state(), tmp_path / "state.safetensors")
-    again = Spread.of(load_file(tmp_path / "state.safetensors"))
+    again = RunningStatistics.from_state(load_file(tmp_path / "state.safetensors"))
     for part in values[40:].split(40):
-        again.add(part.unsqueeze(0))
+        again.update(part.unsqueeze(0))
     pd.testing.assert_frame_equal(again.frame(), never.frame(), check_exact=True)
     assert again.stability == never.stability
 
@@ -108,16 +109,16 @@ def test_what_was_saved_stays_as_it_was() -> None:
     spread = _spread(_normal(10, [1, 2]))
     saved = spread.state()
     before = {name: tensor.clone() for name, tensor in saved.items()}
-    spread.add(_normal(10, [1, 2], seed=1).unsqueeze(0))
+    spread.update(_normal(10, [1, 2], seed=1).unsqueeze(0))
     assert all(torch.equal(saved[name], before[name]) for name in before)
     assert not torch.equal(spread.state()["sums"], before["sums"])
 
 
 def test_the_draws_are_those_of_a_bootstrap_by_hand() -> None:
     values = _normal(30, [1, 2]).double()
-    counts = poisson(torch.arange(30), 200, seed=0)
+    counts = poisson_weights(torch.arange(30), 200, seed=0)
     by_hand = [np.average(values.abs(), axis=0, weights=count) for count in counts]
-    np.testing.assert_allclose(_spread(values).drawn(), by_hand, rtol=1e-12)
+    np.testing.assert_allclose(_spread(values).bootstrap(), by_hand, rtol=1e-12)
 
 
 def test_the_interval_has_the_width_of_the_normal_one() -> None:
@@ -149,7 +150,7 @@ def test_one_row_has_itself_as_interval() -> None:
 
 def test_stability_is_the_mean_rank_correlation_of_disjoint_parts() -> None:
     values = _normal(400, [1, 1.1, 1.2, 1.3, 1.4])
-    members = parts(torch.arange(400), PARTS, seed=0).bool()
+    members = part_weights(torch.arange(400), PARTS, seed=0).bool()
     found = [values[part].abs().mean(0) for part in members]
     expected = np.mean([stats.spearmanr(a, b).statistic for a, b in combinations(found, 2)])
     assert _spread(values, chunk=33).stability == pytest.approx(expected)
@@ -163,7 +164,7 @@ def test_stability_is_high_for_units_apart_and_none_for_units_alike() -> None:
 
 
 def test_counts_are_poisson_and_independent() -> None:
-    counts = poisson(torch.arange(2000), 100, seed=5)
+    counts = poisson_weights(torch.arange(2000), 100, seed=5)
     assert counts.shape == (100, 2000)
     observed = np.bincount(counts.long().flatten(), minlength=6)[:6]
     expected = stats.poisson(1).pmf(range(6)) * counts.numel()
@@ -176,26 +177,27 @@ def test_counts_are_poisson_and_independent() -> None:
 
 
 def test_parts_hold_each_row_once_and_are_of_like_size() -> None:
-    members = parts(torch.arange(10_000), 10, seed=0)
+    members = part_weights(torch.arange(10_000), 10, seed=0)
     assert (members.sum(0) == 1).all()
     assert stats.chisquare(members.sum(1)).pvalue > 0.01
 
 
 def test_counts_of_a_row_are_the_same_beside_any_others() -> None:
     rows = torch.tensor([5, 10**12, 0])
-    counts = poisson(rows, 7, seed=2)
+    counts = poisson_weights(rows, 7, seed=2)
     for at, row in enumerate(rows):
-        assert torch.equal(poisson(row[None], 7, seed=2)[:, 0], counts[:, at])
+        assert torch.equal(poisson_weights(row[None], 7, seed=2)[:, 0], counts[:, at])
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_finds_the_same() -> None:
     values = _normal(1000, [1, 2, 3])
-    on_gpu = Spread()
+    on_gpu = RunningStatistics()
     for part in values.cuda().split(300):
-        on_gpu.add(part.unsqueeze(0))
+        on_gpu.update(part.unsqueeze(0))
     pd.testing.assert_frame_equal(on_gpu.frame(), _spread(values).frame(), rtol=1e-12)
     assert torch.equal(
-        poisson(torch.arange(99).cuda(), 9, 1).cpu(), poisson(torch.arange(99), 9, 1)
+        poisson_weights(torch.arange(99).cuda(), 9, 1).cpu(),
+        poisson_weights(torch.arange(99), 9, 1),
     )

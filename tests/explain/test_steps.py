@@ -11,13 +11,12 @@ from torch import Tensor
 
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
-from glassrec.explain import tables
-from glassrec.explain.conductance import conductance
-from glassrec.explain.gates import baseline
-from glassrec.explain.gradients import IntegratedGradients
+from glassrec.explain import explanation_tables as tables
+from glassrec.explain.baselines import build_baseline
+from glassrec.explain.explainer import Explain
+from glassrec.explain.methods.gradients import IntegratedGradients
 from glassrec.explain.neurons import Conductance
 from glassrec.explain.selection import Selection
-from glassrec.explain.stage import Explain
 from glassrec.models.base import Inputs
 from glassrec.models.lstm import LSTM
 
@@ -32,7 +31,7 @@ def rows(batch: Batch) -> Callable[[LSTM], tuple[Inputs, Inputs]]:
 
     def embedded(model: LSTM) -> tuple[Inputs, Inputs]:
         inputs = Inputs(*(part.detach().double() for part in model.embed(batch)))
-        return inputs, baseline(model, "mean", inputs).expand_to(inputs)
+        return inputs, build_baseline(model, "mean", inputs).expand_to(inputs)
 
     return embedded
 
@@ -69,7 +68,7 @@ def test_each_emission_has_the_flow_that_finite_differences_find(
 ) -> None:
     model = build("lstm", cell=cell, hidden=3).double()
     inputs, base = rows(model)
-    ours = conductance(model, inputs, base, steps=STEPS).emissions["recurrent"]
+    ours = Conductance(STEPS).values(model, inputs, base)["recurrent"]
     nodes = path(inputs, base)
     values = torch.stack([emitted(model, node)[0] for node in nodes])  # (nodes, T, B, U)
     slopes = torch.empty_like(values)
@@ -92,7 +91,7 @@ def test_the_flow_that_leaves_the_layer_is_captums(
 ) -> None:
     model = build("lstm", cell=cell).double()
     inputs, base = rows(model)
-    ours = conductance(model, inputs, base, steps=steps, rule="captum").layers["recurrent"]
+    ours = Conductance(steps, "captum").values(model, inputs, base)["recurrent"][-1]
     theirs = LayerConductance(
         lambda fields, history: model.task_logits(inputs_like(inputs, fields, history))[:, 0],
         model.recurrent,
@@ -118,13 +117,13 @@ def test_what_leaves_the_layer_adds_up_to_what_the_history_contributes(
             getattr(model.recurrent.cell, name).weight.mul_(2)  # a layer that minds its own past
     inputs, base = rows(model)
     base = base._replace(fields=inputs.fields)  # the history alone moves
-    found = conductance(model, inputs, base, steps=1000)
+    found = Conductance(1000).values(model, inputs, base)
     with torch.no_grad():
         difference = (model.task_logits(inputs) - model.task_logits(base))[:, 0]
     assert difference.abs().max() > 0.1
-    torch.testing.assert_close(found.layers["recurrent"].sum(1), difference, rtol=0, atol=5e-3)
+    torch.testing.assert_close(found["recurrent"][-1].sum(1), difference, rtol=0, atol=5e-3)
     # The sum over steps counts the same flow again at each of them.
-    over_steps = found.emissions["recurrent"].sum((0, 2))
+    over_steps = found["recurrent"].sum((0, 2))
     assert (over_steps - difference).abs().max() > 0.05
 
 
@@ -139,7 +138,9 @@ def test_a_unit_that_acts_through_others_alone_is_not_silent(
             affine = getattr(model.recurrent.cell, name)
             affine.weight.view(blocks, 4, -1)[:, torch.arange(4) != 3, -1] = 0
     model.tower.first.affine.weight.data[:, 3] = 0  # and unit 3 acts on nobody but itself
-    scores = tables.neuron_scores(Explain(neurons=Conductance(8)).of(model, dataset, 0))
+    scores = tables.neuron_scores(
+        Explain(neurons=Conductance(8)).build_explainer(model, dataset, 0)
+    )
     of_layer = scores[scores["layer"] == "recurrent"].set_index("unit")
     assert of_layer.loc[2, "mean_abs"] == 0
     assert of_layer.loc[2, "max_abs"] > 0
@@ -153,8 +154,10 @@ def test_attributions_of_steps_add_up_and_padding_has_none(
     build: Build, dataset: Dataset, cell: str, players: str
 ) -> None:
     model = build("lstm", cell=cell).double()
-    explain = Explain(players=players, select=Selection("test"), method=IntegratedGradients(400))
-    found = explain.of(model, dataset, seed=0).attributions()
+    explain = Explain(
+        granularity=players, select=Selection("test"), method=IntegratedGradients(400)
+    )
+    found = explain.build_explainer(model, dataset, seed=0).attributions()
     steps = ("history[-4]", "history[-3]", "history[-2]", "history[-1]")
     assert found.players[-4:] == steps
     assert found.delta.abs().max() < 3e-3  # at the kinks of the ReLU tower
@@ -170,7 +173,7 @@ def test_attributions_of_steps_add_up_and_padding_has_none(
 @CELLS
 def test_a_gpu_explains_steps_as_the_cpu_does(build: Build, dataset: Dataset, cell: str) -> None:
     model = build("lstm", cell=cell).double()
-    explain = Explain(players="steps", select=Selection("test"))
-    here = explain.of(model, dataset, seed=0).attributions()
-    there = explain.of(model.cuda(), dataset, seed=0).attributions()
+    explain = Explain(granularity="steps", select=Selection("test"))
+    here = explain.build_explainer(model, dataset, seed=0).attributions()
+    there = explain.build_explainer(model.cuda(), dataset, seed=0).attributions()
     torch.testing.assert_close(there.values, here.values)

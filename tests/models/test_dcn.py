@@ -12,8 +12,8 @@ from torch import Tensor
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema, Target
-from glassrec.explain import tables
-from glassrec.explain.stage import Explain
+from glassrec.explain import explanation_tables as tables
+from glassrec.explain.explainer import Explain
 from glassrec.models.base import Recommender
 from glassrec.models.cross import CrossNetwork
 from glassrec.models.dcn import DCN
@@ -190,7 +190,7 @@ def test_one_cross_layer_learns_the_toy_function_and_tells_its_pair() -> None:
     norms = model.feature_pairs()
     assert norms[1, 2] == norms.triu(1).max()
     for baseline in ("zero", "mean", "unseen", "background"):
-        pairs = tables.pairs(Explain(baseline=baseline).of(model, data, 0))
+        pairs = tables.pair_table(Explain(baseline=baseline).build_explainer(model, data, 0))
         assert pairs[["first", "second"]].iloc[0].tolist() == ["x2", "x3"]
         assert pairs["mean_abs"].iloc[0] > 5 * pairs["mean_abs"].iloc[1]
         assert pairs["weight_norm"].iloc[0] == pytest.approx(norms[1, 2].item())

@@ -11,7 +11,7 @@ import torch
 
 from glassrec.data.batch import Batch
 from glassrec.data.schema import Schema
-from glassrec.explain.gates import gates
+from glassrec.explain.features import build_feature_mask
 from glassrec.models.base import Recommender
 from glassrec.models.layers import Dimensions
 
@@ -44,11 +44,11 @@ def test_field_by_field_and_called_by_the_column_of_the_joint_row() -> None:
 )
 def test_units_are_called_as_players_are(build: Build, name: str, layers: list[str]) -> None:
     model = build(name)
-    view = gates(model.schema, model.width, "dimensions", model.device)
+    view = build_feature_mask(model.schema, model.width, "dimensions", model.device)
     names = [unit for layer in layers for unit in model.layers[layer].neuron_names(layer)]
-    beside = {*model.schema.dense, *(p for p in view.players if p.startswith("history"))}
+    beside = {*model.schema.dense, *(p for p in view.features if p.startswith("history"))}
     first = model.factors if name == "neumf" else 0
-    expected = [p for p in view.players if p not in beside and int(p[:-1].split("[")[1]) >= first]
+    expected = [p for p in view.features if p not in beside and int(p[:-1].split("[")[1]) >= first]
     assert names == expected
 
 

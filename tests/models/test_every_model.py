@@ -19,9 +19,10 @@ from safetensors.torch import save_file
 
 from glassrec.data.batch import Batch
 from glassrec.data.schema import Schema
-from glassrec.explain.game import Game
-from glassrec.explain.gates import baseline, gates
-from glassrec.explain.gradients import IntegratedGradients
+from glassrec.explain.baselines import build_baseline
+from glassrec.explain.features import build_feature_mask
+from glassrec.explain.masking import MaskedModel
+from glassrec.explain.methods.gradients import IntegratedGradients
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.layers import PrunableLayer
 
@@ -112,9 +113,9 @@ def test_attributions_add_up_to_the_logit_difference(
 ) -> None:
     model.double()
     inputs = Inputs(*(part.detach().double() for part in model.embed(batch)))
-    base = baseline(model, "mean", inputs).expand_to(inputs)
-    view = gates(model.schema, model.width, "fields", model.device)
-    values = IntegratedGradients(1000).attribute(Game(model, view, inputs, base, task), 0)
+    base = build_baseline(model, "mean", inputs).expand_to(inputs)
+    view = build_feature_mask(model.schema, model.width, "fields", model.device)
+    values = IntegratedGradients(1000).attribute(MaskedModel(model, view, inputs, base, task), 0)
     with torch.no_grad():
         difference = (model.task_logits(inputs) - model.task_logits(base))[:, task]
     assert difference.std() > 0

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from glassrec.data.batch import Batch
 from glassrec.data.schema import Schema
-from glassrec.explain.game import Game
-from glassrec.explain.gates import Granularity, Kind, baseline, gates
-from glassrec.explain.gradients import IntegratedGradients
+from glassrec.explain.baselines import BaselineKind, build_baseline
+from glassrec.explain.features import Granularity, build_feature_mask
+from glassrec.explain.masking import MaskedModel
+from glassrec.explain.methods.gradients import IntegratedGradients
 from glassrec.models.base import Inputs, Recommender
 
 Build = Callable[..., Recommender]
@@ -91,16 +92,16 @@ def test_a_model_that_lost_nothing_keeps_its_very_table(model: Recommender) -> N
 @pytest.mark.parametrize("kind", ["unseen", "mean", "background", "zero"])
 @pytest.mark.parametrize("players", ["fields", "dimensions"])
 def test_a_narrowed_model_is_explained_as_before(
-    cut: Recommender, batch: Batch, kind: Kind, players: Granularity
+    cut: Recommender, batch: Batch, kind: BaselineKind, players: Granularity
 ) -> None:
     small = deepcopy(cut)
     small.narrow()
     found = []
     for model in (cut.double(), small.double()):
         inputs = Inputs(*(part.detach().double() for part in model.embed(batch)))
-        base = baseline(model, kind, inputs).expand_to(inputs)
-        view = gates(model.schema, model.width, players, model.device)
-        found.append(IntegratedGradients(20).attribute(Game(model, view, inputs, base), 0))
+        base = build_baseline(model, kind, inputs).expand_to(inputs)
+        view = build_feature_mask(model.schema, model.width, players, model.device)
+        found.append(IntegratedGradients(20).attribute(MaskedModel(model, view, inputs, base), 0))
     torch.testing.assert_close(found[1], found[0], rtol=0, atol=1e-9)
 
 

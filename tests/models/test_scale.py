@@ -12,11 +12,11 @@ import torch
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
 from glassrec.data.schema import Schema, Target
-from glassrec.explain.deeplift import DeepLift
-from glassrec.explain.gradients import IntegratedGradients
+from glassrec.explain.explainer import Explain
 from glassrec.explain.methods import Method
+from glassrec.explain.methods.deeplift import DeepLift
+from glassrec.explain.methods.gradients import IntegratedGradients
 from glassrec.explain.selection import Selection
-from glassrec.explain.stage import Explain
 from glassrec.models.base import Recommender
 from glassrec.models.export import as_pt2, exported
 from glassrec.models.mf import MF
@@ -64,10 +64,10 @@ def test_explanations_and_selections_are_in_the_unit(
 ) -> None:
     plain = _with_unit(build("dlrm"), 0.0, 1.0)
     settings = Explain(task="stars", method=method, select=Selection(above=-0.3))
-    first = settings.of(plain, dataset, 0).attributions()
+    first = settings.build_explainer(plain, dataset, 0).attributions()
     scaled = _with_unit(build("dlrm"), -3e6, 2e6)
     settings = replace(settings, select=Selection(above=-0.3 * 2e6 - 3e6))
-    second = settings.of(scaled, dataset, 0).attributions()
+    second = settings.build_explainer(scaled, dataset, 0).attributions()
     assert torch.equal(first.rows, second.rows)
     assert 0 < len(first.rows) < dataset.validation.batch.rows
     torch.testing.assert_close(second.values, first.values * 2e6, rtol=1e-3, atol=100.0)

@@ -7,7 +7,7 @@ import torch
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import ABSENT, Field, Schema
-from glassrec.explain.gates import baseline
+from glassrec.explain.baselines import build_baseline
 from glassrec.models.embedding import JointTable
 from glassrec.models.mlp import MLP
 
@@ -104,4 +104,4 @@ def test_it_is_what_unseen_means_as_a_baseline() -> None:
     )
     weight = model.table.weight.detach()
     expected = torch.stack([weight[[1, 3]].mean(0), weight[[5, 6]].mean(0)])
-    torch.testing.assert_close(baseline(model, "unseen", rows).fields[0].detach(), expected)
+    torch.testing.assert_close(build_baseline(model, "unseen", rows).fields[0].detach(), expected)

@@ -12,8 +12,8 @@ import torch
 from glassrec.data.dataset import Dataset
 from glassrec.explain.neurons import Conductance as ConductanceScore
 from glassrec.explain.selection import Selection
-from glassrec.explain.stage import Explain
-from glassrec.explain.tables import neuron_scores
+from glassrec.explain.explainer import Explain
+from glassrec.explain.explanation_tables import neuron_scores
 from glassrec.models.base import Recommender
 from glassrec.prune.budget import Budget, BudgetUnit, Measures, largest_share, over_all_layers
 from glassrec.prune.importance import MagnitudeScore, RandomScore
@@ -108,7 +108,7 @@ def test_a_dip_in_between_does_not_stop_the_search() -> None:
 def test_a_share_of_each_layer_leaves_the_same_share_and_means_in_its_place(
     model: Recommender, dataset: Dataset
 ) -> None:
-    scores = neuron_scores(EXPLAIN.of(model, dataset, 0))
+    scores = neuron_scores(EXPLAIN.build_explainer(model, dataset, 0))
     prune = Pruner(level="budget", score=MagnitudeScore(), share=0.4)
     plan = prune.plan(model, scores, dataset)
     for name, layer in model.layers.items():
@@ -129,7 +129,7 @@ def test_two_rounds_cut_what_one_does_and_join_to_one_plan(
     model: Recommender, dataset: Dataset
 ) -> None:
     """A random order does not change between rounds, so that the outcome is known."""
-    scores = neuron_scores(EXPLAIN.of(model, dataset, 0))
+    scores = neuron_scores(EXPLAIN.build_explainer(model, dataset, 0))
     prune = Pruner(level="budget", score=RandomScore(), share=0.5, fold=False)
     whole = prune.plan(model, scores, dataset)
     first = replace(prune, share=0.3).plan(model, scores, dataset)
@@ -150,7 +150,7 @@ def test_two_rounds_cut_what_one_does_and_join_to_one_plan(
 
 
 def test_only_the_layers_that_are_named_are_cut(model: Recommender, dataset: Dataset) -> None:
-    scores = neuron_scores(EXPLAIN.of(model, dataset, 0))
+    scores = neuron_scores(EXPLAIN.build_explainer(model, dataset, 0))
     prune = Pruner(level="budget", share=0.5, layers=["top"])
     plan = prune.plan(model, scores, dataset)
     assert [name for name, cut in plan.layers.items() if cut.constants] == ["top.0", "top.1"]

@@ -15,8 +15,8 @@ from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
 from glassrec.explain.neurons import Conductance
 from glassrec.explain.selection import Selection
-from glassrec.explain.stage import Explain
-from glassrec.explain.tables import neuron_scores
+from glassrec.explain.explainer import Explain
+from glassrec.explain.explanation_tables import neuron_scores
 from glassrec.models.base import Recommender
 from glassrec.prune.budget import Measures
 from glassrec.prune.importance import (
@@ -57,7 +57,7 @@ def model(build: Callable[..., Recommender]) -> Recommender:
 
 @pytest.fixture
 def neurons(model: Recommender, dataset: Dataset) -> pd.DataFrame:
-    return neuron_scores(EXPLAIN.of(model, dataset, 0))
+    return neuron_scores(EXPLAIN.build_explainer(model, dataset, 0))
 
 
 def _measure(dataset: Dataset) -> Callable[[Recommender], dict[str, float]]:

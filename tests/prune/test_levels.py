@@ -21,8 +21,8 @@ from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Schema, Target
 from glassrec.explain.neurons import Conductance
 from glassrec.explain.selection import Selection
-from glassrec.explain.stage import Explain
-from glassrec.explain.tables import neuron_scores
+from glassrec.explain.explainer import Explain
+from glassrec.explain.explanation_tables import neuron_scores
 from glassrec.models.base import Recommender
 from glassrec.models.layers import Affine, Hidden
 from glassrec.models.recurrent import Cell
@@ -366,7 +366,7 @@ def waking(dataset: Dataset) -> Dataset:
 def _plan(
     prune: Pruner, model: Recommender, dataset: Dataset, explain: Explain = ROWS
 ) -> PrunePlan:
-    return prune.plan(model, neuron_scores(explain.of(model, dataset, 0)), dataset)
+    return prune.plan(model, neuron_scores(explain.build_explainer(model, dataset, 0)), dataset)
 
 
 def _gone(plan: PrunePlan) -> dict[str, dict[str, dict[int, float]]]:

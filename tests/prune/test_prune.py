@@ -12,10 +12,10 @@ import torch
 from glassrec.artifacts import PrunePlan, digest
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
+from glassrec.explain.explainer import Explain
+from glassrec.explain.explanation_tables import neuron_scores
 from glassrec.explain.neurons import Conductance
 from glassrec.explain.selection import Selection
-from glassrec.explain.stage import Explain
-from glassrec.explain.tables import neuron_scores
 from glassrec.models.base import Recommender
 from glassrec.models.layers import Hidden, PrunableLayer
 from glassrec.prune.certificate import certify
@@ -65,7 +65,7 @@ def _planted(build: Callable[..., Recommender], name: str) -> tuple[Recommender,
 
 def _plan(model: Recommender, dataset: Dataset, level: str = "data") -> PrunePlan:
     prune = Pruner(level=level, chunk=7)
-    return prune.plan(model, neuron_scores(EXPLAIN.of(model, dataset, 0)), dataset)
+    return prune.plan(model, neuron_scores(EXPLAIN.build_explainer(model, dataset, 0)), dataset)
 
 
 def _difference(model: Recommender, small: Recommender, dataset: Dataset) -> float:
@@ -128,7 +128,7 @@ def test_the_certificate_counts_what_a_wrong_cut_changed(
     build: Callable[..., Recommender], dataset: Dataset
 ) -> None:
     model, _ = _planted(build, "mlp")
-    frame = neuron_scores(EXPLAIN.of(model, dataset, 0))
+    frame = neuron_scores(EXPLAIN.build_explainer(model, dataset, 0))
     alive = frame.query("layer == 'tower.1'").nlargest(1, "mean_abs")["unit"].item()
     # As if the sample had missed it:
     frame.loc[(frame["layer"] == "tower.1") & (frame["unit"] == alive), ["mean_abs", "max_abs"]] = 0
@@ -291,7 +291,7 @@ def test_a_gpu_cuts_what_the_processor_does(
     build: Callable[..., Recommender], dataset: Dataset, level: str
 ) -> None:
     model, _ = _planted(build, "dlrm")
-    scores = neuron_scores(EXPLAIN.of(model, dataset, 0))
+    scores = neuron_scores(EXPLAIN.build_explainer(model, dataset, 0))
     prune = Pruner(level=level)
     expected = prune.plan(model, scores, dataset)
     model.to("cuda")

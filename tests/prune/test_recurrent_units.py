@@ -9,10 +9,10 @@ import torch
 
 from glassrec.artifacts import Weights
 from glassrec.data.dataset import Dataset
+from glassrec.explain.explainer import Explain
+from glassrec.explain.explanation_tables import neuron_scores
 from glassrec.explain.neurons import Conductance
 from glassrec.explain.selection import Selection
-from glassrec.explain.stage import Explain
-from glassrec.explain.tables import neuron_scores
 from glassrec.models.lstm import LSTM
 from glassrec.prune.pruner import Pruner
 
@@ -40,7 +40,7 @@ def model(build: Callable[..., LSTM], request: pytest.FixtureRequest) -> LSTM:
 
 
 def test_the_unit_that_is_always_zero_goes_and_no_other(model: LSTM, dataset: Dataset) -> None:
-    scores = neuron_scores(EXPLAIN.of(model, dataset, 0))
+    scores = neuron_scores(EXPLAIN.build_explainer(model, dataset, 0))
     prune = Pruner()
     plan = prune.plan(model, scores, dataset)
     assert plan.layers["recurrent"].constants == {SILENT: 0.0}
@@ -64,7 +64,7 @@ def test_a_unit_that_is_constant_but_for_padding_stays(model: LSTM, dataset: Dat
             for split in dataset.splits.values()
         ),
     )  # fmt: skip
-    scores = neuron_scores(EXPLAIN.of(model, full, 0))
+    scores = neuron_scores(EXPLAIN.build_explainer(model, full, 0))
     layer = Pruner().plan(model, scores, full).layers["recurrent"]
     assert layer.constants == {SILENT: 0.0}
     assert layer.tied == 1

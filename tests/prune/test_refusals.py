@@ -12,10 +12,10 @@ from torch import nn
 from glassrec.artifacts import PrunePlan
 from glassrec.data.dataset import Dataset
 from glassrec.data.schema import Schema
+from glassrec.explain.explainer import Explain
+from glassrec.explain.explanation_tables import neuron_scores
 from glassrec.explain.neurons import Conductance
 from glassrec.explain.selection import Selection
-from glassrec.explain.stage import Explain
-from glassrec.explain.tables import neuron_scores
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.layers import Hidden, Output, Tower
 from glassrec.prune.importance import RandomScore
@@ -28,7 +28,7 @@ LEVELS: tuple[Level, ...] = ("domain", "data", "sample", "budget")
 
 
 def _plan(prune: Pruner, model: Recommender, dataset: Dataset) -> PrunePlan:
-    return prune.plan(model, neuron_scores(EXPLAIN.of(model, dataset, 0)), dataset)
+    return prune.plan(model, neuron_scores(EXPLAIN.build_explainer(model, dataset, 0)), dataset)
 
 
 def _fire(model: Recommender) -> None:

@@ -79,7 +79,7 @@ def test_a_run_draws_it_where_steps_are_players(
     assert main(["train", *SMALL, *LSTM, f"run.dir={tmp_path / 'trained'}"]) == 0
     for players, drawn in (("steps", True), ("fields", True), ("dense", None)):
         run = shutil.copytree(tmp_path / "trained", tmp_path / players)
-        words = [*QUICK, f"run.dir={run}", f"explain.players={players}"]
+        words = [*QUICK, f"run.dir={run}", f"explain.granularity={players}"]
         assert main(["explain", *words]) == (1 if drawn is None else 0)
         assert (run / "figures" / "time_steps.png").exists() == bool(drawn)
     assert "the model reads no such columns" in capsys.readouterr().err

@@ -11,8 +11,9 @@ import torch
 
 from glassrec.__main__ import main
 from glassrec.data.dataset import Dataset
-from glassrec.explain.gradients import InputXGradient, IntegratedGradients
-from glassrec.explain.stage import Explain
+from glassrec.explain.captum_methods import InputXGradient
+from glassrec.explain.explainer import Explain
+from glassrec.explain.methods.gradients import IntegratedGradients
 from glassrec.models.base import Inputs, Recommender
 from small_run import QUICK
 
@@ -26,7 +27,11 @@ def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["explain.players=feilds"], 2, "explain.players: 'feilds' is not allowed; must be"),
+        (
+            ["explain.granularity=feilds"],
+            2,
+            "explain.granularity: 'feilds' is not allowed; must be",
+        ),
         (["explain.baseline=men"], 2, "no baseline 'men'; did you mean 'mean'?"),
         (["explain.baseline=background:0"], 2, "'background:0' tells no number of training rows"),
         (["explain.baseline=background:x"], 2, "'background:x' tells no number of training rows"),
@@ -41,12 +46,16 @@ def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["explain.neurons.steps=0"], 2, "explain.neurons.steps: 0 is not allowed; must be >= 1"),
         (["explain/method=limee"], 2, "there is no such option; did you mean 'lime'?"),
         (["explain.select.rows=0"], 2, "explain.select.rows: 0 is not allowed; must be >= 1"),
-        (["explain.players=steps"], 1, "explain.players=steps: the model reads no such columns"),
-        (["explain.players=groups"], 2, "explain.players: no group is named"),
-        (["explain.players=[]"], 2, "explain.players: the list is empty"),
+        (
+            ["explain.granularity=steps"],
+            1,
+            "explain.granularity=steps: the model reads no such columns",
+        ),
+        (["explain.granularity=groups"], 2, "explain.granularity: no group is named"),
+        (["explain.granularity=[]"], 2, "explain.granularity: the list is empty"),
         (["explain.groups={a: [price]}"], 2, "explain.groups: a would not be used"),
         (
-            ["explain.players=groups", "explain.groups={a: [prize]}"],
+            ["explain.granularity=groups", "explain.groups={a: [prize]}"],
             1,
             "explain.groups.a: no input 'prize'; did you mean 'price'? (choices: dense, fields",
         ),
@@ -106,9 +115,11 @@ def test_a_baseline_of_another_shape_is_refused(
     row = model.embed(dataset.train.batch.slice(0, 1))
     wide = Inputs(row.dense, torch.zeros(1, 4, 3), row.history, row.steps)
     with pytest.raises(ValueError, match=r"baseline whose fields are \(1, 4, 3\) .* \(1, 4, 2\)"):
-        Explain().of(model, dataset, 0, baseline=wide)
+        Explain().build_explainer(model, dataset, 0, baseline=wide)
     own = Inputs(*(part.detach() + 1 for part in row))
-    found = Explain(method=IntegratedGradients(400)).of(model, dataset, 0, baseline=own)
+    found = Explain(method=IntegratedGradients(400)).build_explainer(
+        model, dataset, 0, baseline=own
+    )
     assert found.attributions().delta.abs().max() < 0.05
 
 
@@ -116,5 +127,5 @@ def test_what_never_claimed_to_add_up_is_not_refused(
     build: Callable[..., Recommender], dataset: Dataset
 ) -> None:
     explain = Explain(method=InputXGradient(), tolerance=1e-9)
-    found = explain.of(build("dlrm", embedding=2), dataset, 0).attributions()
+    found = explain.build_explainer(build("dlrm", embedding=2), dataset, 0).attributions()
     assert found.relative_delta > 0.01

@@ -23,7 +23,7 @@ SMALL = [
 
 FEW = [
     "data=planted_sequence", "data.users=40", "model=gmf", "model.factors=4",
-    "trainer.accelerator=cpu", "trainer.max_epochs=1", "explain.players=dimensions",
+    "trainer.accelerator=cpu", "trainer.max_epochs=1", "explain.granularity=dimensions",
     "explain.baseline=zero", "explain.select.rows=20", "explain.pair_rows=0",
     "explain.faithfulness.rows=10", "explain.faithfulness.steps=2",
     "explain.faithfulness.subsets=5", "explain.faithfulness.points=1",
@@ -63,7 +63,7 @@ def told(
 
 def test_few_samples_of_many_dimensions_are_called_unstable(told: Callable[..., list[str]]) -> None:
     # 5 dense columns and 8 fields of 8 dimensions, and 100 samples.
-    lines = told("explain.players=dimensions", "explain/method=lime_classic")
+    lines = told("explain.granularity=dimensions", "explain/method=lime_classic")
     (line,) = (line for line in lines if "two seeds" in line)
     assert line.endswith(": unstable; take more samples or another method")
     assert not any("known to act" in line for line in lines)
@@ -83,12 +83,12 @@ def test_many_samples_of_few_fields_are_not_and_known_effects_are_marked(
 def test_a_comparison_that_is_not_asked_for_any_more_is_gone(
     told: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    first = told("explain/against=all")
+    first = told("explain/reference=all")
     assert any(line.startswith("explain   against all 150 val rows: ") for line in first)
     compared = {"attributions_against.parquet", "explanation_against.json", "selections.parquet"}
     assert all((tmp_path / name).is_file() for name in compared)
     attributions = (tmp_path / "attributions.parquet").stat().st_mtime_ns
-    told("explain/against=none")
+    told("explain/reference=none")
     assert not any((tmp_path / name).exists() for name in compared)
     assert (tmp_path / "attributions.parquet").stat().st_mtime_ns == attributions
 
@@ -98,7 +98,7 @@ def test_incomplete_and_unstable_methods_are_named(
 ) -> None:
     shutil.copytree(few, tmp_path, dirs_exist_ok=True)
     words = ["explain/compare=sampled", "explain.compare.lime_classic.samples=10"]
-    words.append("explain/against=all")
+    words.append("explain/reference=all")
     assert main(["explain", f"run.dir={tmp_path}", *words]) == 0
     told = capsys.readouterr().out
     assert "deeplift_captum: the parts miss" in told
@@ -114,7 +114,7 @@ def test_incomplete_and_unstable_methods_are_named(
 def test_known_effects_are_told_in_words_where_there_are_any(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["explain.players=fields", "explain/compare=none", "explain.pair_rows=5"]
+    words = ["explain.granularity=fields", "explain/compare=none", "explain.pair_rows=5"]
     model = ["model=lstm", "model.hidden=2", "model.embedding=4"]
     assert main(["train", *FEW[:2], *model, *FEW[4:6], f"run.dir={tmp_path}"]) == 0
     assert main(["explain", f"run.dir={tmp_path}", *FEW[6:], *words]) == 0

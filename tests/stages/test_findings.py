@@ -16,10 +16,10 @@ from extreme_models import as_made, dead, executed, half_dead, is_complete, word
 from glassrec.__main__ import main
 from glassrec.artifacts import Explanation
 from glassrec.data.dataset import Dataset
-from glassrec.explain import tables
-from glassrec.explain.gradients import IntegratedGradients
+from glassrec.explain import explanation_tables as tables
+from glassrec.explain.explainer import Explain
+from glassrec.explain.methods.gradients import IntegratedGradients
 from glassrec.explain.selection import Selection
-from glassrec.explain.stage import Explain
 from glassrec.models.base import Recommender
 from small_run import QUICK
 
@@ -61,8 +61,10 @@ def _about(build: Build, dataset: Dataset, steps: int, tolerance: float) -> Expl
     settings = Explain(
         method=IntegratedGradients(steps), select=Selection(rows=20), tolerance=tolerance
     )
-    explainer = settings.of(build("dlrm", bottom=[4], top=[4], embedding=2), dataset, 0)
-    return tables.Totals(explainer).read(explainer.pieces()).about(None)
+    explainer = settings.build_explainer(
+        build("dlrm", bottom=[4], top=[4], embedding=2), dataset, 0
+    )
+    return tables.AttributionTotals(explainer).read(explainer.pieces()).about(None)
 
 
 def test_parts_that_do_not_add_up_are_refined_until_they_do(build: Build, dataset: Dataset) -> None:
@@ -94,9 +96,9 @@ def test_refining_does_not_depend_on_what_was_done_before(
         method=IntegratedGradients(1), select=Selection(rows=20), tolerance=1e-9, baseline="zero"
     )
     model = build("dlrm", bottom=[4], top=[4], embedding=2)
-    whole = [*settings.of(model, dataset, 0).pieces()]
+    whole = [*settings.build_explainer(model, dataset, 0).pieces()]
     assert [len(piece.rows) for piece in whole] == [7, 7, 6]
-    (rest,) = settings.of(model, dataset, 0).pieces(done=14)
+    (rest,) = settings.build_explainer(model, dataset, 0).pieces(done=14)
     assert torch.equal(rest.values, whole[2].values)
     fine = replace(settings, method=IntegratedGradients(128), tolerance=1e9)
     expected = fine.of(model, dataset, 0).attributions()
@@ -107,15 +109,15 @@ def test_a_constant_logit_is_told_from_one_that_moves(build: Build, dataset: Dat
     def about(plant: Callable[[Recommender], None]) -> Explanation:
         model = build("gmf")
         plant(model)
-        explainer = Explain(select=Selection(rows=20)).of(model, dataset, 0)
-        return tables.Totals(explainer).read(explainer.pieces()).about(None)
+        explainer = Explain(select=Selection(rows=20)).build_explainer(model, dataset, 0)
+        return tables.AttributionTotals(explainer).read(explainer.pieces()).about(None)
 
     assert about(zero).constant
     assert not about(lambda _: None).constant
     assert about(zero).unread == ("I1", "I2", "I3", "C1", "C2", "history")
     frame = pd.DataFrame({"mean_abs": [0.0], "max_abs": [0.0], "player": ["user"]})
-    explainer = Explain(select=Selection(rows=20)).of(build("gmf"), dataset, 0)
-    assert tables.marks(explainer, frame, tables.NO_PAIRS) == {}
+    explainer = Explain(select=Selection(rows=20)).build_explainer(build("gmf"), dataset, 0)
+    assert tables.ground_truth_metrics(explainer, frame, tables.NO_PAIRS) == {}
 
 
 def test_an_explanation_that_does_not_add_up_is_kept_and_marked(

@@ -79,10 +79,10 @@ WEIGHTS = File("weights.safetensors", Weights, "train",
 # --- explain --------------------------------------------------------------------------------------
 
 _ROWS = _of("explain", "task", "baseline", "select")
-_FEATURES = (*_ROWS, *_of("explain", "players", "groups"))
+_FEATURES = (*_ROWS, *_of("explain", "granularity", "groups"))
 _METHOD = (*_FEATURES, *_of("explain", "method", "tolerance"))
 _JUDGED = (*_METHOD, *_of("explain", "compare", "faithfulness"))
-_OTHER_METHOD = tuple("explain.against" if n == "explain.select" else n for n in _METHOD)
+_OTHER_METHOD = tuple("explain.reference" if n == "explain.select" else n for n in _METHOD)
 
 ATTRIBUTIONS = File("attributions.parquet", AttributionFile, "explain",
     "the attribution of each feature to each logit",

@@ -14,6 +14,8 @@ KEYS: dict[str, str] = {
     "prune.of": "prune.budget_unit",
     "prune.within": "prune.max_metric_drop",
     "prune.combinations": "prune.max_enumerated_inputs",
+    "explain.against": "explain.reference",
+    "explain.players": "explain.granularity",
 }
 """The dotted key, or config group, that takes the place of an old one: `prune.of` of
 `prune.budget_unit`. The settings below a key move with it."""
@@ -21,7 +23,20 @@ KEYS: dict[str, str] = {
 VALUES: dict[str, dict[str, str]] = {"prune.budget_unit": {"units": "neurons"}}
 """By the new dotted key: texts that it had before, and those that take their place."""
 
+_EXPLAIN = "glassrec.explain."
+
 TARGETS: dict[str, str] = {
+    f"{_EXPLAIN}ablation.FeatureAblation": f"{_EXPLAIN}methods.coalitions.FeatureAblation",
+    f"{_EXPLAIN}comparison.Faithfulness": f"{_EXPLAIN}evaluation.method_comparison.Faithfulness",
+    f"{_EXPLAIN}deeplift.DeepLift": f"{_EXPLAIN}methods.deeplift.DeepLift",
+    f"{_EXPLAIN}deeplift.DeepLiftShap": f"{_EXPLAIN}methods.deeplift.DeepLiftShap",
+    f"{_EXPLAIN}gradients.GradientShap": f"{_EXPLAIN}methods.gradients.GradientShap",
+    f"{_EXPLAIN}gradients.IntegratedGradients": f"{_EXPLAIN}methods.gradients.IntegratedGradients",
+    f"{_EXPLAIN}kernel_shap.KernelShap": f"{_EXPLAIN}methods.kernel_shap.KernelShap",
+    f"{_EXPLAIN}lime.Lime": f"{_EXPLAIN}methods.lime.Lime",
+    f"{_EXPLAIN}shapley.Shapley": f"{_EXPLAIN}methods.coalitions.Shapley",
+    f"{_EXPLAIN}shapley.ShapleySampling": f"{_EXPLAIN}methods.coalitions.ShapleySampling",
+    f"{_EXPLAIN}stage.Explain": f"{_EXPLAIN}explainer.Explain",
     "glassrec.prune.stage.Prune": "glassrec.prune.pruner.Pruner",
     "glassrec.prune.curves.Curves": "glassrec.prune.pruning_curves.PruningCurves",
 } | {
@@ -31,6 +46,38 @@ TARGETS: dict[str, str] = {
     )
 }  # fmt: skip
 """The path that takes the place of an old `_target_`."""
+
+_CAPTUM = f"{_EXPLAIN}captum_methods."
+
+REPLACED: dict[str, dict[str, Any]] = {
+    f"{_EXPLAIN}captum_deeplift.CaptumDeepLift": {
+        "_target_": f"{_CAPTUM}CaptumMethod", "name": "DeepLift",
+    },
+    f"{_EXPLAIN}gradients.InputXGradient": {
+        "_target_": f"{_CAPTUM}CaptumMethod", "name": "InputXGradient", "view": "mask",
+    },
+    f"{_EXPLAIN}neuron_conductance.NeuronConductance": {
+        "_target_": f"{_CAPTUM}CaptumMethod", "name": "NeuronConductance",
+        "kwargs": {"method": "gausslegendre"},
+    },
+    f"{_EXPLAIN}neurons.Activation": {
+        "_target_": f"{_CAPTUM}CaptumNeurons", "name": "LayerActivation",
+    },
+    f"{_EXPLAIN}neurons.InternalInfluence": {
+        "_target_": f"{_CAPTUM}CaptumNeurons", "name": "InternalInfluence",
+    },
+    f"{_EXPLAIN}neurons.LayerIntegratedGradients": {
+        "_target_": f"{_CAPTUM}CaptumNeurons", "name": "LayerIntegratedGradients",
+    },
+}  # fmt: skip
+"""The settings that take the place of an old `_target_` with another implementation."""
+
+PARAMETERS: dict[str, dict[str, str]] = {
+    f"{_CAPTUM}CaptumMethod": {"steps": "kwargs.n_steps"},
+    f"{_CAPTUM}CaptumNeurons": {"steps": "kwargs.n_steps"},
+    f"{_EXPLAIN}methods.coalitions.Shapley": {"max_players": "max_features"},
+}
+"""By the new `_target_`: the parameters, dotted, that take the place of old ones beside it."""
 
 
 def current(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -55,7 +102,9 @@ def current(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         if value is not _NOTHING:
             _put(found, key, value)
     notes += _old_targets(found)
-    return _with_targets(found, TARGETS), notes
+    found = _with_targets(found, TARGETS)
+    notes += _update_parameters(found)
+    return found, notes
 
 
 def original(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,6 +123,7 @@ def original(config: Mapping[str, Any]) -> dict[str, Any]:
     for new, old in first.items():
         if (value := _take(found, new)) is not _NOTHING:
             _put(found, old, value)
+    _restore_parameters(found)
     return _with_targets(found, {new: old for old, new in reversed(TARGETS.items())})
 
 
@@ -156,10 +206,41 @@ def _with_targets(node: Any, targets: Mapping[str, str]) -> Any:
 
 
 def _old_targets(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        target = node.get("_target_")
-        if isinstance(target, str) and target in TARGETS:
+    for each in _nodes(node):
+        target = each["_target_"]
+        if target in TARGETS:
             yield f"{target} is now {TARGETS[target]}"
+        elif target in REPLACED:
+            new = REPLACED[target]
+            yield f"{target} is now {new['_target_']} with name={new['name']}"
+
+
+def _update_parameters(node: Any) -> list[str]:
+    """Give nodes, in place, their new targets and parameters; a line about each old parameter."""
+    notes = []
+    for each in _nodes(node):
+        if (settings := REPLACED.get(each["_target_"])) is not None:
+            each.update(_copy(settings))
+        for old, new in PARAMETERS.get(each["_target_"], {}).items():
+            if (value := _take(each, old)) is not _NOTHING:
+                _put(each, new, value)
+                notes.append(f"{old} of {each['_target_']} is now {new}")
+    return notes
+
+
+def _restore_parameters(node: Any) -> None:
+    """The inverse, but for targets with another implementation, whose results are other ones."""
+    for each in _nodes(node):
+        for old, new in PARAMETERS.get(each["_target_"], {}).items():
+            if "." not in new and (value := _take(each, new)) is not _NOTHING:
+                _put(each, old, value)
+
+
+def _nodes(node: Any) -> Iterator[dict[str, Any]]:
+    """All nodes with a `_target_`."""
+    if isinstance(node, dict):
+        if isinstance(node.get("_target_"), str):
+            yield node
         node = list(node.values())
     for inner in node if isinstance(node, list) else ():
-        yield from _old_targets(inner)
+        yield from _nodes(inner)

@@ -1,43 +1,151 @@
-"""A model, its data and the settings of an explanation, ready to be asked."""
+"""The settings of an explanation, and the explainer that they build for a model and its data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge, Gt
 from torch import Tensor
 
 from glassrec.artifacts import Attributions
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Target
-from glassrec.explain.game import Game
-from glassrec.explain.gates import Gates, Granularity, baseline, gates
-from glassrec.explain.memory import rows_at_once
+from glassrec.explain.baselines import BaselineKind, build_baseline
+from glassrec.explain.evaluation.method_comparison import Faithfulness
+from glassrec.explain.evaluation.sample import Sample
+from glassrec.explain.features import Granularity, build_feature_mask
+from glassrec.explain.masking import FeatureMask, MaskedModel
 from glassrec.explain.methods import Method
-from glassrec.explain.sample import Sample
-from glassrec.explain.selection import draw
+from glassrec.explain.methods.gradients import IntegratedGradients
+from glassrec.explain.neurons import Conductance, NeuronMethod
+from glassrec.explain.path import rows_at_once
+from glassrec.explain.selection import Selection, draw
 from glassrec.models.base import Inputs, Recommender
 from glassrec.progress import with_progress
 from glassrec.spelling import one_of
 
-if TYPE_CHECKING:
-    from glassrec.explain.stage import Explain
+BASELINES = ("zero", "mean", "unseen", "background", "background:N")
+"""The values of `explain.baseline`; background alone is background:50."""
 
 PIECE = 4096
 """Rows, at most, of which results are handed on together; a killed process loses so many."""
 
 ROUNDING = 1e-5
-"""The share of the mean |logit| up to which what parts miss is rounding."""
+"""The share of the mean |logit| up to which a completeness error is rounding."""
 
 KNOWN = 4096
 """Training rows, at most, that the mean embedding is taken of."""
 
 
+@dataclass(frozen=True)
+class Explain:
+    """How to explain.
+
+    Args:
+        task: the target whose logit is explained; the first one if None, in a run the first that
+            is learnt.
+        method: how the logit's difference from the baseline is divided among the features.
+        neurons: how every neuron of every layer is scored.
+        granularity: what gets an attribution: each dense column, each field and each step of a
+            history; the same with each embedding dimension; the dense columns alone; the steps
+            alone; or `groups`. Of several, a value belongs to the first that covers it.
+        groups: by name, the columns `price`, dimensions `user[0:8]`, steps `history[-1]` or parts
+            `dense` that are masked together.
+        baseline: all zeros, the mean embedding of training rows, each field's unseen id, or N
+            training rows drawn at random, over which results are averaged.
+        select: which rows are explained.
+        reference: other rows, for which the same explanation is made and compared.
+        compare: other methods that are evaluated with this one.
+        faithfulness: how thoroughly methods are evaluated.
+        significance: how a feature's effect is tested: its values swapped between rows, labels
+            permuted over rows, or not at all; None is features, but labels for a retrieval, which
+            has no loss of a single row.
+        pair_rows: on how many of the rows pairs of features are explained; 0 leaves that out. P
+            features take 1 + P (P + 1) / 2 evaluations a row.
+        tolerance: the largest completeness error of a method that should be complete, as a share of
+            the logit difference.
+        memory: MiB that the rows which pass the model at once may take.
+    """
+
+    task: str | None = None
+    method: Method = field(default_factory=IntegratedGradients)
+    neurons: NeuronMethod = field(default_factory=Conductance)
+    granularity: (
+        Literal["fields", "dimensions", "dense", "steps", "groups"]
+        | Sequence[Literal["fields", "dimensions", "dense", "steps", "groups"]]
+    ) = "fields"
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    baseline: str = "mean"
+    select: Selection = field(default_factory=Selection)
+    reference: Selection | None = None
+    compare: Mapping[str, Method] = field(default_factory=dict)
+    faithfulness: Faithfulness = field(default_factory=Faithfulness)
+    significance: Literal["features", "labels", "none"] | None = None
+    pair_rows: Annotated[int, Ge(0)] = 200
+    tolerance: Annotated[float, Gt(0)] = 0.05
+    memory: Annotated[int, Ge(1)] = 64
+
+    def __post_init__(self) -> None:
+        kind, colon, count = self.baseline.partition(":")
+        if colon and kind == "background":
+            if not count.isdecimal() or int(count) < 1:
+                raise ValueError(
+                    f"explain.baseline: {self.baseline!r} has no number of training rows; e.g. "
+                    "background:50"
+                )
+        elif self.baseline not in BASELINES[:-1]:
+            raise ValueError(
+                f"explain.baseline: no baseline {self.baseline!r}{one_of(self.baseline, BASELINES)}"
+            )
+        if not self.granularity:
+            raise ValueError("explain.granularity: the list is empty; e.g. [groups,fields]")
+        levels = [self.granularity] if isinstance(self.granularity, str) else self.granularity
+        if "groups" in levels and not self.groups:
+            raise ValueError(
+                "explain.granularity: no group is named; e.g. explain.groups={who: [age, user]}"
+            )
+        if self.groups and "groups" not in levels:
+            raise ValueError(
+                f"explain.groups: {', '.join(self.groups)} would not be used; "
+                "set explain.granularity=groups, or [groups,fields]"
+            )
+
+    @property
+    def kind(self) -> BaselineKind:
+        """The kind of the baseline, without the number of its rows."""
+        kind: BaselineKind = self.baseline.partition(":")[0]  # type: ignore[assignment]
+        return kind
+
+    @property
+    def baselines(self) -> int:
+        """Over how many baselines results are averaged."""
+        _, _, count = self.baseline.partition(":")
+        return int(count or 50) if self.kind == "background" else 1
+
+    def build_explainer(
+        self, model: Recommender, dataset: Dataset, seed: int, baseline: Inputs | None = None
+    ) -> Explainer:
+        """Build an explainer for a model and its data.
+
+        Args:
+            model: any recommender; it is put into evaluation mode.
+            dataset: where rows come from.
+            seed: of every random draw.
+            baseline: embedded rows of your own in the place of the settings' baseline.
+
+        Raises:
+            ValueError: there is no such task, feature or group, or the baseline does not fit.
+        """
+        return Explainer(self, model, dataset, seed, baseline)
+
+
 class Explainer:
-    """Answers about one task of one model on some rows of one dataset; see `Explain.of`."""
+    """Explains one task of one model on some rows of one dataset; see `Explain.build_explainer`."""
 
     def __init__(
         self,
@@ -48,8 +156,13 @@ class Explainer:
         own_baseline: Inputs | None = None,
     ) -> None:
         self.settings, self.model, self.dataset, self.seed = settings, model.eval(), dataset, seed
-        self.task = self._task(settings.task)
-        self.view = self.gates(settings.players)
+        tasks = [target.name for target in dataset.schema.targets]
+        if settings.task is not None and settings.task not in tasks:
+            raise ValueError(
+                f"explain.task: no task {settings.task!r}{one_of(settings.task, tasks)}"
+            )
+        self.task = 0 if settings.task is None else tasks.index(settings.task)
+        self.feature_mask = self.build_feature_mask(settings.granularity)
         self.own = own_baseline is not None
         if own_baseline is not None:
             with torch.no_grad():
@@ -62,7 +175,8 @@ class Explainer:
         """ValueError, before hours of training, if a method cannot explain this model."""
         settings = self.settings
         many = self.bases.rows if self.own else settings.baselines
-        settings.method.check(self.model, self.view, many)
+        settings.method.check(self.model, self.feature_mask, many)
+        settings.neurons.check(self.model)
         if settings.significance == "features" and self.target.kind == "retrieval":
             raise ValueError(
                 "explain.significance=features: a retrieval has no loss of a single row; take "
@@ -82,23 +196,23 @@ class Explainer:
 
     @property
     def selection(self) -> str:
-        """Which rows are explained, for titles."""
+        """The explained rows in words, for titles."""
         held_out = self.settings.select.held_out(self.rows, self.dataset, self.task)
         count = None if held_out is None else int(held_out.sum())
         return self.settings.select.describe(len(self.matching), count)
 
     @cached_property
     def bases(self) -> Inputs:
-        """M rows of inputs that stand for "nothing known"; results are averaged over them."""
+        """The M baselines; results are averaged over them."""
         batch, settings = self.dataset.train.batch, self.settings
         wanted = settings.baselines if settings.kind == "background" else KNOWN
         drawn = batch.select(draw(batch.rows, wanted, self.seed)).to(self.model.device)
         with torch.no_grad():
-            return baseline(self.model, settings.kind, self.model.embed(drawn))
+            return build_baseline(self.model, settings.kind, self.model.embed(drawn))
 
     @property
     def baseline(self) -> str:
-        """What the baseline is, for titles."""
+        """The baseline in words, for titles."""
         many, kind = self.bases.rows, self.settings.kind
         if self.own:
             return f"{many} given row{'s' if many > 1 else ''}"
@@ -106,7 +220,7 @@ class Explainer:
 
     @cached_property
     def at_once(self) -> int:
-        """How many rows pass the model at once, the settings of each counted."""
+        """How many masked rows pass the model at once."""
         return rows_at_once(self.model, self.bases, self.settings.memory * 2**20)
 
     @property
@@ -116,46 +230,48 @@ class Explainer:
 
     @property
     def split(self) -> Split:
-        """Where the explained rows come from."""
+        """The split of the explained rows."""
         return self.dataset.splits[self.settings.select.split]
 
     @property
     def method(self) -> Method:
-        """The method of the settings, refined until its parts add up, as far as it can be."""
+        """The method of the settings, refined until it is complete, as far as it can be."""
         return self._refined[0]
 
     @cached_property
     def _refined(self) -> tuple[Method, Attributions | None]:
-        """The refined method, and the attributions of `PIECE` random rows that it was judged by.
+        """The refined method, and the attributions of `PIECE` random rows that it was tested on.
 
-        Where the parts miss more of the logit difference than the tolerance, the nodes of the path
-        are doubled. A method that cannot be refined is not judged here.
+        Where the completeness error exceeds the tolerance, the nodes of the path are doubled. A
+        method that cannot be refined is not tested here.
         """
         method = self.settings.method
         while method.complete and (finer := method.finer()) is not None:
             found = self.explained(method, self.few(PIECE))
-            if self._adds_up(found):
+            # Where nothing moves the logit, the error is rounding.
+            error, rounding = found.delta.abs().mean(), ROUNDING * found.logits.abs().mean()
+            if bool(error <= rounding) or found.relative_delta <= self.settings.tolerance:
                 return method, found
             method = finer
         return method, None
 
     def attributions(self) -> Attributions:
-        """What each player contributed to the logit of each row; as `pieces`, all at once."""
+        """The attributions of all rows; as `pieces`, all at once."""
         return Attributions.join(self.pieces())
 
     def pieces(self, done: int = 0) -> Iterator[Attributions]:
-        """What each player contributed to the logit of each row, some thousand rows at a time.
+        """The attributions of all rows, some thousand rows at a time.
 
         Args:
-            done: how many rows, from the first one, are not wanted any more.
+            done: how many rows, from the first one, are left out.
         """
-        # Of the same size: what few rows that are left over miss would say little of the method.
+        # Of the same size: the error on a few rows that are left over would say little.
         pieces = max(1, ceil(len(self.rows) / PIECE))
         size = ceil(len(self.rows) / pieces)
-        method, judged = self._refined
+        method, tested = self._refined
         for start in range(done, len(self.rows), size):
-            if judged is not None and pieces == 1:
-                yield judged  # all rows have been explained already
+            if tested is not None and pieces == 1:
+                yield tested  # all rows have been explained already
             else:
                 yield self.explained(method, self.rows[start : start + size], start)
 
@@ -163,74 +279,75 @@ class Explainer:
         """The attributions of some rows of the split, by any method.
 
         Args:
-            method: how the logit's difference from the baseline is divided among the players.
+            method: how the logit's difference from the baseline is divided among the features.
             rows: (B,) rows of the split.
             start: the number of the first of them among all that are explained.
         """
         values, logits, differences = [], [], []
-        games = self.games(rows, method.evaluations(len(self.view.players)), start)
-        parts = ((game.rows // self.bases.rows, game) for game in games)
+        views = self.views(rows, method.evaluations(len(self.feature_mask.features)), start)
+        parts = ((view.rows // self.bases.rows, view) for view in views)
         # A slow method takes minutes for the rows of one piece.
-        for game in with_progress(parts, max(len(self.rows), start + len(rows)), start):
-            values.append(self.averaged(method.attribute(game, self.seed)))
-            logits.append(self.averaged(game.logits(torch.ones(1, game.players))[:, 0]))
-            differences.append(self.averaged(game.difference))
+        for view in with_progress(parts, max(len(self.rows), start + len(rows)), start):
+            values.append(self.averaged(method.attribute(view, self.seed)))
+            logits.append(self.averaged(view.logits(torch.ones(1, view.size))[:, 0]))
+            differences.append(self.averaged(view.difference))
         found, logit, difference = (
             torch.cat(part).detach().float().cpu() for part in (values, logits, differences)
         )
         labels = self.split.batch.targets[rows, self.task]
         return Attributions(
-            self.view.players, found, logit, logit - difference, rows.long(), labels
+            self.feature_mask.features, found, logit, logit - difference, rows.long(), labels
         )
 
-    def games(
-        self, rows: Tensor, evaluations: int, start: int = 0, view: Gates | None = None
-    ) -> Iterator[Game]:
-        """Rows of the split beside each of the M baselines: games of B · M rows, row by row.
+    def views(
+        self, rows: Tensor, evaluations: int, start: int = 0, features: FeatureMask | None = None
+    ) -> Iterator[MaskedModel]:
+        """Masked views of rows of the split, each row M times, with each of the M baselines.
 
         Args:
             rows: (N,) rows of the split.
-            evaluations: how many settings of each row will pass the model.
+            evaluations: how many masked versions of each row will pass the model.
             start: the number of the first of them among all that are explained.
-            view: the players; those of the settings if None.
+            features: the features; those of the settings if None.
         """
         at_once = min(PIECE, max(1, self.at_once // (evaluations * self.bases.rows)))
         for some in rows.split(at_once):
-            yield self._game(some, start, view or self.view)
+            yield self._view(some, start, features or self.feature_mask)
             start += len(some)
 
     def sample(self, count: int) -> Sample:
-        """Some of the rows, each beside its baselines and beside another row of the split."""
+        """Some of the rows, each with its baselines and with another row of the split."""
         rows = self.few(count)
-        return Sample(self._game(rows, 0, self.view), self._others(len(rows)))
+        return Sample(self._view(rows, 0, self.feature_mask), self._reference_rows(len(rows)))
 
-    def beside_others(self, count: int) -> Game:
+    def with_reference_rows(self, count: int) -> MaskedModel:
         """As that of the sample, which would hold each row once for each baseline."""
         inputs = self._embedded(self.few(count))
-        others = self._others(inputs.rows).expand_to(inputs)
-        return Game(self.model, self.view, inputs, others, self.task, self.at_once)
+        others = self._reference_rows(inputs.rows).expand_to(inputs)
+        return MaskedModel(self.model, self.feature_mask, inputs, others, self.task, self.at_once)
 
     def few(self, count: int) -> Tensor:
         """At most `count` of the explained rows, at random, in order."""
         return self.rows[draw(len(self.rows), count, self.seed)]
 
     def averaged(self, values: Tensor, axis: int = 0) -> Tensor:
-        """The mean over the baselines of values whose `axis` is the B · M rows of a game."""
+        """The mean over the baselines of values whose `axis` is the B · M rows of a view."""
         return values.unflatten(axis, (-1, self.bases.rows)).mean(axis + 1)
 
-    def gates(self, players: Granularity | Sequence[Granularity]) -> Gates:
-        """Players of the explained model."""
-        schema, width = self.model.schema, self.model.width
-        return gates(schema, width, players, self.model.device, self.settings.groups)
+    def build_feature_mask(self, granularity: Granularity | Sequence[Granularity]) -> FeatureMask:
+        """The features of the explained model at a granularity."""
+        model, groups = self.model, self.settings.groups
+        return build_feature_mask(model.schema, model.width, granularity, model.device, groups)
 
-    def _game(self, rows: Tensor, start: int, view: Gates) -> Game:
+    def _view(self, rows: Tensor, start: int, features: FeatureMask) -> MaskedModel:
         inputs, many = self._embedded(rows), self.bases.rows
         pairs = Inputs(*(part.repeat_interleave(many, 0) for part in inputs))
         bases = Inputs(*(p.repeat(len(rows), *[1] * (p.ndim - 1)) for p in self.bases))
         index = torch.arange(start * many, (start + len(rows)) * many)
-        return Game(self.model, view, pairs, bases.expand_to(pairs), self.task, self.at_once, index)
+        base = bases.expand_to(pairs)
+        return MaskedModel(self.model, features, pairs, base, self.task, self.at_once, index)
 
-    def _others(self, count: int) -> Inputs:
+    def _reference_rows(self, count: int) -> Inputs:
         """Random rows of the split."""
         generator = torch.Generator().manual_seed(self.seed)
         rows = torch.randint(self.split.batch.rows, (count,), generator=generator)
@@ -239,17 +356,3 @@ class Explainer:
     @torch.no_grad()
     def _embedded(self, rows: Tensor) -> Inputs:
         return self.model.embed(self.split.batch.select(rows).to(self.model.device))
-
-    def _adds_up(self, piece: Attributions) -> bool:
-        """Whether the parts miss no more than the tolerance."""
-        # Where nothing moves the logit, what is missed is rounding.
-        rounding = ROUNDING * piece.logits.abs().mean()
-        missed = piece.delta.abs().mean()
-        return bool(missed <= rounding) or piece.relative_delta <= self.settings.tolerance
-
-    def _task(self, name: str | None) -> int:
-        """The column of the logit that is explained."""
-        known = [target.name for target in self.dataset.schema.targets]
-        if name is not None and name not in known:
-            raise ValueError(f"explain.task: no task {name!r}{one_of(name, known)}")
-        return 0 if name is None else known.index(name)

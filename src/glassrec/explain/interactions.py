@@ -1,4 +1,4 @@
-"""Which pairs of players act together: the part of a logit that neither of the two has alone."""
+"""Interactions: the part of a logit that two features have together and neither has alone."""
 
 from __future__ import annotations
 
@@ -6,54 +6,52 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from glassrec.explain.game import Game
+from glassrec.explain.masking import MaskedModel
 
 
-def pairs(players: int) -> Tensor:
-    """Both players of each of the P (P − 1) / 2 pairs, first < second: (2, pairs)."""
-    return torch.triu_indices(players, players, 1)
+def pairs(features: int) -> Tensor:
+    """Both features of each of the P (P − 1) / 2 pairs, first < second: (2, pairs)."""
+    return torch.triu_indices(features, features, 1)
 
 
-def evaluations(players: int) -> int:
-    """How many rows pass the model for each explained row and baseline: all, without i, without i
-    and j.
-    """
-    return 1 + players + players * (players - 1) // 2
+def evaluations(features: int) -> int:
+    """Masked rows for each explained row and baseline: all, without i, without i and j."""
+    return 1 + features + features * (features - 1) // 2
 
 
-def interactions(game: Game) -> Tensor:
-    """I_ij = f(x) − f(x∖i) − f(x∖j) + f(x∖ij), where x∖i is the row with player i at its baseline.
+def interactions(view: MaskedModel) -> Tensor:
+    """I_ij = f(x) − f(x∖i) − f(x∖j) + f(x∖ij), where x∖i is the row with feature i at its baseline.
 
     It is zero for all rows if f is a sum of a function without i and one without j. This is the
     discrete derivative of Grabisch and Roubens (Int. J. of Game Theory, 1999) with all other
-    players as they are; its mean over all coalitions of the others is the Shapley interaction
+    features as they are; its mean over all coalitions of the others is the Shapley interaction
     index. Tsang, Rambhatla and Liu detect interactions by it (NeurIPS 2020). An effect of three
-    players is in each of their pairs.
+    features is in each of their pairs.
 
     Returns:
         (B, pairs) float64, in the order of `pairs`.
     """
-    count = game.players
+    count = view.size
     first, second = pairs(count)
-    nobody = torch.zeros(1, count, dtype=torch.bool)
+    none = torch.zeros(1, count, dtype=torch.bool)
     alone = torch.eye(count, dtype=torch.bool)
-    off = torch.cat([nobody, alone, alone[first] | alone[second]])
-    whole, without, without_both = game.logits(~off).split([1, count, len(first)], 1)
+    off = torch.cat([none, alone, alone[first] | alone[second]])
+    whole, without, without_both = view.logits(~off).split([1, count, len(first)], 1)
     return whole - without[:, first] - without[:, second] + without_both
 
 
-def names(players: tuple[str, ...], weights: pd.DataFrame | None) -> pd.DataFrame:
-    """The two players of each pair, and the model's own view of them where it has one.
+def pair_names(features: tuple[str, ...], weights: pd.DataFrame | None) -> pd.DataFrame:
+    """The two features of each pair, and their `weight_norm` in the model where it is given.
 
     Args:
-        players: their names.
-        weights: a value for each two of some names; NaN is written for others.
+        features: their names.
+        weights: a value for each two of some names; others get NaN.
     """
-    first, second = pairs(len(players)).numpy()
+    first, second = pairs(len(features)).numpy()
     frame = pd.DataFrame(
-        {"first": [players[i] for i in first], "second": [players[j] for j in second]}
+        {"first": [features[i] for i in first], "second": [features[j] for j in second]}
     )
     if weights is not None:
-        known = weights.reindex(index=players, columns=players).to_numpy()
+        known = weights.reindex(index=features, columns=features).to_numpy()
         frame["weight_norm"] = known[first, second]
     return frame

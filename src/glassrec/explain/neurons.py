@@ -1,59 +1,74 @@
-"""Ways to tell what the units of a model's layers do for a logit, behind one interface."""
+"""Neurons: how much of a logit's difference from its baseline flows through each of them.
+
+The conductance of a neuron (Dhamdhere, Sundararajan and Yan, ICLR 2019) is the integral, along the
+straight path from baseline to row, of ∂logit/∂activation · d activation. One forward and one
+backward pass over the nodes of the path give it for all layers at once, where one call for each
+layer would repeat both. Over a bottleneck layer, which all paths to the logit pass, conductances
+add up to the logit's difference.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from glassrec.explain.conductance import conductance
-from glassrec.explain.path import average, between, feel, gauss_legendre, path, portions
+from glassrec.explain.path import gauss_legendre, path_chunks, straight_path, trapezoid
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.layers import activations
 
 
 class NeuronMethod(ABC):
-    """A method is a frozen dataclass: its fields are its configuration."""
+    """A way to score the neurons of each row; a frozen dataclass whose fields are its settings."""
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """What figures call it, with its settings."""
+        """The name in figures, with the settings."""
 
     @property
     @abstractmethod
     def evaluations(self) -> int:
         """How many rows pass the model at once for each explained row."""
 
+    def check(self, model: Recommender) -> None:  # noqa: B027  most support every model
+        """ValueError, before anything runs, if the method does not support the model."""
+
     @abstractmethod
     def values(
         self, model: Recommender, inputs: Inputs, baseline: Inputs, task: int
     ) -> dict[str, Tensor]:
-        """A value for each emission of each unit: (C, B, U) for each of the model's layers.
+        """A value for each activation of each neuron: (C, B, U) for each of the model's layers.
 
-        C is 1 but for recurrent layers, which emit once a step.
+        C is 1 but for recurrent layers, which have one activation for each time step.
 
         Args:
             model: in evaluation mode.
             inputs: B embedded rows.
-            baseline: B rows beside them, or one for all.
+            baseline: their B baselines, or one for all.
             task: the column of the logits.
         """
 
 
 @dataclass(frozen=True)
 class Conductance(NeuronMethod):
-    """What flows through a unit along the path (Dhamdhere, Sundararajan and Yan, ICLR 2019).
+    """Conductance of every neuron of every layer, in one forward and one backward pass.
+
+    A recurrent neuron has an activation at every step of a history, and each is a neuron of its own
+    here: the flow through one step flows again through the next. The last one leaves the layer, so
+    that its values, `[-1]`, add up like those of any other layer. A neuron whose last value is zero
+    may still act on others in an earlier step.
 
     Args:
         steps: of the path; one node more is evaluated.
-        rule: trapezoid, or the nodes and the left-end rule of Captum, to the bit.
+        rule: `trapezoid`, equidistant nodes and the mean of the gradients at both ends of a step,
+            with half the error of Captum's rule at the same number of nodes; or `captum`, the nodes
+            and the left-end rule of `captum.attr.LayerConductance`, equal to it bit for bit.
     """
 
     steps: Annotated[int, Ge(1)] = 32
@@ -66,140 +81,62 @@ class Conductance(NeuronMethod):
 
     @property
     def evaluations(self) -> int:
-        """One a node."""
+        """One for each node."""
         return self.steps + 1
 
     def values(
-        self, model: Recommender, inputs: Inputs, baseline: Inputs, task: int
-    ) -> dict[str, Tensor]:
-        """All layers in one forward and one backward."""
-        found = conductance(model, inputs, baseline, steps=self.steps, rule=self.rule, task=task)
-        return found.emissions
-
-
-@dataclass(frozen=True)
-class Activation(NeuronMethod):
-    """What a unit emits at the row, whatever the baseline and the task are."""
-
-    @property
-    def name(self) -> str:
-        """It has no settings."""
-        return "activation"
-
-    @property
-    def evaluations(self) -> int:
-        """The row itself."""
-        return 1
-
-    @torch.no_grad()
-    def values(
-        self, model: Recommender, inputs: Inputs, baseline: Inputs, task: int
-    ) -> dict[str, Tensor]:
-        """All layers in one forward."""
-        with activations(model.layers) as emitted:
-            model.score(inputs)
-        return {name: torch.stack(calls) for name, calls in emitted.items()}
-
-
-@dataclass(frozen=True)
-class AtNodes(NeuronMethod):
-    """A method that looks at nodes of a path.
-
-    Args:
-        steps: nodes of the Gauss-Legendre rule, as in Captum.
-    """
-
-    title: ClassVar[str]
-
-    steps: Annotated[int, Ge(1)] = 32
-
-    @property
-    def name(self) -> str:
-        """With its nodes."""
-        return f"{self.title}, {self.steps} Gauss-Legendre nodes"
-
-    @property
-    def evaluations(self) -> int:
-        """One a node."""
-        return self.steps
-
-
-@dataclass(frozen=True)
-class InternalInfluence(AtNodes):
-    """The mean gradient by a unit along the path (Leino et al., ITC 2018)."""
-
-    title: ClassVar[str] = "internal influence"
-
-    def values(
-        self, model: Recommender, inputs: Inputs, baseline: Inputs, task: int
-    ) -> dict[str, Tensor]:
-        """All layers in one forward and one backward."""
-        rule = gauss_legendre(self.steps)
-        found: dict[str, list[Tensor]] = {name: [] for name in model.layers}
-        for rows, beside in portions(inputs, baseline, self.steps):
-            felt = feel(model, model.layers, path(rows, beside, rule.nodes), task)
-            for name, calls in felt.gradients.items():
-                found[name].append(torch.stack([average(each, rule) for each in calls]))
-        return {name: torch.cat(parts, 1) for name, parts in found.items()}
-
-
-@dataclass(frozen=True)
-class LayerIntegratedGradients(AtNodes):
-    """Integrated gradients of what lies above a layer, by what the layer emits.
-
-    The path leads from what the layer emits at the baseline to what it emits at the row, and all
-    that does not pass through the layer is as in the row. So the values of the units do not add up
-    to the logit's difference but where the layer is a cut.
-    """
-
-    title: ClassVar[str] = "layer integrated gradients"
-
-    def values(
-        self, model: Recommender, inputs: Inputs, baseline: Inputs, task: int
-    ) -> dict[str, Tensor]:
-        """One forward and one backward for each emission of each layer: each has its own path."""
-        found: dict[str, list[Tensor]] = {name: [] for name in model.layers}
-        for rows, beside in portions(inputs, baseline, self.steps):
-            ends, starts = (Activation().values(model, x, x, task) for x in (rows, beside))
-            at_nodes = Inputs(*(part.repeat(self.steps, *[1] * (part.ndim - 1)) for part in rows))
-            for name, end in ends.items():
-                each = enumerate(zip(starts[name], end, strict=True))
-                parts = [self._emission(model, at_nodes, task, name, *step) for step in each]
-                found[name].append(torch.stack(parts))
-        return {name: torch.cat(parts, 1) for name, parts in found.items()}
-
-    def _emission(
         self,
         model: Recommender,
-        rows: Inputs,
-        task: int,
-        layer: str,
-        call: int,
-        ends: tuple[Tensor, Tensor],
-    ) -> Tensor:
-        """(B, U): the values of what a layer emits at its n-th call, given both ends of its path.
+        inputs: Inputs,
+        baseline: Inputs,
+        task: int = 0,
+        modules: Mapping[str, nn.Module] | None = None,
+    ) -> dict[str, Tensor]:
+        """As `NeuronMethod.values`; of other `modules` with outputs (B, U) if they are given."""
+        modules = model.layers if modules is None else modules
+        left_end = self.rule == "captum"
+        nodes = (gauss_legendre(self.steps + 1) if left_end else trapezoid(self.steps)).nodes
+        # The last bits of a matrix product depend on how many rows it has: as many as in Captum's.
+        whole = [(inputs, baseline.expand_to(inputs))]
+        chunks = whole if left_end else path_chunks(inputs, baseline, len(nodes))
+        found: dict[str, list[Tensor]] = {name: [] for name in modules}
+        for rows, bases in chunks:
+            layers = layer_gradients(model, modules, straight_path(rows, bases, nodes), task)
+            for name, values in found.items():
+                calls = zip(layers.activations[name], layers.gradients[name], strict=True)
+                values.append(torch.stack([_flow(*call, len(nodes), left_end) for call in calls]))
+        return {name: torch.cat(values, 1) for name, values in found.items()}
 
-        `rows` are the explained ones, over and over, once a node.
-        """
-        rule = gauss_legendre(self.steps)
-        start, end = ends
-        points = between(start, end, rule.nodes).requires_grad_()
-        with emitting(model.layers[layer].activation_module, call, points):
-            logits = model.task_logits(rows)[:, task]
-        (gradient,) = torch.autograd.grad(logits.sum(), points, materialize_grads=True)
-        return average(gradient, rule) * (end - start)
+
+class LayerGradients(NamedTuple):
+    """Activations of modules and the logit's gradients by them: one (B, U) for each call."""
+
+    activations: dict[str, list[Tensor]]
+    gradients: dict[str, list[Tensor]]
 
 
-@contextmanager
-def emitting(tap: nn.Module, call: int, values: Tensor) -> Iterator[None]:
-    """While the context is open, the module emits `values` at its n-th call, counted from 0."""
-    calls = iter(range(call + 1))
+def layer_gradients(
+    model: Recommender, modules: Mapping[str, nn.Module], inputs: Inputs, task: int
+) -> LayerGradients:
+    """One forward and one backward pass for all modules; `inputs` require gradients.
 
-    def replace(_module: nn.Module, _inputs: object, emitted: Tensor) -> Tensor:
-        return values if next(calls, None) == call else emitted
+    The backward pass stops at the lowest module, and no weight gets a gradient.
+    """
+    with activations(modules) as found:
+        logits = model.task_logits(inputs)[:, task]
+    each = [values for calls in found.values() for values in calls]
+    # What the logit does not read has the gradient zero.
+    parts = iter(torch.autograd.grad(logits.sum(), each, materialize_grads=True) if each else ())
+    gradients = {name: [next(parts) for _ in calls] for name, calls in found.items()}
+    detached = {name: [values.detach() for values in calls] for name, calls in found.items()}
+    return LayerGradients(detached, gradients)
 
-    handle = tap.register_forward_hook(replace)
-    try:
-        yield
-    finally:
-        handle.remove()
+
+def _flow(activation: Tensor, gradient: Tensor, nodes: int, left_end: bool) -> Tensor:
+    """Σ over steps of gradient · change of activation: (nodes · B, U) to (B, U)."""
+    rows = activation.shape[0] // nodes
+    change = activation[rows:] - activation[:-rows]
+    if left_end:
+        return change.mul_(gradient[:-rows]).view(nodes - 1, rows, -1).sum(0)
+    both = gradient[:-rows] + gradient[rows:]  # twice their mean
+    return change.mul_(both).view(nodes - 1, rows, -1).sum(0).div_(2)

@@ -1,28 +1,29 @@
-"""The straight path from a baseline to a row: its nodes, and what a model emits and feels there."""
+"""The straight path from a baseline to a row, rules to integrate along it, and rows at once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.layers import activations
 
-IN_CACHE = 2048
-"""Rows that a processor passes through a model at once: more leave its cache, which takes up to
-half as long again; fewer do not fill it. A GPU takes whatever it is given."""
+CPU_CHUNK_ROWS = 2048
+"""Rows that a CPU passes through a model at once: more leave its cache, which takes up to half as
+long again; fewer do not fill it. A GPU takes whatever it is given."""
+
+MIN_ROWS_AT_ONCE = 16
+"""Rows that always pass the model at once, whatever memory they take."""
 
 
 class Quadrature(NamedTuple):
-    """Where on [0, 1] a path is evaluated, and what each node counts."""
+    """The nodes on [0, 1] at which a path is evaluated, and their weights, which add up to 1."""
 
     nodes: list[float]
     weights: list[float]
-    """they add up to 1"""
 
 
 def trapezoid(steps: int) -> Quadrature:
@@ -32,58 +33,68 @@ def trapezoid(steps: int) -> Quadrature:
 
 
 def gauss_legendre(count: int) -> Quadrature:
-    """The nodes and weights of Gauss and Legendre, to the bit those of Captum."""
+    """The Gauss-Legendre rule, with the nodes and weights of Captum to the bit."""
     nodes, weights = np.polynomial.legendre.leggauss(count)
     return Quadrature(((1 + nodes) / 2).tolist(), (weights / 2).tolist())
 
 
-def between(start: Tensor, end: Tensor, nodes: list[float]) -> Tensor:
-    """(nodes · B, ...): the points of the path from `start` to `end` (B, ...), node by node."""
+def straight_path(inputs: Inputs, baseline: Inputs, nodes: list[float]) -> Inputs:
+    """Leaves (nodes · B, ...) with gradients: the points from `baseline` to `inputs`, by node."""
+    points = zip(inputs, baseline, strict=True)
+    return Inputs(*(_between(b, x, nodes).requires_grad_() for x, b in points))
+
+
+def _between(start: Tensor, end: Tensor, nodes: list[float]) -> Tensor:
     at = torch.tensor(nodes, dtype=end.dtype, device=end.device)
     points = at.view(-1, *[1] * end.ndim) * (end - start)
     return points.add_(start).flatten(0, 1)
 
 
-def path(inputs: Inputs, baseline: Inputs, nodes: list[float]) -> Inputs:
-    """Leaves that ask for gradients: the points from `baseline` to `inputs` (B rows each)."""
-    points = zip(inputs, baseline, strict=True)
-    return Inputs(*(between(b, x, nodes).requires_grad_() for x, b in points))
-
-
-def portions(inputs: Inputs, baseline: Inputs, nodes: int) -> Iterator[tuple[Inputs, Inputs]]:
-    """The rows beside their baselines, as many at a time as stay in cache at so many nodes each.
+def path_chunks(inputs: Inputs, baseline: Inputs, nodes: int) -> Iterator[tuple[Inputs, Inputs]]:
+    """Rows with their baselines, as many at a time as stay in cache at so many nodes each.
 
     `baseline` is B rows, or one for all.
     """
-    count = max(1, IN_CACHE // nodes) if inputs.dense.device.type == "cpu" else inputs.rows
+    count = max(1, CPU_CHUNK_ROWS // nodes) if inputs.dense.device.type == "cpu" else inputs.rows
     both = (*inputs, *baseline.expand_to(inputs))
     for parts in zip(*(part.split(max(1, count)) for part in both), strict=True):
         yield Inputs(*parts[: len(inputs)]), Inputs(*parts[len(inputs) :])
-
-
-class Felt(NamedTuple):
-    """What modules emit, and the logit's gradient by it: one tensor (B, U) for each call."""
-
-    emitted: dict[str, list[Tensor]]
-    gradients: dict[str, list[Tensor]]
-
-
-def feel(model: Recommender, modules: Mapping[str, nn.Module], inputs: Inputs, task: int) -> Felt:
-    """One forward and one backward for all modules; `inputs` ask for gradients.
-
-    What lies below the lowest module and beside them gets no gradient, and no weight does.
-    """
-    with activations(modules) as emitted:
-        logits = model.task_logits(inputs)[:, task]
-    each = [values for calls in emitted.values() for values in calls]
-    # What the logit does not read has no gradient.
-    found = iter(torch.autograd.grad(logits.sum(), each, materialize_grads=True) if each else ())
-    gradients = {name: [next(found) for _ in calls] for name, calls in emitted.items()}
-    detached = {name: [values.detach() for values in calls] for name, calls in emitted.items()}
-    return Felt(detached, gradients)
 
 
 def average(values: Tensor, rule: Quadrature) -> Tensor:
     """The weighted sum over nodes: (nodes · B, ...) to (B, ...)."""
     by_node = values.unflatten(0, (len(rule.nodes), -1))
     return torch.tensordot(values.new_tensor(rule.weights), by_node, 1)
+
+
+def rows_at_once(model: Recommender, row: Inputs, budget: int) -> int:
+    """How many rows fit into `budget` bytes while the logit is differentiated.
+
+    It is measured and so holds for any model: the bytes that autograd keeps for eight rows and not
+    for four, twice, as each activation meets its gradient.
+
+    Args:
+        model: in evaluation mode.
+        row: one embedded row, or more; the first one is taken.
+        budget: in bytes.
+    """
+    inputs = sum(part[0].nbytes for part in row)
+    each = inputs + (_bytes_kept(model, row, 8) - _bytes_kept(model, row, 4)) / 4
+    return max(MIN_ROWS_AT_ONCE, int(budget / max(1.0, 2 * each)))
+
+
+def _bytes_kept(model: Recommender, row: Inputs, rows: int) -> int:
+    """The bytes that autograd keeps for a backward pass of so many rows."""
+    storages: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    repeated = Inputs(*(part[:1].expand(rows, *part.shape[1:]).clone() for part in row))
+    leaves = Inputs(*(part.requires_grad_() for part in repeated))
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda kept: kept):
+        logits = model.task_logits(leaves)  # kept alive, so that no storage is used twice
+    del logits
+    return sum(storages.values())

@@ -9,7 +9,7 @@ from math import nan
 from typing import Any, ClassVar
 
 from glassrec.artifacts import Metrics, Weights
-from glassrec.explain.kept_units import change_of_kept_units
+from glassrec.explain.explanation_tables import change_of_kept_neurons
 from glassrec.explain.neurons import Conductance
 from glassrec.metrics.agreement import TOP, ModelPair, agreement
 from glassrec.metrics.cost import SIZES, cost, latency
@@ -124,10 +124,10 @@ class Evaluating(Stage):
     def _change_of_kept_units(self, pair: ModelPair) -> float:
         explain = replace(self.trained.explain, neurons=Conductance())
         large, small = (
-            explain.of(model, pair.dataset, self.settings.seed)
+            explain.build_explainer(model, pair.dataset, self.settings.seed)
             for model in (pair.large, pair.small)
         )
-        return change_of_kept_units(large, small, FOLLOWED)
+        return change_of_kept_neurons(large, small, FOLLOWED)
 
 
 def _quality(values: dict[str, float], shown: list[str]) -> Iterator[str]:

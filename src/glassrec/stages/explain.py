@@ -14,12 +14,12 @@ from safetensors.torch import load_file, save_file
 
 from glassrec.artifacts import AttributionFile, Explanation, Metrics, Table
 from glassrec.data.dataset import Dataset
-from glassrec.explain import tables
-from glassrec.explain.comparison import Comparison
-from glassrec.explain.contrast import compare_selections
+from glassrec.explain import explanation_tables as tables
+from glassrec.explain.evaluation.method_comparison import MethodComparison
+from glassrec.explain.evaluation.significance import ROWS
 from glassrec.explain.explainer import Explainer
-from glassrec.explain.significance import ROWS
-from glassrec.explain.statistics import Spread
+from glassrec.explain.statistics import RunningStatistics
+from glassrec.explain.statistics import compare_selections
 from glassrec.models.base import Recommender
 from glassrec.progress import with_progress
 from glassrec.run import replacing
@@ -35,7 +35,7 @@ SAVED_EVERY = 60.0
 MODEL = ["weights.safetensors"]
 
 ROWS_AND_BASELINE = ("task", "baseline", "select")
-PLAYERS = (*ROWS_AND_BASELINE, "players", "groups")
+PLAYERS = (*ROWS_AND_BASELINE, "granularity", "groups")
 METHOD = (*PLAYERS, "method", "tolerance")
 JUDGED = (*METHOD, "compare", "faithfulness")
 NEURONS = (*ROWS_AND_BASELINE, "neurons")
@@ -65,7 +65,7 @@ class Explaining(Stage):
     @cached_property
     def explainer(self) -> Explainer:
         """Who answers about the trained model."""
-        explainer = self.trained.explain.of(*self._explained)
+        explainer = self.trained.explain.build_explainer(*self._explained)
         explainer.check()
         return explainer
 
@@ -116,7 +116,7 @@ class Explaining(Stage):
         return self.once(
             "explanation.json",
             Explanation,
-            lambda: self._totals.about(tables.agreement(self.explainer)),
+            lambda: self._totals.summary(tables.agreement(self.explainer)),
             inputs=["attributions.parquet"],
             needs=(*METHOD, "neurons", "faithfulness"),
         )
@@ -135,15 +135,15 @@ class Explaining(Stage):
 
     def _importance(self) -> Table:
         chance = tables.significance(self.explainer, self.attributions.sample(ROWS))
-        return Table(pd.concat([self._totals.statistics(), chance], axis=1))
+        return Table(pd.concat([self._totals.frame(), chance], axis=1))
 
     @cached_property
-    def _totals(self) -> tables.Totals:
+    def _totals(self) -> tables.AttributionTotals:
         return self.totals(self.attributions)
 
-    def totals(self, attributions: AttributionFile) -> tables.Totals:
+    def totals(self, attributions: AttributionFile) -> tables.AttributionTotals:
         """Statistics and facts of attributions."""
-        return tables.Totals(self.explainer).read(attributions.pieces())
+        return tables.AttributionTotals(self.explainer).update(attributions.pieces())
 
     @cached_property
     def neurons(self) -> pd.DataFrame:
@@ -161,12 +161,14 @@ class Explaining(Stage):
         saved = self.parts("neurons.parquet", MODEL, NEURONS) / "spreads.safetensors"
         explainer = self.explainer
         spreads = _read(saved) or {
-            name: Spread(seed=explainer.seed) for name in explainer.model.layers
+            name: RunningStatistics(seed=explainer.seed) for name in explainer.model.layers
         }
         done, last = max((spread.rows for spread in spreads.values()), default=0), perf_counter()
-        for values in with_progress(tables.neurons(explainer, done), len(explainer.rows), done):
+        for values in with_progress(
+            tables.stream_neurons(explainer, done), len(explainer.rows), done
+        ):
             for name, spread in spreads.items():
-                spread.add(values[name])
+                spread.update(values[name])
             if perf_counter() - last > SAVED_EVERY:
                 _write(saved, spreads)
                 last = perf_counter()
@@ -177,7 +179,7 @@ class Explaining(Stage):
         """Which layers are cuts, and what their conductance misses."""
         needs = (*ROWS_AND_BASELINE, "faithfulness")
         return self._table(
-            "completeness", lambda: tables.layer_completeness(self.explainer), needs=needs
+            "completeness", lambda: tables.completeness_table(self.explainer), needs=needs
         )
 
     @cached_property
@@ -185,7 +187,7 @@ class Explaining(Stage):
         """What every two features contributed to the logit together."""
         doing = "looking for features that act together"
         needs = (*PLAYERS, "pair_rows")
-        return self._table("pairs", lambda: tables.pairs(self.explainer), doing, needs=needs)
+        return self._table("pairs", lambda: tables.pair_table(self.explainer), doing, needs=needs)
 
     @cached_property
     def methods(self) -> pd.DataFrame:
@@ -194,10 +196,12 @@ class Explaining(Stage):
         return self._table("methods", self._methods, doing, needs=JUDGED)
 
     def _methods(self) -> pd.DataFrame:
-        found, truth = self._judged, tables.known_effects(self.explainer)
+        found, truth = self._judged, tables.ground_truth(self.explainer)
         if truth is None:
             return found.methods
-        return found.methods.merge(tables.marks_of_methods(found.importance, truth), how="left")
+        return found.methods.merge(
+            tables.ground_truth_by_method(found.importance, truth), how="left"
+        )
 
     @cached_property
     def curves(self) -> pd.DataFrame:
@@ -210,14 +214,14 @@ class Explaining(Stage):
         return self._table("agreement", lambda: self._judged.agreement, needs=JUDGED)
 
     @cached_property
-    def _judged(self) -> Comparison:
-        return tables.judged(self.explainer)
+    def _judged(self) -> MethodComparison:
+        return tables.method_comparison(self.explainer)
 
     @cached_property
     def removals(self) -> pd.DataFrame:
         """What is left of the predictions without a whole kind of inputs."""
         return self._table(
-            "removals", lambda: tables.removals(self.explainer), needs=ROWS_AND_BASELINE
+            "removals", lambda: tables.removal_table(self.explainer), needs=ROWS_AND_BASELINE
         )
 
     @cached_property
@@ -228,7 +232,7 @@ class Explaining(Stage):
         return self.once(
             "truth.json",
             Metrics,
-            lambda: Metrics(tables.marks(self.explainer, importance, pairs)),
+            lambda: Metrics(tables.ground_truth_metrics(self.explainer, importance, pairs)),
             inputs=inputs,
             needs=PLAYERS,
         ).values
@@ -236,26 +240,26 @@ class Explaining(Stage):
     @cached_property
     def against(self) -> tuple[pd.DataFrame, Explanation] | None:
         """The comparison with the other selection, and what was explained there."""
-        if self.settings.explain.against is None:
+        if self.settings.explain.reference is None:
             self.run.forget("attributions_against.parquet")
             return None
-        needs = tuple("against" if name == "select" else name for name in METHOD)
+        needs = tuple("reference" if name == "select" else name for name in METHOD)
         file = self._attributed(
             "attributions_against.parquet", needs, lambda: self._other, "those of the other rows"
         )
         inputs = ["attributions.parquet", "attributions_against.parquet"]
-        totals = cache(lambda: tables.Totals(self._other).read(file.pieces()))
+        totals = cache(lambda: tables.AttributionTotals(self._other).update(file.pieces()))
         about = self.once(
             "explanation_against.json",
             Explanation,
-            lambda: totals().about(None),
+            lambda: totals().summary(None),
             inputs=inputs,
             needs=(*needs, "neurons"),
         )
         players = self.attributions.players
         compared = self._table(
             "selections",
-            lambda: compare_selections(players, self._totals.spread, totals().spread),
+            lambda: compare_selections(players, self._totals.statistics, totals().statistics),
             inputs=inputs,
             needs=(),
         )
@@ -265,8 +269,8 @@ class Explaining(Stage):
     def _other(self) -> Explainer:
         """Who explains the other selection in the same way."""
         settings = self.trained.explain
-        assert settings.against is not None, "there is another selection"
-        return replace(settings, select=settings.against).of(*self._explained)
+        assert settings.reference is not None, "there is another selection"
+        return replace(settings, select=settings.reference).build_explainer(*self._explained)
 
     def _table(
         self,
@@ -282,7 +286,7 @@ class Explaining(Stage):
         ).frame
 
 
-def _write(path: Path, spreads: dict[str, Spread]) -> None:
+def _write(path: Path, spreads: dict[str, RunningStatistics]) -> None:
     tensors = {
         f"{name}/{part}": tensor.contiguous()
         for name, spread in spreads.items()
@@ -292,10 +296,10 @@ def _write(path: Path, spreads: dict[str, Spread]) -> None:
         save_file(tensors, temporary)
 
 
-def _read(path: Path) -> dict[str, Spread]:
+def _read(path: Path) -> dict[str, RunningStatistics]:
     """What `_write` wrote; empty where there is no file."""
     states: dict[str, dict[str, Any]] = {}
     for name, tensor in load_file(path).items() if path.is_file() else ():
         layer, _, part = name.rpartition("/")
         states.setdefault(layer, {})[part] = tensor
-    return {layer: Spread.of(state) for layer, state in states.items()}
+    return {layer: RunningStatistics.from_state(state) for layer, state in states.items()}

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from glassrec.artifacts import Picture
-from glassrec.explain import tables
+from glassrec.explain import explanation_tables as tables
 from glassrec.explain.explainer import KNOWN
 from glassrec.report.input_figures import feature_importance, feature_pairs, removals, selections
 from glassrec.report.method_figures import faithfulness_curves, methods_agreement, methods_table
@@ -105,7 +105,7 @@ def _of_neurons(found: Explaining) -> Iterator[Drawing]:
 
 def _over_rows(found: Explaining, layer: str, names: list[str]) -> Picture:
     sample = found.attributions.sample(MAX_ROWS)
-    values = tables.units(found.explainer, sample.rows)[layer]
+    values = tables.neuron_values(found.explainer, sample.rows)[layer]
     return neurons_over_rows(values, sample.logits, names, found.about)
 
 

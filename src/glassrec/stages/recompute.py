@@ -199,11 +199,11 @@ class Recomputation:
             return ""
         totals = self.explained.totals(AttributionFile.load(self._attributions))
         frame = self.run.read("importance.parquet", Table).frame
-        found = totals.statistics()
+        found = totals.frame()
         there = frame[[column for column in found if column in frame]]
         yield from differing("importance.parquet", _cells(there), _cells(found), _near)
         recorded = self.run.read("explanation.json", Explanation)
-        again = as_read(totals.about(recorded.agreement), "explanation.json", Explanation)
+        again = as_read(totals.summary(recorded.agreement), "explanation.json", Explanation)
         yield from differing("explanation.json", vars(recorded), vars(again), _near)
         return "importance and facts of the explanation follow from the attributions"
 

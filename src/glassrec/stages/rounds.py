@@ -9,7 +9,7 @@ from typing import ClassVar
 import pandas as pd
 
 from glassrec.artifacts import PrunePlan, Weights
-from glassrec.explain.tables import neuron_scores
+from glassrec.explain.explanation_tables import neuron_scores
 from glassrec.metrics.cost import flops
 from glassrec.metrics.metadata import as_higher_is_better
 from glassrec.metrics.quality import quality
@@ -160,7 +160,7 @@ class Cutting(Stage):
         if each.before is None:
             return trained.exact, self.explained.neurons
         model = trained.loaded(self._left(each.before), each.before.weights)
-        explainer = trained.explain.of(model, trained.dataset, self.settings.seed)
+        explainer = trained.explain.build_explainer(model, trained.dataset, self.settings.seed)
         return model, neuron_scores(explainer)
 
     def _left(self, each: Round) -> Weights:

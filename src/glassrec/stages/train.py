@@ -19,7 +19,7 @@ from glassrec.data.dataset_metadata import anomaly_lines, collect_metadata, repe
 from glassrec.data.encoding import Encoder, Scaler
 from glassrec.data.saved_encoder import describe_encoder, vocabulary_table
 from glassrec.ending import UsageError
-from glassrec.explain.stage import Explain
+from glassrec.explain.explainer import Explain
 from glassrec.failures import memory_needed
 from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
@@ -200,7 +200,7 @@ class Training(Stage):
         self.run.describe(self.given["data"])
         settings = self.settings
         model, started = self._first_model()
-        self.explain.of(model, self.dataset, settings.seed).check()
+        self.explain.build_explainer(model, self.dataset, settings.seed).check()
         settings.prune.not_prunable_reasons(model)  # complains of its layers
         model.train()  # who explains it has put it into evaluation mode
         if settings.trainer.max_epochs:

@@ -1,0 +1,143 @@
+"""Faithfulness: whether attributions predict the change of the logit when inputs are removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from glassrec.explain.evaluation.sample import Sample
+from glassrec.explain.masking import FeatureMask, MaskedModel, to_float64
+
+
+class Curves(NamedTuple):
+    """The mean logit as features are replaced, or restored, one after the other."""
+
+    frame: pd.DataFrame
+    """kind (deletion or insertion), order (method or random), share (of the features that were
+    replaced or restored), mean_logit (over rows)"""
+    areas: dict[str, float]
+    """deletion, insertion, deletion_random, insertion_random"""
+
+
+def curves(sample: Sample, values: Tensor, steps: int, seed: int) -> Curves:
+    """Deletion and insertion curves (Petsiuk, Das and Saenko, BMVC 2018), with a random reference.
+
+    Features go in the order of their signed attributions, those that raise the logit most first. By
+    size instead, raising and lowering ones would go together, and the mean logit would say little.
+    A deleted feature has the value of another data row; insertion starts from that row. So every
+    value is one of the data, where a baseline may lie outside them.
+
+    With m(s) the mean logit at share s, and Δ the mean over rows of |logit − that of the other
+    row|, the areas are ∫ (m(0) − m(s)) ds / Δ for deletion and ∫ (m(s) − m(0)) ds / Δ for
+    insertion, by the trapezoid rule: how far the logit falls or rises on the way. For both, the
+    larger and the further above a random order, the more faithful. NaN if no feature moves a logit.
+
+    Args:
+        sample: B rows.
+        values: (B, P) attributions.
+        steps: shares at which the logit is taken, beside 0; fewer features take one step each.
+        seed: of the random orders: one for each row, and its reverse, so that luck evens out.
+    """
+    view = sample.with_reference_rows()
+    counts = torch.linspace(0, view.size, min(steps, view.size) + 1).round()
+    random = torch.rand(values.shape, generator=torch.Generator().manual_seed(seed))
+    scale = view.difference.abs().mean().item()
+    frames, areas = [], {}
+    shares = counts.double() / view.size
+    for order, rankings in (("method", [values]), ("random", [random, -random])):
+        found = [view.logits(_nested(ranked.to(values), counts)).mean(0) for ranked in rankings]
+        means = torch.stack(found).mean(0).cpu().view(2, -1)
+        ends = "" if order == "method" else "_random"
+        for kind, sign, mean in zip(("deletion", "insertion"), (-1, 1), means, strict=True):
+            columns = {"share": shares.numpy(), "mean_logit": mean.numpy()}
+            frames.append(pd.DataFrame({"kind": kind, "order": order, **columns}))
+            area = torch.trapezoid(sign * (mean - mean[0]), shares).item()
+            areas[kind + ends] = area / scale if scale else float("nan")
+    return Curves(pd.concat(frames, ignore_index=True), areas)
+
+
+def _nested(ranked: Tensor, counts: Tensor) -> Tensor:
+    """Masks (B, 2 C, P) without, then with only, the first k features by falling rank, for C k.
+
+    Equal ones go in the order of the features.
+    """
+    place = ranked.argsort(dim=1, descending=True, stable=True).argsort(1)
+    reached = place.unsqueeze(1) < counts.to(place).view(1, -1, 1)
+    return torch.cat([~reached, reached], 1)
+
+
+def subsets(features: int, count: int, seed: int) -> Tensor:
+    """Random sets of features, 1 = in: (C, P).
+
+    Each has a share of its own, drawn uniformly: small and large ones come up alike.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    share = torch.rand(count, 1, generator=generator)
+    return (torch.rand(count, features, generator=generator) < share).double()
+
+
+def infidelity(sample: Sample, values: Tensor, removed: Tensor) -> float:
+    """The error of attributions φ in the logit's fall (Yeh et al., NeurIPS 2019).
+
+    E (Σ φ of I − (f(x) − f(x without I)))² over rows and sets I, which are at the baseline in x
+    without I, as `captum.metrics.infidelity` has it. It is divided by E (f(x) − f(x without I))²,
+    so that models compare: 0 is perfect, and 1 is no better than attributions of zero, which all
+    are in logits and not rescaled. Not finite if no set moves a logit.
+
+    Args:
+        sample: B rows.
+        values: (B, P) attributions.
+        removed: (C, P), 1 = in the set.
+    """
+    whole = removed.new_zeros(1, removed.shape[1])
+    logits = sample.logits(1 - torch.cat([whole, removed]))
+    fall = logits[:, :1] - logits[:, 1:]
+    error = to_float64(values) @ removed.to(fall).T - fall
+    return (error.square().mean() / fall.square().mean()).item()
+
+
+def removals(views: Mapping[str, Iterable[MaskedModel]]) -> pd.DataFrame:
+    """The effect of removing a whole part of the inputs, whatever the features are.
+
+    Args:
+        views: the rows with their replacements, some at a time, by the replacement's name.
+
+    Returns:
+        one row for each part that the model reads and each replacement: removed (dense, fields or
+        history), replacement, positive_before, positive_after (shares of
+        rows with a logit above 0: predicted clicks), mean_logit_before, mean_logit_after.
+    """
+    return pd.concat([_removed(*each) for each in views.items()], ignore_index=True)
+
+
+def _removed(replacement: str, views: Iterable[MaskedModel]) -> pd.DataFrame:
+    """One row for each part of the inputs, as in `removals`."""
+    parts, found = zip(*(_without_each_part(view) for view in views), strict=True)
+    logits = torch.cat(found)
+    positive, mean = (logits > 0).double().mean(0).tolist(), logits.mean(0).tolist()
+    return pd.DataFrame(
+        {
+            "removed": parts[0],
+            "replacement": replacement,
+            "positive_before": positive[0],
+            "positive_after": positive[1:],
+            "mean_logit_before": mean[0],
+            "mean_logit_after": mean[1:],
+        }
+    )
+
+
+def _without_each_part(view: MaskedModel) -> tuple[tuple[str, ...], Tensor]:
+    """The K parts of the inputs; the logits (B, 1 + K) with all, and without each."""
+    sizes = {name: part[0].numel() for name, part in view.inputs._asdict().items()}
+    parts = tuple(name for name, size in sizes.items() if size and name != "steps")
+    part_ids = torch.tensor([parts.index(name) if name in parts else -1 for name in sizes])
+    ids = part_ids.repeat_interleave(torch.tensor(list(sizes.values())))
+    mask = FeatureMask(parts, ids.to(view.inputs.dense.device))
+    masks = torch.cat([torch.ones(1, len(parts)), 1 - torch.eye(len(parts))])
+    return parts, replace(view, feature_mask=mask).logits(masks)

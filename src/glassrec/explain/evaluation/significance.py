@@ -1,0 +1,189 @@
+"""Whether a feature's effect could be chance: permutation tests, corrected for testing many.
+
+Both tests take rows that the model was not trained on, at most about `ROWS` of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from glassrec.data.schema import TaskKind
+from glassrec.explain.masking import MaskedModel, to_float64
+from glassrec.models.base import Inputs
+
+ROWS = 20_000
+"""Rows that suffice to find any effect that matters."""
+
+DRAWS_AT_ONCE = 50
+"""Draws of the null that are in memory together."""
+
+
+@dataclass(frozen=True)
+class PairedSwap:
+    """H random pairs of rows that swap the value of one feature (permutation importance).
+
+    No baseline is chosen: a swapped value is one of the data. Each row is in one pair; of an odd
+    number one is left out. Swapping a whole history keeps the number of steps of each row.
+    """
+
+    rows: Tensor
+    """(2, H) int64: the pairs"""
+    logits: Tensor
+    """(2, H) float64: of the rows as they are"""
+    swapped: Tensor
+    """(2, H, P) float64: of the rows with the other's value of one feature"""
+
+    @staticmethod
+    def draw(view: MaskedModel, seed: int) -> PairedSwap:
+        """Pairs of a view's rows; its baseline is not used. P + 1 logits a row.
+
+        Raises:
+            ValueError: there is one row only.
+        """
+        if view.rows < 2:
+            raise ValueError(f"two rows are needed to swap values, and there is {view.rows}")
+        half = view.rows // 2
+        order = torch.randperm(view.rows, generator=torch.Generator().manual_seed(seed))
+        order = order[: 2 * half].to(view.inputs.dense.device)
+        inputs = Inputs(*(part[order] for part in view.inputs))
+        others = Inputs(*(part.roll(half, 0) for part in inputs)).expand_to(inputs)
+        pairs = replace(view, inputs=inputs, baseline=others, index=order.cpu())
+        found = pairs.logits(torch.cat([torch.ones(1, view.size), 1 - torch.eye(view.size)]))
+        return PairedSwap(
+            order.view(2, half), found[:, 0].view(2, half), found[:, 1:].unflatten(0, (2, half))
+        )
+
+    def main_effects(self) -> pd.DataFrame:
+        """How strongly each feature moves the logit by itself, whatever the others are.
+
+        Its main effect is E[f | its value], and the strength is the standard deviation over rows of
+        that, in logits: the root of Sobol's first-order variance (Sobol, 1993), estimated by
+        Cov(f(b), f(a with b's value) − f(a)) over pairs of rows a, b (Saltelli et al., Computer
+        Physics Communications 2010). Interactions are not in it, where an attribution holds a share
+        of them. Columns should be independent of each other.
+
+        Returns:
+            One row for each feature: strength, strength_low, strength_high (95 %, normal on the
+            variance).
+        """
+        other = (self.logits - self.logits.mean()).flip(0).unsqueeze(2)
+        terms = (other * (self.swapped - self.logits.unsqueeze(2))).mean(0)
+        variance = terms.mean(0)
+        error = 1.96 * terms.std(0) / len(terms) ** 0.5
+        ends = {
+            "strength": variance,
+            "strength_low": variance - error,
+            "strength_high": variance + error,
+        }
+        return pd.DataFrame({k: v.clamp_min(0).sqrt().cpu().numpy() for k, v in ends.items()})
+
+
+def permuted_labels(values: Tensor, labels: Tensor, draws: int, seed: int) -> pd.DataFrame:
+    """Whether the labels depend on a feature's attributions.
+
+    The statistic is |covariance| of attributions and labels over rows. The null hypothesis, that
+    the two are independent, is simulated by permuting the labels. A small p does not say that the
+    feature is the source: in a model that multiplies a useless column with a useful one, the
+    attributions of the useless one follow the useful one. `permuted_features` avoids that.
+
+    Args:
+        values: (N, P) attributions.
+        labels: (N,) the true values.
+        draws: how many permutations.
+        seed: of the permutations.
+
+    Returns:
+        One row for each feature: p_value = (1 + permutations with at least as large a statistic) /
+        (1 + draws), two-sided, and its q_value.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    parts = to_float64(values)
+    parts = parts - parts.mean(0)
+    truth = to_float64(labels.to(values.device)).to(parts)
+    truth = truth - truth.mean()
+    observed = (truth @ parts).abs()
+    # Values and ties that are not exact by rounding alone count for the null.
+    least = observed - 1e-12 * truth.norm() * to_float64(values).norm(dim=0)
+    reached = torch.zeros_like(observed)
+    for start in range(0, draws, DRAWS_AT_ONCE):
+        count = min(DRAWS_AT_ONCE, draws - start)
+        order = torch.stack([torch.randperm(len(truth), generator=generator) for _ in range(count)])
+        reached += ((truth[order.to(truth.device)] @ parts).abs() >= least).sum(0)
+    return _frame((1 + reached) / (1 + draws))
+
+
+def permuted_features(
+    swap: PairedSwap, labels: Tensor, kind: TaskKind, draws: int, seed: int
+) -> pd.DataFrame:
+    """Whether the model predicts worse without a feature's own value.
+
+    The statistic is the mean increase of the loss (cross-entropy of a click, squared error of a
+    rating) where two rows have swapped the feature's value. The null hypothesis is that the feature
+    is independent of the label and of all other features. Then a pair of rows is as likely as the
+    swapped pair, so that the sign of its increase is a fair coin, and pairs are independent:
+    flipping signs gives the exact distribution under the null, whatever the model is. A feature
+    that is correlated with others can be found though the label does not need it.
+
+    Args:
+        swap: pairs of B rows, and the logits with each feature swapped.
+        labels: (B,) the true values of the rows.
+        kind: of the task.
+        draws: how many times all signs are drawn.
+        seed: of the signs.
+
+    Returns:
+        One row for each feature: p_value, one-sided, and its q_value.
+
+    Raises:
+        ValueError: a retrieval's loss is one among many items, which a row alone does not have.
+    """
+    if kind == "retrieval":
+        raise ValueError(
+            "a retrieval has no loss of a single row; take significance=labels or none"
+        )
+    truth = labels.cpu()[swap.rows.cpu()].to(swap.logits)
+    as_is = _loss(swap.logits, truth, kind).unsqueeze(2)
+    swapped = _loss(swap.swapped, truth.unsqueeze(2), kind)
+    return _sign_flips((swapped - as_is).sum(0), draws, seed)
+
+
+def benjamini_hochberg(p: Tensor) -> Tensor:
+    """The q-values (P,) of p-values (P,): the smallest false discovery rate at which each is found.
+
+    Benjamini and Hochberg, J. R. Statist. Soc. B, 1995. Of the features with q ≤ α, at most a share
+    α is expected to have no effect.
+    """
+    order = p.argsort(descending=True)
+    falling = p[order] * len(p) / torch.arange(len(p), 0, -1, device=p.device)
+    q = torch.empty_like(p)
+    q[order] = falling.cummin(0).values.clamp_max(1)
+    return q
+
+
+def _sign_flips(increase: Tensor, draws: int, seed: int) -> pd.DataFrame:
+    """Whether the mean of increases (H, P) is larger than with random signs."""
+    generator = torch.Generator().manual_seed(seed)
+    least = increase.sum(0) - 1e-12 * increase.abs().sum(0)
+    reached = torch.zeros_like(least)
+    for start in range(0, draws, DRAWS_AT_ONCE):
+        shape = (min(DRAWS_AT_ONCE, draws - start), len(increase))
+        signs = torch.randint(2, shape, generator=generator).mul_(2).sub_(1).to(increase)
+        reached += (signs @ increase >= least).sum(0)
+    return _frame((1 + reached) / (1 + draws))
+
+
+def _loss(logits: Tensor, truth: Tensor, kind: TaskKind) -> Tensor:
+    truth = truth.to(logits).expand_as(logits)
+    if kind == "click":
+        return F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    return (logits - truth) ** 2
+
+
+def _frame(p: Tensor) -> pd.DataFrame:
+    columns = {"p_value": p, "q_value": benjamini_hochberg(p)}
+    return pd.DataFrame({name: values.cpu().numpy() for name, values in columns.items()})
