@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from glassrec.data.dataset import Dataset
-from glassrec.explain.neurons import Conductance as ConductanceScore
-from glassrec.explain.selection import Selection
 from glassrec.explain.explainer import Explain
 from glassrec.explain.explanation_tables import neuron_scores
+from glassrec.explain.neurons import Conductance as ConductanceScore
+from glassrec.explain.selection import Selection
 from glassrec.models.base import Recommender
 from glassrec.prune.budget import Budget, BudgetUnit, Measures, largest_share, over_all_layers
 from glassrec.prune.importance import MagnitudeScore, RandomScore

@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
-from glassrec.explain.neurons import Conductance
-from glassrec.explain.selection import Selection
 from glassrec.explain.explainer import Explain
 from glassrec.explain.explanation_tables import neuron_scores
+from glassrec.explain.neurons import Conductance
+from glassrec.explain.selection import Selection
 from glassrec.models.base import Recommender
 from glassrec.prune.budget import Measures
 from glassrec.prune.importance import (

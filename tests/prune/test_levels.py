@@ -19,10 +19,10 @@ from glassrec.artifacts import PrunePlan
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Schema, Target
-from glassrec.explain.neurons import Conductance
-from glassrec.explain.selection import Selection
 from glassrec.explain.explainer import Explain
 from glassrec.explain.explanation_tables import neuron_scores
+from glassrec.explain.neurons import Conductance
+from glassrec.explain.selection import Selection
 from glassrec.models.base import Recommender
 from glassrec.models.layers import Affine, Hidden
 from glassrec.models.recurrent import Cell

@@ -18,8 +18,7 @@ from glassrec.explain import explanation_tables as tables
 from glassrec.explain.evaluation.method_comparison import MethodComparison
 from glassrec.explain.evaluation.significance import ROWS
 from glassrec.explain.explainer import Explainer
-from glassrec.explain.statistics import RunningStatistics
-from glassrec.explain.statistics import compare_selections
+from glassrec.explain.statistics import RunningStatistics, compare_selections
 from glassrec.models.base import Recommender
 from glassrec.progress import with_progress
 from glassrec.run import replacing
