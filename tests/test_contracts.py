@@ -39,7 +39,7 @@ def test_the_contracts_hold(copy: Path) -> None:
     ("file", "line"),
     [
         ("models/gmf.py", "import captum"),
-        ("prune/plan.py", "from glassrec.explain import gates"),
+        ("prune/plan.py", "from glassrec.explain import features"),
         ("training/job.py", "import hydra"),
         ("report/figures.py", "import wandb"),
         ("metrics/cost.py", "import lightning"),

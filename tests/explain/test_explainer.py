@@ -77,4 +77,4 @@ def test_rows_beside_others_are_those_of_the_sample(build: Build, dataset: Datas
 
 
 def _about(asked: Explainer) -> Explanation:
-    return explanation_tables.AttributionTotals(asked).read(asked.pieces()).about(None)
+    return explanation_tables.AttributionTotals(asked).update(asked.pieces()).summary(None)
