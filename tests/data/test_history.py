@@ -33,26 +33,26 @@ def log():
 
 def past(log, row, length):
     """By brute force: the items of the user's earlier rows, newest last, padded with None."""
+    users, times, all_items = (log[name].tolist() for name in ("user", "time", "item"))
     mine = [
-        (log["time"][other], other)
+        (times[other], other)
         for other in range(len(log))
-        if log["user"][other] == log["user"][row] and log["time"][other] < log["time"][row]
+        if users[other] == users[row] and times[other] < times[row]
     ]
-    items = [log["item"][other] for _, other in sorted(mine)][-length:]
+    items = [all_items[other] for _, other in sorted(mine)][-length:]
     return [None] * (length - len(items)) + items
 
 
-@pytest.mark.parametrize("length", [1, 4, 40])
-@pytest.mark.parametrize("kind", [str, "category"])
+@pytest.mark.parametrize(("length", "kind"), [(1, str), (4, "category"), (40, str)])
 def test_a_history_holds_the_last_rows_of_strictly_earlier_time(log, length, kind):
     log["item"] = log["item"].astype(kind)
     found = with_history(log, LOGGED, length)
     assert found[[*log]].equals(log)
     steps = found[step_names(length)].astype(object)
-    for row in range(len(log)):
-        expected = past(log, row, length)
-        assert steps.iloc[row].where(steps.iloc[row].notna(), None).tolist() == expected
-        assert found[EARLIER][row] == sum(item is not None for item in past(log, row, 99))
+    steps = steps.where(steps.notna(), None)
+    assert steps.to_numpy().tolist() == [past(log, row, length) for row in range(len(log))]
+    earlier = [sum(item is not None for item in past(log, row, 99)) for row in range(len(log))]
+    assert found[EARLIER].tolist() == earlier
     if length == 40:
         assert steps.isna().any(axis=1).all()  # no user has so many
 

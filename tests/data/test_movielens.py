@@ -156,10 +156,12 @@ def test_ids_must_be_known_once(edition, tmp_path):
     log, users, _ = (tmp_path / name for name in edition.files)
     source = edition(tmp_path, split=Random(0.2, 0.2))
     change(users, 2, "2", "9")
-    with pytest.raises(ValueError, match=rf"{log.name}, line 5: user 2 is not in {users.name}"):
+    with pytest.raises(
+        ValueError, match=rf"{log.name}, line 5: user is 2, which is not in {users.name}"
+    ):
         source.load(seed=0)
     change(users, 2, "9", "1")
-    with pytest.raises(ValueError, match=rf"{users.name}, line 2: user 1 is there twice"):
+    with pytest.raises(ValueError, match=rf"{users.name}, line 2: user is 1, which is there twice"):
         source.load(seed=0)
 
 

@@ -70,12 +70,12 @@ def test_a_negative_differs_from_its_positive_in_the_item_side_only(batch):
 
 def test_negatives_are_uniform_over_the_items_that_are_left():
     ids = [[0, 10 + i] for i in (0, 3)] + [[1, 10 + i] for i in range(6)][1:]
-    negatives = negatives_of(batch_of(ids), 6000)
+    negatives = negatives_of(batch_of(ids), 3000)
     drawn = negatives.augment(batch_of(ids), seeded()).ids[len(ids) :]
     of_first = drawn[drawn[:, 0] == 0][:, 1]
     assert set(of_first.tolist()) == {11, 12, 14, 15}
     shares = of_first.bincount(minlength=16)[[11, 12, 14, 15]] / len(of_first)
-    torch.testing.assert_close(shares, torch.full((4,), 0.25), atol=0.015, rtol=0)
+    torch.testing.assert_close(shares, torch.full((4,), 0.25), atol=0.02, rtol=0)
     assert drawn[drawn[:, 0] == 1][:, 1].unique().tolist() == [10]
 
 

@@ -128,7 +128,7 @@ POLICIES = [*product((False, True), (False, True), ("drop", "keep"), ("drop", "k
 
 
 @pytest.mark.parametrize(
-    ("twice", "ties", "duplicates", "repeats", "history"), POLICIES[::3] + POLICIES[-2:]
+    ("twice", "ties", "duplicates", "repeats", "history"), POLICIES[::5] + POLICIES[-2:]
 )
 def test_no_rule_ranks_random_choices(
     tmp_path: Path, twice: bool, ties: bool, duplicates: str, repeats: str, history: int

@@ -68,10 +68,10 @@ def test_a_malformed_file_is_refused_by_line(tmp_path, text, complaint):
 
 
 def test_the_line_is_right_deep_in_a_large_file_with_a_header(tmp_path):
-    lines = [f"{row}\t{row}" for row in range(300_000)]
-    lines[249_999] = "7\tseven"
+    lines = [f"{row}\t{row}" for row in range(120_000)]
+    lines[99_999] = "7\tseven"
     path = written(tmp_path, "\n".join(["user\titem", *lines]))
-    with pytest.raises(ValueError, match="line 250001: item is 'seven'"):
+    with pytest.raises(ValueError, match="line 100001: item is 'seven'"):
         read_csv(path, PAIR, Format(header=True))
 
 

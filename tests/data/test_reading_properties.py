@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from glassrec.data.columns import Columns
 from glassrec.data.table import Table
 
-EXAMPLES = int(os.environ.get("GLASSREC_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("GLASSREC_EXAMPLES", "60"))
 FILES = settings(
     max_examples=EXAMPLES,
     deadline=None,

@@ -202,3 +202,14 @@ def test_leave_one_out_needs_users_of_three_rows_and_enough_items(log):
         LeaveOneOut(1).split(log.drop_duplicates("user"), LOGGED, seeded())
     with pytest.raises(ValueError, match="99 candidates asked"):
         LeaveOneOut(99).split(log, LOGGED, seeded())
+
+
+@pytest.mark.parametrize("stated", [False, True])
+def test_leave_one_out_says_where_it_takes_the_order_of_the_file(capsys, stated):
+    log = pd.DataFrame({"user": [0, 0, 0, 1], "item": [4, 5, 6, 7]})
+    columns = Columns(user="user", item="item", chronological=stated)
+    parts = LeaveOneOut(candidates=1).split(log, columns, seeded())
+    assert parts.test.frame["item"].tolist()[0] == 6
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == (0 if stated else 1)
+    assert stated or all(word in lines[0] for word in ("time", "order of the file", "`time`"))

@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -110,23 +110,15 @@ class _MovieLens(Source):
     def _paths(self) -> list[Path]:
         return [Path(self.root) / name for name in self.files]
 
-    def _looked_up(
-        self, ratings: pd.DataFrame, side: pd.DataFrame, key: str
-    ) -> dict[str, pd.api.extensions.ExtensionArray]:
+    def _looked_up(self, ratings: pd.DataFrame, side: pd.DataFrame, key: str) -> dict[str, Any]:
         """The columns of `side` for each rating; ValueError if an id is missing there or twice."""
-        log, people, films = self._paths
-        path = people if key == "user" else films
+        log, users, movies = self._paths
+        path = users if key == "user" else movies
         twice = side[key].duplicated().to_numpy()
-        if twice.any():
-            row = int(twice.argmax())
-            raise ValueError(f"{Origin(path).at(row)}: {key} {side[key].iloc[row]} is there twice")
+        Origin(path).refuse_first(side[key], twice, ", which is there twice; remove one of them")
         at = pd.Index(side[key]).get_indexer(ratings[key])
-        if (at < 0).any():
-            row = int((at < 0).argmax())
-            raise ValueError(
-                f"{Origin(log).at(row)}: {key} {ratings[key].iloc[row]} is not in {path.name}; "
-                "all files must be of the same edition"
-            )
+        reason = f", which is not in {path.name}; all files must be of the same edition"
+        Origin(log).refuse_first(ratings[key], at < 0, reason)
         return {name: side[name].array.take(at) for name in side.columns.drop(key)}
 
 
@@ -141,9 +133,8 @@ class MovieLens100K(_MovieLens):
         users = {"user": INTEGER, "age": INTEGER, "gender": TEXT, "occupation": TEXT, "zip": TEXT}
         texts = dict.fromkeys(("title", "released", "on_video", "link"), TEXT)
         flags = dict.fromkeys(GENRES, INTEGER)
-        movies = read_text(
-            films, {"item": INTEGER, **texts, **flags}, separator="|", encoding="latin-1"
-        )
+        types = {"item": INTEGER, **texts, **flags}
+        movies = read_text(films, types, separator="|", encoding="latin-1")
         flagged = movies[[*GENRES]].to_numpy(bool) @ np.array([f"{name}|" for name in GENRES], "O")
         movies["genres"] = pd.Series(flagged, index=movies.index).str.rstrip("|").astype("category")
         return read_text(log, RATINGS), read_text(people, users, separator="|"), movies
@@ -158,14 +149,11 @@ class MovieLens1M(_MovieLens):
     def _read(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         log, people, films = self._paths
         users = {"user": INTEGER, "gender": TEXT, "age": INTEGER, "occupation": TEXT, "zip": TEXT}
-        movies = read_text(
-            films, {"item": INTEGER, "title": TEXT, "genres": TEXT}, separator="::",
-            encoding="latin-1",
-        )  # fmt: skip
+        movies = {"item": INTEGER, "title": TEXT, "genres": TEXT}
         return (
             read_text(log, RATINGS, separator="::"),
             read_text(people, users, separator="::"),
-            movies,
+            read_text(films, movies, separator="::", encoding="latin-1"),
         )
 
 

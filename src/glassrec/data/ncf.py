@@ -21,7 +21,7 @@ from glassrec.data.content import fingerprint
 from glassrec.data.dataset import Dataset, Source
 from glassrec.data.encoding import NO_SCALERS, Scalers
 from glassrec.data.history import with_history
-from glassrec.data.text_file import Origin, first_row, read_text
+from glassrec.data.text_file import Origin, TextFile, read_text
 
 COLUMNS = Columns(user="user", item="item")
 
@@ -93,7 +93,7 @@ class NCF(Source):
 
 def _ratings(path: Path) -> pd.DataFrame:
     """The columns user, item, rating and, if it is there, time."""
-    names = ("user", "item", "rating", "time")[: max(3, len(first_row(path)))]
+    names = ("user", "item", "rating", "time")[: max(3, len(TextFile.open(path).first_cells))]
     return read_text(path, dict.fromkeys(names, INTEGER))
 
 
@@ -117,7 +117,7 @@ def _validation_rows(log: pd.DataFrame, generator: torch.Generator | None) -> np
 
 def _test_lists(held: pd.DataFrame, path: Path, ratings: Path) -> Part:
     """Each test item, then its negatives, without those that are the test item itself."""
-    width = len(first_row(path)) - 1
+    width = len(TextFile.open(path).first_cells) - 1
     negatives = read_text(
         path, {"pair": TEXT} | {f"negative {i + 1}": INTEGER for i in range(width)}
     )

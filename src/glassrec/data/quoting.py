@@ -25,11 +25,6 @@ _OR_NO_QUOTES = "; if quotes have no meaning in this file, set data.quotes=false
 def rows_of_several_lines(path: Path, content: memoryview, separator: bytes) -> np.ndarray:
     """Where the rows begin and end that have a line break in a quoted cell, (K, 2) int64.
 
-    Args:
-        path: the file, for messages.
-        content: its bytes.
-        separator: one byte.
-
     Raises:
         ValueError: a quote is never closed, or text follows a closing quote.
     """
@@ -56,19 +51,15 @@ def check_no_rows_in_cells(
     columns: int,
     numbers: Collection[int],
 ) -> None:
-    """ValueError at the first of `rows` (K, 2) each line of which reads as a row of its own.
-
-    Args:
-        path: the file, for messages.
-        content: its bytes.
-        rows: where the rows of several lines begin and end.
-        separator: one byte.
-        columns: how many cells a row has.
-        numbers: which of them hold numbers.
+    """ValueError at the first of `rows` (K, 2) each line of which reads as a row of its own: with
+    as many cells as there are `columns`, and numbers in the columns `numbers`.
     """
     for start, end in rows.tolist():
         lines = [line.split(separator) for line in _BREAK.split(content[start:end]) if line.strip()]
-        if all(_reads_as_row(cells, columns, numbers) for cells in lines):
+        if all(
+            len(cells) == columns and all(_is_number(cells[at]) for at in numbers)
+            for cells in lines
+        ):
             raise ValueError(
                 f"{path}, line {line_at(content, start)}: a quoted cell goes on to line "
                 f"{line_at(content, end - 1)}, and each of these lines reads as a row of its own; "
@@ -119,17 +110,11 @@ def _quoted_cells(path: Path, content: memoryview, separator: bytes) -> np.ndarr
     return np.array(marks, np.int64)
 
 
-def _reads_as_row(cells: list[bytes], columns: int, numbers: Collection[int]) -> bool:
-    return len(cells) == columns and all(_is_number(cells[at]) for at in numbers)
-
-
 def _is_number(cell: bytes) -> bool:
     """Whether a cell may stand in a column of numbers, quotes aside."""
     text = cell.decode("utf-8", errors="replace").strip('" \t')
-    if not text or text.casefold() in ("true", "false", "na", "null", "n/a"):
-        return True
     try:
         float(text)
     except ValueError:
-        return False
+        return text.casefold() in ("", "true", "false", "na", "null", "n/a")
     return True

@@ -1,4 +1,4 @@
-"""Which rows train, which choose between models, and which are shown once, at the end."""
+"""How rows are divided into training, validation and test rows."""
 
 from __future__ import annotations
 
@@ -138,8 +138,10 @@ class LeaveOneOut(Splitter):
                 "leave-one-out: no user has three rows, the last two of different items; choose "
                 "another split"
             )
+        edges = np.zeros(len(frame) + 1, np.int64)  # +1 where held-out rows begin, -1 behind them
+        edges[second], edges[last + 1] = 1, -1
         train = np.ones(len(frame), bool)
-        train[order[_ranges(second, last + 1)]] = False
+        train[order[edges.cumsum()[:-1] > 0]] = False
         if columns.time is not None:
             for held in (order[second], order[last]):
                 train &= ~_same_event(users, items, columns.times(frame), held)
@@ -155,11 +157,11 @@ def _last_two(users: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndar
     """The last rows (Q,) of another item than the last, and the last rows (Q,), of the users who
     have a row before both; `users` (N,) is sorted.
     """
-    starts = np.r_[0, np.bincount(users).cumsum()]
-    last = starts[1:] - 1
+    ends = np.bincount(users).cumsum()
+    first, last = np.r_[0, ends[:-1]], ends - 1
     other = np.where(items == items[last[users]], -1, np.arange(len(users)))
-    second = np.maximum.reduceat(other, starts[:-1])
-    enough = second > starts[:-1]
+    second = np.maximum.reduceat(other, first)
+    enough = second > first
     return second[enough], last[enough]
 
 
@@ -171,13 +173,6 @@ def _same_event(
     row[users[held]] = held
     own = row[users]
     return (own >= 0) & (items == items[own]) & (times == times[own])
-
-
-def _ranges(starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
-    """All whole numbers of the intervals [start, stop)."""
-    counts = stops - starts
-    within = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
-    return np.repeat(starts, counts) + within
 
 
 def _check_shares(validation: float, test: float) -> None:

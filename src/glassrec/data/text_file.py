@@ -92,11 +92,6 @@ class Origin:
             raise ValueError(f"{self.at(row)}: {column.name} is {shown}{reason}")
 
 
-def first_row(path: Path) -> list[str]:
-    """The cells of the first row of a file whose cells are separated by tabs."""
-    return TextFile.open(path).first_cells
-
-
 def read_text(
     path: Path, types: Mapping[str, pa.DataType], *, separator: str = "\t", encoding: str = "utf8"
 ) -> pd.DataFrame:
@@ -133,20 +128,14 @@ def _checked(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
 
 class Row(NamedTuple):
-    """A row as the `csv` module reads it, each byte as one character."""
+    """A row as the `csv` module reads it."""
 
     line: int
-    text: str
+    start: int
+    """in bytes, as `end`, which is behind the line break"""
+    end: int
     cells: list[str]
-
-    @property
-    def is_blank(self) -> bool:
-        """Whether it is one cell of nothing but white space."""
-        return len(self.cells) < 2 and not _as_bytes(self.text).decode(errors="replace").strip()
-
-
-def _as_bytes(text: str) -> bytes:
-    return text.encode("latin-1")
+    """each byte as one character"""
 
 
 @dataclass(frozen=True)
@@ -202,7 +191,7 @@ class TextFile:
             self.path, self.content, rows, self.format.byte.encode(), len(names), numeric
         )
         try:
-            table = self._table(len(names), columns)
+            table = self._table(len(names), columns, self.content[self._body :])
         except pa.ArrowInvalid:
             table = self._converted(names, columns)
         return frame_of(table.rename_columns(list(types)), Origin(self.path, self.format))
@@ -210,61 +199,64 @@ class TextFile:
     @cached_property
     def first_cells(self) -> list[str]:
         """The cells of the first row that is not blank, without blanks around them."""
-        row, _ = self._first
+        cells = [cell.encode("latin-1") for cell in self._first.cells]
         try:
-            return [_as_bytes(cell).decode(self.format.encoding).strip() for cell in row.cells]
+            return [cell.decode(self.format.encoding).strip() for cell in cells]
         except UnicodeDecodeError:
             raise ValueError(
-                f"{self.path}, line {row.line}: not UTF-8 text; save the file as UTF-8"
+                f"{self.path}, line {self._first.line}: not UTF-8 text; save the file as UTF-8"
             ) from None
 
     def rows(self) -> Iterator[Row]:
         """The rows without the header; in a file of two or more columns, blank rows are none."""
         keep_blank = len(self.first_cells) == 1
-        for row, end in self._scan():
-            if end > self._body and row.cells and (keep_blank or not row.is_blank):
+        for row in self._scan():
+            if row.start >= self._body and row.cells and (keep_blank or not self._is_blank(row)):
                 yield row
 
     @cached_property
-    def _first(self) -> tuple[Row, int]:
-        for row, end in self._scan():
-            if not row.is_blank:
-                return row, end
+    def _first(self) -> Row:
+        for row in self._scan():
+            if not self._is_blank(row):
+                return row
         raise ValueError(f"{self.path}: {_NO_ROWS}")
 
     @property
     def _body(self) -> int:
         """Where the first row behind the header begins, in bytes."""
-        return self._first[1] if self.format.header else 0
+        return self._first.end if self.format.header else 0
 
-    def _scan(self) -> Iterator[tuple[Row, int]]:
-        """All rows, and where each ends, in bytes."""
+    def _is_blank(self, row: Row) -> bool:
+        if len(row.cells) > 1:
+            return False
+        return not bytes(self.content[row.start : row.end]).decode(errors="replace").strip()
+
+    def _scan(self) -> Iterator[Row]:
+        """All rows, with empty ones and the header."""
+        form, line, end = self.format, 0, 0
         stream = pa.BufferReader(pa.py_buffer(self.content))
-        read: list[str] = []
 
         def lines() -> Iterator[str]:
-            for line in io.TextIOWrapper(stream, encoding="latin-1", newline=""):
-                read.append(line)
-                yield line
+            nonlocal line, end
+            for text in io.TextIOWrapper(stream, encoding="latin-1", newline=""):
+                line, end = line + 1, end + len(text)
+                yield text
 
-        form, line, end = self.format, 1, 0
         quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if form.quotes else csv.QUOTE_NONE
+        first, start = 1, 0
         for cells in csv.reader(lines(), delimiter=form.byte, quoting=quoting):
-            row = Row(line, "".join(read), cells)
-            line, end = line + len(read), end + len(row.text)
-            read.clear()
-            yield row, end
+            yield Row(first, start, end, cells)
+            first, start = line + 1, end
 
     def _table(
         self,
         columns: int,
         types: Mapping[str, pa.DataType],
-        content: memoryview | bytes | None = None,
+        content: memoryview | bytes,
         block_size: int = 1 << 20,
         check: bool = True,
     ) -> pa.Table:
-        """The columns `types` by their number; pa.ArrowInvalid if the file is malformed."""
-        content = self.content[self._body :] if content is None else content
+        """The columns `types` by their number; pa.ArrowInvalid if the content is malformed."""
         table = pa.csv.read_csv(
             pa.BufferReader(pa.py_buffer(content)),
             pa.csv.ReadOptions(
@@ -313,7 +305,7 @@ class TextFile:
         """The columns as texts, whose encoding is not checked."""
         texts = dict.fromkeys(types, TEXT)
         try:
-            return self._table(len(names), texts, check=False)
+            return self._table(len(names), texts, self.content[self._body :], check=False)
         except pa.ArrowInvalid:  # a ragged row, a row of blanks, or one that is longer than a block
             content = b"".join(self._regular_rows(names))
         if not content:
@@ -324,7 +316,7 @@ class TextFile:
         except pa.ArrowInvalid as error:
             raise ValueError(f"{self.path}: {shortened(str(error))}") from None
 
-    def _regular_rows(self, names: list[str]) -> Iterator[bytes]:
+    def _regular_rows(self, names: list[str]) -> Iterator[memoryview]:
         """The bytes of each row; ValueError at the first with too few or too many cells."""
         for row in self.rows():
             if len(row.cells) != len(names):
@@ -332,7 +324,7 @@ class TextFile:
                     f"{self.path}, line {row.line}: {len(row.cells)} cells where there should be "
                     f"{len(names)} ({_some(names)}); correct or remove the line"
                 )
-            yield _as_bytes(row.text)
+            yield self.content[row.start : row.end]
 
 
 def _some(names: list[str]) -> str:
