@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 
 from glassrec.__main__ import main
 from glassrec.artifacts import Certificate, Metrics
-from glassrec.compare.directory import PROVEN
 from glassrec.compare.scan import scan
+from glassrec.report.run_record import CERTIFIED_SHARE
 
 SMALL = [
     "data.rows=1500", "data.users=12", "data.items=8", "model.embedding=4", "model.bottom=[8]",
@@ -150,7 +150,7 @@ def test_a_comparison_reads_what_a_run_leaves_behind(finished: Path) -> None:
     assert certificate.exact
     assert gone == metrics["pruned/units"] > 0
     units = sum(layer.before for layer in certificate.layers.values())
-    assert run.metrics == pytest.approx(metrics | {PROVEN: gone / units}, nan_ok=True)
+    assert run.metrics == pytest.approx(metrics | {CERTIFIED_SHARE: gone / units}, nan_ok=True)
     assert run.certificate == json.loads((finished / "certificate.json").read_text())
     assert len(run.history) == 3
     for table in (run.importance, run.neurons):

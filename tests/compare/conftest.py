@@ -11,6 +11,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from glassrec.artifacts import CertifiedLayer, Gone
+from small_certificate import certificate
+
 MODELS = {"gmf": {"factors": 8}, "mlp": {"factors": 8, "hidden": [32, 16]}}
 
 IMPORTANCE = {"user": 3.0, "item": 2.0, "price": 1.0}
@@ -70,13 +73,10 @@ def leave(
             directory / "history.csv", index=False
         )
     levels = {"data": 2} if gone is None else gone
-    cut = [
-        {"level": level, "constant": 0.0, "count": n, "units": "a"} for level, n in levels.items()
-    ]
-    _json(directory / "certificate.json", {
-        "level": "data", "exact": "budget" not in levels,
-        "layers": {"top": {"built": 10, "before": 10, "gone": cut}},
-    })  # fmt: skip
+    removed = [Gone(level, 0.0, n, "a") for level, n in levels.items()]
+    certificate(exact="budget" not in levels, layers={"top": CertifiedLayer(10, 10, removed)}).save(
+        directory / "certificate.json"
+    )
     frame = pd.DataFrame({"player": [*importance], "mean_abs": [*importance.values()]})
     if q_values is not None:
         frame["q_value"] = [q_values[player] for player in importance]

@@ -20,10 +20,10 @@ Leave = Callable[..., Path]
 @pytest.fixture(autouse=True)
 def page(monkeypatch: pytest.MonkeyPatch) -> None:
     """The page has tests of its own."""
-    stub = ModuleType("glassrec.compare.page")
-    stub.write = lambda comparison, path: path.touch()  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "glassrec.compare.page", stub)
-    monkeypatch.setattr("glassrec.compare.page", stub, raising=False)
+    stub = ModuleType("glassrec.compare.comparison_page")
+    stub.write_page = lambda comparison, path: path.touch()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "glassrec.compare.comparison_page", stub)
+    monkeypatch.setattr("glassrec.compare.comparison_page", stub, raising=False)
 
 
 @pytest.fixture
@@ -85,8 +85,8 @@ def test_a_table_fits_the_terminal_and_says_what_it_leaves_out(
     lines = compared()
     assert max(map(len, lines[3:6])) <= columns
     assert "test/auroc" in lines[3]
-    said = [line for line in lines if line.startswith("left out for want of width")]
-    for title in ("ms of 4,096", "test/accuracy", "parameters"):
+    said = [line for line in lines if line.startswith("columns that do not fit")]
+    for title in ("ms per 4,096", "test/accuracy", "parameters"):
         assert (title in lines[3]) != any(title in line for line in said), title
     assert bool(said) == (columns < 130)
 
@@ -105,7 +105,7 @@ def test_other_metrics_can_be_shown_and_rank(two: None, compared: Callable[..., 
     lines = compared("--by", "parameters", "--metric", "flops")
     assert "flops" in lines[3].split()
     assert "1,000 → 10" in lines[4] + lines[5]
-    assert "ranked by parameters: less is better" in lines
+    assert "ranked by parameters: lower is better" in lines
 
 
 def test_what_went_wrong_is_told_with_the_log(
@@ -194,10 +194,10 @@ def test_help_and_reading_do_without_pytorch(leave: Leave) -> None:
     run = leave("a")
     script = (
         "import sys\n"
-        "from glassrec.compare import command, comparison, scan, tables, terminal\n"
+        "from glassrec.compare import command, comparison, exports, scan, terminal\n"
         "from pathlib import Path\n"
         "found = comparison.compare(scan.scan([Path(sys.argv[1])]))\n"
-        "list(terminal.tell(found, top=9, width=80))\n"
+        "list(terminal.summary_lines(found, top=9, width=80))\n"
         "print(sorted({'torch', 'matplotlib', 'hydra'} & set(sys.modules)))\n"
     )
     done = subprocess.run(

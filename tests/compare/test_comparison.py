@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glassrec.compare.comparison import Comparison, compare, front
+from glassrec.compare.comparison import Comparison, compare, pareto_front
 from glassrec.compare.scan import scan
 
 Leave = Callable[..., Path]
@@ -24,7 +24,7 @@ def _compare(tmp_path: Path, by: str | None = None) -> Comparison:
 
 
 def _only_task(tmp_path: Path, by: str | None = None) -> list[dict[str, object]]:
-    (task,) = _compare(tmp_path, by).tasks
+    (task,) = _compare(tmp_path, by).groups
     return [{task.labels[name]: v for name, v in s.differs.items()} for s in task.settings]
 
 
@@ -33,7 +33,7 @@ def test_runs_that_differ_in_their_seed_alone_are_one_setting(leave: Leave, tmp_
     for seed, value in enumerate(values):
         leave(f"a/seed_{seed}", seed=seed, metrics=_metrics(value))
     leave("b", seed=1, model__factors=16, metrics=_metrics(0.5))
-    (task,) = _compare(tmp_path).tasks
+    (task,) = _compare(tmp_path).groups
     first, second = task.settings
     assert first.differs == {"model.factors": 8}
     assert [run.seed for run in first.runs] == [0, 1, 2]
@@ -103,9 +103,9 @@ def test_the_metric_that_training_watched_ranks(leave: Leave, tmp_path: Path) ->
     both = {"val/auroc": 0.7, "val/log_loss": 0.5, "test/auroc": 0.7}
     leave("a", metrics=both, trainer__monitor="val/log_loss", optimizer__lr=1)
     leave("b", metrics=both, trainer__monitor="val/log_loss", optimizer__lr=2)
-    assert _compare(tmp_path).tasks[0].by == "val/log_loss"
+    assert _compare(tmp_path).groups[0].by == "val/log_loss"
     leave("c", metrics=both, optimizer__lr=3)
-    assert _compare(tmp_path).tasks[0].by == "val/auroc"
+    assert _compare(tmp_path).groups[0].by == "val/auroc"
 
 
 def test_of_several_targets_the_first_one_that_is_learnt_ranks(
@@ -114,9 +114,9 @@ def test_of_several_targets_the_first_one_that_is_learnt_ranks(
     names = ("watched/recall@10", "rated/rmse")  # in the order of the data, not of the alphabet
     metrics = {f"{split}/{name}": 0.5 for split in ("val", "test") for name in names}
     leave("both", metrics=metrics)
-    assert _compare(tmp_path).tasks[0].by == "val/watched/recall@10"
+    assert _compare(tmp_path).groups[0].by == "val/watched/recall@10"
     leave("ratings", metrics=metrics, objective__weights={"watched": 0})
-    assert {task.by for task in _compare(tmp_path).tasks} == {
+    assert {task.by for task in _compare(tmp_path).groups} == {
         "val/watched/recall@10", "val/rated/rmse"
     }  # fmt: skip
 
@@ -128,7 +128,7 @@ def test_runs_of_other_data_or_other_metrics_are_another_task(leave: Leave, tmp_
     leave("more_rows", data__rows=4000)
     leave("other_file", files={"u.data": "abc"})
     leave("ratings", metrics=_metrics(0.9, "rmse"))
-    tasks = _compare(tmp_path).tasks
+    tasks = _compare(tmp_path).groups
     assert [sorted(run.name for run in task.runs) for task in tasks] == [
         ["a", "harder_negatives", "wider"], ["more_rows"], ["other_file"], ["ratings"]
     ]  # fmt: skip
@@ -142,26 +142,26 @@ def test_runs_that_failed_stand_below_those_of_their_task(leave: Leave, tmp_path
     leave("a/seed_1", seed=1, metrics={}, status=failed, files={"u.data": "abc"})
     leave("b", metrics={}, status=failed, optimizer__lr=9)
     leave("c", metrics={}, status={"state": "finished", "stage": "explain"}, optimizer__lr=5)
-    (task,) = _compare(tmp_path).tasks
+    (task,) = _compare(tmp_path).groups
     first, *others = task.settings
     assert (first.differs, first.n["val/auroc"]) == ({"optimizer.lr": 0.001}, 1)
     assert first.notes == ["1 failed"]
     assert [other.notes for other in others] == [["1 failed"], ["1 not evaluated"]]
-    assert [task.ranked(setting) for setting in task.settings] == [True, False, False]
+    assert [task.is_ranked(setting) for setting in task.settings] == [True, False, False]
 
 
 def test_a_job_without_settings_belongs_to_no_task(leave: Leave, tmp_path: Path) -> None:
     leave("a")
     (leave("b") / "config.yaml").unlink()
     found = _compare(tmp_path)
-    assert [run.name for run in found.strays] == ["b"]
-    assert [run.name for run in found.tasks[0].runs] == ["a"]
+    assert [run.name for run in found.ungrouped] == ["b"]
+    assert [run.name for run in found.groups[0].runs] == ["a"]
 
 
 def test_where_nothing_was_evaluated_nothing_is_ranked(leave: Leave, tmp_path: Path) -> None:
     leave("a", metrics={}, optimizer__lr=1)
     leave("b", metrics={}, optimizer__lr=2)
-    (task,) = _compare(tmp_path).tasks
+    (task,) = _compare(tmp_path).groups
     assert (task.by, task.shown) == ("", [])
     assert len(task.settings) == 2
 
@@ -180,7 +180,7 @@ def test_trials_that_were_only_trained_are_ranked_by_what_they_came_to(
     objectives = [{"metric": "val/auroc", "direction": "maximize"}]
     text = json.dumps({"jobs": jobs, "objectives": objectives})
     (tmp_path / "runs" / "sweep.json").write_text(text)
-    (task,) = _compare(tmp_path).tasks
+    (task,) = _compare(tmp_path).groups
     assert task.by == "val/auroc"
     assert [setting.differs["optimizer.lr"] for setting in task.settings] == [1, 2, 0]
     assert task.settings[0].notes == ["1 not evaluated"]
@@ -199,9 +199,9 @@ def test_the_front_is_what_nothing_dominates(objectives: int) -> None:
         )
 
     expected = [not (np.isnan(point).any() or dominated(point)) for point in points]
-    assert front(points.tolist()) == expected
+    assert pareto_front(points.tolist()) == expected
     assert any(expected)
-    assert front([]) == []
+    assert pareto_front([]) == []
 
 
 def test_many_runs_are_grouped_as_a_plain_loop_groups_them(leave: Leave, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_many_runs_are_grouped_as_a_plain_loop_groups_them(leave: Leave, tmp_pat
         leave(str(number), seed=number, optimizer__lr=lr, model__factors=factors,
               metrics=_metrics(value))  # fmt: skip
         expected.setdefault((lr, factors), []).append(value)
-    (task,) = _compare(tmp_path).tasks
+    (task,) = _compare(tmp_path).groups
     found = [
         ((each.differs["optimizer.lr"], each.differs["model.factors"]), each.mean["val/auroc"])
         for each in task.settings

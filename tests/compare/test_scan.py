@@ -10,14 +10,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from glassrec.artifacts import File, Table
+from glassrec.artifacts.table import IMPORTANCE, NEURONS, PRUNING_CURVES
 from glassrec.compare.comparison import compare
-from glassrec.compare.directory import PROVEN, Found
 from glassrec.compare.scan import scan
+from glassrec.report.run_record import CERTIFIED_SHARE, RunRecord
 
 Leave = Callable[..., Path]
 
 
-def _scan(folder: Path) -> dict[str, Found]:
+def _scan(folder: Path) -> dict[str, RunRecord]:
     return {run.name: run for run in scan([folder])}
 
 
@@ -52,13 +54,13 @@ def test_a_run_tells_settings_metrics_and_what_provably_went(leave: Leave, tmp_p
     assert not {"seed", "tracker", "trainer.accelerator", "model._partial_"} & set(run.settings)
     assert run.metrics["test/auroc"] == 0.5
     assert run.metrics["latency_p50_4096"] == 2.0
-    assert run.metrics[PROVEN] == pytest.approx(0.3)
+    assert run.metrics[CERTIFIED_SHARE] == pytest.approx(0.3)
     assert isnan(run.metrics["val/auroc"])
 
 
 def test_of_a_cut_that_is_not_exact_nothing_is_proven(leave: Leave, tmp_path: Path) -> None:
     leave("a", gone={"budget": 5})
-    assert isnan(_scan(tmp_path / "runs")["a"].metrics[PROVEN])
+    assert isnan(_scan(tmp_path / "runs")["a"].metrics[CERTIFIED_SHARE])
 
 
 def test_where_data_lie_makes_no_difference_and_what_a_model_starts_from_does(
@@ -124,8 +126,8 @@ def test_a_table_that_cannot_be_read_is_told_of_when_it_is_wanted(
 ) -> None:
     (leave("a") / "importance.parquet").write_bytes(b"PAR1 and no more")
     run = _scan(tmp_path / "runs")["a"]
-    assert run.importance is None
-    assert run.neurons is None  # it has none
+    assert run.table(IMPORTANCE) is None
+    assert run.table(NEURONS) is None  # it has none
     assert len(run.unreadable) == 1
     assert "importance.parquet" in run.unreadable[0]
 
@@ -267,17 +269,16 @@ def test_a_folder_that_cannot_be_read_or_named_does_not_stop_the_others(
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["importance", "neurons", "pruning_curves"])
+@pytest.mark.parametrize("file", [IMPORTANCE, NEURONS, PRUNING_CURVES], ids=lambda f: f.name)
 def test_a_table_without_its_columns_or_its_numbers_is_told_of(
-    leave: Leave, tmp_path: Path, name: str
+    leave: Leave, tmp_path: Path, file: File[Table]
 ) -> None:
     columns = ["player", "layer", "mean_abs", "max_abs", "score", "share", "folded", "epochs"]
     for run, frame in {"a": {"z": [1]}, "b": {column: ["x"] for column in columns}}.items():
-        pd.DataFrame(frame).to_parquet(leave(run) / f"{name}.parquet")
+        pd.DataFrame(frame).to_parquet(leave(run) / file.name)
         found = _scan(tmp_path / "runs")[run]
-        table = getattr(found, name)
-        assert (table("test/auroc") if callable(table) else table) is None
-        assert f"{name}.parquet: " in found.unreadable[0]
+        assert found.table(file) is None
+        assert f"{file.name}: " in found.unreadable[0]
 
 
 def test_where_there_is_nothing_it_says_so(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_any_neurons_can_be_drawn_over_rows(case, drawn, about) -> None:
 
 def test_silent_and_negative_units_are_counted(scores) -> None:
     words = count_text(scores("top", list("abcde"), VALUES))
-    assert words == "5 neurons: 1 with zero attribution, 2 never positive (1 always negative)"
+    assert words == "5 neurons: 1 zero, 2 never positive (1 always negative)"
 
 
 def test_units_stand_at_their_rank_and_silent_ones_are_shaded(drawn, told, scores, about) -> None:
@@ -65,7 +65,7 @@ def test_units_stand_at_their_rank_and_silent_ones_are_shaded(drawn, told, score
     np.testing.assert_allclose(band.values, np.sort(frame["mean_abs_high"])[::-1])
     shaded = axes.patches[2].get_bbox()
     assert (shaded.x0, shaded.x1) == (4.5, 5.5)
-    assert "1 with zero attribution" in axes.get_title(loc="left")
+    assert "1 zero" in axes.get_title(loc="left")
     assert axes.get_ylabel() == "mean |conductance|"
     assert axes.get_xlabel() == "rank; strongest: [3], [1], [4]"
     assert "conductance, 16 steps; baseline: mean" in told(drawn[0])
@@ -117,10 +117,7 @@ def test_pairs_are_a_triangle_and_the_others_a_strip(drawn, told, scores, about)
     assert not triangle.patches
     assert [bar.get_width() for bar in panels["The 7 strongest"].patches] == [*range(7, 0, -1)]
     words = told(drawn[0])
-    assert (
-        "8 neurons: 1 with zero attribution, 0 never positive (0 always negative); rank correlation"
-        in words
-    )
+    assert "8 neurons: 1 zero, 0 never positive (0 always negative); rank correlation" in words
     assert "rank correlation between subsets of the rows: 0.88" in words
     layer_neurons(frame.assign(rank_stability=np.nan), about)
     assert "rank correlation" not in told(drawn[1])

@@ -10,10 +10,10 @@ from pathlib import Path
 
 FOLDER = "comparison"
 
-STORY = """\
+DESCRIPTION = """\
 Finished runs and sweeps side by side: a table in the terminal, CSV and parquet, and one HTML page.
 
-Runs that differ in their seed alone are one row, with mean ± standard deviation. Only settings that
+Runs that differ only in their seed are one row, with mean ± standard deviation. Only settings that
 differ are shown. Runs of other data or other metrics have a table of their own; runs that failed or
 crashed are listed with the reason.
 """
@@ -24,37 +24,37 @@ Examples
   glassrec compare runs/sweeps/widths --by pruned/parameters
   glassrec compare runs/planted-dlrm-1a2b3c4d runs/planted-dnn-5e6f7a8b --out widths
 
-By default, settings are ranked by the metric on validation that chose the epochs. To rank by a
-metric of the test split is to choose on it: what is best there looks better than it is.
+By default, settings are ranked by the metric on validation that selected the epochs. Ranking by a
+metric of the test split is selection on that split: the best value there is optimistic.
 
-Written: index.html, to be opened in any browser; runs.csv and runs.parquet, a row a run;
-settings.csv and settings.parquet, a row a setting.
+Written: index.html, to be opened in any browser; runs.csv and runs.parquet, a row per run;
+settings.csv and settings.parquet, a row per setting.
 
-Exit codes: 0 done; 1 nothing to compare, or a metric that no run has; 2 the command is wrong.
+Exit codes: 0 done; 1 nothing to compare, or a metric that no run has; 2 invalid usage.
 """
 
 
-def main(words: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Compare, and return the exit code.
 
     Raises:
         ValueError: a directory holds no run, or no run has the metric to rank by or to show.
     """
-    asked = _parser().parse_args(words)
-    from glassrec.compare import page, tables
+    options = _parser().parse_args(arguments)
+    from glassrec.compare import comparison_page, exports
     from glassrec.compare.comparison import compare
     from glassrec.compare.scan import scan
-    from glassrec.compare.terminal import tell
+    from glassrec.compare.terminal import summary_lines
 
-    comparison = compare(scan(asked.directories), asked.by, asked.metric)
+    comparison = compare(scan(options.directories), options.by, options.metric)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    for line in tell(comparison, top=asked.top, width=width, by=asked.by):
+    for line in summary_lines(comparison, top=options.top, width=width, by=options.by):
         print(line)
-    out = asked.out or _beside(asked.directories)
-    tables.write(comparison, out)
-    for name in asked.table:
-        tables.write_joined(name, comparison.runs, out)
-    page.write(comparison, out / "index.html")
+    out = options.out or _default_folder(options.directories)
+    exports.write_tables(comparison, out)
+    for name in options.table:
+        exports.write_joined(name, comparison.runs, out)
+    comparison_page.write_page(comparison, out / "index.html")
     for problem in sorted({text for run in comparison.runs for text in run.unreadable}):
         print(f"glassrec: warning: left out, as it cannot be read: {problem}", file=sys.stderr)
     print(f"results   {out / 'index.html'}, and runs.csv and settings.csv beside it")
@@ -63,7 +63,7 @@ def main(words: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="glassrec compare", description=STORY, epilog=EXAMPLES, allow_abbrev=False,
+        prog="glassrec compare", description=DESCRIPTION, epilog=EXAMPLES, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument(
@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--by", metavar="METRIC", help="rank by this metric, such as test/auroc")
     parser.add_argument(
         "--metric", action="append", default=[], metavar="METRIC",
-        help="show this metric, too, beside those that tell most; may be repeated",
+        help="also show this metric, beside the primary metrics; may be repeated",
     )  # fmt: skip
     parser.add_argument(
         "--table", action="append", default=[], metavar="NAME",
@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "--top", type=_positive, default=20, metavar="N",
-        help="list so many settings in the terminal (%(default)s); the files have all",
+        help="number of settings listed in the terminal (%(default)s); the files have all",
     )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, metavar="DIR",
@@ -97,9 +97,9 @@ def _positive(word: str) -> int:
     return number
 
 
-def _beside(directories: Sequence[Path]) -> Path:
+def _default_folder(directories: Sequence[Path]) -> Path:
     """The folder to write to: never inside a run, whose files are its own."""
-    from glassrec.compare.directory import read
+    from glassrec.report.run_record import RunRecord
 
-    alone = len(directories) == 1 and read(directories[0]) is None
+    alone = len(directories) == 1 and RunRecord.open(directories[0]) is None
     return directories[0] / FOLDER if alone else Path(FOLDER)

@@ -1,14 +1,16 @@
-"""Runs side by side: those of one task are ranked, those that differ in their seed alone are one.
+"""Runs side by side: runs that differ only in their seed are one setting, and settings are ranked.
 
-Runs of other data, or of other metrics, are another task. They are never ranked against each other.
+Runs of other data, or with other metrics, form another comparison group. Groups are never ranked
+against each other.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import sha256
 from math import isnan, nan
 from pathlib import Path
 from typing import Any
@@ -16,120 +18,131 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from glassrec.compare.differences import fingerprint, labels, said, varying
-from glassrec.compare.directory import Found
-from glassrec.compare.evidence import relevant
-from glassrec.compare.task import Key, default_metric, keys, titles
-from glassrec.metrics.metadata import as_higher_is_better, sign
+from glassrec.artifacts.table import HISTORY
+from glassrec.compare.setting_names import (
+    fingerprint,
+    relevant,
+    short_names,
+    value_text,
+    varying,
+)
+from glassrec.metrics.metadata import MONITORED, as_higher_is_better, primary_metrics, sign
+from glassrec.report.run_record import RunRecord
 from glassrec.spelling import did_you_mean
 
-MOST = 30
-"""Settings of a task, the best ones, whose curves, explanations and certificates are told."""
+MAX_DETAILED = 30
+"""The best settings of a group, whose curves, explanations and certificates are shown."""
+
+LEARNING = ("negatives", "history", "min_count")
+"""Settings of data that matter for training, not for evaluation."""
+
+_WEIGHTS = "objective.weights."
 
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """Runs that differ in their seed alone, or in what no metric depends on, and their moments.
+    """Runs that differ only in their seed, or in what no metric depends on, and their moments.
 
-    Several runs of one seed count as one, with their mean.
+    Several runs with one seed count as one, with their mean.
     """
 
     differs: dict[str, Any]
-    """the settings that vary within the task, by dotted name; none that it does not have"""
-    runs: list[Found]
+    """the settings that vary within the group, by dotted name; none that it does not have"""
+    runs: list[RunRecord]
     mean: dict[str, float]
     std: dict[str, float]
     """of a sample; NaN where there is one run"""
     n: dict[str, int]
-    """how many seeds have the metric; smaller where it is not a number in some of them"""
+    """the number of seeds with the metric; smaller where it is not a number in some of them"""
 
     def value(self, name: str) -> str:
-        """What it is set to; nothing where it does not have the setting."""
-        return said(self.differs[name]) if name in self.differs else ""
+        """The value of a setting as text; nothing where it does not have the setting."""
+        return value_text(self.differs[name]) if name in self.differs else ""
 
     @property
     def notes(self) -> list[str]:
-        """What is not as it should be: `1 failed`, `2 not evaluated`."""
+        """Runs without results: `1 failed`, `2 not evaluated`."""
         found = Counter(
             run.state if run.state != "finished" else "not evaluated"
             for run in self.runs
             if run.state != "finished" or not run.evaluated
         )
-        return [f"{n} {what}" for what, n in found.items()]
+        return [f"{n} {state}" for state, n in found.items()]
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class ComparisonGroup:
     """Settings that can be ranked against each other: same data, same targets, same metrics."""
 
     name: str
     labels: dict[str, str]
-    """the settings that vary, dotted, and what they are called for short"""
+    """the settings that vary, dotted, with their short names"""
     by: str
     """the metric that ranks; empty where no run has been evaluated"""
     shown: list[str]
-    """the metrics of the test split that tell most, as `test/NAME`, and those asked for"""
+    """the primary metrics of the test split, as `test/NAME`, and the requested ones"""
     settings: list[Setting]
-    """best first; those that have no value of `by` are last"""
+    """best first; those without a value of `by` are last"""
 
     @property
-    def runs(self) -> list[Found]:
+    def runs(self) -> list[RunRecord]:
         """All runs, those of the best setting first."""
         return [run for setting in self.settings for run in setting.runs]
 
     @property
-    def better(self) -> str:
-        """Which way `by` is better."""
-        return "more is better" if sign(self.by) > 0 else "less is better"
+    def direction(self) -> str:
+        """The direction of `by`."""
+        return "higher is better" if sign(self.by) > 0 else "lower is better"
 
     @cached_property
-    def quality(self) -> str:
-        """The metric that `by` is unless another one was asked for."""
+    def default_metric(self) -> str:
+        """The metric that ranks unless another one is requested."""
         return default_metric(self.runs)
 
-    def ranked(self, setting: Setting) -> bool:
-        """Whether a setting has a place, or only stands below those that have."""
+    def is_ranked(self, setting: Setting) -> bool:
+        """Whether a setting has a rank."""
         return not isnan(setting.mean.get(self.by, nan))
 
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """The trials of a search, in their order, and which of them nothing dominates."""
+    """The trials of a search, in their order."""
 
     name: str
     objectives: tuple[tuple[str, str], ...]
     """each metric, and `minimize` or `maximize`"""
-    trials: list[Found]
-    """those that came to values"""
+    trials: list[RunRecord]
+    """those with values"""
 
     @cached_property
     def front(self) -> list[bool]:
         """Which trials are on the Pareto front; with one objective, the best."""
         signs = [1 if direction == "maximize" else -1 for _, direction in self.objectives]
-        return front([[s * v for s, v in zip(signs, t.values, strict=True)] for t in self.trials])
+        values = [[s * v for s, v in zip(signs, t.values, strict=True)] for t in self.trials]
+        return pareto_front(values)
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """All that was found."""
+    """All runs, and their groups."""
 
-    runs: list[Found]
+    runs: list[RunRecord]
     labels: dict[str, str]
-    """the settings that vary over all runs, dotted, and what they are called for short"""
-    tasks: list[Task]
+    """the settings that vary over all runs, dotted, with their short names"""
+    groups: list[ComparisonGroup]
     """the largest first"""
-    strays: list[Found]
-    """what belongs to no task, as its settings are not known: jobs without a directory, damage"""
+    ungrouped: list[RunRecord]
+    """runs without known settings: jobs without a directory, damaged runs"""
 
     @property
     def states(self) -> Counter[str]:
-        """How many runs are in each state."""
+        """The number of runs in each state."""
         return Counter(sorted(run.state for run in self.runs))
 
     @cached_property
     def searches(self) -> list[Search]:
         """The searches among the sweeps."""
-        trials: dict[Path, list[Found]] = {}
+        trials: dict[Path, list[RunRecord]] = {}
         for run in self.runs:
             if run.sweep and run.objectives and len(run.values) == len(run.objectives):
                 trials.setdefault(run.sweep, []).append(run)
@@ -137,14 +150,14 @@ class Comparison:
 
 
 def compare(
-    runs: Sequence[Found], by: str | None = None, metrics: Sequence[str] = ()
+    runs: Sequence[RunRecord], by: str | None = None, metrics: Sequence[str] = ()
 ) -> Comparison:
-    """Rank runs by a metric, by default the one on validation that chose their best epochs.
+    """Rank runs by a metric, by default the one on validation that selected their best epochs.
 
     Args:
         runs: from `scan`.
-        by: a metric, as the files of the runs have it; tasks without it keep their own.
-        metrics: to be shown beside those that tell most.
+        by: a metric, as the files of the runs have it; groups without it keep their own.
+        metrics: shown beside the primary metrics.
 
     Raises:
         ValueError: no run has the metric `by`, or one of `metrics`.
@@ -155,68 +168,175 @@ def compare(
             more = did_you_mean(metric, known) or f"; there are {', '.join(known) or 'none'}"
             raise ValueError(f"no run has the metric {metric!r}{more}")
     runs = [replace(run, settings=relevant(run.settings, by or "")) for run in runs]
-    grouped = keys([run for run in runs if run.settings])
-    named = titles(list(grouped))
-    tasks = [_task(named[key], key, found, by, metrics) for key, found in grouped.items()]
+    grouped = _by_key([run for run in runs if run.settings])
+    names = _group_names(list(grouped))
+    groups = [_group(names[key], key, found, by, metrics) for key, found in grouped.items()]
     return Comparison(
         list(runs),
-        labels(varying(runs)),
-        sorted(tasks, key=lambda task: -len(task.runs)),
+        short_names(varying(runs)),
+        sorted(groups, key=lambda group: -len(group.runs)),
         [run for run in runs if not run.settings],
     )
 
 
-def _task(name: str, key: Key, runs: list[Found], by: str | None, metrics: Sequence[str]) -> Task:
+def _group(
+    name: str, key: _Key, runs: list[RunRecord], by: str | None, metrics: Sequence[str]
+) -> ComparisonGroup:
     names, there = varying(runs), {metric for run in runs for metric in run.metrics}
     chosen = by if by is not None and by in there else default_metric(runs)
-    settings = sorted(_settings(names, runs), key=lambda setting: _place(setting, chosen))
-    telling = [f"test/{metric}" for metric in key.metrics]
-    shown = [*dict.fromkeys([*telling, *(each for each in metrics if each in there)])]
-    return Task(name, labels(names), chosen, shown, settings)
+    settings = sorted(_settings(names, runs), key=lambda setting: _rank_key(setting, chosen))
+    primary = [f"test/{metric}" for metric in key.metrics]
+    shown = [*dict.fromkeys([*primary, *(each for each in metrics if each in there)])]
+    return ComparisonGroup(name, short_names(names), chosen, shown, settings)
 
 
-def _place(setting: Setting, by: str) -> tuple[bool, float]:
+def _rank_key(setting: Setting, by: str) -> tuple[bool, float]:
     value = as_higher_is_better(by, setting.mean.get(by, nan))
     return isnan(value), -value
 
 
-def _settings(names: Sequence[str], runs: Sequence[Found]) -> Iterator[Setting]:
-    groups: dict[str, list[Found]] = {}
+def _settings(names: Sequence[str], runs: Sequence[RunRecord]) -> Iterator[Setting]:
+    alike: dict[str, list[RunRecord]] = {}
     for run in runs:
-        groups.setdefault(fingerprint(run.settings), []).append(run)
-    for same, moments in zip(groups.values(), _moments([*groups.values()]), strict=True):
+        alike.setdefault(fingerprint(run.settings), []).append(run)
+    for same, moments in zip(alike.values(), _moments([*alike.values()]), strict=True):
         first = same[0].settings
         differs = {name: first[name] for name in names if name in first}
-        yield Setting(differs, sorted(same, key=_by_seed), *moments)
+        by_seed = sorted(same, key=lambda run: (run.seed is None, run.seed or 0))
+        yield Setting(differs, by_seed, *moments)
 
 
-def _by_seed(run: Found) -> tuple[bool, int]:
-    return run.seed is None, run.seed or 0
-
-
-def _moments(groups: Sequence[Sequence[Found]]) -> Iterator[Sequence[dict[Any, Any]]]:
-    """Mean, standard deviation and count of each metric that a group has, a group each."""
-    runs = [run for same in groups for run in same]
-    place = np.repeat(np.arange(len(groups)), [len(same) for same in groups])
+def _moments(alike: Sequence[Sequence[RunRecord]]) -> Iterator[Sequence[dict[Any, Any]]]:
+    """Mean, standard deviation and count of each metric that a setting has."""
+    runs = [run for same in alike for run in same]
+    place = np.repeat(np.arange(len(alike)), [len(same) for same in alike])
     seeds = [f"run {n}" if run.seed is None else run.seed for n, run in enumerate(runs)]
     values = pd.DataFrame([run.metrics for run in runs])
-    one_a_seed = values.groupby([place, np.array(seeds, dtype=object)], sort=False).mean()
-    grouped = one_a_seed.groupby(level=0)
+    one_per_seed = values.groupby([place, np.array(seeds, dtype=object)], sort=False).mean()
+    grouped = one_per_seed.groupby(level=0)
     found = [grouped.mean(), grouped.std(), grouped.count()]
     for rows in zip(*(moment.to_dict("records") for moment in found), strict=True):
         yield [{name: row[name] for name, n in rows[2].items() if n} for row in rows]
 
 
-def front(merits: Sequence[Sequence[float]]) -> list[bool]:
-    """Whether each of n points, by k merits of which more is better, is on the Pareto front.
+@dataclass(frozen=True)
+class _Key:
+    """The properties that runs of one group share."""
+
+    data: str
+    settings: tuple[tuple[str, str], ...]
+    """those of the data that vary among all runs, without `LEARNING`"""
+    files: str
+    """the hashes of the data's files"""
+    untrained: tuple[str, ...]
+    """targets whose weight in the loss is 0"""
+    metrics: tuple[str, ...]
+    """the primary metrics, without the split; none of a run that was not evaluated"""
+
+
+def _by_key(runs: Sequence[RunRecord]) -> dict[_Key, list[RunRecord]]:
+    """Runs by group. One without metrics joins those that agree in all that is known."""
+    parts = [(name, name.split(".")) for name in varying(runs)]
+    names = [n for n, part in parts if part[0] == "data" and part[-1] not in LEARNING]
+    found: dict[_Key, list[RunRecord]] = {}
+    for run in sorted(runs, key=lambda run: not run.evaluated):
+        tests = [name.removeprefix("test/") for name in run.metrics if name.startswith("test/")]
+        key = _Key(
+            str(run.settings.get("data", "unknown data")),
+            tuple((name, value_text(run.settings[name])) for name in names if name in run.settings),
+            run.data_files,
+            _untrained(run),
+            tuple(primary_metrics(tests)),
+        )
+        if not key.metrics:
+            key = next((other for other in found if _agrees(key, other)), key)
+        found.setdefault(key, []).append(run)
+    return found
+
+
+def _untrained(run: RunRecord) -> tuple[str, ...]:
+    zero = (name for name, weight in run.settings.items() if weight == 0)
+    return tuple(sorted(n.removeprefix(_WEIGHTS) for n in zero if n.startswith(_WEIGHTS)))
+
+
+def _agrees(bare: _Key, other: _Key) -> bool:
+    return replace(bare, metrics=other.metrics, files=bare.files or other.files) == other
+
+
+def _group_names(keys: Sequence[_Key]) -> dict[_Key, str]:
+    """The name of each group: its data, and the differences to others of the same data."""
+    return {key: _group_name(key, [other for other in keys if other.data == key.data])
+            for key in keys}  # fmt: skip
+
+
+def _group_name(key: _Key, others: Sequence[_Key]) -> str:
+    parts = {
+        "settings": [f"{name.removeprefix('data.')}={value}" for name, value in key.settings
+                     if name != "data"],
+        "files": [f"files {sha256(key.files.encode()).hexdigest()[:6]}"
+                  if key.files else "no files"],
+        "untrained": [f"without {', '.join(key.untrained)}" if key.untrained else "all targets"],
+        "metrics": [", ".join(key.metrics) or "not evaluated"],
+    }  # fmt: skip
+    differ = [name for name in parts if len({getattr(other, name) for other in others}) > 1]
+    words = [word for name in differ for word in parts[name]]
+    return f"{key.data} ({'; '.join(words)})" if words else key.data
+
+
+def default_metric(runs: Iterable[RunRecord]) -> str:
+    """The metric that selected the best epochs; empty if no run has a metric on validation."""
+    found = [run for run in runs if any(name.startswith("val/") for name in run.metrics)]
+    evaluated = [run for run in found if run.evaluated] or found
+    if not evaluated:
+        return ""
+    monitor = evaluated[0].settings.get("trainer.monitor")
+    same = all(run.settings.get("trainer.monitor") == monitor for run in evaluated)
+    if same and all(monitor in [*run.metrics] for run in evaluated):
+        return str(monitor)
+    return _first_monitored(evaluated[0])
+
+
+def _first_monitored(run: RunRecord) -> str:
+    """By the first target that is trained, in the order of its data, which the history keeps."""
+    history = run.table(HISTORY)
+    columns: list[Any] = list(run.metrics if history is None else history)
+    names = [name.removeprefix("val/") for name in columns if name.startswith("val/")]
+    untrained = _untrained(run)
+    for target in dict.fromkeys(name.rpartition("/")[0] for name in names):
+        prefix = f"{target}/" if target else ""
+        monitored = [f"val/{prefix}{metric}" for metric in MONITORED if prefix + metric in names]
+        if monitored and target not in untrained:
+            return monitored[0]
+    return next((name for name in run.metrics if name.startswith("val/")), "")
+
+
+def pareto_front(values: Sequence[Sequence[float]]) -> list[bool]:
+    """Whether each of n points, by k values for which higher is better, is on the Pareto front.
 
     A point is dominated by one that is nowhere worse and somewhere better: equal points are both on
-    it. One with a merit that is not a number is not.
+    it. One with a value that is not a number is not.
     """
-    points = np.array(merits, dtype=float)
+    points = np.array(values, dtype=float)
     if not points.size:
         return [False] * len(points)
     no_worse = (points[:, None] >= points).all(2)  # (n, n): row against column
     better = (points[:, None] > points).any(2)
     dominated = (no_worse & better).any(0)
     return [bool(each) for each in ~dominated & ~np.isnan(points).any(1)]
+
+
+def limited(group: ComparisonGroup, most: int = MAX_DETAILED, count: int | None = None) -> str:
+    """A note where only the best settings (of `count`, by default all) are shown."""
+    count = len(group.settings) if count is None else count
+    return f" The first {most} of {len(group.settings)} settings." if count > most else ""
+
+
+def metric_of(run: RunRecord, name: str) -> float:
+    """A metric of a run; NaN where it has none."""
+    return run.metrics.get(name, nan)
+
+
+def paired(settings: Mapping[str, Any]) -> str:
+    """`model=mlp model.factors=8`, as the filter of the page finds it."""
+    pairs = ((name, value_text(value)) for name, value in settings.items())
+    return " ".join(f"{name}={''.join(value.split())}" for name, value in pairs)

@@ -27,8 +27,8 @@ from glassrec.report.style import (
 
 COLUMNS = (
     ("delta", "completeness\nerror", True),
-    ("deletion_gap", "deletion: gain over\nrandom order", False),
-    ("insertion_gap", "insertion: gain over\nrandom order", False),
+    ("deletion_gap", "deletion gain\nover random order", False),
+    ("insertion_gap", "insertion gain\nover random order", False),
     ("infidelity", "infidelity", True),
     ("sensitivity", "sensitivity", True),
     ("randomisation", "correlation with a\nrandomised model", True),

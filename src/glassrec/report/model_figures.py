@@ -87,7 +87,7 @@ def pruning_curves(frame: pd.DataFrame, metric: str) -> Figure:
     drawing.legend(handles[::-1], labels[::-1], loc="outside lower left", ncols=columns)
     set_title(
         drawing,
-        "How much can be pruned, and does the importance score matter?",
+        "How much can be pruned, and by which score?",
         pruning_statements(frame, metric)[0],
         f"neurons of the lowest importance are pruned first; {_bands(seeded)}",
     )

@@ -43,8 +43,8 @@ PAIR = "×"
 """Separates the two names of a pair."""
 
 DEFINED = (
-    "zero attribution: on all of these rows, for each task; never positive: negative on some rows "
-    "and zero on the others; always negative: on every row"
+    "zero: no attribution on any of these rows, for any task; never positive: negative on some "
+    "rows and zero on the others; always negative: on every row"
 )
 
 
@@ -71,7 +71,7 @@ def neuron_importance(scores: pd.DataFrame, about: Explanation) -> Figure:
         drawing,
         "Which neurons carry the prediction?",
         *neuron_subtitle(about),
-        f"neurons by rank; band: the 95 % interval; red: zero attribution; {DEFINED}",
+        f"neurons by rank; band: the 95 % interval; red: zero; {DEFINED}",
     )
     return drawing
 
@@ -85,10 +85,7 @@ def count_text(scores: pd.DataFrame) -> str:
     """The numbers of neurons with zero attribution and of never positive ones."""
     zero, never = neuron_counts(scores)
     always = (scores["negative_share"] == 1).sum()
-    return (
-        f"{len(scores)} neurons: {zero} with zero attribution, {never} never positive ({always} "
-        "always negative)"
-    )
+    return f"{len(scores)} neurons: {zero} zero, {never} never positive ({always} always negative)"
 
 
 def _ranking(axes: Axes, layer: str, scores: pd.DataFrame) -> None:
@@ -104,7 +101,7 @@ def _ranking(axes: Axes, layer: str, scores: pd.DataFrame) -> None:
     axes.set_ylim(bottom=0)
     strongest = scores["name"][size > 0].head(3)
     names = ", ".join(shorten(name.removeprefix(layer), 14) for name in strongest) or "none"
-    axes.set_title(f"{layer}\n{count_text(scores)}", fontsize=8.5)
+    axes.set_title(f"{layer}\n{count_text(scores)}", fontsize=9)
     axes.set_xlabel(f"rank; strongest: {names}", fontsize=8)
 
 
@@ -137,9 +134,7 @@ def layer_neurons(scores: pd.DataFrame, about: Explanation) -> Figure:
     if len(pairs):  # a triangle leaves a corner free
         place["cax"] = last.inset_axes((0.5, 0.93, 0.46, 0.03))
     bar = colour_bar(drawing, images[-1], ax=last, **place)
-    bar.set_label(
-        f"mean |{measure(about)}|, shaded by its square root; hatched: zero attribution", size=8
-    )
+    bar.set_label(f"mean |{measure(about)}|, shaded by its square root; hatched: zero", size=8)
     bar.locator = MaxNLocator(3)  # shades grow as square roots, which crowds the upper end
     importance_bars(drawing, panels["bars"], strongest["name"], strongest)
     panels["bars"].set_title(f"The {len(strongest)} strongest")

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from glassrec.artifacts import Text
-from glassrec.report import story
-from glassrec.report.story.found import Found, needed, read
+from glassrec.artifacts.table import FIGURES, REPORT
+from glassrec.report.run_record import RunRecord
+from glassrec.report.run_report import page
 from glassrec.run import PROVENANCE, read_provenance
 from glassrec.stages.stage import Stage
 from glassrec.stages.train import Training
@@ -29,14 +30,17 @@ class Reporting(Stage):
 
     def tell(self) -> None:
         """Write the page, if it is not there or tells old news."""
-        inputs = needed(self.run.recorded)
-        self.once(FILE, Text, lambda: Text(story.page(self._found(inputs))), inputs=inputs)
-        self.say(f"{FILE} tells the story of this run")
+        names = {file.name for file in REPORT.inputs}
+        recorded = self.run.recorded
+        inputs = sorted(n for n in recorded if n in names or n.startswith(FIGURES))
+        self.once(FILE, Text, lambda: Text(self._page(inputs)), inputs=inputs)
+        self.say(f"{FILE} shows this run")
 
-    def _found(self, names: Sequence[str]) -> Found:
+    def _page(self, names: Sequence[str]) -> str:
         hashes = {name: self.run.sha256_of(name) for name in names}
         provenance = read_provenance(self.run.dir / PROVENANCE)
-        return read(self.run.dir, hashes, self.run.shown, provenance, self._words())
+        record = RunRecord.of_files(self.run.dir, self.run.shown, provenance, hashes)
+        return page(record, self._words())
 
     def _words(self) -> dict[str, str]:
         """What the code says of the model and of the split, as their authors put it."""

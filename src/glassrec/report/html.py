@@ -1,7 +1,7 @@
-"""What all pages share: one HTML file that needs no network and trusts no name.
+"""Pages as one HTML file that needs no network and escapes every name.
 
-A page extends `report/page.html.j2`. Whatever a template prints is escaped; what comes from here as
-`Markup` is not, and holds no text of a user that is not escaped already.
+A page extends `report/page.html.j2`. Templates escape what they print, except `Markup` from
+here, in which texts of users are escaped already.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ from glassrec.report import style
 from glassrec.report.formatting import DASH, shorten
 from glassrec.spelling import counted
 
-LETTERS: dict[str, Any] = {"svg.fonttype": "none", "svg.hashsalt": "glassrec"}
-"""How a figure is drawn so that its letters stay letters, and equal figures equal text."""
+SVG_TEXT: dict[str, Any] = {"svg.fonttype": "none", "svg.hashsalt": "glassrec"}
+"""Settings for SVG whose letters stay text, and whose text is equal for equal figures."""
 
 SVG, HREF, TIE = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href", "of:"
-"""Names in a drawing; a gid that starts with `TIE` ties an artist to what it is of."""
+"""Names in a drawing; a gid that starts with `TIE` ties an artist to a setting."""
 
 
-def rendered(template: str, script: str | None = None, **facts: Any) -> str:
+def render(template: str, script: str | None = None, **values: Any) -> str:
     """The page.
 
     Args:
         template: its path below the package, such as `compare/page.html.j2`.
         script: the path of its script below the package; no other script runs in the page.
-        facts: what the template asks for; an undefined name in it is an error.
+        values: of the names in the template; an undefined name is an error.
     """
     code = _packed(script) if script else ""
-    return _environment().get_template(template).render(code=code, allowed=_hash(code), **facts)
+    return _environment().get_template(template).render(code=code, allowed=_hash(code), **values)
 
 
 @cache
 def _environment() -> jinja2.Environment:
-    made = jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("glassrec", ""),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals |= {"packed": _packed, "style": style, "DASH": DASH}
-    made.filters |= {"counted": counted, "png": png, "shorten": shorten}
-    return made
+    environment.globals |= {"packed": _packed, "style": style, "DASH": DASH}
+    environment.filters |= {"counted": counted, "png": png, "shorten": shorten}
+    return environment
 
 
 def _packed(path: str) -> Markup:
@@ -65,14 +65,14 @@ def _packed(path: str) -> Markup:
 
 
 def _hash(code: str) -> str:
-    """What the page's policy says of scripts: this one, or none."""
+    """The source that the page's policy allows for scripts: this one, or none."""
     if not code:
         return "'none'"
     return f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"
 
 
 def png(content: bytes, described: str) -> Markup:
-    """A picture inside the page, with words for those who do not see it."""
+    """A PNG inside the page, with its alternative text."""
     data = base64.b64encode(content).decode()
     return Markup('<img src="data:image/png;base64,{}" alt="{}">').format(data, described)
 
@@ -85,30 +85,30 @@ def svg(
     An artist whose gid is `of:KEY` becomes a group with the attribute `data-of="KEY"`.
 
     Args:
-        figure: drawn under `LETTERS`.
-        prefix: a word that no other figure of the page has: it keeps their parts apart.
-        described: words for those who do not see it.
-        tips: what shows where the pointer rests on a group, by its key.
+        figure: drawn under `SVG_TEXT`.
+        prefix: unique in the page; it keeps the parts of figures apart.
+        described: its alternative text.
+        tips: the tooltip of a group, by its key.
     """
     buffer = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)
+    no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(buffer, format="svg", metadata=no_metadata, transparent=True)
     drawing = ElementTree.fromstring(buffer.getvalue())
-    used = {name for each in drawing.iter() for name in _asked(each)}
+    used = {name for each in drawing.iter() for name in _references(each)}
     for element in drawing.iter():
         _rename(element, prefix, used)
         _tie(element, tips or {})
-    for size in ("width", "height"):  # left to the page
+    for size in ("width", "height"):  # the page sets the size
         del drawing.attrib[size]
     drawing.attrib |= {"role": "img", "aria-label": described}
     return Markup(ElementTree.tostring(drawing, encoding="unicode"))
 
 
-def _asked(element: Element) -> list[str]:
-    """The parts of the drawing that an element asks for by their ids."""
-    asked = element.get(HREF, "").removeprefix("#")
+def _references(element: Element) -> list[str]:
+    """The parts of the drawing that an element refers to by their ids."""
+    linked = element.get(HREF, "").removeprefix("#")
     clipped = re.findall(r"url\(#([^)]+)\)", element.get("clip-path", ""))
-    return [name for name in (asked, *clipped) if name]
+    return [name for name in (linked, *clipped) if name]
 
 
 def _rename(element: Element, prefix: str, used: Collection[str]) -> None:
@@ -120,14 +120,14 @@ def _rename(element: Element, prefix: str, used: Collection[str]) -> None:
         del element.attrib["id"]
     if HREF in element.attrib:
         element.set("href", f"#{prefix}-{element.attrib.pop(HREF)[1:]}")
-    if "style" in element.attrib:  # letters are the page's
+    if "style" in element.attrib:  # the page sets the font
         element.set("style", re.sub(r"font-family: [^;]*; ?", "", element.attrib["style"]))
     if "clip-path" in element.attrib:
         element.set("clip-path", element.attrib["clip-path"].replace("(#", f"(#{prefix}-"))
 
 
 def _tie(element: Element, tips: Mapping[str, str]) -> None:
-    """Tell the page what a group is of, and the reader who rests on it."""
+    """Turn the gid of a group into a data attribute and a tooltip."""
     if not element.get("id", "").startswith(TIE):
         return
     key = element.attrib.pop("id").removeprefix(TIE)

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from scipy.stats import t, ttest_rel
 
-from glassrec.compare.comparison import Comparison, Task, compare
-from glassrec.compare.evidence import differences, lower_end, of_task
-from glassrec.compare.page import page
+from glassrec.compare.comparison import Comparison, ComparisonGroup, compare
+from glassrec.compare.comparison_page import page
+from glassrec.compare.page_blocks import setting_views
+from glassrec.compare.page_tables import settings_table
 from glassrec.compare.scan import scan
-from glassrec.compare.settings_table import settings_table
-from glassrec.compare.shown import coloured
-from glassrec.compare.terminal import tell
+from glassrec.compare.terminal import summary_lines
+from glassrec.compare.verdict import group_verdict, lower_end, seed_differences
 from glassrec.report.statements import t_quantile
 
 Leave = Callable[..., Path]
@@ -39,8 +39,8 @@ def _comparison(tmp_path: Path, by: str | None = None) -> Comparison:
     return compare(scan([tmp_path / "runs"]), by)
 
 
-def _task(tmp_path: Path, by: str | None = None) -> Task:
-    (task,) = _comparison(tmp_path, by).tasks
+def _task(tmp_path: Path, by: str | None = None) -> ComparisonGroup:
+    (task,) = _comparison(tmp_path, by).groups
     return task
 
 
@@ -63,10 +63,10 @@ def test_differences_that_each_seed_has_make_a_setting_the_best(
     seeds = [0.5, 0.6, 0.7]  # seeds differ by more than the settings do
     runs(0.1, [value + 0.02 for value in seeds])
     runs(0.2, [0.500, 0.601, 0.699])
-    found = of_task(_task(tmp_path))
+    found = group_verdict(_task(tmp_path))
     assert found is not None
     assert (found.best, found.seeds) == (True, 3)
-    lines = [*tell(_comparison(tmp_path), top=9, width=None)]
+    lines = [*summary_lines(_comparison(tmp_path), top=9, width=None)]
     assert any("1 is better than every other" in line and "3 seeds" in line for line in lines)
     assert "Best of planted" in page(_comparison(tmp_path), tmp_path)
 
@@ -78,15 +78,15 @@ def test_without_an_interval_that_excludes_zero_nothing_is_called_best(
     runs(0.1, values)
     runs(0.2, [0.55] * len(values))
     task = _task(tmp_path)
-    found = of_task(task)
+    found = group_verdict(task)
     assert found is not None
     assert found.unclear == [task.settings[1]]
-    lines = [*tell(_comparison(tmp_path), top=9, width=None)]
+    lines = [*summary_lines(_comparison(tmp_path), top=9, width=None)]
     assert any("highest val/auroc" in li and "not distinguishable from 2" in li for li in lines)
     text = page(_comparison(tmp_path), tmp_path)
     assert "Best of" not in text
     assert "not distinguishable from" in text
-    table = settings_table(task, coloured(task, (), 1))
+    table = settings_table(task, setting_views(task))
     assert not [cell for row in table.rows for cell in row.cells if "best" in cell.kind]
 
 
@@ -97,11 +97,11 @@ def test_many_settings_need_wider_intervals(runs: Callable[..., None], tmp_path:
     runs(1, [*(0.5 + better)])
     task = _task(tmp_path)
     first, *others = task.settings
-    found = differences(first, others[0], "val/auroc")
+    found = seed_differences(first, others[0], "val/auroc")
     assert found == pytest.approx(better)
     assert lower_end(found, 0.05) > 0
     assert lower_end(found, 0.05 / 10) < 0
-    verdict = of_task(task)
+    verdict = group_verdict(task)
     assert verdict is not None
     assert verdict.unclear == others
 
@@ -109,7 +109,9 @@ def test_many_settings_need_wider_intervals(runs: Callable[..., None], tmp_path:
 def test_of_an_error_the_lowest_is_first(runs: Callable[..., None], tmp_path: Path) -> None:
     runs(0.1, [0.9], "rmse")
     runs(0.2, [0.8], "rmse")
-    assert any("lowest val/rmse" in li for li in tell(_comparison(tmp_path), top=9, width=None))
+    assert any(
+        "lowest val/rmse" in li for li in summary_lines(_comparison(tmp_path), top=9, width=None)
+    )
 
 
 def test_settings_that_no_metric_depends_on_do_not_part_runs(

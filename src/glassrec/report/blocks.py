@@ -1,4 +1,4 @@
-"""What a report is made of: plain values, which a template lays out."""
+"""The blocks of a report: plain values, which a template lays out."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Sentences:
 
 
 @dataclass(frozen=True)
-class Listing:
-    """A table; the first `texts` columns are words, the others numbers."""
+class TableBlock:
+    """A table; the first `texts` columns are text, the others numbers."""
 
-    kind: ClassVar[str] = "listing"
+    kind: ClassVar[str] = "table"
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -29,11 +29,11 @@ class Listing:
 
 @dataclass(frozen=True)
 class Bar:
-    """A share of the widest bar, with its interval if it has one; a faint one may be chance."""
+    """A share of the widest bar, perhaps with an interval; a faint one is not significant."""
 
     name: str
     share: float
-    said: str
+    text: str
     low: float | None = None
     high: float | None = None
     faint: bool = False
@@ -41,7 +41,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Bars:
-    """Bars below each other, and what they are."""
+    """Bars below each other, with their caption."""
 
     kind: ClassVar[str] = "bars"
     heading: str
@@ -50,54 +50,54 @@ class Bars:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A picture: PNG, words for those who do not see it, and what those who do are to see."""
+class FigurePart:
+    """A PNG with its alternative text and its caption."""
 
-    kind: ClassVar[str] = "shown"
+    kind: ClassVar[str] = "figure"
     png: bytes
-    described: str
+    alternative: str
     caption: str
 
 
 @dataclass(frozen=True)
 class Code:
-    """Lines for a terminal or a file, as they are."""
+    """Lines for a terminal or a file."""
 
     kind: ClassVar[str] = "code"
     text: str
 
 
 @dataclass(frozen=True)
-class More:
-    """What is folded away until somebody asks for it."""
+class Details:
+    """Blocks that are folded until a reader opens them."""
 
-    kind: ClassVar[str] = "more"
+    kind: ClassVar[str] = "details"
     summary: str
-    parts: Sequence[Part]
+    blocks: Sequence[Block]
 
 
-Part = Sentences | Listing | Bars | Shown | Code | More
+Block = Sentences | TableBlock | Bars | FigurePart | Code | Details
 
 
 @dataclass(frozen=True)
 class Section:
-    """A theme: the finding in plain words, and what it rests on."""
+    """A theme: the finding, and the evidence for it."""
 
     name: str
     title: str
     finding: str
-    parts: Sequence[Part]
+    blocks: Sequence[Block]
 
 
 @dataclass(frozen=True)
-class Story:
+class Report:
     """A whole report."""
 
     title: str
     lead: str
-    nutshell: Sequence[str]
+    summary: Sequence[str]
     tiles: Sequence[tuple[str, str]]
-    """pairs of a number and what it is"""
+    """pairs of a number and its label"""
     sections: Sequence[Section]
-    words: Sequence[tuple[str, str]]
-    """terms that the report uses, and what they mean"""
+    glossary: Sequence[tuple[str, str]]
+    """the terms that the report uses, with their definitions"""

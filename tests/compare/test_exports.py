@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from glassrec.compare import tables
+from glassrec.compare import exports
 from glassrec.compare.comparison import compare
 from glassrec.compare.scan import scan
 
@@ -24,7 +24,7 @@ def written(leave: Leave, tmp_path: Path) -> Path:
     failed = {"state": "failed", "stage": "train", "problem": 'no, "really"\nno'}
     leave("failed", "mlp", metrics={}, status=failed, model__factors=32, model__hidden=[9])
     (leave("hurt") / "config.yaml").write_text("[")
-    tables.write(compare(scan([tmp_path / "runs"])), tmp_path / "out")
+    exports.write_tables(compare(scan([tmp_path / "runs"])), tmp_path / "out")
     return tmp_path / "out"
 
 
@@ -74,13 +74,13 @@ def test_a_table_that_runs_hold_is_joined(leave: Leave, tmp_path: Path) -> None:
     leave("a", seed=4, importance={"x": 1.0, "y": 2.0})
     leave("b", importance={"x": 3.0})
     found = scan([tmp_path / "runs"])
-    tables.write_joined("importance", found, tmp_path)
+    exports.write_joined("importance", found, tmp_path)
     rows = pd.read_csv(tmp_path / "importance.csv")[["run", "seed", "player", "mean_abs"]]
     assert rows.to_numpy().tolist() == [["a", 4, "x", 1], ["a", 4, "y", 2], ["b", 0, "x", 3]]
-    tables.write_joined("latency", found, tmp_path)
+    exports.write_joined("latency", found, tmp_path)
     assert pd.read_csv(tmp_path / "latency.csv")["latency_p50_4096"].tolist() == [2, 2]
     with pytest.raises(ValueError, match="no run has a neurons"):
-        tables.write_joined("neurons", found, tmp_path)
+        exports.write_joined("neurons", found, tmp_path)
 
 
 def test_the_epoch_that_was_kept_is_told(leave: Leave, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_the_epoch_that_was_kept_is_told(leave: Leave, tmp_path: Path) -> None:
     (run / "history.csv").write_text(text)
     (leave("untrained", seed=1) / "history.csv").write_text(text.splitlines()[0] + "\n")
     (leave("none", seed=2) / "history.csv").unlink()
-    rows = tables.runs(compare(scan([tmp_path / "runs"]))).set_index("run")[
+    rows = exports.run_rows(compare(scan([tmp_path / "runs"]))).set_index("run")[
         ["epochs", "best_epoch"]
     ]
     assert rows.loc["a"].tolist() == [3, 2]
@@ -102,14 +102,14 @@ def test_a_setting_that_is_called_like_a_column_is_told_from_it(
 ) -> None:
     leave("a", model__rank=1)
     leave("b", model__rank=2)
-    frame = tables.runs(compare(scan([tmp_path / "runs"])))
+    frame = exports.run_rows(compare(scan([tmp_path / "runs"])))
     assert frame["setting rank"].tolist() == [1, 2]
     assert frame["rank"].tolist() == [1, 2]
 
 
 def test_a_column_called_like_a_formula_is_text_in_a_csv(leave: Leave, tmp_path: Path) -> None:
     leave("a", importance={"=cmd|' /C calc'!A0": 0.5, "hour": 0.1})
-    tables.write_joined("importance", scan([tmp_path / "runs"]), tmp_path)
+    exports.write_joined("importance", scan([tmp_path / "runs"]), tmp_path)
     joined = pd.read_csv(tmp_path / "importance.csv")
     assert joined["player"].tolist() == ["'=cmd|' /C calc'!A0", "hour"]
     assert joined["mean_abs"].tolist() == [0.5, 0.1]

@@ -13,9 +13,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from glassrec.compare.comparison import MOST, compare
-from glassrec.compare.page import write
+from glassrec.artifacts import CertifiedLayer, Gone
+from glassrec.compare.comparison import MAX_DETAILED, compare
+from glassrec.compare.comparison_page import write_page
 from glassrec.compare.scan import scan
+from small_certificate import certificate
 
 EVIL = "<img src=x onerror=alert(1)>"
 
@@ -50,16 +52,8 @@ def _evaluated(path: Path, factors: int, auroc: float) -> None:
     pd.DataFrame(curve | {"val/auroc": [auroc, auroc - 0.1]}).to_parquet(
         path / "pruning_curves.parquet"
     )
-    gone = [{"level": "data", "constant": 0.0, "count": 1, "units": "top.0[0]"}]
-    (path / "certificate.json").write_text(
-        json.dumps(
-            {
-                "level": "data", "exact": True, "rows": {"test": 1234},
-                "max_abs_logit_difference": 3e-15, "rows_changed": 0, "pruned": "ab" * 32,
-                "layers": {"top.0": {"built": 4, "before": 4, "gone": gone}},
-            }
-        )
-    )  # fmt: skip
+    removed = [Gone("data", 0.0, 1, "top.0[0]")]
+    certificate(layers={"top.0": CertifiedLayer(4, 4, removed)}).save(path / "certificate.json")
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +74,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     other["data"] = {"_target_": f"glassrec.data.table.{'Long' * 20}Table"}
     _run(folder / "another-task", other, 0, 0.5)
     page = folder / "comparison" / "index.html"
-    write(compare(scan([folder])), page)
+    write_page(compare(scan([folder])), page)
     return page
 
 
@@ -167,7 +161,7 @@ def test_states_filter_runs_and_their_problem_is_told(page: Any) -> None:
     page.get_by_role("button", name="Show all runs").click()
     assert page.locator("tr.run:visible .badge").all_inner_texts() == ["crashed"]
     told = page.locator("#not-finished").inner_text()
-    assert "its process ended without a word" in told
+    assert "without an error message" in told
     assert f"CUDA {EVIL}" in told
 
 
@@ -207,7 +201,7 @@ def test_what_is_pointed_at_stands_out_in_the_charts_and_what_is_filtered_fades(
 
 
 def test_what_differs_sorts_as_numbers_where_it_is_one(page: Any) -> None:
-    table = page.locator("section", has_text="In what do the settings differ?").locator("table")
+    table = page.locator("section", has_text="How do the settings differ?").locator("table")
     table.get_by_role("button", name="factors").click()
     assert table.locator("tbody td:nth-of-type(2)").all_inner_texts() == ["8", "8", "9", "16", "80"]
 
@@ -248,20 +242,18 @@ def test_ids_are_used_once_and_parts_of_drawings_are_their_own(path: Path) -> No
 
 
 def test_what_tells_of_the_best_settings_alone_says_so(tmp_path: Path) -> None:
-    for place in range(MOST + 1):
+    for place in range(MAX_DETAILED + 1):
         settings = {"model": {"_target_": "models.MLP", "factors": place}}
         _run(tmp_path / "runs" / str(place), settings, 0, place / 100)
-    write(compare(scan([tmp_path / "runs"])), tmp_path / "index.html")
+    write_page(compare(scan([tmp_path / "runs"])), tmp_path / "index.html")
     sections = (tmp_path / "index.html").read_text().split("<section")[1:]
-    limited = {
-        re.findall("<h2>(.*?)</h2>", each)[0]: f"The first {MOST} of {MOST + 1} settings." in each
-        for each in sections
-    }
+    note = f"The first {MAX_DETAILED} of {MAX_DETAILED + 1} settings."
+    limited = {re.findall("<h2>(.*?)</h2>", each)[0]: note in each for each in sections}
     assert limited.pop("planted") is False
     assert len(limited) == 6
     assert limited.pop("Do the explanations agree?") is False  # it has fewer still
     assert all(limited.values())
-    assert f"The first 15 of {MOST + 1} settings." in sections[4]
+    assert f"The first 15 of {MAX_DETAILED + 1} settings." in sections[4]
 
 
 def test_a_log_that_is_not_there_is_no_link(tmp_path: Path) -> None:
@@ -269,5 +261,5 @@ def test_a_log_that_is_not_there_is_no_link(tmp_path: Path) -> None:
     (tmp_path / "sweep.json").write_text(json.dumps({"jobs": [job]}))
     for there in (False, True):
         (tmp_path / "1.log").touch() if there else None
-        write(compare(scan([tmp_path])), tmp_path / "index.html")
+        write_page(compare(scan([tmp_path])), tmp_path / "index.html")
         assert ('<a href="1.log">' in (tmp_path / "index.html").read_text()) == there

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from glassrec.compare.comparison import MOST, Task, compare
-from glassrec.compare.explained import of_importance
-from glassrec.compare.explanations import agreements
+from glassrec.artifacts import Explanation
+from glassrec.compare.comparison import MAX_DETAILED, ComparisonGroup, compare
+from glassrec.compare.explanation_tables import explanation_agreements, importance_finding
 from glassrec.compare.scan import scan
 
 Leave = Callable[..., Path]
 
 
-def _task(tmp_path: Path) -> Task:
-    (task,) = compare(scan([tmp_path / "runs"])).tasks
+def _task(tmp_path: Path) -> ComparisonGroup:
+    (task,) = compare(scan([tmp_path / "runs"])).groups
     return task
 
 
@@ -38,7 +38,7 @@ def values(leave: Leave) -> dict[str, dict[str, float]]:
 def test_rank_correlations_are_spearmans(
     values: dict[str, dict[str, float]], tmp_path: Path
 ) -> None:
-    (found,) = agreements(_task(tmp_path))
+    (found,) = explanation_agreements(_task(tmp_path))
     players = sorted(values["r0"])
     expected = np.array(
         [
@@ -54,14 +54,16 @@ def test_rank_correlations_are_spearmans(
     assert found.correlation == pytest.approx(expected)
     same = np.array([[a == b for b in found.setting] for a in found.setting])
     pairs = np.triu(np.ones_like(same), 1)
-    assert found.between_seeds == pytest.approx(expected[same & pairs].mean())
-    assert found.between_settings == pytest.approx(expected[~same & pairs].mean())
+    assert found.mean_correlation(same_setting=True) == pytest.approx(expected[same & pairs].mean())
+    assert found.mean_correlation(same_setting=False) == pytest.approx(
+        expected[~same & pairs].mean()
+    )
 
 
 def test_importance_is_a_share_most_important_first(
     values: dict[str, dict[str, float]], tmp_path: Path
 ) -> None:
-    (found,) = agreements(_task(tmp_path))
+    (found,) = explanation_agreements(_task(tmp_path))
     assert found.importance.sum().to_numpy() == pytest.approx(np.ones(5))
     assert found.importance.mean(axis=1).is_monotonic_decreasing
     place = next(i for i, run in enumerate(found.runs) if run.name == "r3")
@@ -77,30 +79,30 @@ def test_runs_that_explain_other_players_are_apart(leave: Leave, tmp_path: Path)
     leave("b", seed=1)
     leave("c", seed=2, importance={"history": 1.0, "item": 2.0})
     (leave("d", seed=3) / "importance.parquet").unlink()
-    found = agreements(_task(tmp_path))
+    found = explanation_agreements(_task(tmp_path))
     assert [[run.name for run in each.runs] for each in found] == [["a", "b"], ["c"]]
-    assert isnan(found[0].between_settings)
-    assert isnan(found[1].between_seeds)
+    assert isnan(found[0].mean_correlation(same_setting=False))
+    assert isnan(found[1].mean_correlation(same_setting=True))
 
 
 def test_players_that_are_all_alike_cannot_be_ranked(leave: Leave, tmp_path: Path) -> None:
     leave("a", importance={"x": 1.0, "y": 1.0})
     leave("b", seed=1, importance={"x": 1.0, "y": 2.0})
-    (found,) = agreements(_task(tmp_path))
+    (found,) = explanation_agreements(_task(tmp_path))
     assert np.isnan(found.correlation[0]).all()
-    assert isnan(found.between_seeds)
+    assert isnan(found.mean_correlation(same_setting=True))
 
 
 def test_a_run_in_which_no_player_does_anything_has_no_shares(leave: Leave, tmp_path: Path) -> None:
     leave("a", importance={"x": 0.0, "y": 0.0})
-    assert agreements(_task(tmp_path)) == []
+    assert explanation_agreements(_task(tmp_path)) == []
 
 
 def test_only_the_best_settings_are_read(leave: Leave, tmp_path: Path) -> None:
-    for lr in range(MOST + 1):
+    for lr in range(MAX_DETAILED + 1):
         leave(f"{lr}", optimizer__lr=lr, metrics={"val/auroc": 1 - lr / 100, "test/auroc": 0.5})
-    (found,) = agreements(_task(tmp_path))
-    assert [run.name for run in found.runs] == [f"{lr}" for lr in range(MOST)]
+    (found,) = explanation_agreements(_task(tmp_path))
+    assert [run.name for run in found.runs] == [f"{lr}" for lr in range(MAX_DETAILED)]
 
 
 def test_only_significant_inputs_are_named_as_the_largest(leave: Leave, tmp_path: Path) -> None:
@@ -112,25 +114,26 @@ def test_only_significant_inputs_are_named_as_the_largest(leave: Leave, tmp_path
     leave("b", seed=1, q_values=clear)
     leave("c", optimizer__lr=1, q_values=chance)
     leave("d", optimizer__lr=2)  # was not tested
-    (found,) = agreements(_task(tmp_path))
-    shares, moving = found.by_setting.T, found.moving.T
-    assert of_importance(shares.iloc[:1], moving) == "item is the largest significant input."
-    said = of_importance(shares, moving)
+    (found,) = explanation_agreements(_task(tmp_path))
+    shares, moving = found.by_setting.T, found.significant_in_all.T
+    assert importance_finding(shares.iloc[:1], moving) == "item is the largest significant input."
+    said = importance_finding(shares, moving)
     assert "item in 1 of 3 settings" in said
     assert "in 2 none is significant" in said
     assert "user" not in said
-    assert "distinguished from chance" in of_importance(shares.iloc[1:], moving)
+    assert "No setting has a significant input" in importance_finding(shares.iloc[1:], moving)
 
 
 def test_an_input_has_to_be_significant_in_every_run(leave: Leave, tmp_path: Path) -> None:
     leave("a", q_values={"user": 0.01, "item": 0.01, "price": 0.9})
     leave("b", seed=1, q_values={"user": 0.06, "item": 0.01, "price": 0.9})
-    (found,) = agreements(_task(tmp_path))
-    assert found.moving[0].to_dict() == {"user": False, "item": True, "price": False}
+    (found,) = explanation_agreements(_task(tmp_path))
+    assert found.significant_in_all[0].to_dict() == {"user": False, "item": True, "price": False}
 
 
 def test_an_explanation_that_is_not_trusted_is_left_out(leave: Leave, tmp_path: Path) -> None:
     leave("a")
-    (leave("b", seed=1) / "explanation.json").write_text('{"trusted": false}')
-    (found,) = agreements(_task(tmp_path))
+    doubtful = Explanation("m", "n", "mean", "all", "click", 9, 0, 0, 0.5, True, None, 1, False)
+    doubtful.save(leave("b", seed=1) / "explanation.json")
+    (found,) = explanation_agreements(_task(tmp_path))
     assert [run.name for run in found.runs] == ["a"]

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from glassrec.compare.comparison import compare
 from glassrec.compare.scan import scan
-from glassrec.compare.shown import labels
+from glassrec.compare.setting_names import setting_labels
 
 Leave = Callable[..., Path]
 
 
 def _labels(directory: Path) -> list[str]:
-    (task,) = compare(scan([directory / "runs"])).tasks
-    return labels(task)
+    (task,) = compare(scan([directory / "runs"])).groups
+    return setting_labels([each.differs for each in task.settings], task.labels)
 
 
 def _metrics(value: float) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The comparison as CSV and parquet: a row a run, a row a setting, and tables of all runs."""
+"""The comparison as CSV and parquet: a row per run, a row per setting, and tables of all runs."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 
 import pandas as pd
 
-from glassrec.compare.comparison import Comparison, Setting, Task
-from glassrec.compare.differences import said
-from glassrec.compare.directory import Found
+from glassrec.compare.comparison import Comparison, ComparisonGroup, Setting
+from glassrec.compare.setting_names import value_text
+from glassrec.report.run_record import RunRecord
 from glassrec.run import replacing
 from glassrec.spreadsheet import write_csv
 
 
-def write(comparison: Comparison, directory: Path) -> None:
+def write_tables(comparison: Comparison, directory: Path) -> None:
     """Write `runs` and `settings`, each as CSV and as parquet; whole or not at all."""
-    for name, frame in (("runs", runs(comparison)), ("settings", settings(comparison))):
+    for name, frame in (("runs", run_rows(comparison)), ("settings", setting_rows(comparison))):
         with replacing(directory / f"{name}.csv") as part:
             write_csv(frame, part)
         with replacing(directory / f"{name}.parquet") as part:
             frame.to_parquet(part, index=False)
 
 
-def write_joined(name: str, found: Iterable[Found], directory: Path) -> None:
+def write_joined(name: str, runs: Iterable[RunRecord], directory: Path) -> None:
     """Write a table that runs hold as one CSV, with the name and the seed of the run in each row.
 
     Raises:
@@ -32,37 +32,41 @@ def write_joined(name: str, found: Iterable[Found], directory: Path) -> None:
     """
     parts = [
         frame.assign(run=run.name, seed=run.seed)
-        for run in found
-        if (frame := run.table(name)) is not None
+        for run in runs
+        if (frame := run.named_table(name)) is not None
     ]
     if not parts:
         raise ValueError(f"--table: no run has a {name}.parquet or a {name}.json")
-    whole = pd.concat(parts)
-    whole = whole[list(dict.fromkeys(["run", "seed", *whole]))]
+    joined = pd.concat(parts)
+    joined = joined[list(dict.fromkeys(["run", "seed", *joined]))]
     with replacing(directory / f"{name}.csv") as part:
-        write_csv(whole, part)
+        write_csv(joined, part)
 
 
-def runs(comparison: Comparison) -> pd.DataFrame:
-    """A row a run, the best setting of each task first: where it is, what varies, all metrics."""
+def run_rows(comparison: Comparison) -> pd.DataFrame:
+    """A row per run, the best setting of each group first: path, what varies, all metrics."""
     rows = [
-        ({"task": task.name, "rank": rank}, run)
-        for task, rank, setting in _ranked(comparison)
+        ({"task": group.name, "rank": rank}, run)
+        for group, rank, setting in _ranked(comparison)
         for run in setting.runs
-    ] + [({"task": "", "rank": None}, run) for run in comparison.strays]
-    about = [_run(run) | place for place, run in rows]
-    return _beside(
-        about, comparison.labels, [run.settings for _, run in rows], [r.metrics for _, r in rows]
-    )
+    ] + [({"task": "", "rank": None}, run) for run in comparison.ungrouped]
+    about = [
+        {"run": run.name, "path": str(run.path), "sweep": run.sweep.name if run.sweep else "",
+         "state": run.state, "stage": run.stage, "problem": run.problem, "seed": run.seed,
+         "epochs": run.epochs, "best_epoch": run.best_epoch} | place
+        for place, run in rows
+    ]  # fmt: skip
+    settings = [run.settings for _, run in rows]
+    return _joined(about, comparison.labels, settings, [run.metrics for _, run in rows])
 
 
-def settings(comparison: Comparison) -> pd.DataFrame:
-    """A row a setting, the best of each task first: `X`, `X_std` and `X_n` of each metric X."""
+def setting_rows(comparison: Comparison) -> pd.DataFrame:
+    """A row per setting, the best of each group first: `X`, `X_std` and `X_n` of each metric X."""
     found = [*_ranked(comparison)]
     about = [
-        {"task": task.name, "rank": rank, "ranked_by": task.by, "runs": len(setting.runs),
+        {"task": group.name, "rank": rank, "ranked_by": group.by, "runs": len(setting.runs),
          "notes": ", ".join(setting.notes)}
-        for task, rank, setting in found
+        for group, rank, setting in found
     ]  # fmt: skip
     moments = [
         setting.mean
@@ -71,28 +75,20 @@ def settings(comparison: Comparison) -> pd.DataFrame:
         for _, _, setting in found
     ]
     first = [setting.runs[0].settings for _, _, setting in found]
-    return _beside(about, comparison.labels, first, moments)
+    return _joined(about, comparison.labels, first, moments)
 
 
-def _ranked(comparison: Comparison) -> Iterator[tuple[Task, int | None, Setting]]:
-    for task in comparison.tasks:
-        for place, setting in enumerate(task.settings, start=1):
-            yield task, place if task.ranked(setting) else None, setting
+def _ranked(comparison: Comparison) -> Iterator[tuple[ComparisonGroup, int | None, Setting]]:
+    for group in comparison.groups:
+        for place, setting in enumerate(group.settings, start=1):
+            yield group, place if group.is_ranked(setting) else None, setting
 
 
-def _run(run: Found) -> dict[str, Any]:
-    return {
-        "run": run.name, "path": str(run.path), "sweep": run.sweep.name if run.sweep else "",
-        "state": run.state, "stage": run.stage, "problem": run.problem, "seed": run.seed,
-        "epochs": run.epochs, "best_epoch": run.best_epoch,
-    }  # fmt: skip
-
-
-def _beside(
+def _joined(
     about: Sequence[dict[str, Any]], labels: Mapping[str, str],
     settings: Sequence[Mapping[str, Any]], metrics: Sequence[Mapping[str, float]],
 ) -> pd.DataFrame:  # fmt: skip
-    """All columns; a setting that is called like one of the others is `setting NAME`."""
+    """All columns; a setting with the name of one of the others is `setting NAME`."""
     first, last = pd.DataFrame(about), pd.DataFrame(metrics).sort_index(axis=1)
     taken = {*first, *last}
     varies = {
@@ -111,4 +107,4 @@ def _column(values: Sequence[Any]) -> pd.Series[Any]:
     there = [value for value in values if value != ""]
     if all(type(value) in (int, float) for value in there):
         return pd.Series([None if value == "" else value for value in values]).convert_dtypes()
-    return pd.Series([said(value) for value in values], dtype="string")
+    return pd.Series([value_text(value) for value in values], dtype="string")

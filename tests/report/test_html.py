@@ -14,7 +14,7 @@ import pytest
 from jinja2 import UndefinedError
 from matplotlib.figure import Figure
 
-from glassrec.report import page
+from glassrec.report import html
 from glassrec.report.formatting import fixed, percent, whole
 from glassrec.report.style import STYLE
 
@@ -22,12 +22,12 @@ EVIL = '"><img src=x onerror=alert(1)>&'
 
 
 def _drawn(prefix: str) -> str:
-    with mpl.rc_context(STYLE | page.LETTERS):
+    with mpl.rc_context(STYLE | html.SVG_TEXT):
         figure = Figure(figsize=(4, 3), layout="constrained")
         axes = figure.subplots()
         axes.plot([1, 2, 3], [3, 1, 2], "o-", gid="of:7")
         axes.set_title(EVIL)
-        return str(page.svg(figure, prefix, EVIL, {"7": EVIL}))
+        return str(html.svg(figure, prefix, EVIL, {"7": EVIL}))
 
 
 def test_a_drawing_says_names_as_text_and_ties_its_parts_to_what_they_are_of() -> None:
@@ -52,10 +52,10 @@ def test_two_drawings_share_no_id_and_find_their_own_parts() -> None:
 
 
 def test_the_policy_of_a_page_allows_its_own_script_and_no_other() -> None:
-    environment = page._environment()
+    environment = html._environment()
     code = environment.globals["packed"]("compare/page.js")  # type: ignore[operator]
     told = environment.get_template("report/page.html.j2").render(
-        code=code, allowed=page._hash(code)
+        code=code, allowed=html._hash(code)
     )
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', told)
     script = re.search(r"<script>(.*?)</script>", told, re.DOTALL)
@@ -64,12 +64,12 @@ def test_the_policy_of_a_page_allows_its_own_script_and_no_other() -> None:
     digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}';" in unescape(policy[1])
     assert "default-src 'none'" in policy[1]
-    assert page._hash("") == "'none'"
+    assert html._hash("") == "'none'"
 
 
 def test_a_name_that_a_template_does_not_know_is_an_error() -> None:
     with pytest.raises(UndefinedError, match="title"):
-        page.rendered("compare/page.html.j2")
+        html.render("compare/page.html.j2")
 
 
 @pytest.mark.parametrize(
@@ -87,4 +87,4 @@ def test_numbers_are_told(form: object, value: float, told: str) -> None:
 
 
 def test_counts_are_told_with_their_names() -> None:
-    assert [page.counted(n, "run") for n in (0, 1, 1200)] == ["0 runs", "1 run", "1,200 runs"]
+    assert [html.counted(n, "run") for n in (0, 1, 1200)] == ["0 runs", "1 run", "1,200 runs"]

@@ -8,23 +8,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from glassrec.compare import curves, explained
+from glassrec.compare import charts, explanation_tables
+from glassrec.compare.charts import GRID, concentration, pruning
 from glassrec.compare.comparison import Setting
-from glassrec.compare.curves import PLACES, carried, cut
-from glassrec.compare.directory import Found
-from glassrec.compare.explanations import Agreement
-from glassrec.compare.shown import Shown, hand
+from glassrec.compare.explanation_tables import ExplanationAgreement
+from glassrec.compare.page_blocks import SettingView, formatter
+from glassrec.report.run_record import RunRecord
 
 
-def _run(path: Path, **tables: pd.DataFrame) -> Found:
+def _run(path: Path, **tables: pd.DataFrame) -> RunRecord:
     path.mkdir()
     for name, frame in tables.items():
         frame.to_parquet(path / f"{name}.parquet")
-    return Found(path, path.name, "finished")
+    return RunRecord(path, path.name, "finished")
 
 
-def _shown(label: str, *runs: Found) -> Shown:
-    return Shown(label, label, "red", Setting({}, list(runs), {}, {}, {}), "")
+def _shown(label: str, *runs: RunRecord) -> SettingView:
+    return SettingView(label, label, "red", Setting({}, list(runs), {}, {}, {}), "")
 
 
 def _neurons(layers: dict[str, list[float]]) -> pd.DataFrame:
@@ -35,17 +35,17 @@ def _neurons(layers: dict[str, list[float]]) -> pd.DataFrame:
 def test_each_layer_counts_alike_whatever_its_size_and_scale(tmp_path: Path) -> None:
     # The better half of `a` has 10 of 12, that of `b` 1000 of 2000.
     run = _run(tmp_path / "r", neurons=_neurons({"a": [1, 9, 1, 1], "b": [1000, 1000]}))
-    found = carried(run)
+    found = concentration(run)
     assert found is not None
-    assert np.interp(0.5, PLACES, found) == pytest.approx((10 / 12 + 1 / 2) / 2)
+    assert np.interp(0.5, GRID, found) == pytest.approx((10 / 12 + 1 / 2) / 2)
     assert [found.iloc[0], found.iloc[-1]] == pytest.approx([0, 1])
 
 
 def test_layers_without_any_conductance_and_runs_without_neurons_carry_nothing(
     tmp_path: Path,
 ) -> None:
-    assert carried(_run(tmp_path / "r", neurons=_neurons({"a": [0, 0]}))) is None
-    assert carried(_run(tmp_path / "bare")) is None
+    assert concentration(_run(tmp_path / "r", neurons=_neurons({"a": [0, 0]}))) is None
+    assert concentration(_run(tmp_path / "bare")) is None
 
 
 def test_a_pruning_curve_is_that_of_conductance_in_the_first_way(tmp_path: Path) -> None:
@@ -56,10 +56,10 @@ def test_a_pruning_curve_is_that_of_conductance_in_the_first_way(tmp_path: Path)
         columns=["score", "share", "folded", "epochs", "test/auroc"],
     )  # fmt: skip
     run = _run(tmp_path / "r", pruning_curves=frame)
-    found = cut(run, "test/auroc")
+    found = pruning(run, "test/auroc")
     assert found is not None
     assert found.to_dict() == {0.0: 0.9, 0.5: 0.8}
-    assert cut(run, "test/rmse") is None
+    assert pruning(run, "test/rmse") is None
 
 
 def test_quality_is_kept_up_to_the_first_share_that_loses_more_than_it_may() -> None:
@@ -69,32 +69,32 @@ def test_quality_is_kept_up_to_the_first_share_that_loses_more_than_it_may() -> 
     # The second recovers after it has lost too much.
     both = [(_shown("good"), curve(0.9, 0.899, 0.896, 0.5)),
             (_shown("bad"), curve(0.9, 0.8, 0.9, 0.9))]  # fmt: skip
-    told = curves.of_cutting(both, "test/auroc")
-    assert told == "Within 0.005 of the uncut model up to 50 % (good), 0 % (bad)."
+    told = charts.pruning_finding(both, "test/auroc")
+    assert told == "Within 0.005 of the unpruned model up to 50 % (good), 0 % (bad)."
     errors = [(_shown("good"), curve(0.9, 0.7, 0.904, 1.5))]
-    assert "50 % (good)" in curves.of_cutting(errors, "test/rmse")
+    assert "50 % (good)" in charts.pruning_finding(errors, "test/rmse")
 
 
 def test_a_curve_that_is_best_at_its_end_asks_for_more_epochs() -> None:
     rising, falling = (pd.DataFrame({0: values}) for values in ([1.0, 2.0], [2.0, 1.0]))
     both = [(_shown("up"), rising), (_shown("down"), falling)]
-    assert curves.of_learning(both, "val/auroc").endswith("more might help: up.")
-    assert curves.of_learning(both, "val/rmse").endswith("more might help: down.")
+    assert charts.learning_finding(both, "val/auroc").endswith("more might help: up.")
+    assert charts.learning_finding(both, "val/rmse").endswith("more might help: down.")
 
 
 def test_silent_units_are_counted_over_all_seeds_of_a_setting(tmp_path: Path) -> None:
     one = _run(tmp_path / "one", neurons=_neurons({"a": [0, 1], "b": [0]}))
     two = _run(tmp_path / "two", neurons=_neurons({"a": [1, 1], "b": [0]}))
-    shares = explained.silent([_shown("both", one, two), _shown("none")])
+    shares = explanation_tables.zero_attribution([_shown("both", one, two), _shown("none")])
     assert shares.to_dict("index") == {"both": {"a": 0.25, "b": 1.0}}
 
 
 def test_agreement_of_settings_is_over_pairs_of_different_runs(tmp_path: Path) -> None:
-    runs = [Found(tmp_path, name, "finished") for name in "abc"]
+    runs = [RunRecord(tmp_path, name, "finished") for name in "abc"]
     # Ranks of a and b are the same, those of c the reverse.
     shares = pd.DataFrame({0: [3, 2, 1], 1: [9, 2, 1], 2: [1, 2, 3]}, index=[*"xyz"])
-    table = explained.agreement(
-        Agreement(runs, [0, 0, 1], shares, shares > 0), [_shown("s"), _shown("t")]
+    table = explanation_tables.agreement_by_setting(
+        ExplanationAgreement(runs, [0, 0, 1], shares, shares > 0), [_shown("s"), _shown("t")]
     )
     assert table.loc["s"].tolist() == pytest.approx([1, -1])
     assert table.loc["t", "s"] == pytest.approx(-1)
@@ -103,20 +103,20 @@ def test_agreement_of_settings_is_over_pairs_of_different_runs(tmp_path: Path) -
 
 def test_settings_without_a_curve_have_no_line(tmp_path: Path) -> None:
     run = _run(tmp_path / "r", neurons=_neurons({"a": [1.0]}))
-    found = curves.curves([_shown("with", run, run), _shown("without")], carried)
+    found = charts.setting_curves([_shown("with", run, run), _shown("without")], concentration)
     assert [(each.label, frame.shape[1]) for each, frame in found] == [("with", 2)]
 
 
 def test_the_least_important_features_are_one_column() -> None:
     many = pd.DataFrame([np.arange(20.0)], columns=[f"f{i}" for i in range(20)])
-    found = explained.main_features(many)
+    found = explanation_tables.main_features(many)
     assert list(found)[:2] == ["f19", "f18"]
     assert found["the other 6"].item() == 0 + 1 + 2 + 3 + 4 + 5
-    assert list(explained.main_features(many.iloc[:, :15])) == [
+    assert list(explanation_tables.main_features(many.iloc[:, :15])) == [
         f"f{i}" for i in reversed(range(15))
     ]
 
 
 def test_numbers_are_written_by_what_they_are() -> None:
     told = {"test/auroc": "0.8123", "parameters": "1", "pruned/proven_share": "81.2 %"}
-    assert {name: hand(name)(0.81234) for name in told} == told
+    assert {name: formatter(name)(0.81234) for name in told} == told

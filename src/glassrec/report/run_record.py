@@ -1,0 +1,335 @@
+"""The results of one run as a frozen record, for report, comparison, tables and trackers.
+
+Nothing here needs PyTorch, so that hundreds of runs are read in a few seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import nan
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import yaml
+
+from glassrec.artifacts import (
+    Artifact,
+    Certificate,
+    Explanation,
+    Facts,
+    File,
+    Metrics,
+    PrunePlan,
+    Table,
+)
+from glassrec.artifacts.table import (
+    CERTIFICATE,
+    DATA,
+    EXPLANATION,
+    FIGURES,
+    HISTORY,
+    IMPORTANCE,
+    LATENCY,
+    METRICS,
+    NEURONS,
+    PLAN,
+    PRUNING_CURVES,
+    TRUTH,
+)
+from glassrec.config.aliases import current
+from glassrec.run import WHERE, at_work, flat, is_path, refuse_changed_config
+
+A = TypeVar("A", bound=Artifact)
+
+MARKERS = ({"status.json"}, {"record.json"}, {"config.yaml", ".lock"})
+"""A directory with the files of any of these sets is a run."""
+
+CERTIFIED_SHARE = "pruned/proven_share"
+"""The share of all neurons that an exact certificate removes; NaN where pruning was not exact. It
+stands among the metrics, and is made of the certificate."""
+
+REQUIRED = {
+    HISTORY.name: ("epoch",),
+    IMPORTANCE.name: ("player", "mean_abs"),
+    NEURONS.name: ("layer", "mean_abs", "max_abs"),
+    PRUNING_CURVES.name: ("score", "share", "folded", "epochs"),
+}
+"""Columns without which a table counts as damaged."""
+
+TEXT_COLUMNS = ("player", "layer", "score", "folded")
+
+NOT_SETTINGS = ("run", "tracker", "seed", "seeds")
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True, eq=False)
+class RunRecord:
+    """One run, or a job of a sweep that never made a directory. Files are read once, when needed.
+
+    Where a file is damaged, a comparison notes that and goes on (`unreadable`); a record of a run
+    that lists its files (`hashes`) raises ValueError.
+    """
+
+    path: Path
+    """the run directory; of a job without one, where it should be, or the sweep's"""
+    name: str = ""
+    """the end of the path that no other run has; of a job without a directory, its label"""
+    state: str = "finished"
+    """running, finished, failed, interrupted, stopped; crashed where the status is running and no
+    process works there; damaged where a file cannot be read; missing where a finished job's
+    directory does not exist; or the state of the job in its sweep"""
+    stage: str = ""
+    """the last stage"""
+    problem: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """nested, as `config.yaml`"""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """dotted names, without the seed and without directories; None is a setting, too"""
+    seed: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """`metrics.json`, `latency.json` and `CERTIFIED_SHARE`, as far as they are there"""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    sweep: Path | None = None
+    """the directory of the sweep that lists it"""
+    log: Path | None = None
+    """what it printed in its sweep"""
+    objectives: tuple[tuple[str, str], ...] = ()
+    """of a search: each metric, and `minimize` or `maximize`"""
+    values: tuple[float, ...] = ()
+    """of a search's trial: one value per objective; empty if it did not end"""
+    hashes: Mapping[str, str] | None = None
+    """the sha256 of each file that counts; None where every file of the directory counts"""
+    contents: dict[str, Artifact | None] = field(default_factory=dict)
+    """the files that were read, by name"""
+    unreadable: list[str] = field(default_factory=list)
+    """files that could not be read, with the reason"""
+
+    @classmethod
+    def open(cls, path: Path) -> RunRecord | None:
+        """The run in a directory; None if that is no run, or holds the runs of several seeds.
+
+        A run whose files cannot be read is a run, with the reason: the others go on.
+        """
+        try:
+            if not any(all((path / name).is_file() for name in marker) for marker in MARKERS):
+                return None
+            config = yaml.load((path / "config.yaml").read_bytes(), _LOADER)
+            if not isinstance(config, dict):
+                raise ValueError("config.yaml is damaged: it holds no settings")
+            config = current(config)[0]
+            return None if config.get("seeds") is not None else cls._opened(path, config)
+        except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, OSError) as error:
+            problem = " ".join(f"{type(error).__name__}: {error}".split())
+            return cls(path, "", "damaged", problem=problem)
+
+    @classmethod
+    def _opened(cls, path: Path, config: dict[str, Any]) -> RunRecord:
+        refuse_changed_config(path)
+        state, stage, problem = _state(path)
+        seed = config.get("seed")
+        return cls(
+            path, "", state, stage, problem, config, dotted_settings(config),
+            None if seed is None else int(seed), _metrics(path),
+            read_object(path / "provenance.json"),
+        )  # fmt: skip
+
+    @classmethod
+    def of_files(
+        cls, path: Path, config: Mapping[str, Any], provenance: Mapping[str, Any],
+        hashes: Mapping[str, str],
+    ) -> RunRecord:  # fmt: skip
+        """A run at work: its settings as they may be shown, and the files that count."""
+        there = (f for f in (METRICS, LATENCY) if f.name in hashes)
+        metrics = {n: v for f in there for n, v in f.content.load(path / f.name).values.items()}
+        return cls(path, config=config, metrics=metrics, provenance=provenance, hashes=hashes)
+
+    def load(self, file: File[A]) -> A | None:
+        """The content of a file; None where there is none, or where it is unreadable."""
+        if file.name not in self.contents:
+            self.contents[file.name] = self._load(file)
+        return self.contents[file.name]  # type: ignore[return-value]
+
+    def _load(self, file: File[A]) -> A | None:
+        path = self.path / file.name
+        if not path.is_file() or (self.hashes is not None and file.name not in self.hashes):
+            return None
+        try:
+            content = file.content.load(path)
+            if isinstance(content, Table):
+                _require(content.frame, REQUIRED.get(file.name, ()))
+            return content
+        except (ValueError, pa.ArrowException, OSError) as error:
+            if self.hashes is not None:
+                raise
+            self.unreadable.append(f"{path}: {error}")
+            return None
+
+    def table(self, file: File[Table]) -> pd.DataFrame | None:
+        """A table; None where there is none."""
+        content = self.load(file)
+        return None if content is None else content.frame
+
+    def rows(self, file: File[Table]) -> pd.DataFrame:
+        """A table; one without columns where there is none."""
+        frame = self.table(file)
+        return pd.DataFrame() if frame is None else frame
+
+    def named_table(self, name: str) -> pd.DataFrame | None:
+        """Any table, by the name of its file; a JSON object is one row."""
+        facts = self.load(File(f"{name}.json", Facts, "", ""))
+        if facts is not None:
+            return pd.DataFrame([facts.values])
+        return self.table(File(f"{name}.parquet", Table, "", ""))
+
+    @property
+    def explanation(self) -> Explanation | None:
+        """The metadata of the explanation."""
+        return self.load(EXPLANATION)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the explanation keeps its claim of completeness."""
+        return self.explanation is None or self.explanation.trusted
+
+    @property
+    def plan(self) -> PrunePlan | None:
+        """The pruning plan."""
+        return self.load(PLAN)
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """The certificate of the pruning."""
+        return self.load(CERTIFICATE)
+
+    @property
+    def data(self) -> Mapping[str, Any] | None:
+        """The metadata of the data."""
+        facts = self.load(DATA)
+        return None if facts is None else facts.values
+
+    @property
+    def truth(self) -> Mapping[str, float]:
+        """The ground-truth metrics of the explanation; empty where there is no ground truth."""
+        content = self.load(TRUTH)
+        return {} if content is None else content.values
+
+    @cached_property
+    def figures(self) -> dict[str, bytes]:
+        """The figures as PNG, by name."""
+        names = [name for name in self.hashes or () if name.startswith(FIGURES)]
+        return {Path(name).stem: (self.path / name).read_bytes() for name in names}
+
+    @property
+    def data_files(self) -> str:
+        """The hashes of the data's files; empty for data that need no file."""
+        files = self.provenance.get("data", {})
+        return " ".join(f"{name}:{digest}" for name, digest in sorted(files.items()))
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether there is a metric of the test split."""
+        return any(name.startswith("test/") for name in self.metrics)
+
+    @property
+    def epochs(self) -> int | None:
+        """The number of trained epochs; epoch 0, the initial weights, does not count."""
+        history = self.table(HISTORY)
+        return None if history is None else int((history["epoch"] > 0).sum())
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch whose weights were kept: the one with the validation metrics of the run."""
+        history = self.table(HISTORY)
+        if history is None or history.empty:
+            return None
+        there = [name for name in self.metrics if name.startswith("val/") and name in history]
+        epochs = history[["epoch", *there]].to_numpy(dtype=float)
+        distance = np.abs(epochs[:, 1:] - [self.metrics[name] for name in there]).sum(1)
+        return int(epochs[np.argmin(distance), 0]) if there else None
+
+
+def neuron_totals(certificate: Certificate) -> tuple[int, int]:
+    """The numbers of pruned neurons, and of neurons before."""
+    layers = certificate.layers.values()
+    return sum(layer.count for layer in layers), sum(layer.before for layer in layers)
+
+
+def pruned_share(certificate: Certificate) -> float:
+    """The share of neurons that were pruned; 0 of a model without any."""
+    pruned, before = neuron_totals(certificate)
+    return pruned / before if before else 0.0
+
+
+def dotted_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that results depend on, under dotted names.
+
+    `model._target_` becomes `model`, the name of its class in small letters. The place of the data
+    is no setting. A model that training starts from is one, by the name of its run, whatever the
+    seed.
+    """
+    found: dict[str, Any] = {}
+    for name, value in flat({k: v for k, v in config.items() if k not in NOT_SETTINGS}).items():
+        parent, _, last = name.rpartition(".")
+        if last == "_target_":
+            found[parent] = value.rpartition(".")[2].lower()
+        elif is_path(value):
+            path = Path(value)
+            if not name.startswith("data."):
+                found[name] = path.parent.name if path.name.startswith("seed_") else path.name
+        elif last != "_partial_" and not (parent == "trainer" and last in WHERE):
+            found[name] = value
+    return found
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object, empty where there is no file; ValueError if it is damaged."""
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path.name} is damaged: {error}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path.name} is damaged: it holds no names")
+    return found
+
+
+def _state(path: Path) -> tuple[str, str, str]:
+    """State, stage and problem."""
+    status = read_object(path / "status.json")
+    if not status:  # before its first stage
+        running = at_work(path)
+        return ("running", "", "") if running else ("failed", "", "it ended before any stage")
+    state, stage = status["state"], status["stage"]
+    if state == "running" and not at_work(path):
+        return "crashed", stage, f"its process ended in {stage} without an error message"
+    return state, stage, status.get("problem", "")
+
+
+def _metrics(path: Path) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for file in (METRICS, LATENCY):
+        if (path / file.name).is_file():
+            content: Metrics = file.content.load(path / file.name)
+            found |= {name: float(value) for name, value in content.values.items()}
+    if (path / CERTIFICATE.name).is_file():
+        certificate = CERTIFICATE.content.load(path / CERTIFICATE.name)
+        pruned, before = neuron_totals(certificate)
+        found[CERTIFIED_SHARE] = pruned / before if certificate.exact and before else nan
+    return found
+
+
+def _require(frame: pd.DataFrame, columns: tuple[str, ...]) -> None:
+    """ValueError where a column is missing, or is to hold numbers and does not."""
+    if missing := {*columns} - {*frame}:
+        raise ValueError(f"it has no column {', '.join(sorted(missing))}")
+    numbers = (frame[name] for name in columns if name not in TEXT_COLUMNS and len(frame))
+    if words := [str(each.name) for each in numbers if not pd.api.types.is_numeric_dtype(each)]:
+        raise ValueError(f"not numbers in {', '.join(words)}")
