@@ -30,7 +30,7 @@ from glassrec.execute import complain, guarded, job
 _MODULES = {
     "compare": "glassrec.compare.command",
     "search": "glassrec.sweep.search.command",
-    "wandb-report": "glassrec.tracking.report",
+    "wandb-report": "glassrec.tracking.wandb_report",
 }
 
 _HELP = {"-h", "--help", "help"}

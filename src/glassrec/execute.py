@@ -64,7 +64,7 @@ def job(stage: str, words: Sequence[str], extra: Path | None) -> int:
         ValueError: what went wrong on the way.
     """
     from glassrec.config import compose
-    from glassrec.tracking.naming import SWEEP
+    from glassrec.tracking.run_naming import SWEEP
 
     checked = compose.prepare(stage, words, extra, sweep=SWEEP in os.environ)
     command = ["glassrec", stage, *(["--config-dir", str(extra)] if extra else []), *words]

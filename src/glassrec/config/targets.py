@@ -21,7 +21,7 @@ SEAMS = frozenset(
         "glassrec.models.base.Recommender",
         "glassrec.data.dataset.Source",
         "glassrec.explain.methods.Method",
-        "glassrec.tracking.log.Tracker",
+        "glassrec.tracking.tracker.Tracker",
     }
 )
 """Whoever inherits one of these may stand in a configuration, wherever it is defined."""

@@ -14,7 +14,7 @@ import pandas as pd
 from glassrec.report.statements import significant
 from glassrec.run import experiment
 from glassrec.spelling import NAMED
-from glassrec.tracking import Shown
+from glassrec.tracking import TablePreview
 
 if TYPE_CHECKING:
     from glassrec.run import Run
@@ -71,7 +71,7 @@ def explanation(found: Explaining) -> None:
     for name, frame in frames.items():
         file = f"{name}.parquet"
         if len(frame) and frame.get("mean_abs", ONE).any():  # a ranking of zeros is none
-            shown = partial(Shown, frame, len(frame), file)
+            shown = partial(TablePreview, frame, len(frame), file)
             found.log.table(name, run.sha256_of(file), shown)
     found.log.table("attributions", run.sha256_of("attributions.parquet"), lambda: _rows(found))
     neurons = run.sha256_of("neurons.parquet")
@@ -111,7 +111,7 @@ def _hashes(run: Run, names: Sequence[str]) -> dict[str, str]:
     return {name: run.sha256_of(name) for name in names}
 
 
-def _rows(found: Explaining) -> Shown:
+def _rows(found: Explaining) -> TablePreview:
     """Some rows, at even places; the players that count most come first."""
     attributions = found.attributions
     sample = attributions.sample(SAMPLE)
@@ -120,7 +120,7 @@ def _rows(found: Explaining) -> Shown:
     about = {"row": sample.rows, "label": sample.labels, "logit": sample.logits}
     facts = pd.DataFrame({name: column.numpy() for name, column in about.items()})
     frame = pd.concat([facts, values], axis=1)
-    return Shown(frame, attributions.rows, "attributions.parquet")
+    return TablePreview(frame, attributions.rows, "attributions.parquet")
 
 
 def _by_rank(neurons: pd.DataFrame) -> Iterator[dict[str, float]]:

@@ -13,7 +13,7 @@ from glassrec.run import at_work
 from glassrec.sweep import stopping
 from glassrec.sweep.job import Outcome, supervise
 from glassrec.sweep.record import Job, changing
-from glassrec.tracking.naming import LABEL, SWEEP
+from glassrec.tracking.run_naming import LABEL, SWEEP
 
 
 def task(_: DictConfig) -> None:

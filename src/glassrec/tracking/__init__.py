@@ -1,6 +1,6 @@
-"""The one door to Weights & Biases."""
+"""Trackers: Weights & Biases, and none."""
 
-from glassrec.tracking.client import WandB
-from glassrec.tracking.log import Log, NoTracker, Shown, Tracker
+from glassrec.tracking.tracker import Log, NoTracker, TablePreview, Tracker
+from glassrec.tracking.wandb_tracker import WandB
 
-__all__ = ["Log", "NoTracker", "Shown", "Tracker", "WandB"]
+__all__ = ["Log", "NoTracker", "TablePreview", "Tracker", "WandB"]

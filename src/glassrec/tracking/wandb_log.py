@@ -1,81 +1,152 @@
-"""What a run tells W&B: history over axes of its own, summary, pictures, tables and artifacts."""
+"""The log of a W&B run: history, summary, figures, tables and artifacts, each recorded once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from glassrec.tracking.ledger import Ledger
-from glassrec.tracking.lineage import Lineage
-from glassrec.tracking.log import Log, Shown
+from glassrec.ending import defer_signals
+from glassrec.run import key_of, replacing
+from glassrec.tracking.run_naming import public_values
+from glassrec.tracking.tracker import Log, TablePreview
+
+STATE_FILE = "wandb.json"
 
 AXES = {
     "epoch": ("train/*", "val/*"), "prune/share": ("prune/*",), "neuron/rank": ("neuron/*",)
 }  # fmt: skip
-"""What is drawn over what. Each counts for itself, whatever W&B's own step says."""
+"""The metrics over each axis, independent of W&B's own step."""
 
-MOST_ROWS = 10_000
-"""Of a table; W&B cuts a longer one without a word."""
+ARTIFACT_KINDS = ("data", "checkpoint", "attributions", "pruned")
+"""Each is made from those before it."""
 
-MOST_COLUMNS = 100
-"""Of a table; a browser shows no more with pleasure."""
+MAX_TABLE_ROWS = 10_000
+"""W&B truncates a longer table without a message."""
+
+MAX_TABLE_COLUMNS = 100
+"""More columns are slow in a browser."""
+
+
+@dataclass
+class LogState:
+    """The W&B run of a directory and what it has recorded, so that nothing is recorded twice."""
+
+    directory: Path
+    id: str
+    step: int = 0
+    """W&B's own count of log entries; it never falls, over all processes of the run"""
+    epochs: int = 0
+    told: dict[str, str] = field(default_factory=dict)
+    """the version of each recorded thing, by its name"""
+
+    @classmethod
+    def open(cls, directory: Path, run_id: str | None) -> Self:
+        """The state of a directory; a new one if there is none, or if another id is given.
+
+        An agent of a W&B sweep gives the id of its run, and that run is used.
+        """
+        path = directory / STATE_FILE
+        try:
+            known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            if known and run_id in (None, known["id"]):
+                return cls(directory, **known)
+        except (ValueError, TypeError, KeyError):
+            raise ValueError(f"{path} is damaged; delete it to begin another W&B run") from None
+        state = cls(directory, run_id or os.urandom(6).hex())
+        state._save()
+        return state
+
+    @contextmanager
+    def recording(self, name: str, version: str) -> Iterator[bool]:
+        """Whether `name` has changed; if so, this version counts as recorded afterwards."""
+        changed = self.told.get(name) != version
+        with defer_signals():
+            yield changed
+            if changed:
+                self.told[name] = version
+                self._save()
+
+    @contextmanager
+    def recording_epoch(self, epoch: int) -> Iterator[bool]:
+        """Whether an epoch is new; if so, it counts as recorded afterwards."""
+        new = epoch > self.epochs
+        with defer_signals():
+            yield new
+            if new:
+                self.epochs = epoch
+                self._save()
+
+    def next_step(self) -> int:
+        """A step that was never used; recording saves it."""
+        self.step += 1
+        return self.step
+
+    def _save(self) -> None:
+        values = {name: value for name, value in asdict(self).items() if name != "directory"}
+        with replacing(self.directory / STATE_FILE) as part:
+            part.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
 class WandBLog(Log):
-    """Tells an open W&B run what it does not know yet.
+    """Records in an open W&B run what it does not have yet.
 
     Args:
         wandb: the module.
         run: the open run.
-        ledger: what it has been told before.
-        stack: is closed with the run.
+        state: the record of earlier processes.
+        stack: closed with the run.
     """
 
-    def __init__(self, wandb: Any, run: Any, ledger: Ledger, stack: ExitStack) -> None:
-        self._wandb, self._run, self._ledger, self._stack = wandb, run, ledger, stack
-        self._lineage = Lineage(wandb, run, ledger)
-        ledger.step = max(ledger.step, run.step)
+    def __init__(self, wandb: Any, run: Any, state: LogState, stack: ExitStack) -> None:
+        self._wandb, self._run, self._state, self._stack = wandb, run, state, stack
+        state.step = max(state.step, run.step)
         for axis, names in AXES.items():
             for name in names:
-                # Of a curve over epochs the last is a fact; of one over shares it is not.
+                # The last value of a curve over epochs is a result; of one over shares it is not.
                 run.define_metric(
                     name, step_metric=axis, summary=None if axis == "epoch" else "none"
                 )
 
     def epoch(self, metrics: Mapping[str, float]) -> None:
-        """Log a row of the history once; a resumed training tells of its first epochs again."""
-        with self._ledger.telling_epoch(int(metrics["epoch"])) as news:
-            if news:
+        """Log a row of the history once; a resumed training repeats its first epochs."""
+        with self._state.recording_epoch(int(metrics["epoch"])) as new:
+            if new:
                 self._log(metrics)
 
     def summary(self, facts: Mapping[str, float | str]) -> None:
-        """Write over what was there."""
+        """Update the summary."""
         self._run.summary.update(dict(facts))
 
     def figure(self, name: str, path: Path, version: str) -> None:
-        """Log a picture under `figures/`."""
-        with self._ledger.telling(f"figures/{name}", version) as news:
-            if news:
+        """Log a figure under `figures/`."""
+        with self._state.recording(f"figures/{name}", version) as changed:
+            if changed:
                 self._log({f"figures/{name}": self._wandb.Image(str(path))})
 
-    def table(self, name: str, version: str, rows: Callable[[], Shown]) -> None:
-        """Log a table under `tables/`: its first rows and columns, and say if there are more."""
-        with self._ledger.telling(f"tables/{name}", version) as news:
-            if not news:
+    def table(self, name: str, version: str, rows: Callable[[], TablePreview]) -> None:
+        """Log the first rows and columns of a table under `tables/`, and print if it has more."""
+        with self._state.recording(f"tables/{name}", version) as changed:
+            if not changed:
                 return
-            found = rows()
-            frame = found.frame.iloc[:MOST_ROWS, :MOST_COLUMNS]
+            preview = rows()
+            frame = preview.frame.iloc[:MAX_TABLE_ROWS, :MAX_TABLE_COLUMNS]
             table = self._wandb.Table(dataframe=frame)
-            self._lineage.table(name, table)
-            # Bound by hand: W&B would make an artifact of its own that cannot move.
-            table.bind_to_run(self._run, f"tables/{name}", self._ledger.step + 1)
+            artifact = self._wandb.Artifact(f"table-{self._state.id}-{name}", "table")
+            artifact.add(table, name)
+            self._log_artifact(artifact)
+            # Bound here: W&B would make an artifact of its own that cannot move.
+            table.bind_to_run(self._run, f"tables/{name}", self._state.step + 1)
             self._log({f"tables/{name}": table})
-            if found.frame.shape != frame.shape or len(frame) < found.rows:
+            if preview.frame.shape != frame.shape or len(frame) < preview.rows:
                 print(
-                    f"wandb     {name}: {len(frame):,} of {found.rows:,} rows and "
-                    f"{frame.shape[1]} of {found.frame.shape[1]} columns; {found.file} has all",
+                    f"wandb     {name}: {len(frame):,} of {preview.rows:,} rows and "
+                    f"{frame.shape[1]} of {preview.frame.shape[1]} columns; {preview.file} has all",
                     flush=True,
                 )
 
@@ -84,13 +155,39 @@ class WandBLog(Log):
     ) -> None:
         """Log each point in a step of its own."""
         assert axis in AXES
-        with self._ledger.telling(axis, version) as news:
-            for point in points() if news else ():
+        with self._state.recording(axis, version) as changed:
+            for point in points() if changed else ():
                 self._log(point)
 
     def artifact(self, kind: str, files: Iterable[Path], facts: Mapping[str, Any]) -> None:
-        """Log files with what they were made of."""
-        self._lineage.add(kind, [*files], facts)
+        """Log an artifact once in each version, which is the hash of its metadata.
+
+        The payload of data is a file of its metadata: the rows themselves are not sent. Its name is
+        the same in all runs on it, which are so connected.
+
+        W&B copies a payload to a staging folder in the user's home, and an offline run notes the
+        copy's absolute path: moved to another machine, it cannot be sent. Here an artifact names
+        the files of the run themselves, and an offline one names them from the run's directory. So
+        `wandb sync`, called in that directory, finds them wherever it lies.
+        """
+        assert kind in ARTIFACT_KINDS
+        version = key_of(facts)
+        with self._state.recording(f"artifacts/{kind}", version) as changed:
+            if not changed:
+                return
+            name = f"{kind}-{version[:12] if kind == 'data' else self._state.id}"
+            artifact = self._wandb.Artifact(name, kind, metadata=public_values(facts))
+            paths = [*files]
+            for file in paths:
+                artifact.add_file(
+                    str(self._payload(file, version)), file.name, policy="immutable",
+                    skip_cache=True,
+                )  # fmt: skip
+            if not paths:
+                with artifact.new_file(f"{kind}.json", encoding="utf-8") as part:
+                    json.dump(public_values(facts), part, indent=1, sort_keys=True)
+            last = ARTIFACT_KINDS[-1]
+            self._log_artifact(artifact, is_input=kind == "data", used_later=kind != last)
 
     def close(self, code: int) -> None:
         """Finish the run with an exit code."""
@@ -100,4 +197,32 @@ class WandBLog(Log):
             self._stack.close()
 
     def _log(self, values: Mapping[str, Any]) -> None:
-        self._run.log(dict(values), step=self._ledger.next_step())
+        self._run.log(dict(values), step=self._state.next_step())
+
+    def _payload(self, file: Path, version: str) -> Path:
+        """A path where the payload stays as it is, though the run makes another file of that name.
+
+        That is a second name of the same file: the run never writes into one, it replaces it.
+        """
+        place = self._state.directory / "wandb" / "payloads" / version[:12] / file.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if not place.exists():
+            try:
+                place.hardlink_to(file)
+            except OSError:  # the file system has no such names
+                shutil.copyfile(file, place)
+        return place
+
+    def _log_artifact(
+        self, artifact: Any, *, is_input: bool = False, used_later: bool = False
+    ) -> None:
+        """Log it as output or input of this run; and as used by it, where later ones need it.
+
+        Offline, the public `use_artifact` raises an error, though the record of a use can be
+        written, and `wandb sync` sends it. Only a private method of W&B writes that record, for
+        which pyproject.toml bounds its version.
+        """
+        if self._run.offline:
+            for entry in artifact.manifest.entries.values():
+                entry.local_path = os.path.relpath(entry.local_path, self._state.directory)
+        self._run._log_artifact(artifact, is_user_created=is_input, use_after_commit=used_later)

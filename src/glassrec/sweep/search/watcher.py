@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from glassrec.ending import StoppedEarly
-from glassrec.tracking.naming import SWEEP
+from glassrec.tracking.run_naming import SWEEP
 
 TRIAL = "GLASSREC_TRIAL"
 """The variable that tells a job which trial of its search it is, and by what metric it may be

@@ -15,8 +15,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from glassrec.ending import Terminated
-from glassrec.tracking import Log, NoTracker, Shown, WandB
-from glassrec.tracking.naming import settings
+from glassrec.tracking import Log, NoTracker, TablePreview, WandB
+from glassrec.tracking.run_naming import tracked_settings
 
 Records = list[dict[str, Any]]
 Inspect = Callable[[Path], Records]
@@ -110,9 +110,9 @@ def test_a_resumed_run_keeps_its_id_and_says_nothing_twice(
     file.write_bytes(b"weights")
     asked = []
 
-    def rows() -> Shown:
+    def rows() -> TablePreview:
         asked.append(1)
-        return Shown(pd.DataFrame({"a": [1]}), 1, "t.parquet")
+        return TablePreview(pd.DataFrame({"a": [1]}), 1, "t.parquet")
 
     runs, steps = [], []
     for epochs in (2, 3):
@@ -157,8 +157,8 @@ def test_a_long_table_is_cut_on_purpose_and_says_so(
 ) -> None:
     with _open(tmp_path) as log:
         frame = pd.DataFrame({"neuron": range(10_001)})
-        log.table("neurons", "1", lambda: Shown(frame, 10_001, "neurons.parquet"))
-        log.table("short", "1", lambda: Shown(frame.head(3), 3, "short.parquet"))
+        log.table("neurons", "1", lambda: TablePreview(frame, 10_001, "neurons.parquet"))
+        log.table("short", "1", lambda: TablePreview(frame.head(3), 3, "short.parquet"))
     summary = _summary(of("summary", inspect(tmp_path)))
     assert (summary["tables/neurons.nrows"], summary["tables/short.nrows"]) == (10_000, 3)
     assert capsys.readouterr().out == (
@@ -168,7 +168,7 @@ def test_a_long_table_is_cut_on_purpose_and_says_so(
 
 def test_no_secret_and_no_home_is_told() -> None:
     kept = {"tokens": 3, "keyboard": "qwerty", "key_size": 8}
-    told = settings(
+    told = tracked_settings(
         {
             "data": {"root": "/home/ada/ml-100k", "api_key": "k", "files": ["/home/ada/a.csv"]},
             "model": {**kept, "auth.token": "t", "password": "p"},

@@ -1,7 +1,7 @@
-"""Where a run reports to while it works: what may be told, and the log that forgets all of it.
+"""The interface of a tracker, and the one that records nothing.
 
-What costs time to put together is handed over as a function, which a log calls only if it wants to
-know and has not been told before.
+Values that cost time to compute are passed as functions, which a log calls only if it has not
+recorded them before.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ if TYPE_CHECKING:  # the command line reads this module, and must not wait for p
     import pandas as pd
 
 
-class Shown(NamedTuple):
-    """Rows to look at."""
+class TablePreview(NamedTuple):
+    """The first rows of a table."""
 
     frame: pd.DataFrame
-    """what matters most comes first: a place that holds fewer rows takes these"""
+    """the most important rows first: a tracker with a limit records these"""
     rows: int
-    """how many there are in the file"""
+    """the number of rows in the file"""
     file: str
-    """the file of the run that has all of them"""
+    """the file of the run with all rows"""
 
 
 class Log:
-    """Where a run reports to while it is open; this one forgets everything.
+    """The log of a run while it is open; this one records nothing.
 
     A context manager: it is closed with the exit code of the exception that passes through.
-    A `version` is a hash that changes when what is told does.
+    A `version` is a hash that changes with the content.
     """
 
     def __enter__(self) -> Self:
@@ -44,47 +44,47 @@ class Log:
         self.close(0 if isinstance(error, StoppedEarly) else exit_code(error))
 
     def epoch(self, metrics: Mapping[str, float]) -> None:
-        """Take in the metrics of one training epoch; `epoch` is among them."""
+        """Record the metrics of one training epoch; `epoch` is among them."""
 
     def summary(self, facts: Mapping[str, float | str]) -> None:
-        """Take in final metrics and facts of the run."""
+        """Record final metrics and metadata of the run."""
 
     def figure(self, name: str, path: Path, version: str) -> None:
-        """Take in a picture."""
+        """Record a figure."""
 
-    def table(self, name: str, version: str, rows: Callable[[], Shown]) -> None:
-        """Take in a table."""
+    def table(self, name: str, version: str, rows: Callable[[], TablePreview]) -> None:
+        """Record a table."""
 
     def curve(
         self, axis: str, version: str, points: Callable[[], Iterable[Mapping[str, float]]]
     ) -> None:
-        """Take in curves over `axis`, whose value each of the points has."""
+        """Record curves over `axis`, a value of each point."""
 
     def artifact(self, kind: str, files: Iterable[Path], facts: Mapping[str, Any]) -> None:
-        """Take in files that were made, or, of the kind `data`, the facts of what came in.
+        """Record files of the run, or, of the kind `data`, the metadata of its input.
 
         Args:
-            kind: data, checkpoint, attributions or pruned; each is made of those before it.
-            files: lie in the run's directory.
-            facts: their hashes, and what is known of them.
+            kind: data, checkpoint, attributions or pruned; each is made from those before it.
+            files: in the run's directory.
+            facts: their hashes and metadata.
         """
 
     def close(self, code: int) -> None:
-        """Say how it ended, with the exit code of the process."""
+        """Record the exit code of the process."""
 
 
 class Tracker(ABC):
-    """Settings of a place to report to."""
+    """The settings of a tracker."""
 
     @abstractmethod
     def open(self, directory: Path, config: Mapping[str, Any], stage: str) -> Log:
-        """Start reporting about the run in `directory`, which is asked for `stage`."""
+        """Start the log of the run in `directory`, whose command is `stage`."""
 
 
 @dataclass(frozen=True)
 class NoTracker(Tracker):
-    """Report nowhere; the run directory holds everything."""
+    """Record nowhere; the run directory holds everything."""
 
     def open(self, directory: Path, config: Mapping[str, Any], stage: str) -> Log:
-        """A log that forgets."""
+        """A log that records nothing."""
         return Log()

@@ -1,4 +1,4 @@
-"""The settings of Weights & Biases, and how a run of it is opened."""
+"""The settings of Weights & Biases, and the start of a run there."""
 
 from __future__ import annotations
 
@@ -9,25 +9,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from glassrec.tracking import naming
-from glassrec.tracking.ledger import Ledger
-from glassrec.tracking.log import Log, Tracker
+from glassrec.tracking.run_naming import (
+    MAX_TAG_LETTERS,
+    default_tags,
+    run_name,
+    tracked_settings,
+)
+from glassrec.tracking.tracker import Log, Tracker
 
 
 @dataclass(frozen=True)
 class WandB(Tracker):
     """Report to Weights & Biases: online with a key, offline without one, never a prompt.
 
-    Nothing is written outside the run's directory, and no host's user, command line or code is
-    told. An offline run may be moved with its directory: `wandb sync` in that directory sends it.
+    Nothing is written outside the run's directory, and the host's user, command line and code are
+    not sent. An offline run may be moved with its directory: `wandb sync` in that directory sends
+    it.
 
     Args:
-        project: where the runs are gathered.
-        entity: the user or team; the key's own if None.
-        group: what the run belongs to; if None, the sweep that it is a job of, or else, of many
-            seeds, the directory of their setting.
-        name: how the run is called; what is its own in a sweep, or the directory's name, if None.
-        tags: besides those of data and model, of at most 64 characters.
+        project: of the runs.
+        entity: the user or team; by default that of the key.
+        group: of the run; by default its sweep, or, of many seeds, the directory of their setting.
+        name: of the run; by default its own settings in a sweep, or the name of the directory.
+        tags: beside those of data and model, of at most 64 characters.
         mode: auto is online if there is a key and offline otherwise.
     """
 
@@ -40,10 +44,10 @@ class WandB(Tracker):
 
     def __post_init__(self) -> None:
         for tag in self.tags:
-            if not 1 <= len(tag) <= naming.LONGEST_TAG:
+            if not 1 <= len(tag) <= MAX_TAG_LETTERS:
                 raise ValueError(
                     f"tracker.tags: {tag!r} has {len(tag)} characters, and W&B takes 1 to "
-                    f"{naming.LONGEST_TAG}; shorten it"
+                    f"{MAX_TAG_LETTERS}; shorten it"
                 )
 
     def open(self, directory: Path, config: Mapping[str, Any], stage: str) -> Log:
@@ -58,42 +62,46 @@ class WandB(Tracker):
             raise ValueError(
                 "tracker=wandb needs the package wandb: install it, or take tracker=none"
             ) from None
-        from glassrec.tracking.wandb_log import WandBLog
+        from glassrec.tracking.wandb_log import LogState, WandBLog
 
         with ExitStack() as stack:
             stack.enter_context(_writing_inside(directory))
-            mode = _mode(wandb, self.mode)
+            # WANDB_MODE, where set, is the meaning of auto.
+            mode: Any = self.mode
+            if mode == "auto":
+                online = os.environ.get("WANDB_MODE") or wandb.login(prompt=False)
+                mode = online if isinstance(online, str) else "online" if online else "offline"
             if mode == "disabled":
                 return Log()
-            ledger = Ledger.of(directory, os.environ.get("WANDB_RUN_ID"))
+            state = LogState.open(directory, os.environ.get("WANDB_RUN_ID"))
             try:
-                run = self._begin(wandb, directory, config, stage, ledger.id, mode)
+                run = self._start(wandb, directory, config, stage, state.id, mode)
             except wandb.Error as error:
                 raise ValueError(
                     f"tracker=wandb: {error}; tracker.mode=offline needs no key"
                 ) from None
-            return WandBLog(wandb, run, ledger, stack.pop_all())
+            return WandBLog(wandb, run, state, stack.pop_all())
 
-    def _begin(
+    def _start(
         self, wandb: Any, directory: Path, config: Mapping[str, Any], stage: str, id: str, mode: Any
     ) -> Any:
-        place = naming.place(directory)
+        default = run_name(directory)
         return wandb.init(
             project=self.project,
             entity=self.entity,
-            group=self.group or place.group,
+            group=self.group or default.group,
             job_type=stage,
-            name=self.name or place.name,
-            tags=[*dict.fromkeys([*naming.tags(config), *self.tags])],
+            name=self.name or default.name,
+            tags=[*dict.fromkeys([*default_tags(config), *self.tags])],
             id=id,
             resume="allow",
             dir=directory,
-            config=naming.settings(config),
+            config=tracked_settings(config),
             mode=mode,
             settings=wandb.Settings(
                 silent=True,
                 console="off",
-                # These would tell of the host's users, paths, packages, code and command line.
+                # These would send the host's users, paths, packages, code and command line.
                 x_disable_meta=True,
                 x_save_requirements=False,
                 disable_git=True,
@@ -117,10 +125,3 @@ def _writing_inside(directory: Path) -> Iterator[None]:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
-
-
-def _mode(wandb: Any, wanted: str) -> Any:
-    """W&B's mode; WANDB_MODE, where set, says what auto means."""
-    if wanted != "auto":
-        return wanted
-    return os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")

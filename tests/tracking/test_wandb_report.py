@@ -11,7 +11,7 @@ import wandb
 from wandb_workspaces.reports.v2 import interface
 
 from glassrec.__main__ import main
-from glassrec.tracking.report import Known, differing, report
+from glassrec.tracking.wandb_report import TrackedRun, differing, group_report
 
 
 class Service:
@@ -57,9 +57,9 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Api:
     return api
 
 
-def _runs(*metrics: str) -> list[Known]:
+def _runs(*metrics: str) -> list[TrackedRun]:
     return [
-        Known(
+        TrackedRun(
             {"model/factors": factors, "model.factors": factors, "seed": seed, "data/rows": 5},
             dict.fromkeys([*metrics, *(f"pruned/{each}" for each in metrics)], 0.5),
         )
@@ -82,7 +82,7 @@ def _panels(spec: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 @pytest.mark.usefixtures("api")
 def test_a_report_shows_what_differs_against_quality_and_size() -> None:
-    spec = _spec(report("it's", _runs("test/auroc", "test/accuracy"), "p", "ada"))
+    spec = _spec(group_report("it's", _runs("test/auroc", "test/accuracy"), "p", "ada"))
     (runset,) = spec["blocks"][2]["metadata"]["runSets"]
     assert [(each["key"]["name"], each["value"]) for each in runset["filters"]["filters"]] == [
         ("group", "it's")
@@ -103,17 +103,17 @@ def test_a_report_shows_what_differs_against_quality_and_size() -> None:
 
 @pytest.mark.usefixtures("api")
 def test_of_an_error_less_is_up() -> None:
-    spec = _spec(report("g", _runs("test/rmse", "test/mae"), "p", "ada"))
+    spec = _spec(group_report("g", _runs("test/rmse", "test/mae"), "p", "ada"))
     assert _panels(spec)[0][1]["columns"][-1] == {"accessor": "summary:test/rmse", "inverted": True}
 
 
 def test_only_settings_that_differ_count_and_those_of_the_model_come_first() -> None:
     runs = [
-        Known({"seed": s, "model/factors": f, "x": 1, "model.factors": f}, {})
+        TrackedRun({"seed": s, "model/factors": f, "x": 1, "model.factors": f}, {})
         for s, f in ((0, 1), (1, 2))
     ]
     assert differing(runs) == ["model/factors", "seed"]
-    assert differing([*runs, Known({}, {})]) == ["model/factors", "seed", "x"]
+    assert differing([*runs, TrackedRun({}, {})]) == ["model/factors", "seed", "x"]
 
 
 def test_the_command_saves_the_report_and_prints_its_address(
@@ -133,9 +133,9 @@ def test_the_command_saves_the_report_and_prints_its_address(
     ("runs", "message"),
     [([], "W&B has no runs of the group 'g'"), (_runs(), "no run of the group 'g' was evaluated")],
 )
-def test_nothing_to_report_about_is_said(runs: list[Known], message: str) -> None:
+def test_nothing_to_report_about_is_said(runs: list[TrackedRun], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        report("g", runs, "p", "e")
+        group_report("g", runs, "p", "e")
 
 
 def test_without_a_key_nothing_is_asked_of_the_network(
