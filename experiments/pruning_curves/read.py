@@ -1,7 +1,7 @@
 """What the curves of many seeds say together: read.py RUN_DIR...
 
 Each directory holds the runs of one setting (seeds=[0,1,2]). Beside this file it writes curves.csv,
-pairwise_comparisons.csv and figures/NAME.png, and it prints the sentences of each setting.
+duels.csv and figures/NAME.png, and it prints the sentences of each setting.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+from over_seeds import pairwise_comparisons, seed_statements
 
 from glassrec.report.model_figures import pruning_curves
-from glassrec.report.statements import pairwise_comparisons, pruning_statements
 
 HERE = Path(__file__).parent
 
@@ -39,8 +39,9 @@ def main(words: list[str]) -> int:
     for name, frame in frames.items():
         metric = next(column for column in frame if "/" in column)
         compared[name] = pairwise_comparisons(frame, metric).assign(metric=metric)
-        print(f"\n{name}", *pruning_statements(frame, metric), sep="\n- ")
-        picture = pruning_curves(frame, metric)
+        statements = seed_statements(frame, metric)
+        print(f"\n{name}", *statements, sep="\n- ")
+        picture = pruning_curves(frame, metric, statements[0])
         (HERE / "figures").mkdir(exist_ok=True)
         picture.save(HERE / "figures" / f"{name}.png")
     _write("curves", frames)

@@ -35,7 +35,7 @@ from glassrec.artifacts.table import (
 from glassrec.artifacts.table import (
     DATA as DATA_FILE,
 )
-from glassrec.report.blocks import Bars, Details, Section, Sentences, TableBlock
+from glassrec.report.blocks import Bars, Code, Details, Section, Sentences, TableBlock
 from glassrec.report.model_figures import learning_curve
 from glassrec.report.run_record import RunRecord
 from glassrec.report.run_report import page, report
@@ -292,11 +292,15 @@ def test_silent_neurons_are_counted_by_layer(found: RunRecord) -> None:
 def test_the_cut_is_told_with_its_promise_its_price_and_its_units(found: RunRecord) -> None:
     section = _section(found, "pruning")
     assert section.finding.startswith("Equal on every row: the logits of all 1,000 rows")
-    quality, cost, _, went, compared = _tables(section.blocks)
+    quality, cost, _ = _tables(section.blocks)
     assert quality.rows[0] == ["AUROC", "0.7500", "0.7400", "−0.0100 (−0.0200 to 0.0050)"]
     assert ["parameters", "1,000", "800", "−20.0 %"] in cost.rows
-    assert went.rows == [["top.0", "data", "0.5", "top.0[1, 4]", "2"]]
-    assert ["rows: train", "800"] in compared.rows
+    certificate = section.blocks[-1]
+    assert isinstance(certificate, Details)
+    (text,) = certificate.blocks
+    assert isinstance(text, Code)
+    for part in ("top.0[1, 4]", "train", "c" * 64, "d" * 64):
+        assert part in text.text
     said = next(part for part in section.blocks if isinstance(part, Sentences)).lines
     assert "zero attribution on the explained rows, 1 is kept" in said[1]
 
@@ -307,8 +311,7 @@ def test_it_can_be_repeated_and_names_no_folder_of_the_machine(found: RunRecord)
     assert "/home/me" not in html
     assert "clicks.csv" in html
     hashes = [*_tables(_section(found, "reproduce").blocks)][-1].rows
-    assert ["weights.safetensors", "c" * 64] in hashes
-    assert ["given as data: rows.csv", "d" * 64] in hashes
+    assert hashes == [["certificate.json", "f" * 64]]
 
 
 def test_what_is_not_there_has_no_section(found: RunRecord) -> None:

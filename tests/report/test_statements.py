@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import t
 
-from glassrec.report.statements import (
-    paired_comparison,
-    pairwise_comparisons,
-    pruning_statements,
-    t_quantile,
-)
+STUDY = Path(__file__).parents[2] / "experiments" / "pruning_curves"
+sys.path.insert(0, str(STUDY))  # statements over seeds belong to that study
+
+from over_seeds import paired_comparison, pairwise_comparisons, seed_statements  # noqa: E402
 
 SHARES = (0.0, 0.25, 0.5, 0.75)
 
@@ -50,7 +50,7 @@ WON = {
 
 
 def test_wins_ties_and_losses_are_those_that_were_planted() -> None:
-    told = pruning_statements(_frame(WON), "test/auroc")
+    told = seed_statements(_frame(WON), "test/auroc")
     assert told[0] == (
         "over 3 seeds conductance wins 5, ties 3 and loses 1 of 9 comparisons with other scores "
         "(3 at 3 shares; means folded)"
@@ -73,12 +73,10 @@ def test_wins_ties_and_losses_are_those_that_were_planted() -> None:
 def test_where_less_is_better_the_smaller_value_wins() -> None:
     frame = _frame({name: [-x for x in drop] for name, drop in WON.items()}, metric="test/rmse")
     assert (
-        pruning_statements(frame, "test/rmse")[2:5]
-        == pruning_statements(_frame(WON), "test/auroc")[2:5]
+        seed_statements(frame, "test/rmse")[2:5] == seed_statements(_frame(WON), "test/auroc")[2:5]
     )
     assert (
-        "rmse stays within 0.005 of the unpruned 0.8500"
-        in pruning_statements(frame, "test/rmse")[1]
+        "rmse stays within 0.005 of the unpruned 0.8500" in seed_statements(frame, "test/rmse")[1]
     )
 
 
@@ -107,11 +105,6 @@ def test_the_interval_is_that_of_a_paired_t_test(seeds: int) -> None:
     np.testing.assert_allclose(found["high"], high, atol=1e-12)
 
 
-def test_students_points_are_those_of_the_distribution() -> None:
-    found = [t_quantile(0.975, freedom) for freedom in range(1, 21)]
-    np.testing.assert_allclose(found, t.ppf(0.975, np.arange(1, 21)), rtol=1e-12)
-
-
 def test_random_orders_are_averaged_before_seeds_are_paired() -> None:
     frame = _frame({"conductance": (0.0, 0.0, 0.0), "random": (0.0, 0.0, 0.0)})
     frame.loc[frame["score"] == "random", "test/auroc"] += frame["draw"].map(
@@ -123,7 +116,7 @@ def test_random_orders_are_averaged_before_seeds_are_paired() -> None:
 
 
 def test_one_run_states_numbers_and_claims_no_win() -> None:
-    told = pruning_statements(_frame(WON, seeds=1), "test/auroc")
+    told = seed_statements(_frame(WON, seeds=1), "test/auroc")
     assert told == [
         "with 50 % of each layer's neurons pruned, auroc is 0.7900 (conductance), 0.7900 (taylor), "
         "0.7800 (magnitude) and 0.6000 (random, the mean of 3 orders); unpruned it is 0.8000; one "
@@ -139,7 +132,7 @@ def test_the_best_random_order_counts_in_one_run() -> None:
     frame = _frame(WON, seeds=1)
     lucky = (frame["score"] == "random") & (frame["share"] == 0.5) & (frame["draw"] == 2)
     frame.loc[lucky, "test/auroc"] = 0.7901
-    (told,) = (line for line in pruning_statements(frame, "test/auroc") if "random orders" in line)
+    (told,) = (line for line in seed_statements(frame, "test/auroc") if "random orders" in line)
     assert told == "conductance is better than all 3 random orders at 25 % and 75 %"
 
 
@@ -156,7 +149,7 @@ def three_ways() -> pd.DataFrame:
 
 
 def test_folding_and_training_on_are_held_against_going_without(three_ways: pd.DataFrame) -> None:
-    told = pruning_statements(three_ways, "test/auroc")
+    told = seed_statements(three_ways, "test/auroc")
     assert told[5].endswith("(3 at 3 shares; zeros instead of means)")
     assert told[6].endswith("(3 at 3 shares; means folded, then 2 epochs of fine-tuning)")
     assert told[7:9] == [
@@ -165,7 +158,7 @@ def test_folding_and_training_on_are_held_against_going_without(three_ways: pd.D
         "2 epochs of fine-tuning, against none, with conductance: wins at every share (by 0.0100 "
         "on average), ties nowhere, loses nowhere",
     ]
-    one = pruning_statements(three_ways.query("seed == 0").drop(columns="seed"), "test/auroc")
+    one = seed_statements(three_ways.query("seed == 0").drop(columns="seed"), "test/auroc")
     assert one[3:] == [
         "folding means, against zeros in their place, changes auroc by +0.0000 to +0.0300 with "
         "conductance",
@@ -175,29 +168,28 @@ def test_folding_and_training_on_are_held_against_going_without(three_ways: pd.D
 
 
 def test_the_uncut_model_is_the_one_as_trained(three_ways: pd.DataFrame) -> None:
-    assert "the unpruned 0.8500 up to" in pruning_statements(three_ways, "test/auroc")[1]
+    assert "the unpruned 0.8500 up to" in seed_statements(three_ways, "test/auroc")[1]
 
 
 def test_a_dip_ends_what_a_score_keeps() -> None:
     frame = _frame({"conductance": (0.02, 0.0, 0.0), "zeros": (0.0, 0.0, 0.02)})
-    assert pruning_statements(frame, "test/auroc")[1].endswith(
+    assert seed_statements(frame, "test/auroc")[1].endswith(
         "up to 50 % by zeros, at no share by conductance"
     )
 
 
 def test_a_score_alone_is_compared_with_none() -> None:
-    (kept, rule) = pruning_statements(_frame({"zeros": (0.0, 0.02, 0.02)}), "test/auroc")
+    (kept, rule) = seed_statements(_frame({"zeros": (0.0, 0.02, 0.02)}), "test/auroc")
     assert kept.endswith("up to 25 % by zeros")
     assert rule.startswith("a tie: ")
     assert (
-        len(pruning_statements(_frame({"conductance": (0.0, 0.0, 0.0)}, seeds=1), "test/auroc"))
-        == 2
+        len(seed_statements(_frame({"conductance": (0.0, 0.0, 0.0)}, seeds=1), "test/auroc")) == 2
     )
     assert pairwise_comparisons(_frame({"zeros": (0.0, 0.0, 0.0)}), "test/auroc").empty
 
 
 def test_nothing_is_said_of_what_is_not_there() -> None:
     frame = _frame(WON)
-    (line,) = pruning_statements(frame.assign(**{"test/auroc": np.nan}), "test/auroc")
+    (line,) = seed_statements(frame.assign(**{"test/auroc": np.nan}), "test/auroc")
     assert line == "auroc is not defined on these rows"
-    assert pruning_statements(frame[frame["share"] == 0], "test/auroc") == ["nothing was pruned"]
+    assert seed_statements(frame[frame["share"] == 0], "test/auroc") == ["nothing was pruned"]

@@ -19,7 +19,6 @@ from glassrec.report.statements import (
     RANDOM,
     REFERENCE,
     PruningVariant,
-    pruning_statements,
     pruning_variants,
     split_metric,
 )
@@ -65,7 +64,7 @@ def learning_curve(history: pd.DataFrame, monitor: str) -> Figure:
 
 
 @figure
-def pruning_curves(frame: pd.DataFrame, metric: str) -> Figure:
+def pruning_curves(frame: pd.DataFrame, metric: str, finding: str) -> Figure:
     """A metric against the share of each layer's neurons that is pruned, one panel per variant.
 
     Args:
@@ -73,6 +72,7 @@ def pruning_curves(frame: pd.DataFrame, metric: str) -> Figure:
             over which lines are means; bands show the loss of the metric, as seeds start from
             different levels.
         metric: the column, such as `val/auroc`.
+        finding: the most important statement about the curves.
     """
     variants = pruning_variants(frame)
     drawing = Figure(figsize=(max(6.5, 3.9 * len(variants)), 4.4), layout="constrained")
@@ -88,7 +88,7 @@ def pruning_curves(frame: pd.DataFrame, metric: str) -> Figure:
     set_title(
         drawing,
         "How much can be pruned, and by which score?",
-        pruning_statements(frame, metric)[0],
+        finding,
         f"neurons of the lowest importance are pruned first; {_bands(seeded)}",
     )
     return drawing

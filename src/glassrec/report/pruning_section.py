@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isnan, nan
 
-from glassrec.artifacts import Certificate, PrunePlan
+from glassrec.artifacts import PrunePlan
 from glassrec.artifacts.table import PRUNING_CURVES
 from glassrec.metrics.metadata import IN_UNIT, format_metric, primary_metrics
-from glassrec.prune.certificate_text import proven
+from glassrec.prune.certificate_text import proven, text
 from glassrec.report.blocks import (
     Bar,
     Bars,
     Block,
+    Code,
     Details,
     FigurePart,
     Section,
@@ -22,7 +23,6 @@ from glassrec.report.blocks import (
 from glassrec.report.formatting import (
     COSTS,
     fixed,
-    format_value,
     metric_name,
     metric_text,
     minus,
@@ -65,8 +65,9 @@ def pruning_section(run: RunRecord) -> Section | None:
         caption = "The neurons of each layer that are kept, from the input to the output."
         blocks.append(Bars("The size of each layer", bars, caption))
     blocks += [*_both_models(run), *_curves(run)]
-    details = _details(certificate)
-    blocks.append(Details("The certificate: pruned neurons and comparison", details))
+    blocks.append(
+        Details("The certificate: pruned neurons and comparison", [Code(text(certificate))])
+    )
     return Section("pruning", "Pruning and its certificate", proven(certificate), blocks)
 
 
@@ -154,22 +155,3 @@ def _curves(run: RunRecord) -> Iterator[Block]:
             f"{name} on the {split} split against the pruned share of each layer, by several "
             "importance scores. A good score stays near the unpruned model for long.",
         )
-
-
-def _details(certificate: Certificate) -> list[Block]:
-    """The content of the certificate."""
-    neurons = [
-        [name, part.level, format_value(part.constant), part.units, whole(part.count)]
-        for name, layer in certificate.layers.items()
-        for part in layer.gone
-    ]
-    compared = [[f"rows: {name}", whole(count)] for name, count in certificate.rows.items()]
-    compared += [
-        ["largest |logit|", format_value(certificate.max_abs_logit)],
-        ["largest |Δlogit|", format_value(certificate.max_abs_logit_difference)],
-        ["99.9th percentile", format_value(certificate.p999_abs_logit_difference)],
-        [f"rows changed by more than {certificate.tolerance:.3g}", whole(certificate.rows_changed)],
-    ]
-    heads = ["layer", "guarantee", "replaced by", "neurons", "count"]
-    blocks: list[Block] = [TableBlock("Comparison in float64", ["", ""], compared)]
-    return [TableBlock("Pruned neurons", heads, neurons, texts=4), *blocks] if neurons else blocks

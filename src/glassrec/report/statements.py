@@ -1,4 +1,4 @@
-"""Statements that the data support, of importance tables and of pruning curves, and no others.
+"""Statements that the data support, about importance tables and pruning curves.
 
 An input is significant where its q-value (a permutation test of its effect, corrected for multiple
 testing by Benjamini and Hochberg) is below `SIGNIFICANCE`.
@@ -25,13 +25,8 @@ SIGNIFICANCE = 0.05
 REFERENCE, RANDOM = "conductance", "random"
 """The score that is compared with each other one, and the control of random orders."""
 
-NEGLIGIBLE = 0.001
-"""A smaller difference of a metric is a tie, however sure it is."""
-
 MAX_METRIC_DROP = 0.005
 """A model within this distance of the unpruned one keeps its quality."""
-
-RESULTS = ("wins", "ties", "loses")
 
 
 def ranked(statistics: pd.DataFrame) -> pd.DataFrame:
@@ -120,67 +115,17 @@ def split_metric(metric: str) -> tuple[str, str]:
 
 
 def pruning_statements(frame: pd.DataFrame, metric: str) -> list[str]:
-    """Statements about pruning curves, the most important first.
+    """Statements about the pruning curves of one run, the most important first.
 
     Args:
-        frame: rows of `PruningCurves.compute`; a column `seed` separates the runs of one setting.
-            A single run has no test against chance, and is called no win.
+        frame: rows of `PruningCurves.compute`.
         metric: a column, such as `val/auroc`.
     """
-    curves = _PruningCurves(frame, metric)
-    if curves.frame["value"].isna().all():
-        return [f"{curves.name} is not defined on these rows"]
-    if not curves.shares:
-        return ["nothing was pruned"]
-    return [*(_one_run(curves) if curves.seeds == 1 else _many_seeds(curves))]
+    curves = PruningCurveTable(frame, metric)
+    return curves.without_statement() or [*_one_run(curves)]
 
 
-def pairwise_comparisons(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Conductance against every other score at each share, paired by seed.
-
-    Random orders are averaged first. Arguments as those of `pruning_statements`.
-
-    Returns:
-        One row per variant, score and share, with the columns of `paired_comparison`; empty without
-        conductance, another score or a second seed.
-    """
-    curves = _PruningCurves(frame, metric)
-    if REFERENCE not in curves.scores or curves.seeds == 1:
-        return pd.DataFrame()
-    parts = {
-        (*variant, score): curves.compare(variant, score)
-        for variant in curves.variants
-        for score in curves.others
-    }
-    return pd.concat(parts, names=["folded", "epochs", "score"]).reset_index()
-
-
-def t_quantile(share: float, freedom: int) -> float:
-    """The quantile of Student's t distribution."""
-    from scipy.special import stdtrit  # a second that `--help` does not wait for
-
-    return float(stdtrit(freedom, share))
-
-
-def paired_comparison(first: pd.DataFrame, then: pd.DataFrame) -> pd.DataFrame:
-    """How much better `first` is than `then`, one row per share; both are (shares, seeds).
-
-    Columns: difference, its mean over seeds; low and high, its 95 % interval by Student's t; and
-    result: wins or loses, or ties where the interval holds 0 or the difference is below
-    `NEGLIGIBLE`.
-    """
-    differences = (first - then).dropna()
-    seeds = differences.shape[1]
-    mean = differences.mean(axis=1)
-    half = t_quantile(0.975, seeds - 1) * differences.std(axis=1) / np.sqrt(seeds)
-    clear = (mean.abs() > half) & (mean.abs() >= NEGLIGIBLE)
-    result = np.select([clear & (mean > 0), clear], ["wins", "loses"], "ties")
-    return pd.DataFrame(
-        {"difference": mean, "low": mean - half, "high": mean + half, "result": result}
-    )
-
-
-class _PruningCurves:
+class PruningCurveTable:
     """The table, with the metric in a column `value` that is signed so that higher is better."""
 
     def __init__(self, frame: pd.DataFrame, metric: str) -> None:
@@ -207,9 +152,11 @@ class _PruningCurves:
         rows = self.rows(variant, score)
         return rows.pivot_table("value", "share", "seed", dropna=False).loc[self.shares]
 
-    def compare(self, variant: PruningVariant, score: str) -> pd.DataFrame:
-        """Conductance against another score."""
-        return paired_comparison(self.curve(variant, REFERENCE), self.curve(variant, score))
+    def without_statement(self) -> list[str]:
+        """Why there is nothing to state; empty where there is."""
+        if self.frame["value"].isna().all():
+            return [f"{self.name} is not defined on these rows"]
+        return [] if self.shares else ["nothing was pruned"]
 
     def format(self, value: float) -> str:
         """A value with the sign of the metric."""
@@ -225,52 +172,7 @@ class _PruningCurves:
                 yield "folding means, against zeros in their place", plain, variant
 
 
-def _many_seeds(curves: _PruningCurves) -> Iterator[str]:
-    """Where conductance wins, ties and loses, and the effects of folding and fine-tuning."""
-    compares = REFERENCE in curves.scores and len(curves.scores) > 1
-    first, *others = curves.variants
-    if compares:
-        yield _tally(curves, first)
-    yield _within_drop(curves)
-    if compares:
-        for score in curves.others:
-            results = _results(curves.compare(first, score), curves.shares)
-            yield f"{REFERENCE} against {score}: {results}"
-        yield from (_tally(curves, variant) for variant in others)
-    score = curves.main_score
-    for name, one, other in curves.ablations():
-        compared = paired_comparison(curves.curve(one, score), curves.curve(other, score))
-        yield f"{name}, with {score}: {_results(compared, curves.shares)}"
-    yield (
-        f"a tie: the means over {curves.seeds} seeds differ by less than {NEGLIGIBLE:g}, or the "
-        "95 % interval of the difference (Student's t, paired by seed) holds 0; each share is "
-        "tested separately"
-    )
-
-
-def _tally(curves: _PruningCurves, variant: PruningVariant) -> str:
-    """The numbers of wins, ties and losses of a variant."""
-    results = pd.concat([curves.compare(variant, other) for other in curves.others])["result"]
-    wins, ties, loses = ((results == word).sum() for word in RESULTS)
-    return (
-        f"over {curves.seeds} seeds {REFERENCE} wins {wins}, ties {ties} and loses {loses} of "
-        f"{len(results)} comparisons with other scores ({len(curves.others)} at "
-        f"{len(curves.shares)} shares; {variant})"
-    )
-
-
-def _results(table: pd.DataFrame, shares: Sequence[float]) -> str:
-    """`wins at 20 to 60 % (by 0.0101 on average), ties at 80 %, loses nowhere`."""
-    texts = []
-    for word in RESULTS:
-        part = table[table["result"] == word]
-        by = f" (by {part['difference'].abs().mean():.4f} on average)"
-        more = by if word != "ties" and len(part) else ""
-        texts.append(f"{word} {_at(part.index, shares)}{more}")
-    return ", ".join(texts)
-
-
-def _one_run(curves: _PruningCurves) -> Iterator[str]:
+def _one_run(curves: PruningCurveTable) -> Iterator[str]:
     """The numbers of each score, without a claim beyond this run."""
     variant, share = curves.variants[0], min(curves.shares, key=lambda each: abs(each - 0.5))
     at = {score: curves.curve(variant, score).loc[share].item() for score in curves.scores}
@@ -283,13 +185,13 @@ def _one_run(curves: _PruningCurves) -> Iterator[str]:
         f"with {_percent([share])} of each layer's neurons pruned, {curves.name} is {each}; "
         f"unpruned it is {curves.format(curves.unpruned)}; one run has no test against chance"
     )
-    yield _within_drop(curves)
+    yield within_drop(curves)
     if {REFERENCE, RANDOM} <= {*curves.scores}:
         best, reference = (
             curves.rows(variant, score).groupby("share")["value"].max()
             for score in (RANDOM, REFERENCE)
         )
-        shares = _at(reference.index[reference > best], curves.shares)
+        shares = at_shares(reference.index[reference > best], curves.shares)
         yield f"{REFERENCE} is better than all {curves.orders} random orders {shares}"
     score = curves.main_score
     for name, one, other in curves.ablations():
@@ -298,7 +200,7 @@ def _one_run(curves: _PruningCurves) -> Iterator[str]:
         yield f"{name}, changes {curves.name} by {low} to {high} with {score}"
 
 
-def _within_drop(curves: _PruningCurves) -> str:
+def within_drop(curves: PruningCurveTable) -> str:
     """Up to which share each score keeps the metric; all smaller shares keep it, too."""
     reach: dict[float, list[str]] = {}
     for score in curves.scores:
@@ -316,7 +218,7 @@ def _within_drop(curves: _PruningCurves) -> str:
     )
 
 
-def _at(some: Iterable[float], shares: Sequence[float]) -> str:
+def at_shares(some: Iterable[float], shares: Sequence[float]) -> str:
     """`at 20 to 60 % and 80 %` of the shares that were tried."""
     chosen = {*some}
     if not chosen:

@@ -261,28 +261,14 @@ def reproduction_section(run: RunRecord) -> Section | None:
         Details("All settings",
                 [TableBlock("As in config.yaml", ["setting", "value"], values, texts=2)]),
     ]  # fmt: skip
-    if hashes := _hashes(run):
-        table = TableBlock("sha256", ["file or data", "sha256"], hashes, texts=2)
-        blocks.append(Details("Fingerprints of data, weights and certificate", [table]))
+    names = ("certificate.json", "metrics.json", "data.json")
+    hashes = [[name, (run.hashes or {})[name]] for name in names if name in (run.hashes or {})]
+    if hashes:
+        table = TableBlock("Those of data and weights are in the certificate",
+                           ["file", "sha256"], hashes, texts=2)  # fmt: skip
+        blocks.append(Details("Fingerprints of the results", [table]))
     finding = "The first command repeats this run, with the same numbers on the same machine."
     return Section("reproduce", "How to reproduce it", finding, blocks)
-
-
-def _hashes(run: RunRecord) -> list[list[str]]:
-    """The fingerprints in the certificate, and those of its file and of the metrics."""
-    found = []
-    if (certificate := run.certificate) is not None:
-        groups = {
-            "": certificate.files,
-            "rows of ": certificate.splits,
-            **{f"given as {kind}: ": hashes for kind, hashes in certificate.given.items()},
-        }
-        found = [
-            [f"{kind}{n}", sha] for kind, hashes in groups.items() for n, sha in hashes.items()
-        ]
-    recorded = run.hashes or {}
-    names = ("certificate.json", "metrics.json")
-    return found + [[name, recorded[name]] for name in names if name in recorded]
 
 
 def _value(value: Any) -> str:

@@ -47,9 +47,10 @@ class Curving(Stage):
             return
         frame = self.table.frame
         metric = curve_metric(frame)
-        self.figure("pruning_curves", [FILE], lambda: pruning_curves(frame, metric))
-        for sentence in pruning_statements(frame, metric)[:2]:
-            self.say(sentence)
+        statements = pruning_statements(frame, metric)
+        self.figure("pruning_curves", [FILE], lambda: pruning_curves(frame, metric, statements[0]))
+        for statement in statements[:2]:
+            self.say(statement)
         tracked.pruning_curves(self)
 
     @cached_property
