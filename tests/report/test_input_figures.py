@@ -70,7 +70,7 @@ def test_the_heading_says_how_and_of_what_and_how_many_are_left_out(
     text = told(drawn[0])
     for fact in (
         "Which inputs", "integrated gradients, 32 steps", "mean (its mean logit: −2.50)",
-        "2,000 of 6,000 val rows", "N = 2,000", "task click", "completeness error: 3.1%",
+        "2,000 of 6,000 val rows", "N = 2,000", "task click", "completeness error: 3.1 %",
         "the 3 least important of 43 are not shown",
     ):  # fmt: skip
         assert fact in text

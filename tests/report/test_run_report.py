@@ -274,8 +274,8 @@ def test_bars_are_ranked_and_pale_where_it_could_be_chance(found: RunRecord) -> 
     widest = bars[0]
     assert (widest.share, widest.low, widest.high) == pytest.approx((5 / 6, 4 / 6, 1.0))
     trust = next(part for part in section.blocks if isinstance(part, Sentences)).lines
-    assert "completeness error is 3.1 %" in trust[0]
-    assert "correlate by 0.97" in trust[1]
+    assert trust[0] == "Completeness error: 3.1 % of the logit difference."
+    assert "subsets of the rows: 0.97" in trust[1]
 
 
 def test_silent_neurons_are_counted_by_layer(found: RunRecord) -> None:

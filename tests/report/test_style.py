@@ -17,7 +17,7 @@ def test_a_subtitle_says_how_far_to_trust(about) -> None:
     assert subtitle(about) == (
         "integrated gradients, 32 steps; baseline: mean (its mean logit: −2.50)",
         "2,000 of 6,000 val rows at random (N = 2,000; mean logit: −1.25), task click",
-        "completeness error: 3.1% of the logit difference; "
+        "completeness error: 3.1 % of the logit difference; "
         "rank correlation between subsets of the rows: 0.97",
     )
     sampled = replace(about, complete=False, agreement=-0.24, rank_stability=nan)

@@ -20,6 +20,7 @@ from glassrec.report.blocks import (
     TableBlock,
 )
 from glassrec.report.formatting import fixed, format_value, percent, sentence, whole
+from glassrec.report.html import texts
 from glassrec.report.run_record import RunRecord
 from glassrec.report.statements import (
     SIGNIFICANCE,
@@ -29,6 +30,7 @@ from glassrec.report.statements import (
     significant,
     significant_rows,
     tested,
+    trust,
     with_effect,
     without_effect,
 )
@@ -38,61 +40,13 @@ from glassrec.spelling import brief, listed
 MAX_BARS = 15
 """Inputs that have a bar; all are in the table."""
 
-STABLE = 0.9
-"""The rank correlation above which a ranking counts as stable."""
-
-FIGURES = {
-    "feature_pairs": (
-        "a triangle of cells, one for every two features, darker where they interact",
-        "Dark cells: two features whose joint effect differs from the sum of their own.",
-    ),
-    "time_steps": (
-        "the importance of each step of the history",
-        "The importance of each earlier item of the user, by its step.",
-    ),
-    "selections": (
-        "the importance of each input on two selections of rows, side by side",
-        "The same inputs on two selections of rows, with the difference and its interval.",
-    ),
-    "single_rows": (
-        "for eight rows, coloured bars of the attributions of the inputs to the logit",
-        "Eight rows of the data, from a high logit to a low one. The upper bar leads from the "
-        "baseline down by the negative attributions, the lower one up to the row's logit.",
-    ),
-    "spread": (
-        "a line of dots for each input, one dot per row, placed by its attribution",
-        "Each dot is a row. An input with dots on both sides raises some predictions and lowers "
-        "others.",
-    ),
-    "removals": (
-        "bars of the share of rows predicted positive, with all inputs and without each kind",
-        "The predictions when a whole kind of inputs is replaced.",
-    ),
-    "methods": (
-        "a table of methods by measures; darker cells are better",
-        "The method of this report beside others, on the same rows.",
-    ),
-    "agreement": (
-        "a square of cells, one for every two methods, by the correlation of their rankings",
-        "1: two methods rank the inputs of a row alike; 0: their rankings are unrelated.",
-    ),
-    "faithfulness": (
-        "two panels of lines: the mean logit as inputs are replaced, and as they are restored",
-        "With a faithful order, the prediction changes fast when the most important inputs are "
-        "replaced (left) or restored (right). Grey: a random order.",
-    ),
-    "neuron_importance": (
-        "a panel for each layer: the importance of its neurons by rank, zero attribution in red",
-        "A panel per layer; its neurons from the most important to those with zero attribution, "
-        "in red.",
-    ),
-}
+FIGURES: dict[str, dict[str, str]] = texts("figures")
 """Alternative text and caption of each figure."""
 
 
 def figure_parts(run: RunRecord, *names: str) -> list[Block]:
     """Those of the figures that the run has."""
-    return [FigurePart(run.figures[n], *FIGURES[n]) for n in names if n in run.figures]
+    return [FigurePart(run.figures[n], **FIGURES[n]) for n in names if n in run.figures]
 
 
 def importance_section(run: RunRecord) -> Section | None:
@@ -109,8 +63,8 @@ def importance_section(run: RunRecord) -> Section | None:
         blocks.append(_bars(with_effect(frame), about))
     if unused:
         blocks.append(Sentences(unused))
-    trust = [*_trust(run, about), *_truth(run)]
-    blocks.append(Sentences(trust, "How far can this be trusted?"))
+    reliability = [*_trust(run, about), *_truth(run)]
+    blocks.append(Sentences(reliability, "How far can this be trusted?"))
     blocks += figure_parts(
         run, "feature_pairs", "time_steps", "selections", "single_rows", "spread"
     )
@@ -184,26 +138,7 @@ def _bars(frame: pd.DataFrame, about: Explanation) -> Bars:
 
 def _trust(run: RunRecord, about: Explanation) -> Iterator[str]:
     """Completeness, and stability over seeds, rows and methods."""
-    if not about.trusted:
-        yield f"Not to be trusted: {_error(about)}, above explain.tolerance."
-    elif about.complete:
-        yield (
-            f"The completeness error is {percent(about.relative_delta)} of the difference between "
-            "the logit and the baseline's."
-        )
-    else:
-        yield "This method does not claim completeness."
-    if about.agreement is not None:
-        yield (
-            "The method samples; rankings of the inputs of a row with two seeds correlate by "
-            f"{fixed(about.agreement, 2)} (1: the same ranking)."
-        )
-    if not isnan(about.rank_stability):
-        only = "" if about.rank_stability > STABLE else "only "
-        yield (
-            f"Rankings on separate parts of the rows correlate by {only}"
-            f"{fixed(about.rank_stability, 2)} (1: the same ranking)."
-        )
+    yield from map(sentence, trust(about))
     methods = run.rows(METHODS)
     for row in methods[methods["problem"] != ""].itertuples() if len(methods) else ():
         yield f"{row.method} could not explain this model: {row.problem}."

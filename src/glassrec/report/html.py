@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 import jinja2
+import yaml
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -69,6 +70,16 @@ def _hash(code: str) -> str:
     if not code:
         return "'none'"
     return f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"
+
+
+@cache
+def _all_texts() -> dict[str, Any]:
+    return yaml.safe_load(_packed("report/texts.yaml"))
+
+
+def texts(part: str) -> dict[str, Any]:
+    """A part of the fixed texts in `texts.yaml`, by key."""
+    return _all_texts()[part]
 
 
 def png(content: bytes, described: str) -> Markup:

@@ -19,7 +19,7 @@ from glassrec.report.formatting import shorten
 from glassrec.report.input_figures import importance_bars
 from glassrec.report.primitives import colour_bar, colour_legend, heat_map, triangle
 from glassrec.report.row_figures import evenly_spaced
-from glassrec.report.statements import neuron_counts, ranked, with_effect
+from glassrec.report.statements import neuron_counts, ranked, stability, with_effect
 from glassrec.report.style import (
     ALERT,
     INK,
@@ -30,7 +30,6 @@ from glassrec.report.style import (
     figure,
     neuron_subtitle,
     set_title,
-    stability,
 )
 
 MAX_ROWS = 150

@@ -30,20 +30,11 @@ from glassrec.report.formatting import (
     sentence,
     whole,
 )
+from glassrec.report.html import texts
 from glassrec.report.run_record import RunRecord
 from glassrec.report.statements import curve_metric, pruning_statements, split_metric
 
-GUARANTEES = {
-    "domain": "Only neurons whose output is constant for every input, or unused, are pruned. The "
-    "constant is folded into the next layer, so the smaller model is equal for every input.",
-    "data": "Only neurons whose output is constant on every row of every split are pruned. The "
-    "constant is folded into the next layer, so the smaller model is equal on all of these rows. "
-    "On a row unlike all of them, a pruned neuron might have had another output.",
-    "sample": "Neurons without effect on the explained rows are pruned. That is no proof: they may "
-    "have an effect elsewhere, and the comparison below shows on how many rows.",
-    "budget": "Neurons are pruned in the order of their importance until the budget is met. There "
-    "is no guarantee for a single row; the comparison below shows the changes.",
-}
+GUARANTEES: dict[str, str] = texts("guarantees")
 
 
 def pruning_section(run: RunRecord) -> Section | None:

@@ -13,7 +13,7 @@ from glassrec.report.explanation_sections import (
 )
 from glassrec.report.formatting import fixed, format_value, metric_name, metric_text, percent, whole
 from glassrec.report.glossary import TERMS, linked, used_terms
-from glassrec.report.html import render
+from glassrec.report.html import render, texts
 from glassrec.report.pruning_section import cost_change, pruning_section, test_metrics
 from glassrec.report.run_record import RunRecord, neuron_totals, pruned_share
 from glassrec.report.training_sections import (
@@ -41,12 +41,7 @@ MEANINGS: dict[str, Callable[[float], str]] = {
 }
 """The meaning of the value of a metric."""
 
-REASONS = {
-    "domain": "their output is constant, or unused, for every input",
-    "data": "their output is constant on all {rows} rows",
-    "sample": "they had no effect on the explained rows",
-    "budget": "their importance is the lowest",
-}
+REASONS: dict[str, str] = texts("reasons")
 """Why neurons are pruned, by guarantee."""
 
 

@@ -7,13 +7,14 @@ testing by Benjamini and Hochberg) is below `SIGNIFICANCE`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from math import isnan
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from glassrec.metrics.metadata import sign
-from glassrec.report.formatting import minus
+from glassrec.report.formatting import minus, percent
 from glassrec.spelling import brief, counted, listed
 
 if TYPE_CHECKING:  # pages of many runs need no PyTorch
@@ -78,6 +79,27 @@ def without_effect(importance: pd.DataFrame, about: Explanation) -> str:
     if about.constant or names.empty:
         return ""
     return f"no effect on any of the {about.rows:,} explained rows: {brief(names)}"
+
+
+def trust(about: Explanation) -> list[str]:
+    """The completeness error, and the stability of the ranking."""
+    found = [
+        f"completeness error: {percent(about.relative_delta)} of the logit difference"
+        + ("" if about.trusted else ", above explain.tolerance: NOT TRUSTED")
+        if about.complete
+        else "this method does not claim completeness"
+    ]
+    if about.agreement is not None:
+        agreement = minus(f"{about.agreement:.2f}")
+        found.append(f"rank correlation of two seeds: {agreement}")
+    return [*found, *stability(about.rank_stability)]
+
+
+def stability(correlation: float) -> list[str]:
+    """How alike subsets of the rows rank; nothing where that is not known."""
+    if isnan(correlation):
+        return []
+    return [f"rank correlation between subsets of the rows: {minus(f'{correlation:.2f}')}"]
 
 
 def neuron_counts(scores: pd.DataFrame) -> tuple[int, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from functools import wraps
-from math import isnan
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import matplotlib as mpl
@@ -17,6 +16,7 @@ from matplotlib.image import imsave
 from matplotlib.textpath import text_to_path
 
 from glassrec.report.formatting import minus
+from glassrec.report.statements import trust
 
 if TYPE_CHECKING:  # pages of many runs take colours from here, and need no PyTorch
     from glassrec.artifacts import Explanation, Picture
@@ -131,7 +131,7 @@ def _wrapped(text: str, inches: float, font: FontProperties) -> list[str]:
 def subtitle(about: Explanation) -> tuple[str, ...]:
     """The facts of an explanation: method, baseline, rows, and how far it can be trusted."""
     baseline, rows = _rows(about)
-    return f"{about.method}; {baseline}", rows, "; ".join(_trust(about))
+    return f"{about.method}; {baseline}", rows, "; ".join(trust(about))
 
 
 def neuron_subtitle(about: Explanation) -> tuple[str, ...]:
@@ -151,24 +151,3 @@ def _rows(about: Explanation) -> tuple[str, str]:
         f"baseline: {about.baseline} (its mean logit: {at_baseline})",
         f"{about.selection} (N = {about.rows:,}; mean logit: {mean}), task {about.task}",
     )
-
-
-def _trust(about: Explanation) -> list[str]:
-    """The completeness error, and the stability of the ranking."""
-    trust = [
-        f"completeness error: {about.relative_delta:.1%} of the logit difference"
-        + ("" if about.trusted else ", above explain.tolerance: NOT TRUSTED")
-        if about.complete
-        else "this method does not claim completeness"
-    ]
-    if about.agreement is not None:
-        agreement = minus(f"{about.agreement:.2f}")
-        trust.append(f"rank correlation of two seeds: {agreement}")
-    return [*trust, *stability(about.rank_stability)]
-
-
-def stability(correlation: float) -> list[str]:
-    """How alike subsets of the rows rank; nothing where that is not known."""
-    if isnan(correlation):
-        return []
-    return [f"rank correlation between subsets of the rows: {minus(f'{correlation:.2f}')}"]
