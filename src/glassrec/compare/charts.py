@@ -60,7 +60,7 @@ class Chart:
 
     heading: str
     drawing: Markup
-    rests: str
+    note: str
     legend: Sequence[SettingView]
 
 
@@ -71,7 +71,7 @@ class CurveQuestion:
     heading: str
     across: str
     upwards: str
-    rests: str
+    note: str
     """the definition of the numbers"""
     curve: Callable[[RunRecord], pd.Series | None]
     """the curve of a run"""
@@ -126,16 +126,16 @@ def charts(
         for number, question in enumerate(curve_questions(group)):
             if found := setting_curves(best, question.curve):
                 drawing = _curve_lines(question.across, question.upwards, found)
-                rests = f"{question.finding(found)} {question.rests}{limited(group)}"
-                yield _chart(f"{prefix}-curve{number}", question.heading, drawing, rests,
+                note = f"{question.finding(found)} {question.note}{limited(group)}"
+                yield _chart(f"{prefix}-curve{number}", question.heading, drawing, note,
                              [each for each, _ in found])  # fmt: skip
 
 
 def _chart(
-    prefix: str, heading: str, drawing: Figure, rests: str, views: Sequence[SettingView]
+    prefix: str, heading: str, drawing: Figure, note: str, views: Sequence[SettingView]
 ) -> Chart:
     tips = {each.key: each.label for each in views}
-    return Chart(heading, svg(drawing, prefix, heading, tips), rests, views[: len(QUALITATIVE)])
+    return Chart(heading, svg(drawing, prefix, heading, tips), note, views[: len(QUALITATIVE)])
 
 
 def _against_size(
@@ -165,8 +165,8 @@ def _against_size(
         axes.xaxis.set_major_locator(LogLocator(subs=subs))
         axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    rests = f"{metric}, mean over seeds. ● as trained, ◇ pruned; dashed: the Pareto front."
-    yield _chart(prefix, heading, drawing, rests, [each for each, ends in points if ends])
+    note = f"{metric}, mean over seeds. ● as trained, ◇ pruned; dashed: the Pareto front."
+    yield _chart(prefix, heading, drawing, note, [each for each, ends in points if ends])
 
 
 def _ends(each: SettingView, size: str, metric: str) -> list[Point]:
@@ -197,10 +197,10 @@ def _trials(prefix: str, search: Search, views: Sequence[SettingView]) -> Iterat
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     goals = listed(f"{direction} {metric}" for metric, direction in search.objectives)
     best = counted(sum(search.front), "trial")
-    rests = f"{len(points)} finished trials, to {goals}; {best} on the Pareto front (dashed)."
+    note = f"{len(points)} finished trials, to {goals}; {best} on the Pareto front (dashed)."
     heading = f"What did the search “{search.name}” find?"
     tips = {view_of[t.path].key: t.name for t in search.trials if t.path in view_of}
-    yield Chart(heading, svg(drawing, prefix, heading, tips), rests, ())
+    yield Chart(heading, svg(drawing, prefix, heading, tips), note, ())
 
 
 def _curve_lines(across: str, upwards: str, found: Curves) -> Figure:

@@ -119,11 +119,11 @@ def explanations(group: ComparisonGroup, best: Sequence[SettingView]) -> Iterato
             if largest.iloc[0]
             else "Every neuron has an attribution on some row."
         )
-        rests = (
+        note = (
             "In %: neurons of each layer without attribution on any explained row. They are "
             f"candidates; the certificate shows which of them are removable.{limited(group)}"
         )
-        yield heat_table("Where do neurons have zero attribution?", finding, rests, best, zero)
+        yield heat_table("Where do neurons have zero attribution?", finding, note, best, zero)
 
 
 def _importance_table(
@@ -135,12 +135,12 @@ def _importance_table(
     others = f" {counted(other, 'run')} with other inputs left out." if other else ""
     doubtful = sum(not run.trusted for each in best for run in each.runs)
     untrusted = f" {counted(doubtful, 'explanation')} not trusted and left out." if doubtful else ""
-    rests = (
+    note = (
         "In %: the mean |attribution| of each input as a share of their sum, mean over seeds. "
         f"Significant: q < {SIGNIFICANCE} in every run.{others}{untrusted}{limited(group)}"
     )
     return heat_table("Do the models rely on the same inputs?", importance_finding(shares, clear),
-                      rests, best, main_features(shares))  # fmt: skip
+                      note, best, main_features(shares))  # fmt: skip
 
 
 def _agreement_table(
@@ -150,7 +150,7 @@ def _agreement_table(
     frame = agreement_by_setting(found, best)
     if frame.isna().to_numpy().all():
         return
-    rests = (
+    note = (
         "Spearman’s rank correlation of the importance of "
         f"{counted(len(found.importance), 'input')}, mean over pairs of runs. On the diagonal: "
         "two runs of one setting."
@@ -162,12 +162,12 @@ def _agreement_table(
     }
     pairs = [f"{name} agree at {fixed(v, 2)}" for name, v in means.items() if isfinite(v)]
     finding = sentence(f"{', '.join(pairs)} on average (1: the same order of features)")
-    yield heat_table("Do the explanations agree?", finding, rests, best, frame,
+    yield heat_table("Do the explanations agree?", finding, note, best, frame,
                      partial(fixed, decimals=2), darkest=1.0)  # fmt: skip
 
 
 def heat_table(
-    heading: str, finding: str, rests: str, views: Sequence[SettingView], frame: pd.DataFrame,
+    heading: str, finding: str, note: str, views: Sequence[SettingView], frame: pd.DataFrame,
     form: Formatter = lambda share: fixed(100 * share, 1), darkest: float | None = None,
 ) -> PageTable:  # fmt: skip
     """A table whose colours start at 0.
@@ -175,7 +175,7 @@ def heat_table(
     Args:
         heading: the question.
         finding: the answer, in a sentence.
-        rests: the definition of the numbers.
+        note: the definition of the numbers.
         views: the settings that may have a row, in its order.
         frame: a row per setting, by its key; NaN where nothing is known.
         form: the formatter; by default a percentage without its sign.
@@ -193,7 +193,7 @@ def heat_table(
             cells.append(replace(cell, colour=to_hex(SEQUENTIAL(share)) if isfinite(value) else ""))
         rows.append(Row(cells, each))
     heads = [Head(shorten(str(name), 24), "descending", str(name)) for name in frame]
-    return PageTable(heading, finding, heads, rows, rests, "heat")
+    return PageTable(heading, finding, heads, rows, note, "heat")
 
 
 def main_features(shares: pd.DataFrame) -> pd.DataFrame:

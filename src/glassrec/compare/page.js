@@ -35,12 +35,12 @@ function sort(heading) {
 
 // --- Filtering: a run matches if all words do; a setting shows if one of its runs does.
 function matches(row, words) {
-  const told = row.dataset.words.toLowerCase();
-  const settings = told.split(/\s+/);
+  const text = row.dataset.words.toLowerCase();
+  const settings = text.split(/\s+/);
   return words.every((word) =>
     word.includes("=")
       ? settings.some((one) => one === word || one.endsWith("." + word))
-      : told.includes(word));
+      : text.includes(word));
 }
 
 function filter() {

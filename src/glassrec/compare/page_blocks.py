@@ -110,7 +110,7 @@ class PageTable:
     finding: str
     heads: Sequence[Head]
     rows: Sequence[Row]
-    rests: str = ""
+    note: str = ""
     kind: str = ""
     """`settings`, `heat` or nothing: its look"""
 

@@ -133,12 +133,12 @@ def certificates(group: ComparisonGroup, best: Sequence[SettingView]) -> Iterato
         f"{len(exact)} of {len(found)} pruned models are exact on all rows that were "
         f"compared{most}."
     )
-    rests = (
+    note = (
         "Exact: the logits of all rows are equal except for rounding. The hash is the first part "
         "of the pruned tensors’ sha256; each run’s certificate.md has all of "
         f"it.{limited(group)}"
     )
-    yield PageTable("What do the certificates show?", finding, CERTIFICATE_HEADS, rows, rests)
+    yield PageTable("What do the certificates show?", finding, CERTIFICATE_HEADS, rows, note)
 
 
 def unfinished(runs: Sequence[RunRecord], log_link: dict[str, str]) -> Iterator[PageTable]:

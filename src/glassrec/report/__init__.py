@@ -1,1 +1,1 @@
-"""Pictures and pages that tell what a run found."""
+"""Figures and pages of a run: results, statements, figures and the report."""
