@@ -24,17 +24,8 @@ from glassrec.artifacts import (
     PrunePlan,
     Table,
 )
-from glassrec.artifacts.table import (
-    CERTIFICATE,
-    EXPLANATION,
-    HISTORY,
-    IMPORTANCE,
-    NEURONS,
-    PLAN,
-)
-from glassrec.artifacts.table import (
-    DATA as DATA_FILE,
-)
+from glassrec.artifacts.table import CERTIFICATE, EXPLANATION, HISTORY, IMPORTANCE, NEURONS, PLAN
+from glassrec.artifacts.table import DATA as DATA_FILE
 from glassrec.report.blocks import Bars, Code, Details, Section, Sentences, TableBlock
 from glassrec.report.model_figures import learning_curve
 from glassrec.report.run_record import RunRecord

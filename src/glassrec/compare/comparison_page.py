@@ -21,12 +21,7 @@ from glassrec.compare.comparison import (
 )
 from glassrec.compare.explanation_tables import explanations
 from glassrec.compare.page_blocks import PageTable, formatter, setting_views
-from glassrec.compare.page_tables import (
-    certificates,
-    differences,
-    settings_table,
-    unfinished,
-)
+from glassrec.compare.page_tables import certificates, differences, settings_table, unfinished
 from glassrec.compare.setting_names import setting_labels
 from glassrec.compare.verdict import group_verdict, superlative
 from glassrec.report.formatting import percent

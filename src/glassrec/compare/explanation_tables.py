@@ -13,20 +13,8 @@ from matplotlib.colors import to_hex
 
 from glassrec.artifacts.table import IMPORTANCE, NEURONS
 from glassrec.compare.comparison import MAX_DETAILED, ComparisonGroup, limited
-from glassrec.compare.page_blocks import (
-    Head,
-    PageTable,
-    Row,
-    SettingView,
-    number,
-)
-from glassrec.report.formatting import (
-    Formatter,
-    fixed,
-    percent,
-    sentence,
-    shorten,
-)
+from glassrec.compare.page_blocks import Head, PageTable, Row, SettingView, number
+from glassrec.report.formatting import Formatter, fixed, percent, sentence, shorten
 from glassrec.report.run_record import RunRecord
 from glassrec.report.statements import SIGNIFICANCE
 from glassrec.report.style import SEQUENTIAL

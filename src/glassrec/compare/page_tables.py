@@ -20,12 +20,7 @@ from glassrec.compare.page_blocks import (
 from glassrec.compare.setting_names import usual
 from glassrec.compare.verdict import verdict
 from glassrec.metrics.metadata import as_higher_is_better, sign
-from glassrec.report.formatting import (
-    DASH,
-    format_value,
-    percent,
-    whole,
-)
+from glassrec.report.formatting import DASH, format_value, percent, whole
 from glassrec.report.run_record import CERTIFIED_SHARE, RunRecord, neuron_totals, pruned_share
 from glassrec.spelling import counted
 

@@ -45,7 +45,7 @@ def pruning_section(run: RunRecord) -> Section | None:
     score = f", by {plan.score}" if plan.score else ""
     guarantee = GUARANTEES[certificate.level]
     blocks: list[Block] = [
-        Sentences([f"Guarantee {certificate.level}{score}. {guarantee}", *_kept(plan)]),
+        Sentences([f"Guarantee {certificate.level}{score}. {guarantee}", *_kept(plan)])
     ]
     if certificate.layers:
         kept = {n: layer.before - layer.count for n, layer in certificate.layers.items()}

@@ -9,12 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from glassrec.tracking.run_naming import (
-    MAX_TAG_LETTERS,
-    default_tags,
-    run_name,
-    tracked_settings,
-)
+from glassrec.tracking.run_naming import MAX_TAG_LETTERS, default_tags, run_name, tracked_settings
 from glassrec.tracking.tracker import Log, Tracker
 
 
