@@ -60,7 +60,7 @@ def children() -> float:
 
 def alone(runs: Path) -> None:
     """Reading and comparing, without the start of Python, the page and the tables."""
-    from glassrec.compare.comparison import compare
+    from glassrec.compare.run_comparison import compare
     from glassrec.compare.scan import scan
 
     began = perf_counter()

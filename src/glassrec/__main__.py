@@ -28,7 +28,7 @@ from glassrec.ending import (
 from glassrec.execute import complain, guarded, job
 
 _MODULES = {
-    "compare": "glassrec.compare.command",
+    "compare": "glassrec.compare.compare_command",
     "search": "glassrec.sweep.search.command",
     "wandb-report": "glassrec.tracking.wandb_report",
 }

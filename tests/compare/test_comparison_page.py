@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from glassrec.artifacts import CertifiedLayer, Gone
-from glassrec.compare.comparison import MAX_DETAILED, compare
 from glassrec.compare.comparison_page import write_page
+from glassrec.compare.run_comparison import MAX_DETAILED, compare
 from glassrec.compare.scan import scan
 from small_certificate import certificate
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from glassrec.compare import exports
-from glassrec.compare.comparison import compare
+from glassrec.compare.run_comparison import compare
 from glassrec.compare.scan import scan
 
 Leave = Callable[..., Path]

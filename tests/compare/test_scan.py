@@ -12,7 +12,7 @@ import pytest
 
 from glassrec.artifacts import File, Table
 from glassrec.artifacts.table import IMPORTANCE, NEURONS, PRUNING_CURVES
-from glassrec.compare.comparison import compare
+from glassrec.compare.run_comparison import compare
 from glassrec.compare.scan import scan
 from glassrec.report.run_record import CERTIFIED_SHARE, RunRecord
 

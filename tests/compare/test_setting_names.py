@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from glassrec.compare.comparison import compare
+from glassrec.compare.run_comparison import compare
 from glassrec.compare.scan import scan
 from glassrec.compare.setting_names import setting_labels
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from glassrec.compare.comparison import Comparison, ComparisonGroup, compare
 from glassrec.compare.comparison_page import page
 from glassrec.compare.page_blocks import setting_views
 from glassrec.compare.page_tables import settings_table
+from glassrec.compare.run_comparison import ComparisonGroup, RunComparison, compare
 from glassrec.compare.scan import scan
 from glassrec.compare.terminal import summary_lines
 from glassrec.compare.verdict import group_verdict, lower_end, seed_differences
@@ -34,7 +34,7 @@ def runs(leave: Leave) -> Callable[..., None]:
     return make
 
 
-def _comparison(tmp_path: Path, by: str | None = None) -> Comparison:
+def _comparison(tmp_path: Path, by: str | None = None) -> RunComparison:
     return compare(scan([tmp_path / "runs"]), by)
 
 

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from glassrec.artifacts.table import HISTORY, NEURONS, PRUNING_CURVES
-from glassrec.compare.comparison import ComparisonGroup, Search, limited, pareto_front
 from glassrec.compare.page_blocks import SettingView, column_name
+from glassrec.compare.run_comparison import ComparisonGroup, Search, limited, pareto_front
 from glassrec.metrics.metadata import as_higher_is_better, best_index, sign
 from glassrec.report.formatting import percent
 from glassrec.report.html import SVG_TEXT, svg

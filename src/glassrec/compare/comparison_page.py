@@ -12,16 +12,16 @@ from pathlib import Path
 from urllib.parse import quote
 
 from glassrec.compare.charts import Chart, charts
-from glassrec.compare.comparison import (
-    MAX_DETAILED,
-    Comparison,
-    ComparisonGroup,
-    Setting,
-    metric_of,
-)
 from glassrec.compare.explanation_tables import explanations
 from glassrec.compare.page_blocks import PageTable, formatter, setting_views
 from glassrec.compare.page_tables import certificates, differences, settings_table, unfinished
+from glassrec.compare.run_comparison import (
+    MAX_DETAILED,
+    ComparisonGroup,
+    RunComparison,
+    Setting,
+    metric_of,
+)
 from glassrec.compare.setting_names import setting_labels
 from glassrec.compare.verdict import group_verdict, superlative
 from glassrec.report.formatting import percent
@@ -43,7 +43,7 @@ class Chapter:
     tables: Sequence[PageTable]
 
 
-def write_page(comparison: Comparison, path: Path) -> None:
+def write_page(comparison: RunComparison, path: Path) -> None:
     """Write the page.
 
     Args:
@@ -55,7 +55,7 @@ def write_page(comparison: Comparison, path: Path) -> None:
         part.write_text(text, encoding="utf-8")
 
 
-def page(comparison: Comparison, folder: Path) -> str:
+def page(comparison: RunComparison, folder: Path) -> str:
     """The page's text, with links from a folder."""
     settings = sum(len(group.settings) for group in comparison.groups)
     logs = {run.name: link(run.log, folder) for run in comparison.runs if run.log}
@@ -85,7 +85,7 @@ def _common_folder(runs: Sequence[RunRecord]) -> str:
     return "/".join(common.parts[-3:]).lstrip("/")
 
 
-def _lead(comparison: Comparison) -> Iterator[str]:
+def _lead(comparison: RunComparison) -> Iterator[str]:
     """The best setting, as far as it is known, in a sentence per group."""
     for group in comparison.groups:
         first = group.settings[0]
@@ -113,7 +113,7 @@ def _moments(setting: Setting, metric: str) -> str:
     return f"{form(mean)}{more}"
 
 
-def _tiles(comparison: Comparison) -> Iterator[tuple[str, str]]:
+def _tiles(comparison: RunComparison) -> Iterator[tuple[str, str]]:
     """The tiles below the heading."""
     for state, count in comparison.states.most_common():
         yield f"{count:,}", f"runs {state}"
@@ -124,14 +124,14 @@ def _tiles(comparison: Comparison) -> Iterator[tuple[str, str]]:
         yield percent(max(known)), "largest certified share of neurons"
 
 
-def _chapters(comparison: Comparison) -> Iterator[Chapter]:
+def _chapters(comparison: RunComparison) -> Iterator[Chapter]:
     first = 1
     for group in comparison.groups:
         yield _chapter(comparison, group, first)
         first += len(group.settings)
 
 
-def _chapter(comparison: Comparison, group: ComparisonGroup, first: int) -> Chapter:
+def _chapter(comparison: RunComparison, group: ComparisonGroup, first: int) -> Chapter:
     """The part of a group, whose first setting has the number `first` on the page."""
     views = setting_views(group, comparison.labels, first)
     best = views[:MAX_DETAILED]

@@ -12,8 +12,8 @@ import pandas as pd
 from matplotlib.colors import to_hex
 
 from glassrec.artifacts.table import IMPORTANCE, NEURONS
-from glassrec.compare.comparison import MAX_DETAILED, ComparisonGroup, limited
-from glassrec.compare.page_blocks import Head, PageTable, Row, SettingView, number
+from glassrec.compare.page_blocks import PageHead, PageRow, PageTable, SettingView, number
+from glassrec.compare.run_comparison import MAX_DETAILED, ComparisonGroup, limited
 from glassrec.report.formatting import Formatter, fixed, percent, sentence, shorten
 from glassrec.report.run_record import RunRecord
 from glassrec.report.statements import SIGNIFICANCE
@@ -179,8 +179,8 @@ def heat_table(
             share = min(1.0, max(0.0, value / high)) if isfinite(value) else 0.0
             cell = number(value, form, "number dark" if share > 0.42 else "number")
             cells.append(replace(cell, colour=to_hex(SEQUENTIAL(share)) if isfinite(value) else ""))
-        rows.append(Row(cells, each))
-    heads = [Head(shorten(str(name), 24), "descending", str(name)) for name in frame]
+        rows.append(PageRow(cells, each))
+    heads = [PageHead(shorten(str(name), 24), "descending", str(name)) for name in frame]
     return PageTable(heading, finding, heads, rows, note, "heat")
 
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from glassrec.compare.comparison import Comparison, ComparisonGroup, Setting
+from glassrec.compare.run_comparison import ComparisonGroup, RunComparison, Setting
 from glassrec.compare.setting_names import value_text
 from glassrec.report.run_record import RunRecord
 from glassrec.run import replacing
 from glassrec.spreadsheet import write_csv
 
 
-def write_tables(comparison: Comparison, directory: Path) -> None:
+def write_tables(comparison: RunComparison, directory: Path) -> None:
     """Write `runs` and `settings`, each as CSV and as parquet; whole or not at all."""
     for name, frame in (("runs", run_rows(comparison)), ("settings", setting_rows(comparison))):
         with replacing(directory / f"{name}.csv") as part:
@@ -43,7 +43,7 @@ def write_joined(name: str, runs: Iterable[RunRecord], directory: Path) -> None:
         write_csv(joined, part)
 
 
-def run_rows(comparison: Comparison) -> pd.DataFrame:
+def run_rows(comparison: RunComparison) -> pd.DataFrame:
     """A row per run, the best setting of each group first: path, what varies, all metrics."""
     rows = [
         ({"task": group.name, "rank": rank}, run)
@@ -60,7 +60,7 @@ def run_rows(comparison: Comparison) -> pd.DataFrame:
     return _joined(about, comparison.labels, settings, [run.metrics for _, run in rows])
 
 
-def setting_rows(comparison: Comparison) -> pd.DataFrame:
+def setting_rows(comparison: RunComparison) -> pd.DataFrame:
     """A row per setting, the best of each group first: `X`, `X_std` and `X_n` of each metric X."""
     found = [*_ranked(comparison)]
     about = [
@@ -78,7 +78,7 @@ def setting_rows(comparison: Comparison) -> pd.DataFrame:
     return _joined(about, comparison.labels, first, moments)
 
 
-def _ranked(comparison: Comparison) -> Iterator[tuple[ComparisonGroup, int | None, Setting]]:
+def _ranked(comparison: RunComparison) -> Iterator[tuple[ComparisonGroup, int | None, Setting]]:
     for group in comparison.groups:
         for place, setting in enumerate(group.settings, start=1):
             yield group, place if group.is_ranked(setting) else None, setting

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-from glassrec.compare.comparison import ComparisonGroup, Setting, paired
+from glassrec.compare.run_comparison import ComparisonGroup, Setting, paired
 from glassrec.compare.setting_names import setting_labels
 from glassrec.report.formatting import COSTS, DASH, Formatter, fixed, percent
 from glassrec.report.run_record import CERTIFIED_SHARE, RunRecord
@@ -56,7 +56,7 @@ def setting_views(
 
 
 @dataclass(frozen=True)
-class Cell:
+class PageCell:
     """A text and its sorting value; a blank sorts last."""
 
     text: str
@@ -68,13 +68,13 @@ class Cell:
     link: str = ""
 
 
-def number(value: float, form: Formatter, kind: str = "number") -> Cell:
+def number(value: float, form: Formatter, kind: str = "number") -> PageCell:
     """A cell that sorts by a number; a dash where there is none."""
-    return Cell(form(value), value, kind) if isfinite(value) else Cell(DASH, kind="number")
+    return PageCell(form(value), value, kind) if isfinite(value) else PageCell(DASH, kind="number")
 
 
 @dataclass(frozen=True)
-class Head:
+class PageHead:
     """A heading that sorts; the first click sorts the best end up."""
 
     name: str
@@ -85,13 +85,13 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Row:
+class PageRow:
     """Named by a setting, or by a run, or by a run in the colour of its setting."""
 
-    cells: Sequence[Cell]
+    cells: Sequence[PageCell]
     of: SettingView | None = None
     run: RunRecord | None = None
-    runs: Sequence[Row] = ()
+    runs: Sequence[PageRow] = ()
     """the rows that open below it"""
 
     @property
@@ -108,8 +108,8 @@ class PageTable:
 
     heading: str
     finding: str
-    heads: Sequence[Head]
-    rows: Sequence[Row]
+    heads: Sequence[PageHead]
+    rows: Sequence[PageRow]
     note: str = ""
     kind: str = ""
     """`settings`, `heat` or nothing: its look"""

@@ -6,17 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import isfinite, nan
 
-from glassrec.compare.comparison import ComparisonGroup, Setting, limited, metric_of
 from glassrec.compare.page_blocks import (
-    Cell,
-    Head,
+    PageCell,
+    PageHead,
+    PageRow,
     PageTable,
-    Row,
     SettingView,
     column_name,
     formatter,
     number,
 )
+from glassrec.compare.run_comparison import ComparisonGroup, Setting, limited, metric_of
 from glassrec.compare.setting_names import usual
 from glassrec.compare.verdict import verdict
 from glassrec.metrics.metadata import as_higher_is_better, sign
@@ -28,9 +28,9 @@ COSTS = ("parameters", "pruned/parameters", CERTIFIED_SHARE, "latency_p50_4096")
 """Costs with a column."""
 
 CERTIFICATE_HEADS = (
-    Head("guarantee"), Head("exact"), Head("neurons pruned", "descending"),
-    Head("largest |Δlogit|", "ascending"), Head("rows changed", "ascending"),
-    Head("rows compared", "descending"), Head("hash", tip="of the pruned model's tensors"),
+    PageHead("guarantee"), PageHead("exact"), PageHead("neurons pruned", "descending"),
+    PageHead("largest |Δlogit|", "ascending"), PageHead("rows changed", "ascending"),
+    PageHead("rows compared", "descending"), PageHead("hash", tip="of the pruned model's tensors"),
 )  # fmt: skip
 
 
@@ -47,21 +47,21 @@ def settings_table(group: ComparisonGroup, views: Sequence[SettingView]) -> Page
     there = {name for each in views for name, n in each.setting.n.items() if n}
     names = [name for name in dict.fromkeys([group.by, *quality, *COSTS]) if name in there]
     heads = [
-        Head(column_name(n), "descending" if sign(n) > 0 else "ascending", n, n == group.by)
+        PageHead(column_name(n), "descending" if sign(n) > 0 else "ascending", n, n == group.by)
         for n in names
     ]
     columns = [[*_metric_cells(name, views)] for name in names]
     rows = []
     for place, each in enumerate(views):
         runs = [
-            Row([number(metric_of(run, n), formatter(n)) for n in names], each, run)
+            PageRow([number(metric_of(run, n), formatter(n)) for n in names], each, run)
             for run in each.runs
         ]
-        rows.append(Row([column[place] for column in columns], each, runs=runs))
+        rows.append(PageRow([column[place] for column in columns], each, runs=runs))
     return PageTable(group.name, finding, heads, rows, kind="settings")
 
 
-def _metric_cells(name: str, views: Sequence[SettingView]) -> Iterator[Cell]:
+def _metric_cells(name: str, views: Sequence[SettingView]) -> Iterator[PageCell]:
     """Mean and deviation of a metric; one that is better than all others is marked."""
     means = [each.setting.mean.get(name, nan) for each in views]
     settings = [each.setting for each in views]
@@ -93,9 +93,11 @@ def differences(group: ComparisonGroup, best: Sequence[SettingView]) -> Iterator
     for name in group.labels:
         values = [each.setting.value(name) for each in best]
         most = usual(values)
-        columns.append([Cell(v or DASH, kind="usual" if v == most else "text") for v in values])
-    rows = [Row(cells, each) for each, cells in zip(best, zip(*columns, strict=True), strict=True)]
-    heads = [Head(label, tip=name) for name, label in group.labels.items()]
+        columns.append([PageCell(v or DASH, kind="usual" if v == most else "text") for v in values])
+    rows = [
+        PageRow(cells, each) for each, cells in zip(best, zip(*columns, strict=True), strict=True)
+    ]
+    heads = [PageHead(label, tip=name) for name, label in group.labels.items()]
     yield PageTable("How do the settings differ?", finding, heads, rows)
 
 
@@ -114,14 +116,14 @@ def certificates(group: ComparisonGroup, best: Sequence[SettingView]) -> Iterato
         share = pruned_share(certificate)
         pruned, before = map(whole, neuron_totals(certificate))
         exact += [share] if certificate.exact else []
-        rows.append(Row([
-            Cell(certificate.level),
-            Cell("exact", kind="yes") if certificate.exact else Cell("approximate"),
+        rows.append(PageRow([
+            PageCell(certificate.level),
+            PageCell("exact", kind="yes") if certificate.exact else PageCell("approximate"),
             number(share, lambda s, p=pruned, b=before: f"{p} of {b} ({percent(s)})"),  # type: ignore[misc]
             number(certificate.max_abs_logit_difference, format_value),
             number(certificate.rows_changed, whole),
             number(sum(certificate.rows.values()), whole),
-            Cell(certificate.pruned[:12] or DASH, kind="code"),
+            PageCell(certificate.pruned[:12] or DASH, kind="code"),
         ], each, run))  # fmt: skip
     most = f", with up to {percent(max(exact))} of the neurons pruned" if exact else ""
     finding = (
@@ -143,15 +145,19 @@ def unfinished(runs: Sequence[RunRecord], log_link: dict[str, str]) -> Iterator[
         runs: all runs.
         log_link: the address of the log of each run by name, where there is one.
     """
-    heads = [Head(name) for name in ("state", "stage", "reason", "log")]
+    heads = [PageHead(name) for name in ("state", "stage", "reason", "log")]
     rows = []
     for run in runs:
         if run.state != "finished" or not run.evaluated:
             bare = "" if run.evaluated else "it was not evaluated"
-            log = Cell(run.log.name, link=log_link.get(run.name, "")) if run.log else Cell(DASH)
-            reason = Cell(run.problem or bare, kind="long")
-            cells = [Cell(run.state, kind="state"), Cell(run.stage or DASH), reason, log]
-            rows.append(Row(cells, run=run))
+            log = (
+                PageCell(run.log.name, link=log_link.get(run.name, ""))
+                if run.log
+                else PageCell(DASH)
+            )
+            reason = PageCell(run.problem or bare, kind="long")
+            cells = [PageCell(run.state, kind="state"), PageCell(run.stage or DASH), reason, log]
+            rows.append(PageRow(cells, run=run))
     finding = "Metrics that a run had before it ended count in the means above."
     if rows:
         yield PageTable("Which runs are not finished?", finding, heads, rows)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isnan, nan
 
-from glassrec.compare.comparison import Comparison, ComparisonGroup, Search, Setting
+from glassrec.compare.run_comparison import ComparisonGroup, RunComparison, Search, Setting
 from glassrec.compare.verdict import group_verdict, superlative
 from glassrec.report.formatting import DASH
 from glassrec.report.run_record import CERTIFIED_SHARE
@@ -24,7 +24,7 @@ MAX_LETTERS = 28
 
 
 def summary_lines(
-    comparison: Comparison, *, top: int, width: int | None, by: str | None = None
+    comparison: RunComparison, *, top: int, width: int | None, by: str | None = None
 ) -> Iterator[str]:
     """The lines to print.
 
@@ -101,7 +101,7 @@ def _search(search: Search, top: int) -> Iterator[str]:
     yield from _more(len(best) - top, "runs.csv")
 
 
-def _problems(comparison: Comparison, top: int) -> Iterator[str]:
+def _problems(comparison: RunComparison, top: int) -> Iterator[str]:
     """The number of runs in each state, if not all are finished; and the reasons."""
     states = comparison.states
     if {*states} == {"finished"}:

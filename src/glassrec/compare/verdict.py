@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from glassrec.compare.comparison import ComparisonGroup, Setting
+from glassrec.compare.run_comparison import ComparisonGroup, Setting
 from glassrec.metrics.metadata import as_higher_is_better
 
 FAMILY_ERROR = 0.05

@@ -193,7 +193,7 @@ def stacked_offsets(values: np.ndarray) -> np.ndarray:
     return (place * step).to_numpy().reshape(values.shape[::-1]).T
 
 
-class Steps(NamedTuple):
+class HistorySteps(NamedTuple):
     """The attributions of the T steps of N histories, newest last."""
 
     ago: list[int]
@@ -239,7 +239,7 @@ def time_steps(sample: Attributions, history: Tensor, about: Explanation) -> Fig
     return drawing
 
 
-def attributions_of_steps(sample: Attributions, history: Tensor) -> Steps:
+def attributions_of_steps(sample: Attributions, history: Tensor) -> HistorySteps:
     """The attributions (N, T) of the steps among the features."""
     found = [_STEP.fullmatch(name) for name in sample.players]
     of_feature = [int(match[1]) if match else 0 for match in found]
@@ -247,10 +247,10 @@ def attributions_of_steps(sample: Attributions, history: Tensor) -> Steps:
     # One more column, which is dropped, for the features that are no steps.
     sums = torch.zeros(len(sample.values), length + 1, dtype=sample.values.dtype)
     sums.index_add_(1, torch.tensor([length - ago for ago in of_feature]), sample.values)
-    return Steps([*range(length, 0, -1)], sums[:, :length], history[:, -length:] != 0)
+    return HistorySteps([*range(length, 0, -1)], sums[:, :length], history[:, -length:] != 0)
 
 
-def _step_means(axes: Axes, steps: Steps) -> None:
+def _step_means(axes: Axes, steps: HistorySteps) -> None:
     """Over the rows that have the step."""
     rows = steps.real.sum(0).clamp_min(1)
     size = steps.values.abs()
@@ -267,7 +267,7 @@ def _step_means(axes: Axes, steps: Steps) -> None:
     axes.set_title("On average")
 
 
-def _step_examples(drawing: Figure, axes: Axes, steps: Steps, logits: Tensor) -> None:
+def _step_examples(drawing: Figure, axes: Axes, steps: HistorySteps, logits: Tensor) -> None:
     """Rows evenly spaced by the rank of the sum over their steps."""
     totals = steps.values.sum(1)
     chosen = totals.argsort(descending=True)[_evenly(len(totals), MAX_EXAMPLES + 1)]

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     options = _parser().parse_args(arguments)
     from glassrec.compare import comparison_page, exports
-    from glassrec.compare.comparison import compare
+    from glassrec.compare.run_comparison import compare
     from glassrec.compare.scan import scan
     from glassrec.compare.terminal import summary_lines
 

@@ -117,7 +117,7 @@ class Search:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class RunComparison:
     """All runs, and their groups."""
 
     runs: list[RunRecord]
@@ -145,7 +145,7 @@ class Comparison:
 
 def compare(
     runs: Sequence[RunRecord], by: str | None = None, metrics: Sequence[str] = ()
-) -> Comparison:
+) -> RunComparison:
     """Rank runs by a metric, by default the one on validation that selected their best epochs.
 
     Args:
@@ -165,7 +165,7 @@ def compare(
     grouped = _by_key([run for run in runs if run.settings])
     names = _group_names(list(grouped))
     groups = [_group(names[key], key, found, by, metrics) for key, found in grouped.items()]
-    return Comparison(
+    return RunComparison(
         list(runs),
         short_names(varying(runs)),
         sorted(groups, key=lambda group: -len(group.runs)),

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from glassrec import __main__
-from glassrec.compare import command
+from glassrec.compare import compare_command
 
 Leave = Callable[..., Path]
 
@@ -34,7 +34,7 @@ def compared(
     monkeypatch.chdir(tmp_path)
 
     def compare(*words: str) -> list[str]:
-        assert command.main(["runs", *words]) == 0
+        assert compare_command.main(["runs", *words]) == 0
         return capsys.readouterr().out.splitlines()
 
     return compare
@@ -152,17 +152,17 @@ def test_a_comparison_is_no_run_and_never_lies_in_one(
     run = leave("a")
     before = compared()
     assert compared() == before
-    assert command.main([str(run)]) == 0
+    assert compare_command.main([str(run)]) == 0
     assert not (run / "comparison").exists()
     assert (tmp_path / "comparison" / "runs.parquet").is_file()
-    assert command.main([str(run), "--out", "elsewhere"]) == 0
+    assert compare_command.main([str(run), "--out", "elsewhere"]) == 0
     assert (tmp_path / "elsewhere" / "index.html").is_file()
 
 
 def test_a_damaged_table_is_warned_of(leave: Leave, capsys: pytest.CaptureFixture[str]) -> None:
     path = leave("a") / "history.csv"
     path.write_bytes(b"nothing")
-    assert command.main([str(path.parents[1])]) == 0
+    assert compare_command.main([str(path.parents[1])]) == 0
     assert f"left out, as it cannot be read: {path}" in capsys.readouterr().err
 
 
@@ -194,9 +194,9 @@ def test_help_and_reading_do_without_pytorch(leave: Leave) -> None:
     run = leave("a")
     script = (
         "import sys\n"
-        "from glassrec.compare import command, comparison, exports, scan, terminal\n"
+        "from glassrec.compare import compare_command, exports, run_comparison, scan, terminal\n"
         "from pathlib import Path\n"
-        "found = comparison.compare(scan.scan([Path(sys.argv[1])]))\n"
+        "found = run_comparison.compare(scan.scan([Path(sys.argv[1])]))\n"
         "list(terminal.summary_lines(found, top=9, width=80))\n"
         "print(sorted({'torch', 'matplotlib', 'hydra'} & set(sys.modules)))\n"
     )

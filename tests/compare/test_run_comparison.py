@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glassrec.compare.comparison import Comparison, compare, pareto_front
+from glassrec.compare.run_comparison import RunComparison, compare, pareto_front
 from glassrec.compare.scan import scan
 
 Leave = Callable[..., Path]
@@ -19,7 +19,7 @@ def _metrics(value: float, name: str = "auroc") -> dict[str, float]:
     return {f"val/{name}": value, f"test/{name}": 1 - value}
 
 
-def _compare(tmp_path: Path, by: str | None = None) -> Comparison:
+def _compare(tmp_path: Path, by: str | None = None) -> RunComparison:
     return compare(scan([tmp_path / "runs"]), by)
 
 
