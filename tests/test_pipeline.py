@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from glassrec.__main__ import main
 from glassrec.artifacts import Certificate, Metrics
+from glassrec.artifacts.table import HISTORY, IMPORTANCE, NEURONS
 from glassrec.compare.scan import scan
 from glassrec.report.run_record import CERTIFIED_SHARE
 
@@ -132,7 +133,7 @@ def test_the_report_holds_the_numbers_and_the_pictures_of_the_run(finished: Path
         "figures/feature_importance.png"  # shown as bars, which a phone can show, too
     }
     assert html.count("data:image/png") == len(drawn)
-    for section in ("data", "model", "training", "explanation", "neurons", "cut", "repeat"):
+    for section in ("data", "model", "training", "explanation", "neurons", "pruning", "reproduce"):
         assert f'<section id="{section}">' in html
     assert str(finished) not in html
     assert len(html) < 3e6
@@ -151,9 +152,9 @@ def test_a_comparison_reads_what_a_run_leaves_behind(finished: Path) -> None:
     assert gone == metrics["pruned/units"] > 0
     units = sum(layer.before for layer in certificate.layers.values())
     assert run.metrics == pytest.approx(metrics | {CERTIFIED_SHARE: gone / units}, nan_ok=True)
-    assert run.certificate == json.loads((finished / "certificate.json").read_text())
-    assert len(run.history) == 3
-    for table in (run.importance, run.neurons):
+    assert run.certificate == certificate
+    assert len(run.rows(HISTORY)) == 3
+    for table in (run.table(IMPORTANCE), run.table(NEURONS)):
         assert len(table)
         assert "mean_abs" in table
     assert not run.unreadable
