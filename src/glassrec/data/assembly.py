@@ -46,15 +46,15 @@ def build_dataset(
         scalers: those that dense columns keep, see `Encoder.fit`.
 
     Raises:
-        ValueError: the rows lack what the settings need, or would reveal what is held out.
+        ValueError: the rows lack what the settings need, or would reveal held-out items.
     """
     frame, audit = audit_log(frame, columns, duplicates=duplicates, repeated=repeats)
     kept = duplicates == "keep" and repeats == "keep" and columns.time is None
     if kept and split.ranked and audit.has("duplicate events"):
         raise ValueError(
-            "data.duplicates=keep: without a time column a second record of an event cannot be "
-            "told from a second event, and held-out items would be in training too; name a "
-            "time column, or set data.duplicates=drop"
+            "data.duplicates=keep: without a time column a second record of an event looks like a "
+            "second event, and held-out items would be in training too; name a time column, or set "
+            "data.duplicates=drop"
         )
     frame = with_history(frame, columns, history)
     parts = split.split(frame, columns, torch.Generator().manual_seed(seed))
@@ -91,7 +91,7 @@ def assemble(
         scalers: those that dense columns keep, see `Encoder.fit`.
 
     Raises:
-        ValueError: a training row's history would show what is held out, or a column that the
+        ValueError: a training row's history would show held-out items, or a column that the
             item determines is not declared where it would reveal the item.
     """
     if history:

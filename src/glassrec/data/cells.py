@@ -31,7 +31,7 @@ _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 
 
 class CellError(ValueError):
-    """The first cell of a column that does not hold what the column holds."""
+    """The first cell of a column that is not of the column's type."""
 
     def __init__(self, row: int, message: str) -> None:
         super().__init__(message)

@@ -30,8 +30,8 @@ class Columns:
     names categorical columns whose cells hold several values, as in `Action|Comedy`, or maps them
     to another separator, as in `{genres: ";"}`. `missing_ok` names dense columns that may be empty;
     an empty cell becomes the training mean. `ranges` declares between which ends, in raw units,
-    dense columns always lie, as in `age: [0, 120]`; what pruning proves for every possible input
-    then holds within them. An end may be infinite. `time` names the column that orders the rows;
+    dense columns always lie, as in `age: [0, 120]`; the proofs of pruning for every possible input
+    hold within them. An end may be infinite. `time` names the column that orders the rows;
     `chronological` states instead that the file is in order of time.
     """
 
@@ -108,7 +108,7 @@ class Columns:
 
     @property
     def value_separators(self) -> Mapping[str, str]:
-        """What stands between the values of a cell, by the columns of `several`."""
+        """The separator between the values of a cell, by the columns of `several`."""
         given = self.several
         return given if isinstance(given, Mapping) else dict.fromkeys(given, "|")
 
@@ -129,7 +129,7 @@ class Columns:
         return tuple(name for name in self.item_side if name in self.dense)
 
     def times(self, frame: pd.DataFrame) -> np.ndarray:
-        """(N,) what orders the rows; all equal without a time column."""
+        """(N,) the time of each row; all equal without a time column."""
         return np.zeros(len(frame)) if self.time is None else frame[self.time].to_numpy()
 
     @property

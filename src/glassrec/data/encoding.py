@@ -243,7 +243,7 @@ def _with_scale(target: Target, ratings: np.ndarray) -> Target:
         raise ValueError(
             f"{target.name}: the training rows have mean {scaler.mean:.6g} and standard deviation "
             f"{scaler.deviation:.3g}, too large, too small or too close together for single "
-            "precision; take another unit, or subtract a constant"
+            "precision; choose another unit, or subtract a constant"
         )
     return replace(target, mean=scaler.mean, deviation=scaler.deviation)
 

@@ -32,8 +32,8 @@ def with_history(
         frame: the whole log.
         columns: the roles of its columns.
         length: T, how many steps; 0 leaves the frame as it is.
-        order: (N,) what orders the rows of a user; by default the time column or, without one, the
-            order of the file.
+        order: (N,) the sort key of the rows of a user; by default the time column or, without one,
+            the order of the file.
 
     Returns:
         the frame with T categorical columns of the log's items, missing where a user has had fewer.
@@ -73,7 +73,7 @@ def with_history(
 def check_past(parts: Parts, columns: Columns) -> None:
     """ValueError if a training row lies behind a held-out one of the same user.
 
-    Its history would hold what is held out, and training would learn from it.
+    Its history would hold held-out items, and training would learn from them.
     """
     train = len(parts.train.frame)
     users, names = pd.factorize(pd.concat([part.frame[columns.user] for part in parts]))

@@ -1,9 +1,9 @@
-"""MovieLens in its published layouts (Harper and Konstan, TiiS 2015), with what is known of users
-and movies.
+"""MovieLens in its published layouts (Harper and Konstan, TiiS 2015), with attributes of
+users and movies.
 
 Fields: user, gender, age (the bucket's lower end), occupation and zip (the first three characters,
 a region); item, year (the first of its five) and genres, of which a movie has several. A
-leave-one-out split takes every rating as a positive; any other split learns what `tasks` say.
+leave-one-out split takes every rating as a positive; any other split learns the `tasks`.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ RATINGS = dict.fromkeys(("user", "item", "rating", "time"), INTEGER)
 
 @dataclass(frozen=True)
 class _MovieLens(Source):
-    """What the two editions share.
+    """The common part of the two editions.
 
     Attributes:
         root: the folder of the published files.
         split: how ratings are divided.
         negatives: with leave-one-out, how many negatives a training positive gets, drawn afresh
             each epoch.
-        tasks: with any other split, what is learnt: whether a rating is high, the rating itself,
+        tasks: with any other split, the tasks: whether a rating is high, the rating itself,
             or which item out of all a user rates.
         positive_from: for `click`, the lowest rating whose label is 1.
         history: how many of the user's earlier items a row shows; 0 for none.

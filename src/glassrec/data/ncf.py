@@ -34,10 +34,10 @@ class NCF(Source):
     files, a timestamp, separated by tabs; `PREFIX.test.negative` holds `(user,item)` and the items
     to rank it against, a line for each line of the test ratings. All ratings count as positives.
 
-    The authors have no validation item. Here it is a training row of each user who has two: the
+    The authors have no validation item. Here it is a training row of each user with two rows: the
     newest, by timestamp or, without one, the first, since a user's rows are newest first; or any,
     drawn by the seed. The newest row says most about the test item, so that holding it out costs
-    the most: take `random` to compare with published numbers, which choose on the test items.
+    the most: choose `random` to compare with published numbers, which choose on the test items.
 
     A negative that is the test item itself (156 lines of the published file have one) is dropped.
 
@@ -98,7 +98,7 @@ def _ratings(path: Path) -> pd.DataFrame:
 
 
 def _order(chosen: pd.DataFrame, held: pd.DataFrame) -> np.ndarray:
-    """(N,) what orders the rows of a user: the test row is the last, and before it the training
+    """(N,) the sort key of the rows of a user: the test row is the last, and before it the training
     rows by timestamp or, without one, from the last to the first.
     """
     time = chosen["time"].to_numpy() if "time" in chosen else -np.arange(len(chosen))
@@ -106,7 +106,7 @@ def _order(chosen: pd.DataFrame, held: pd.DataFrame) -> np.ndarray:
 
 
 def _validation_rows(log: pd.DataFrame, generator: torch.Generator | None) -> np.ndarray:
-    """The position of the newest row, or of a random one, of each user who has two rows or more."""
+    """The position of the newest row, or of a random one, of each user with two rows or more."""
     if generator is not None:
         log = log.iloc[torch.randperm(len(log), generator=generator).numpy()]
     elif "time" in log:

@@ -1,4 +1,4 @@
-"""Generated clicks whose true effects are known, so that an explanation can be marked."""
+"""Generated clicks whose true effects are known, so that an explanation can be scored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Generated sequences in which one step of the history decides, so that explanations can be marked.
+"""Generated sequences in which one step of the history decides, so that explanations can be scored.
 
 Every item is of one of two kinds. A user likes a candidate of the kind of the item `lag` steps ago,
 and no other step matters.

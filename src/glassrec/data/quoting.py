@@ -72,7 +72,10 @@ def _positions(content: memoryview, *wanted: int) -> np.ndarray:
     found = [np.empty(0, np.int64)]
     for start, block in blocks(content):
         data = np.frombuffer(block, np.uint8)
-        found.append(start + np.flatnonzero(np.logical_or.reduce([data == b for b in wanted])))
+        there = data == wanted[0]
+        for byte in wanted[1:]:
+            there |= data == byte
+        found.append(start + np.flatnonzero(there))
     return np.concatenate(found)
 
 

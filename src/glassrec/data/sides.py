@@ -16,7 +16,7 @@ from glassrec.data.columns import Columns
 from glassrec.data.text_file import Origin
 
 LIMIT = 0.15
-"""The share of rows in which a column may place its item in the first tenth; .10 is chance."""
+"""The share of rows in which a column may rank its item in the first tenth; .10 is chance."""
 
 MAX_ROWS = 200_000
 """Rows of a log, whole items at a time, that are compared."""

@@ -28,7 +28,7 @@ class Splitter(ABC):
         """Divide the rows of `frame`; `generator` is the only source of randomness.
 
         Raises:
-            ValueError: the frame lacks what this split needs.
+            ValueError: the frame lacks a column or rows that this split needs.
         """
 
 
@@ -91,7 +91,7 @@ class ByTime(Splitter):
         if columns.time is None and not columns.chronological:
             raise ValueError(
                 "data/split=by_time: the data names no time column; name one under `time`, write "
-                "`chronological: true` if its rows are in order of time, or take data/split=random"
+                "`chronological: true` if its rows are in order of time, or set data/split=random"
             )
         order = np.argsort(columns.times(frame), kind="stable")
         return _pointwise(frame, columns, _cut(order, self.validation, self.test))

@@ -1,4 +1,4 @@
-"""Bring your own data: a CSV or parquet file, and a short YAML file that says what it holds."""
+"""Bring your own data: a CSV or parquet file, and a YAML file with the roles of its columns."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Table(Source):
     dense: [price, age, views]     # numbers, standardised
     log: [views]                   # dense columns that are counts: log(1 + x) first
     missing_ok: [age]              # dense columns that may be empty: empty becomes the mean
-    ranges: {age: [0, 120]}        # what dense columns always lie within; for proofs in pruning
+    ranges: {age: [0, 120]}        # the ends of dense columns; for proofs in pruning
     time: clicked_at               # a number or an ISO 8601 date; for by_time and leave_one_out
     chronological: false           # true in place of a time: the file's rows are in order of time
     split: fold                    # for the given split: train, validation or test
@@ -78,7 +78,7 @@ class Table(Source):
             all of this is recognised by content.
         columns: the YAML file.
         split: how rows are divided.
-        separator: what stands between the cells of a text file: one character or more, or a name,
+        separator: of the cells of a text file: one character or more, or a name,
             `tab`, `semicolon`, `pipe` or `comma`. By default a tab where the file's name ends in
             .tsv, .tab, .inter, .user or .item (before .gz), and otherwise a comma.
         quotes: whether cells of a text file may be in double quotes.

@@ -1,7 +1,7 @@
 """Delimited text becomes frames, fast; a malformed file is refused by file and line.
 
-Arrow reads the file. Only what it refuses is read again: as texts, which are converted one distinct
-text at a time, and, if rows have too few or too many cells, row by row with the `csv` module.
+Arrow reads the file. A file that it refuses is read again: as texts, each distinct one of which is
+converted once, and, if rows have too few or too many cells, row by row with the `csv` module.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Format:
     """How a text file is delimited.
 
     Attributes:
-        separator: what stands between cells.
+        separator: of the cells.
         quotes: whether cells that hold the separator, quotes or line breaks are in double quotes.
         header: whether the first line names the columns.
         encoding: of the text.
