@@ -73,7 +73,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from glassrec.data.assembly import build_dataset
+from glassrec.data.dataset import build_dataset
 from glassrec.data.columns import Columns
 from glassrec.data.dataset import Source
 from glassrec.data.splits import Random

@@ -6,8 +6,8 @@ import pytest
 import torch
 from sklearn.preprocessing import StandardScaler
 
-from glassrec.data.assembly import assemble
 from glassrec.data.columns import Columns, Part, Parts
+from glassrec.data.dataset import assemble
 from glassrec.data.encoding import MultiValued, Scaler, Vocabulary
 from glassrec.data.schema import Target
 

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 import torch
 
-from glassrec.data.assembly import assemble
 from glassrec.data.columns import Columns
-from glassrec.data.history import EARLIER, step_names, with_history
+from glassrec.data.dataset import assemble
+from glassrec.data.events import EARLIER, step_names, with_history
 from glassrec.data.movielens import MovieLens100K
 from glassrec.data.ncf import NCF
 from glassrec.data.splits import ByTime, Given, LeaveOneOut, Random

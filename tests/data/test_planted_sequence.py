@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from glassrec.data.history import step_names
+from glassrec.data.events import step_names
 from glassrec.data.planted_sequence import PlantedSequence
 from glassrec.explain.explainer import Explain
 from glassrec.explain.selection import Selection

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from glassrec.artifacts import Facts, Table
-from glassrec.data.assembly import assemble
 from glassrec.data.columns import Columns, Part, Parts
+from glassrec.data.dataset import assemble
 from glassrec.data.encoding import Encoder, Scaler
 from glassrec.data.saved_encoder import describe_encoder, overlap, restore_encoder, vocabulary_table
 

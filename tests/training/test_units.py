@@ -10,9 +10,8 @@ import pandas as pd
 import pytest
 import torch
 
-from glassrec.data.assembly import assemble
 from glassrec.data.columns import Columns, Part, Parts
-from glassrec.data.dataset import Dataset
+from glassrec.data.dataset import Dataset, assemble
 from glassrec.metrics.quality import quality
 from glassrec.models.mf import MF
 from glassrec.training.trainer import Trained, Trainer

@@ -9,11 +9,10 @@ from typing import Annotated
 from annotated_types import Ge, MinLen
 from pydantic import DirectoryPath
 
-from glassrec.data.assembly import build_dataset
 from glassrec.data.cells import NUMBER, TEXT
 from glassrec.data.columns import Columns, check_labels, check_numbers
 from glassrec.data.content import fingerprint
-from glassrec.data.dataset import Dataset, Source
+from glassrec.data.dataset import Dataset, Source, build_dataset
 from glassrec.data.encoding import NO_SCALERS, Scalers
 from glassrec.data.splits import ByTime, Splitter
 from glassrec.data.text_file import Origin, read_text

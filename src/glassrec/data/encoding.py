@@ -15,7 +15,7 @@ from torch import Tensor
 from glassrec.data.batch import Batch, Split
 from glassrec.data.cells import split_values
 from glassrec.data.columns import Columns, Part
-from glassrec.data.history import step_names
+from glassrec.data.events import step_names
 from glassrec.data.schema import ABSENT, UNSEEN, Field, Schema, Target
 
 LARGEST = 1e18

@@ -19,11 +19,10 @@ import pandas as pd
 from annotated_types import Ge, Interval, MinLen
 from pydantic import DirectoryPath
 
-from glassrec.data.assembly import build_dataset
 from glassrec.data.cells import INTEGER, TEXT
 from glassrec.data.columns import Columns
 from glassrec.data.content import fingerprint
-from glassrec.data.dataset import Dataset, Source
+from glassrec.data.dataset import Dataset, Source, build_dataset
 from glassrec.data.encoding import NO_SCALERS, Scalers
 from glassrec.data.splits import LeaveOneOut, Splitter
 from glassrec.data.text_file import Origin, read_text

@@ -12,15 +12,14 @@ import torch
 from annotated_types import Ge, MinLen
 from pydantic import DirectoryPath
 
-from glassrec.data.assembly import assemble
 from glassrec.data.audit import audit_log
 from glassrec.data.catalogue import ranking_lists
 from glassrec.data.cells import INTEGER, TEXT
 from glassrec.data.columns import Columns, Part, Parts
 from glassrec.data.content import fingerprint
-from glassrec.data.dataset import Dataset, Source
+from glassrec.data.dataset import Dataset, Source, assemble
 from glassrec.data.encoding import NO_SCALERS, Scalers
-from glassrec.data.history import with_history
+from glassrec.data.events import with_history
 from glassrec.data.text_file import Origin, TextFile, read_text
 
 COLUMNS = Columns(user="user", item="item")

@@ -11,9 +11,8 @@ import pandas as pd
 import torch
 from annotated_types import Ge
 
-from glassrec.data.assembly import assemble
 from glassrec.data.columns import Columns
-from glassrec.data.dataset import Dataset, GroundTruth, Source
+from glassrec.data.dataset import Dataset, GroundTruth, Source, assemble
 from glassrec.data.encoding import NO_SCALERS, Scalers
 from glassrec.data.splits import Random
 

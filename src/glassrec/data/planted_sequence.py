@@ -14,11 +14,10 @@ import pandas as pd
 import torch
 from annotated_types import Ge, Gt
 
-from glassrec.data.assembly import assemble
 from glassrec.data.columns import Columns
-from glassrec.data.dataset import Dataset, GroundTruth, Source
+from glassrec.data.dataset import Dataset, GroundTruth, Source, assemble
 from glassrec.data.encoding import NO_SCALERS, Scalers
-from glassrec.data.history import EARLIER, with_history
+from glassrec.data.events import EARLIER, with_history
 from glassrec.data.splits import ByTime
 
 COLUMNS = Columns(label="click", user="user", item="item", time="time")

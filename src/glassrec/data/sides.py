@@ -70,13 +70,7 @@ class Pairs(NamedTuple):
 
 
 def check_item_side(frame: pd.DataFrame, columns: Columns, origin: Origin) -> None:
-    """ValueError at the first row in which an item has another value than in a row before.
-
-    Args:
-        frame: the whole log, as it was read.
-        columns: its roles.
-        origin: where its rows stand.
-    """
+    """ValueError at the first row of a log in which an item has another value than before."""
     if not columns.item_side:
         return
     items, names = pd.factorize(frame[columns.item])

@@ -12,7 +12,6 @@ import yaml
 from annotated_types import Ge
 from pydantic import FilePath, TypeAdapter, ValidationError
 
-from glassrec.data.assembly import build_dataset
 from glassrec.data.cells import NUMBER, TEXT, printable, shortened
 from glassrec.data.columns import (
     Columns,
@@ -21,7 +20,7 @@ from glassrec.data.columns import (
     check_numbers,
 )
 from glassrec.data.content import existing, fingerprint, is_parquet
-from glassrec.data.dataset import Dataset, Source
+from glassrec.data.dataset import Dataset, Source, build_dataset
 from glassrec.data.encoding import NO_SCALERS, Scalers
 from glassrec.data.parquet import parquet_names, read_parquet
 from glassrec.data.sides import check_item_side

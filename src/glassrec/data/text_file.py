@@ -32,8 +32,7 @@ from glassrec.data.cells import (
     printable,
     shortened,
 )
-from glassrec.data.content import text_content
-from glassrec.data.quoting import check_no_rows_in_cells, rows_of_several_lines
+from glassrec.data.content import check_no_rows_in_cells, rows_of_several_lines, text_content
 
 _UNIT = "\x1f"
 """Arrow supports separators of one byte only; this one replaces longer ones."""
