@@ -14,7 +14,7 @@ import yaml
 
 from glassrec import __version__
 from glassrec.__main__ import main
-from glassrec.config import slots
+from glassrec.config import groups
 from glassrec.config.compose import compose
 from glassrec.run import flat
 
@@ -70,7 +70,7 @@ def glassrec(*words: str, **options) -> subprocess.CompletedProcess:
 def test_help_names_stages_slots_and_exit_codes(words, capsys):
     assert main(words) == 0
     said = capsys.readouterr().out
-    listed = slots.choices(slots.find())
+    listed = groups.options()
     assert all(f"  {stage} " in said for stage in STAGES)
     assert all(f"  {slot} " in said and ", ".join(names) in said for slot, names in listed.items())
     assert "Exit codes: 0 done; 1 " in said
@@ -96,6 +96,77 @@ def test_the_defaults_in_the_help_are_those_of_the_configuration(stage, capsys):
     assert flat(compose("run", words)) == flat(compose("run", []))
 
 
+@pytest.mark.parametrize(
+    ("key", "parts"),
+    [
+        (
+            "explain.baseline",
+            ["type      str", "default   mean", "background:N", "attributions.pa"],
+        ),
+        (
+            "prune.share",
+            ["Interval(ge=0, lt=1)", "default   0.5", "prune.level=budget", "plan.json"],
+        ),
+        ("explain/method", ["shapley ", "(default)", "lime "]),
+        ("model.embedding", ["default   16 in model=dlrm", "32 in dcn", "run.dir"]),
+        ("seed", ["default   0", "of weights, random splits"]),
+        ("data.path", ["a value is needed", "data=table"]),
+    ],
+)
+def test_a_setting_is_explained(key, parts, capsys):
+    assert main(["help", key]) == 0
+    said = capsys.readouterr().out
+    assert all(part in said for part in parts), said
+
+
+def test_every_setting_can_be_explained():
+    from glassrec.config.reference import explain_setting, settings
+
+    composed = flat(compose("run", ["tracker=wandb"]))
+    known = {key for key in composed if "._" not in key and not key.startswith("explain.compare.")}
+    assert len(settings()) > 100
+    assert all(explain_setting(key).startswith(f"{key}=") for key in settings())
+    missing = {key for key in known if key not in settings() and not key.startswith("seed")}
+    assert missing <= {"table_optimizer", "prune.layers"}, missing
+
+
+@pytest.mark.parametrize("word", ["explain.baselin", "lr", "modle"])
+def test_an_unknown_setting_gets_the_nearest_name(word, capsys):
+    assert main(["help", word]) == 2
+    said = capsys.readouterr().err
+    near = {"explain.baselin": "explain.baseline", "lr": "optimizer.lr", "modle": "model"}[word]
+    assert said.startswith(f"glassrec: error: {word}: ")
+    assert near in said
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_is_completed(shell, capsys):
+    assert main(["completion", shell]) == 0
+    assert "glassrec" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("glassrec ex", {"explain", "export"}),
+        ("glassrec run model=g", {"model=gmf"}),
+        ("glassrec prune prune.lev", {"prune.level="}),
+        ("glassrec prune prune.level=b", {"prune.level=budget"}),
+        ("glassrec run explain/meth", {"explain/method="}),
+        ("glassrec run --mul", {"--multirun"}),
+    ],
+)
+def test_what_the_shell_asks_for_is_completed(line, found, tmp_path):
+    out = tmp_path / "completions"
+    variables = os.environ | {
+        "_ARGCOMPLETE": "1", "_ARGCOMPLETE_STDOUT_FILENAME": str(out), "COMP_LINE": line,
+        "COMP_POINT": str(len(line)), "_ARGCOMPLETE_COMP_WORDBREAKS": " \t\n", "IFS": "\n",
+        "_ARGCOMPLETE_IFS": "\n",
+    }  # fmt: skip
+    assert glassrec(env=variables).returncode == 0
+    assert set(out.read_text().split()) == found
+
+
 @pytest.mark.parametrize("words", [["--version"], ["-V"], ["version"], ["run", "--version"]])
 def test_version(words, capsys):
     assert main(words) == 0
@@ -118,6 +189,9 @@ HEAVY = ("torch", "lightning", "captum", "pandas", "wandb", "matplotlib")
         (["--help"], 0, (*HEAVY, "hydra", "pydantic", "yaml")),
         (["help", "run"], 0, (*HEAVY, "hydra", "pydantic", "yaml")),
         (["trian"], 2, (*HEAVY, "hydra")),
+        (["help", "explain.baseline"], 0, (*HEAVY, "hydra", "pydantic")),
+        (["help", "explain.baselin"], 2, (*HEAVY, "hydra", "pydantic")),
+        (["completion", "bash"], 0, (*HEAVY, "hydra", "pydantic", "yaml")),
         (["run", "lr=0.1", "data=ml-100k"], 2, HEAVY),
         (["run", "--lr", "0.1"], 2, HEAVY),
         (["run", "model.widht=3", "trainer.max_epochs=-1"], 2, HEAVY),
@@ -198,7 +272,7 @@ def test_answers_come_at_once_and_import_nothing_heavy(words, code, absent):
             ["run", "hydra.run.dir=x"],
             "glassrec: error: hydra.run.dir: it has no effect; did you mean run.dir=x?",
         ),
-        (["run", "--config-dir", "no"], "glassrec: error: --config-dir: no is not a directory"),
+        (["run", "--config-dir", "no"], "glassrec: error: --config-dir: no is not an existing"),
         (["run", "-m", "foo"], "glassrec: error: 'foo' is not of the form key=value"),
         (["run", "optimizer.lr=-1"], "glassrec: error: optimizer: Invalid learning rate: -1"),
         (["explain"], "glassrec: error: run.dir: a value is needed, e.g. run.dir=PATH"),

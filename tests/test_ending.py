@@ -199,8 +199,8 @@ def test_an_output_on_a_full_disk_is_an_error_of_a_line() -> None:
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_an_output_that_is_not_utf_8_gets_question_marks(encoding: str) -> None:
     code = (
-        "import glassrec.__main__ as m; "
-        "m._main = lambda words: print('± 五', file=m.sys.stderr) or print('± 五') or 0; "
+        "import glassrec.cli as m; "
+        "m._run_command = lambda words: print('± 五', file=m.sys.stderr) or print('± 五') or 0; "
         "m.sys.exit(m.main())"
     )
     environment = os.environ | {"PYTHONIOENCODING": encoding}

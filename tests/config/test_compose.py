@@ -5,10 +5,10 @@ import pytest
 import yaml
 
 from glassrec.config import compose as config
-from glassrec.config import field_types, slots, targets
+from glassrec.config import field_types, groups, targets
 from glassrec.config.check import check
 
-CHOICES = [(slot, name) for slot, names in slots.choices(slots.find()).items() for name in names]
+CHOICES = [(slot, name) for slot, names in groups.options().items() for name in names]
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def test_the_root_holds_the_fields_of_the_pipeline_in_their_order():
 @pytest.mark.parametrize(("slot", "name"), CHOICES, ids=["/".join(each) for each in CHOICES])
 def test_every_choice_fits_the_code(slot, name):
     if "/" in slot:  # a slot in a slot belongs to some choices: those that list it
-        owners = [f for f in (slots.find() / slot).parent.glob("*.yaml")
+        owners = [f for f in (groups.configs_folder() / slot).parent.glob("*.yaml")
                   if f"- {slot.split('/')[1]}:" in f.read_text()]  # fmt: skip
         words = [f"{slot.split('/')[0]}={owners[0].stem}", f"{slot}={name}"]
     else:

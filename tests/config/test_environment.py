@@ -9,7 +9,7 @@ import yaml
 
 from glassrec.__main__ import main
 from glassrec.config import compose
-from glassrec.config.complaints import ConfigError
+from glassrec.config.errors import ConfigError
 from glassrec.run import Run, experiment, key_of, record_text
 
 SECRET = "SEKRET-123456"

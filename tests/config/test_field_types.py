@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from glassrec.config import compose, field_types, targets
-from glassrec.config.complaints import ConfigError
+from glassrec.config.errors import ConfigError
 
 
 def kind(annotation: str) -> field_types.FieldType:

@@ -5,12 +5,12 @@ import pytest
 import torch.optim
 from hydra.utils import get_object
 
-from glassrec.config import slots, targets
+from glassrec.config import groups, targets
 
 CONFIGURED = sorted(
     {
         line.split()[1]
-        for file in slots.find().rglob("*.yaml")
+        for file in groups.configs_folder().rglob("*.yaml")
         for line in file.read_text().splitlines()
         if line.strip().startswith("_target_:")
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from glassrec.config import compose
-from glassrec.config.complaints import ConfigError
+from glassrec.config.errors import ConfigError
 from glassrec.run import record_text
 
 MODEL = """\

@@ -14,10 +14,9 @@ import yaml
 
 from glassrec import __version__
 from glassrec.config import compose
-from glassrec.sweep import job, launch, plan, task
+from glassrec.sweep import job, launch, plan
 from glassrec.sweep.job import Outcome
-from glassrec.sweep.launchers import Launcher
-from glassrec.sweep.plan import Asked
+from glassrec.sweep.plan import SweepRequest
 
 STUB = """
 import os, pathlib, sys
@@ -63,17 +62,11 @@ class Jobs:
     configs: list[dict[str, Any]] = field(default_factory=list)
     checked: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def check(self, asked: Asked, jobs: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+    def check(self, request: SweepRequest, jobs: Sequence[list[str]]) -> Any:
         """Check as ever, and remember the configuration of each job."""
-        found = plan.check(asked, jobs)
-        self.checked |= {" ".join(words): each for words, each in zip(jobs, found, strict=True)}
-        return found
-
-    @staticmethod
-    def launch(launcher: Launcher, numbers: Sequence[int]) -> None:
-        """Run jobs one after the other; Hydra's launcher, which composes each, takes longer."""
-        for number in numbers:
-            task.run(launcher.directory, number)
+        kept, found = plan.check_jobs(request, jobs)
+        self.checked |= {" ".join(words): each for words, each in zip(kept, found, strict=True)}
+        return kept, found
 
     def supervise(
         self, words: Sequence[str], log: Path, environment: Mapping[str, str], **_: object
@@ -126,9 +119,8 @@ def _finish() -> Callable[[dict[str, Any], str], None]:
 def jobs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
     """Jobs end at once, as told, and leave what finished ones do."""
     jobs = Jobs()
-    monkeypatch.setattr(task, "supervise", jobs.supervise)
-    monkeypatch.setattr(launch, "check", jobs.check)
-    monkeypatch.setattr(Launcher, "launch", jobs.launch)
+    monkeypatch.setattr(job, "supervise", jobs.supervise)
+    monkeypatch.setattr(launch, "check_jobs", jobs.check)
     return jobs
 
 

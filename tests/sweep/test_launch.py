@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from glassrec.__main__ import main
-from glassrec.sweep import launchers
+from glassrec.sweep import executors
 from glassrec.sweep.job import Outcome
 
 SWEEP = ["model=gmf", "seed=0,1"]
@@ -90,9 +90,9 @@ def test_a_wrong_command_starts_nothing(words, said, jobs, folder: Path, capsys)
 
 
 def test_a_launcher_that_is_not_installed_is_named(jobs, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(launchers, "find_spec", lambda _: None)
-    assert sweep("seed=0,1", "--jobs", "2") == 2
-    needs = 'hydra/launcher=joblib needs: pip install "glassrec[parallel]"'
+    monkeypatch.setattr(executors, "find_spec", lambda _: None)
+    assert sweep("seed=0,1", "hydra/launcher=submitit_slurm") == 2
+    needs = 'hydra/launcher=submitit_slurm needs: pip install "glassrec[slurm]"'
     assert capsys.readouterr().err == f"glassrec: error: {needs}\n"
 
 
@@ -100,7 +100,7 @@ def test_a_launcher_that_fails_leaves_the_table(jobs, monkeypatch, capsys) -> No
     def launch(*_: object) -> None:
         raise RuntimeError("no cluster here")
 
-    monkeypatch.setattr(launchers.Launcher, "launch", launch)
+    monkeypatch.setattr(executors.LocalExecutor, "launch", launch)
     assert sweep("seed=0,1") == 1
     said = capsys.readouterr()
     assert "RuntimeError: no cluster here" in said.err
@@ -121,3 +121,13 @@ def test_jobs_need_a_sweep(folder: Path, capsys) -> None:
         main(["run", "-m", "-j", "0"])
     assert stop.value.code == 2
     assert "'0' is not allowed; must be a number from 1" in capsys.readouterr().err
+
+
+def test_only_jobs_in_which_a_setting_has_no_effect_are_left_out(jobs, recorded, capsys) -> None:
+    assert sweep("model=gmf", "prune.level=data,budget", "prune.share=0.5") == 0
+    out = capsys.readouterr().out
+    assert "level=data: prune.share=0.5" in out
+    assert "prune.level=budget" in out
+    assert [entry["label"] for entry in recorded()] == ["job"]
+    assert [config["prune"]["level"] for config in jobs.configs] == ["budget"]
+    assert sweep("model=gmf", "prune.level=data,sample", "prune.share=0.5") == 2

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from glassrec.config.compose import ConfigError
-from glassrec.sweep.launchers import divided, side_by_side
-from glassrec.sweep.plan import Asked, check, expand, labels
+from glassrec.config.errors import ConfigError
+from glassrec.sweep.executors import parallel_overrides, split_overrides
+from glassrec.sweep.plan import SweepRequest, check_jobs, expand, labels
 
 
-def asked(*words: str) -> Asked:
-    return Asked("run", words, None)
+def asked(*words: str) -> SweepRequest:
+    return SweepRequest("run", words, None)
 
 
 def test_there_is_a_job_for_each_combination() -> None:
@@ -52,24 +52,28 @@ def test_a_label_says_what_a_job_has_of_its_own(jobs, expected) -> None:
 
 def test_one_command_has_one_directory_wherever_it_runs(folder: Path) -> None:
     words = ["model=gmf,mlp", "model.factors=8,16", "seed=0"]
-    elsewhere = [*side_by_side(2), "hydra.launcher.verbose=1", *words, "hydra/launcher=ray"]
+    elsewhere = [*parallel_overrides(2), "hydra.launcher.verbose=1", *words, "hydra/launcher=ray"]
     first = asked(*words).directory
     assert first.parent == folder / "runs" / "sweeps"
     assert first.name.startswith("model-factors-")
-    assert asked(*divided(elsewhere)[0]).directory == first
-    other = [asked(*words, "seed=1"), Asked("train", words, None), Asked("run", words, Path("own"))]
+    assert asked(*split_overrides(elsewhere)[0]).directory == first
+    other = [
+        asked(*words, "seed=1"),
+        SweepRequest("train", words, None),
+        SweepRequest("run", words, Path("own")),
+    ]
     assert len({first, *(each.directory for each in other)}) == 4
 
 
 def test_another_sweeper_is_refused() -> None:
-    with pytest.raises(ConfigError, match="hydra/sweeper=optuna: a sweep takes every combination"):
-        divided(["hydra/sweeper=optuna"])
+    with pytest.raises(ConfigError, match="hydra/sweeper=optuna: a sweep runs every combination"):
+        split_overrides(["hydra/sweeper=optuna"])
 
 
 def test_every_wrong_job_is_told_of_once(folder: Path) -> None:
     sweep = asked("model=gmf,mlp", "trainer.batch_size=0,8", "seed=-1,0")
     with pytest.raises(ConfigError) as error:
-        check(sweep, expand(sweep))
+        check_jobs(sweep, expand(sweep))
     assert error.value.problems == (
         "seed: -1 is not allowed; must be >= 0",
         "trainer.batch_size: 0 is not allowed; must be >= 1",
@@ -79,7 +83,7 @@ def test_every_wrong_job_is_told_of_once(folder: Path) -> None:
 def test_two_jobs_with_one_directory_are_refused(folder: Path) -> None:
     sweep = asked("prune.level=data,sample", "seed=0,1", "run.dir='runs/${seed}'")
     with pytest.raises(ConfigError) as error:
-        check(sweep, expand(sweep))
+        check_jobs(sweep, expand(sweep))
     assert [p.partition(";")[0] for p in error.value.problems] == [
         f"run.dir: jobs {seed + 1} and {seed + 3} would both work in {folder / 'runs' / str(seed)}"
         for seed in (0, 1)

@@ -41,6 +41,9 @@ WORDS = [
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    len(os.sched_getaffinity(0)) < 2, reason="a training in two processes needs two cores"
+)
 def test_a_job_of_two_processes_trains_once_with_equal_weights(folder: Path) -> None:
     (folder / "own_gmf.py").write_text(OWN)
     (folder / "own" / "model").mkdir(parents=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from glassrec.sweep.record import Job, Record, changing, write
-from glassrec.sweep.watch import Watch, seconds_left
+from glassrec.sweep.sweep_record import Job, SweepRecord, update, write
+from glassrec.sweep.watch import SweepProgress, seconds_left
 
 
 def job(number: int, state: str = "waiting", **facts) -> Job:
@@ -42,11 +42,11 @@ def test_nothing_is_said_of_the_time_before_a_job_has_finished() -> None:
 
 
 def test_a_file_gets_a_line_a_job(tmp_path: Path, capsys) -> None:
-    write(tmp_path, Record(["glassrec"], "/", [DONE[0], job(2), job(3)]))
-    watch = Watch(tmp_path, 3)
+    write(tmp_path, SweepRecord(["glassrec"], "/", [DONE[0], job(2), job(3)]))
+    watch = SweepProgress(tmp_path, 3)
     watch.look()
     assert capsys.readouterr().err == ""
-    with changing(tmp_path) as record:
+    with update(tmp_path) as record:
         record.jobs[1] = job(2, "killed", seconds=7.0, problem="segmentation fault")
     watch.look()
     watch.look()
@@ -58,9 +58,9 @@ def test_a_file_gets_a_line_a_job(tmp_path: Path, capsys) -> None:
 
 def test_a_terminal_gets_a_line_that_is_written_over(tmp_path: Path, capsys, monkeypatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    write(tmp_path, Record(["glassrec"], "/", [job(1), job(2)]))
-    watch = Watch(tmp_path, 2)
-    with changing(tmp_path) as record:
+    write(tmp_path, SweepRecord(["glassrec"], "/", [job(1), job(2)]))
+    watch = SweepProgress(tmp_path, 2)
+    with update(tmp_path) as record:
         record.jobs[0] = job(1, "finished", seconds=60.0)
     watch.look()
     watch.clear()

@@ -9,8 +9,8 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from glassrec.config import slots
-from glassrec.config.complaints import reworded
+from glassrec.config import groups
+from glassrec.config.errors import readable_errors
 from glassrec.config.overrides import forced
 
 
@@ -22,8 +22,10 @@ def about(options: argparse.Namespace) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # its exceptions come to us, not to the screen
     given, sys.argv = sys.argv, ["glassrec", *_words(options)]
     try:
-        with reworded():
-            hydra.main(version_base="1.3", config_path=str(slots.find()), config_name="run")(job)()
+        with readable_errors():
+            hydra.main(
+                version_base="1.3", config_path=str(groups.configs_folder()), config_name="run"
+            )(job)()
     finally:
         sys.argv = given
     return 0

@@ -11,8 +11,8 @@ from typing import Any, get_args, get_type_hints
 from hydra.utils import get_object
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from glassrec.config.complaints import ConfigError
 from glassrec.config.environment import Config, with_texts
+from glassrec.config.errors import ConfigError
 
 
 def build(config: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from glassrec.config import field_types, guesses, slots, targets
+from glassrec.config import field_types, guesses, targets
+from glassrec.config.groups import options
 from glassrec.spelling import did_you_mean, either
 
 MISSING = "???"
@@ -26,7 +27,7 @@ def check(config: dict[str, Any], groups: Mapping[str, Iterable[str]] | None = N
     become, in place, what the target takes: paths absolute, lists tuples. `run.dir` may be null.
     `groups` are the config groups and their options, those in `configs/` if it is None.
     """
-    unknown = _Unknown(deepcopy(config), slots.choices(slots.find()) if groups is None else groups)
+    unknown = _Unknown(deepcopy(config), options() if groups is None else groups)
     return list(_bind("", config, targets.locate("glassrec.pipeline.Pipeline"), unknown))
 
 

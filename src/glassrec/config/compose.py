@@ -24,22 +24,22 @@ from omegaconf import DictConfig, OmegaConf
 from glassrec.config.aliases import original
 from glassrec.config.build import build as build
 from glassrec.config.check import check
-from glassrec.config.complaints import ConfigError, reworded
-from glassrec.config.effect import without_effect
+from glassrec.config.effect import NoEffectError, without_effect
 from glassrec.config.environment import Config, texts, with_texts
+from glassrec.config.errors import ConfigError, readable_errors
+from glassrec.config.groups import configs_folder
 from glassrec.config.overrides import (
-    choices,
     forced,
+    group_of,
+    options_of_groups,
     parse,
     refuse_misplaced,
     searching,
-    slot_of,
     started,
     with_current_names,
 )
 from glassrec.config.paths import not_writable, usable
 from glassrec.config.saved import SAVED, load, of_start, repeats
-from glassrec.config.slots import find
 from glassrec.config.user_modules import admit
 from glassrec.run import EXPERIMENT, WHERE, differing, experiment, flat, hidden, holds_results
 
@@ -52,7 +52,7 @@ def prepare(
     Args:
         stage: the first word of the command.
         words: the other words, in Hydra's grammar.
-        extra: a folder of the user's own choices.
+        extra: a folder of the user's own options.
         sweep: the job is one of several, which must not meet in one directory.
 
     Raises:
@@ -62,14 +62,14 @@ def prepare(
         _refuse_other_settings(words)
     config = compose(stage, words, extra)
     given = deepcopy(dict(config))
-    if problems := check(config, choices(extra)) or _twice(config["seeds"] or ()):
+    if problems := check(config, options_of_groups(extra)) or _twice(config["seeds"] or ()):
         shown = with_texts(given, config.texts)
         raise ConfigError(*(hidden(problem, given, shown) for problem in problems))
     if problems := list(without_effect(parse(words), config)):
-        raise ConfigError(*problems)
+        raise NoEffectError(*problems)
     if config["run"].get("dir") is None:
-        keys = {slot_of(override) for override in parse(words)}
-        swept = [slot for slot in ("explain", "prune") if sweep and slot in keys]
+        keys = {group_of(override) for override in parse(words)}
+        swept = [group for group in ("explain", "prune") if sweep and group in keys]
         config["run"]["dir"] = _directory(config, [*EXPERIMENT, *swept])
     problems = list(_occupied(config))
     if stage != "verify" and (problem := not_writable(config["run"]["dir"])):
@@ -87,7 +87,7 @@ def _refuse_other_settings(words: Sequence[str]) -> None:
     """
     for override in parse(words):
         named = override.key_or_group.endswith("._target_")
-        if slot_of(override) not in ("run", "data", "trainer") and not named:
+        if group_of(override) not in ("run", "data", "trainer") and not named:
             raise ConfigError(f"{override.input_line}: a run is verified as it is; leave it out")
 
 
@@ -98,8 +98,14 @@ def of_seed(config: Config, seed: int) -> Config:
     """
     folder = f"seed_{seed}"
     run = config["run"] | {"dir": config["run"]["dir"] / folder}
-    starts = {slot: _start_from(config[slot], folder) for slot in ("start", "model")}
+    starts = {name: _start_from(config[name], folder) for name in ("start", "model")}
     return Config({**config, "run": run, "seed": seed, "seeds": None, **starts}, config.texts)
+
+
+def seed_runs(config: Config) -> list[tuple[int | None, Config]]:
+    """The runs of a job: one for each of its seeds, or itself."""
+    seeds = config["seeds"]
+    return [(None, config)] if seeds is None else [(k, of_seed(config, k)) for k in seeds]
 
 
 def _start_from(node: Any, folder: str) -> Any:
@@ -132,7 +138,7 @@ def _directory(config: dict[str, Any], parts: Sequence[str]) -> Path:
     content["trainer"] = {k: v for k, v in content["trainer"].items() if k not in WHERE}
     text = json.dumps(content, sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    names = [config[slot]["_target_"].rpartition(".")[2].lower() for slot in ("data", "model")]
+    names = [config[group]["_target_"].rpartition(".")[2].lower() for group in ("data", "model")]
     return Path("runs", "-".join([*names, digest])).absolute()
 
 
@@ -192,13 +198,13 @@ def compose(stage: str, words: Sequence[str], extra: Path | None = None) -> Conf
     """
     overrides = parse(words)
     for override in overrides:
-        refuse_misplaced(override, choices(extra))
+        refuse_misplaced(override, options_of_groups(extra))
         if override.is_sweep_override():
             line = override.input_line
             raise ConfigError(f"{line}: several values are a sweep, add -m; a list is key=[a,b]")
     saved = _saved(stage, overrides)
     base = of_start(overrides) if saved is None else {}
-    with reworded():
+    with readable_errors():
         config = _fresh(words, extra, base) if saved is None else _lay(overrides, saved, extra)
         resolved = OmegaConf.to_container(config, resolve=True)
         from_environment = texts(config)
@@ -216,8 +222,8 @@ def compose(stage: str, words: Sequence[str], extra: Path | None = None) -> Conf
 def _named(
     overrides: Sequence[Override], extra: Path | None, base: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The nodes and classes that the words of a command give, in slots that `base` may fill."""
-    known, node = choices(extra), OmegaConf.create()
+    """The nodes and classes that the words of a command give, in groups that `base` may fill."""
+    known, node = options_of_groups(extra), OmegaConf.create()
     chosen = [override for override in overrides if override.key_or_group in known]
     if chosen:
         fresh = _fresh([str(override.input_line) for override in chosen], extra, base)
@@ -226,7 +232,7 @@ def _named(
             OmegaConf.update(node, key, OmegaConf.select(fresh, key), force_add=True)
     for override in overrides:
         plain = override not in chosen and not override.is_hydra_override()
-        if plain and not override.is_delete() and slot_of(override) != "run":
+        if plain and not override.is_delete() and group_of(override) != "run":
             _set(node, override)
     found: dict[str, Any] = OmegaConf.to_container(node)  # type: ignore[assignment]
     return found
@@ -244,11 +250,11 @@ def _fresh(
     """A new configuration; `inherited` nodes take the place of what `configs/` has."""
     overrides = parse(forced(words, extra))
     values = [each for each in overrides if _is_plain(each)]
-    inside = [each for each in overrides if slot_of(each) in inherited and each not in values]
-    # Hydra adds a choice within a slot whatever was chosen for the slot, if told to with a plus.
+    inside = [each for each in overrides if group_of(each) in inherited and each not in values]
+    # Hydra adds an option of an inner group whatever the outer one is, given a plus.
     added = [f"+{str(each.input_line).lstrip('+')}" for each in inside]
     chosen = [str(each.input_line) for each in overrides if each not in (*values, *inside)]
-    config = deepcopy(_chosen(str(find()), *searching(extra), *chosen, *added))
+    config = deepcopy(_chosen(str(configs_folder()), *searching(extra), *chosen, *added))
     keys = [each.key_or_group.replace("/", ".") for each in inside]
     nodes = dict(inherited) | {key: OmegaConf.select(config, key) for key in keys}
     for key, node in nodes.items():
@@ -259,14 +265,14 @@ def _fresh(
 
 
 def _is_plain(override: Override) -> bool:
-    """Whether a word only sets a value, which can be done after all choices are made."""
+    """Whether a word only sets a value, which can be done after all options are chosen."""
     elsewhere = override.package is not None or override.is_hydra_override()
     return override.is_force_add() and not elsewhere
 
 
 @cache
 def _chosen(_: str, *overrides: str) -> DictConfig:
-    """What some choices come to, once a process: it is nine tenths of the work."""
+    """The composition of some options, once a process: it is nine tenths of the work."""
     with started():
         return with_current_names(hydra.compose("run", overrides=list(overrides)))
 
@@ -297,13 +303,13 @@ def _saved(stage: str, overrides: list[Override]) -> dict[str, Any] | None:
 
 def _touches_experiment(override: Override) -> bool:
     where = [f"trainer.{name}" for name in WHERE]
-    return slot_of(override) in (*EXPERIMENT, "experiment") and override.key_or_group not in where
+    return group_of(override) in (*EXPERIMENT, "experiment") and override.key_or_group not in where
 
 
 def _lay(overrides: list[Override], saved: dict[str, Any], extra: Path | None) -> DictConfig:
     """The saved configuration with chosen nodes from a fresh composition, then with values set."""
     config = OmegaConf.create({"run": {"_target_": "glassrec.run.Run"}} | saved)
-    known = choices(extra)
+    known = options_of_groups(extra)
     chosen = [override for override in overrides if override.key_or_group in known]
     fresh = _fresh([str(override.input_line) for override in chosen], extra) if chosen else config
     for override in chosen:

@@ -11,8 +11,13 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override
 
+from glassrec.config.errors import ConfigError
 from glassrec.prune.levels import levels_of
 from glassrec.spelling import either
+
+
+class NoEffectError(ConfigError):
+    """A setting that the command names has no effect beside the others."""
 
 
 def without_effect(overrides: Sequence[Override], config: Mapping[str, Any]) -> Iterator[str]:

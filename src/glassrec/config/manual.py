@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from glassrec.config import slots
+from glassrec.config import groups
 
 STAGES = {
     "run": "all four stages, one after the other",
@@ -27,7 +27,7 @@ COMMANDS = STAGES | AFTERWARDS | ACROSS
 _USAGE = """\
 Usage: glassrec COMMAND [key=value ...] [options]
 
-Stages (glassrec help COMMAND)
+Stages (glassrec help COMMAND, glassrec help SETTING)
 {stages}
 
 With a finished run
@@ -43,14 +43,16 @@ Examples
   glassrec verify run.dir=runs/planted-dlrm-1a2b3c4d
   glassrec run -m model=gmf,mlp trainer.batch_size=256,512
   glassrec run model=gmf seeds=[0,1,2]          mean and standard deviation of every metric
+  glassrec help explain.baseline                what a setting means, and which values it takes
+  eval "$(glassrec completion bash)"            complete commands and settings; also zsh and fish
 """
 _GROUPS = """\
-Config groups and their choices (group=choice; a file of configs/ lists all the keys of a choice)
+Config groups and their options (group=option; glassrec help group lists what they are)
 {groups}
 """
 _OPTIONS = """\
 Options
-  --config-dir DIR   also choose from your own YAML files: DIR/model/mine.yaml is model=mine
+  --config-dir DIR   also take options from your own YAML files: DIR/model/mine.yaml is model=mine
   --cfg job          print the configuration and stop
   --dry-run          check the command, say where it would work and what is there, and stop
   -m, --multirun     run once for each combination of the values a,b,c that is not finished yet
@@ -62,8 +64,8 @@ Results go to run.dir, by default runs/<data>-<model>-<hash of the experiment> i
 the same command goes on where it stopped. All but run and train work on the run in run.dir.
 
 Exit codes: 0 done; 1 a failure on the way, or a run that is not as verified; 2 the command is wrong
-and nothing was run; 3 a trial that its search stopped early; 130 Ctrl-C; 141 nobody reads the
-output any more (`| head`); 143 SIGTERM. After 130, 141, 143 and a kill the same command goes on.
+and nothing was run; 3 a trial that its search stopped early; 130 Ctrl-C; 141 the output is not
+read any more (`| head`); 143 SIGTERM. After 130, 141, 143 and a kill the same command goes on.
 """
 
 _TRAINING = """\
@@ -125,7 +127,7 @@ def manual_of(stage: str) -> str:
 
 
 def _groups(roots: Collection[str] | None = None) -> str:
-    found = slots.choices(slots.find()).items()
+    found = groups.options().items()
     choices = {k: v for k, v in found if roots is None or k.split("/")[0] in roots}
     return _GROUPS.format(groups=_table({name: ", ".join(each) for name, each in choices.items()}))
 

@@ -15,20 +15,20 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 
-from glassrec.config import slots
+from glassrec.config import groups
 from glassrec.config.aliases import current, current_word
-from glassrec.config.complaints import ConfigError, reworded
-from glassrec.config.slots import find
+from glassrec.config.errors import ConfigError, readable_errors
+from glassrec.config.groups import configs_folder
 from glassrec.spelling import did_you_mean, one_of
 
 
 def forced(words: Iterable[str], extra: Path | None = None) -> list[str]:
-    """The words as Hydra takes them: a choice as it is, and `++` before any other key.
+    """The words as Hydra takes them: an option as it is, and `++` before any other key.
 
     Raises:
-        ConfigError: a word names a slot that does not exist.
+        ConfigError: a word names a config group that does not exist.
     """
-    known = choices(extra)
+    known = options_of_groups(extra)
     return [_forced(override, known) for override in parse(words)]
 
 
@@ -45,16 +45,16 @@ def _forced(override: Override, known: dict[str, list[str]]) -> str:
 
 
 def refuse_misplaced(override: Override, known: dict[str, list[str]]) -> None:
-    """ConfigError for a slot that does not exist, and for a choice written like a value."""
+    """ConfigError for an unknown config group, and for an option written like a value."""
     key, value = override.key_or_group, override.value()
-    slot = key.replace(".", "/")
+    group = key.replace(".", "/")
     if key == "hydra.run.dir":
         raise ConfigError(f"{key}: it has no effect; did you mean run.dir={value}?")
     if "/" in key and key not in known and not override.is_hydra_override():
         raise ConfigError(f"{key}: there is no such config group{did_you_mean(key, known)}")
-    if slot != key and value in known.get(slot, ()):
+    if group != key and value in known.get(group, ()):
         raise ConfigError(
-            f"{override.input_line}: a config group is chosen with a slash; write {slot}={value}"
+            f"{override.input_line}: a config group is chosen with a slash; write {group}={value}"
         )
 
 
@@ -62,12 +62,14 @@ def refuse_misplaced(override: Override, known: dict[str, list[str]]) -> None:
 def started() -> Iterator[None]:
     """Hydra at work, with `configs/` as its own folder."""
     GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(find()), version_base="1.3", job_name="glassrec"):
+    with hydra.initialize_config_dir(
+        str(configs_folder()), version_base="1.3", job_name="glassrec"
+    ):
         yield
 
 
 def searching(extra: Path | None) -> list[str]:
-    """The word, if any, by which Hydra looks into a folder of the user's own choices, too."""
+    """The word, if any, by which Hydra looks into a folder of the user's own options, too."""
     if extra is None:
         return []
     quoted = str(extra.absolute()).replace("'", r"\'")
@@ -78,7 +80,7 @@ def parse(words: Iterable[str]) -> list[Override]:
     """The words as Hydra reads them; ConfigError for those that it cannot."""
     known = [current_word(word) for word in words]
     warn(note for _, notes in known for note in notes)
-    with reworded():
+    with readable_errors():
         return OverridesParser.create().parse_overrides([word for word, _ in known])
 
 
@@ -101,14 +103,14 @@ def warn(notes: Iterable[str]) -> None:
 _reported: set[str] = set()
 
 
-def slot_of(override: Override) -> str:
+def group_of(override: Override) -> str:
     """The config group that an override belongs to, or its first key."""
     return re.split(r"[./@]", override.key_or_group)[0]
 
 
-def choices(extra: Path | None) -> dict[str, list[str]]:
-    """The choices of each slot, with those of a user's own folder."""
-    return _choices(find(), *([] if extra is None else [extra.absolute()]))
+def options_of_groups(extra: Path | None) -> dict[str, list[str]]:
+    """The options of each config group, with those of a user's own folder."""
+    return _options(configs_folder(), *([] if extra is None else [extra.absolute()]))
 
 
-_choices = cache(slots.choices)
+_options = cache(groups.options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from glassrec.config.complaints import ConfigError
+from glassrec.config.errors import ConfigError
 
 NAME_BYTES = 255
 PATH_BYTES = 4096 - 256

@@ -11,7 +11,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from glassrec.config.aliases import current
-from glassrec.config.complaints import ConfigError, reworded
+from glassrec.config.errors import ConfigError, readable_errors
 from glassrec.config.overrides import warn
 from glassrec.config.paths import usable
 from glassrec.run import is_path, refuse_changed_config
@@ -23,7 +23,7 @@ SAVED = "config.yaml"
 def load(file: Path) -> dict[str, Any]:
     """The settings in a file of a run; ValueError if they are not those that made its results."""
     refuse_changed_config(file.parent)
-    with reworded():
+    with readable_errors():
         config = OmegaConf.to_container(OmegaConf.load(file))
     if not isinstance(config, dict) or not config:
         raise ConfigError(f"{file} holds no configuration; delete it to start the run anew")
@@ -56,10 +56,10 @@ def of_start(overrides: Sequence[Override]) -> dict[str, Any]:
     config = _in_weights(path) if file is None else load(file)
     if chosen & {"seed", "seeds"}:
         config.pop("seed", None)
-    found = {slot: config[slot] for slot in ("data", "model", "seed") if slot in config}
+    found = {name: config[name] for name in ("data", "model", "seed") if name in config}
     if "model" in found:
         found["model"] = _without_runs(found["model"])
-    return {slot: node for slot, node in found.items() if slot not in chosen}
+    return {name: node for name, node in found.items() if name not in chosen}
 
 
 def _in_weights(file: Path) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""One job of many: a fresh process with a log of its own, whose end is told and never raised."""
+"""One job of a sweep or a search: a process with a log of its own, whose end is recorded.
+
+Nothing is raised, whichever executor runs it and wherever.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,21 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep, time
 from typing import Literal, NamedTuple
 
-from glassrec.sweep.stopping import wanted
+from glassrec.run import at_work
+from glassrec.sweep import stopping
+from glassrec.sweep.stopping import stop_requested
+from glassrec.sweep.sweep_record import Job, update
+from glassrec.tracking.run_naming import LABEL, SWEEP
 
 PROGRAM = (sys.executable, "-m", "glassrec")
 
-LOOK_EVERY = 0.25
-"""Seconds between two looks for a wish that the job end."""
+POLL_SECONDS = 0.25
+"""Time between two looks for a request to stop."""
 
 State = Literal["finished", "failed", "killed", "interrupted"]
 
@@ -30,7 +37,61 @@ class Outcome(NamedTuple):
     """the exit code; of a killed process, the signal, negative"""
     seconds: float
     problem: str = ""
-    """what went wrong, in a line"""
+    """the reason of a failure, in a line"""
+
+
+def run_numbered(directory: str, number: int) -> None:
+    """Run a job in a process of an executor's, to which a terminal sends Ctrl-C too."""
+    stopping.ignore_signals()
+    run_job(Path(directory), number)
+
+
+def run_job(
+    directory: Path,
+    number: int,
+    environment: Mapping[str, str] | None = None,
+    judge: Callable[[Job], None] = lambda _: None,
+) -> Job:
+    """Run a job of the sweep in `directory`, unless it was stopped, and record how the job ended.
+
+    Args:
+        directory: the sweep's.
+        number: of the job, from 1.
+        environment: variables that the job has besides our own.
+        judge: completes the entry of the job before it is written.
+    """
+    stop = stopping.file(directory)
+    with update(directory) as record:
+        job, folder = record.jobs[number - 1], Path(record.folder)
+        if stop_requested(stop):
+            return job
+        job.state, job.started = "running", time()
+        job.code, job.seconds, job.problem = None, None, ""
+    variables = {SWEEP: str(directory), LABEL: job.label, **(environment or {})}
+    outcome = Outcome(
+        "interrupted", 130, 0.0
+    )  # if the executor is, by an exception that is no OSError
+    try:
+        _wait_for(directory / job.run if job.run else None, stop)
+        outcome = supervise(job.words, directory / job.log, variables, folder=folder, stop=stop)
+    except OSError as error:  # it could not be started
+        outcome = Outcome("failed", 1, 0.0, str(error))
+    finally:
+        job.state, job.code, job.seconds, job.problem = outcome
+        judge(job)
+        with update(directory) as record:
+            record.jobs[number - 1] = job
+    return job
+
+
+def _wait_for(run: Path | None, stop: Path) -> None:
+    """Wait for an earlier job, which went on alone when its sweep was killed."""
+    reported = False
+    while run is not None and at_work(run) and not stop_requested(stop):
+        if not reported:
+            print(f"waiting for another process, which works in {run}", flush=True)
+        reported = True
+        sleep(1)
 
 
 def supervise(
@@ -62,26 +123,25 @@ def supervise(
             [*PROGRAM, *words], cwd=folder, env=variables, stdin=subprocess.DEVNULL, stdout=file,
             stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
-        code, stopped = _ended(process, stop)
+        code, stopped = _wait_for_end(process, stop)
     state = "interrupted" if stopped and code else _state(code)
     problem = "" if state in ("finished", "interrupted") else _problem(code, log, before)
     return Outcome(state, code, perf_counter() - began, problem)
 
 
-def _ended(process: subprocess.Popen[bytes], stop: Path | None) -> tuple[int, bool]:
-    """The exit code of a process, and whether it was told to end."""
-    told = 0
+def _wait_for_end(process: subprocess.Popen[bytes], stop: Path | None) -> tuple[int, bool]:
+    """The exit code of a process, and whether it was asked to stop."""
+    sent = 0
     while True:
         try:
-            return process.wait(LOOK_EVERY), bool(told)
+            return process.wait(POLL_SECONDS), bool(sent)
         except subprocess.TimeoutExpired:
-            wish = wanted(stop)
-            if wish != told:
-                told = wish
-                _send(process, told)
+            if (number := stop_requested(stop)) != sent:
+                sent = number
+                _send(process, sent)
         except BaseException as error:  # an interrupt of ours: the job ends first
             own = signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
-            _send(process, wanted(stop) or own)
+            _send(process, stop_requested(stop) or own)
             process.wait()
             raise
 
@@ -107,12 +167,12 @@ _SIGNALS = {
 
 
 def _problem(code: int, log: Path, start: int) -> str:
-    """What went wrong, from the exit code or from what the log holds after `start`."""
+    """The reason of a failure, from the exit code or from the log after `start`."""
     if code < 0:
         return _SIGNALS.get(code, f"killed by {signal.Signals(-code).name}")
     with log.open("rb") as file:
         file.seek(start)
         text = file.read().decode(errors="replace")
-    told = re.findall(r"^glassrec: error: (.+)", text, re.M)
+    reported = re.findall(r"^glassrec: error: (.+)", text, re.M)
     raised = re.findall(r"^Traceback \(most recent.*\n(?:[ \t].*\n|\n)*(\S.*)", text, re.M)
-    return next((lines[-1].strip() for lines in (told, raised) if lines), f"exit code {code}")
+    return next((lines[-1].strip() for lines in (reported, raised) if lines), f"exit code {code}")

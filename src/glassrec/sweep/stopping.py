@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM, told to the jobs of a sweep wherever they are.
+"""Ctrl-C and SIGTERM, passed on to the jobs of a sweep wherever they are.
 
-The sweep's process writes a file; whoever supervises a job looks for it, in another process or on
-another machine. So jobs end as they would alone, the launchers see nothing unusual, and the sweep
-still writes its table. A launcher left to itself kills all it has started at the first Ctrl-C.
+The process of the sweep writes a file, and the process that supervises a job looks for it, on this
+machine or another one. So jobs end as they would alone, executors notice nothing unusual, and the
+sweep still writes its table.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from glassrec.run import replacing
 
 
 def file(directory: Path) -> Path:
-    """It holds the number of the signal that the jobs of the sweep are to end with."""
+    """The file that holds the number of the signal by which the jobs of the sweep end."""
     return directory / "stop"
 
 
-def wanted(stop: Path | None) -> int:
-    """The signal that running jobs are to end with, and no other to start; 0 if there is none."""
+def stop_requested(stop: Path | None) -> int:
+    """The signal by which running jobs end and after which none starts; 0 if there is none."""
     return int(stop.read_text(encoding="utf-8")) if stop is not None and stop.is_file() else 0
 
 
-class Stopping:
-    """Whether the sweep was told to stop."""
+class StopHandler:
+    """The handler of signals of a sweep."""
 
     def __init__(self, directory: Path) -> None:
         self.file = file(directory)
         self.code = 0
-        """the exit code that says so: 130 or 143"""
+        """the exit code of a sweep that was stopped: 130 or 143"""
 
     def __call__(self, number: int, _: FrameType | None) -> None:
         """End the jobs, and start no other; the second time kill them, and leave."""
@@ -43,32 +43,32 @@ class Stopping:
             part.write_text(str(number if first else signal.SIGKILL.value), encoding="utf-8")
         if not first:
             raise KeyboardInterrupt
-        print("\nstopping: the running jobs are told to end; once more kills them", file=sys.stderr)
+        print("\nstopping: the running jobs end; once more kills them", file=sys.stderr)
 
 
 @contextmanager
-def stoppable(directory: Path) -> Iterator[Stopping]:
+def stoppable(directory: Path) -> Iterator[StopHandler]:
     """Ctrl-C and SIGTERM end the jobs of the sweep, and not this process."""
-    stopping = Stopping(directory)
+    stopping = StopHandler(directory)
     stopping.file.unlink(missing_ok=True)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    heard = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    handled = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
     if threading.current_thread() is not threading.main_thread():
-        heard = []  # Python hears signals in its main thread alone
-    for number in heard:
+        handled = []  # Python handles signals in its main thread alone
+    for number in handled:
         signal.signal(number, stopping)
     try:
         yield stopping
     finally:
-        for number in heard:
+        for number in handled:
             signal.signal(number, before[number])
 
 
-def deafen() -> None:
-    """Leave signals to the sweep's own process: a terminal and `timeout` send them to all."""
+def ignore_signals() -> None:
+    """Leave signals to the process of the sweep: a terminal and `timeout` send them to all."""
     if threading.current_thread() is not threading.main_thread():
         return
-    unminded = (signal.default_int_handler, signal.SIG_DFL)
+    defaults = (signal.default_int_handler, signal.SIG_DFL)
     for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) in unminded:
+        if signal.getsignal(number) in defaults:
             signal.signal(number, lambda *_: None)  # not ignored: a job would inherit that

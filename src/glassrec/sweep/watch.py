@@ -1,4 +1,4 @@
-"""How a sweep is doing, told while it runs: a live line on a terminal, a line a job in a file."""
+"""Progress of a sweep on standard error: a live line on a terminal, a line a job in a file."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from threading import Event, Thread
 from time import time
 
 from glassrec.progress import clock
-from glassrec.sweep.record import Job, Record, read
-from glassrec.sweep.results import told
+from glassrec.sweep.job_table import result_text
+from glassrec.sweep.sweep_record import Job, SweepRecord, read
 
-EVERY = 1.0
-"""Seconds between two looks at the record."""
+UPDATE_SECONDS = 1.0
+"""Time between two looks at the record."""
 
 
 @contextmanager
 def watched(directory: Path, total: int) -> Iterator[None]:
-    """Tell on standard error how the jobs of the sweep in `directory` go, whoever runs them.
+    """Report the progress of the jobs of the sweep in `directory`, whichever executor runs them.
 
     Args:
         directory: the sweep's, with its record.
-        total: how many jobs there shall be; those of a search are planned one by one.
+        total: the number of jobs in the end; those of a search are planned one by one.
     """
-    over, watch = Event(), Watch(directory, total)
+    over, watch = Event(), SweepProgress(directory, total)
 
     def look() -> None:
-        while not over.wait(EVERY):
+        while not over.wait(UPDATE_SECONDS):
             watch.look()
 
     thread = Thread(target=look, daemon=True)
@@ -43,40 +43,40 @@ def watched(directory: Path, total: int) -> Iterator[None]:
         watch.clear()
 
 
-class Watch:
-    """Looks at the record of a sweep, and tells what has changed."""
+class SweepProgress:
+    """Reads the record of a sweep, and reports what has changed."""
 
     def __init__(self, directory: Path, total: int) -> None:
         self.directory, self.total = directory, total
         self.known = {job.number for job in read(directory).jobs if job.ended}
-        """the jobs of whose end nothing is to be told"""
+        """the jobs whose end is reported"""
         self.most = 1
-        """how many have been seen to run at once"""
+        """the largest number of jobs at a time so far"""
 
     def look(self) -> None:
-        """Tell of jobs that have ended, and how many there are."""
+        """Report the jobs that have ended, and how many there are."""
         record = read(self.directory)
         self.most = max(self.most, sum(job.state == "running" for job in record.jobs))
         line = self._line(record.jobs)
         ended = {job.number for job in record.jobs if job.ended}
         for number in sorted(ended - self.known):
-            self._tell_end(record, record.jobs[number - 1], line)
+            self._report_end(record, record.jobs[number - 1], line)
         self.known = ended
         if sys.stderr.isatty():
             print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
 
     def clear(self) -> None:
-        """Make room where the live line was."""
+        """Remove the live line."""
         if sys.stderr.isatty():
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
-    def _tell_end(self, record: Record, job: Job, line: str) -> None:
+    def _report_end(self, record: SweepRecord, job: Job, line: str) -> None:
         took = "" if job.seconds is None else f", {clock(job.seconds)}"
-        came = told(self.directory, record, job)
-        end = f"{job.state}{took}: {job.label}" + (f": {came}" if came else "")
+        result = result_text(self.directory, record, job)
+        end = f"{job.state}{took}: {job.label}" + (f": {result}" if result else "")
         if not sys.stderr.isatty():
             print(f"{line}; {end}", file=sys.stderr, flush=True)
-        elif job.failed or record.objectives:  # the table tells of the others
+        elif job.failed or record.objectives:  # the table shows the others
             self.clear()
             print(end, file=sys.stderr, flush=True)
 
@@ -94,8 +94,8 @@ def seconds_left(jobs: Sequence[Job], total: int, at_once: int, now: float) -> f
 
     Args:
         jobs: those that there are.
-        total: how many there shall be.
-        at_once: how many run side by side.
+        total: the number of jobs in the end.
+        at_once: how many run at the same time.
         now: seconds since 1970.
 
     Returns:

@@ -15,7 +15,7 @@ import pytest
 
 from glassrec.__main__ import main
 from glassrec.ending import StoppedEarly
-from glassrec.sweep import task
+from glassrec.sweep import job as job_module
 from glassrec.sweep.job import Outcome
 from glassrec.sweep.search.searching import Space
 from glassrec.sweep.search.study import NAME, storage
@@ -93,7 +93,7 @@ def jobs(monkeypatch, tmp_path) -> Jobs:
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(Space, "check", lambda *_: None)  # tests/sweep/test_search_space.py
     stub = Jobs()
-    monkeypatch.setattr(task, "supervise", stub)
+    monkeypatch.setattr(job_module, "supervise", stub)
     return stub
 
 
@@ -298,8 +298,8 @@ def test_what_does_not_go_together_is_refused(jobs, capsys, options, said):
 
 
 def test_two_searches_do_not_meet_in_one_directory(jobs, capsys):
-    from glassrec.sweep.record import held
+    from glassrec.sweep.sweep_record import locked
 
-    with held(Path("s")):
+    with locked(Path("s")):
         assert search("--trials=1", "--objective=val/auroc") == 1
     assert "another process is working on" in capsys.readouterr().err

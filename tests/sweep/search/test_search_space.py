@@ -7,7 +7,7 @@ from optuna.distributions import CategoricalDistribution as Choice
 from optuna.distributions import FloatDistribution as Float
 from optuna.distributions import IntDistribution as Int
 
-from glassrec.config.compose import ConfigError
+from glassrec.config.errors import ConfigError
 from glassrec.sweep.search.objective import Objective, objective
 from glassrec.sweep.search.space import Space
 
@@ -55,7 +55,7 @@ def test_a_trial_has_the_fixed_words_and_one_value_of_each_dimension():
         (["optimizer.lr=tag(log,interval(0,2))"], "`low > 0` must hold"),
         (["optimizer.lr=interval(2,1)"], "optimizer.lr=interval"),
         (["model.factors=range(3,3)"], "it is empty"),
-        (["model=glob(zz*)"], "no choice fits"),
+        (["model=glob(zz*)"], "no option matches"),
         (["model=gmf,mlp", "model=mf,mlp"], "model is there twice"),
         (["model=gmf,mlp", "run.dir=here"], "--dir=DIR"),
         (["model=gmf,mlp", "hydra.verbose=true"], "leave it out"),

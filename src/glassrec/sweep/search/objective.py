@@ -9,10 +9,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal, NamedTuple, cast
 
-from glassrec.config.compose import ConfigError
+from glassrec.config.errors import ConfigError
 from glassrec.metrics.metadata import TARGET_VALUES, sign
 from glassrec.spelling import did_you_mean
-from glassrec.sweep.results import metrics
+from glassrec.sweep.job_table import metrics
 
 Direction = Literal["minimize", "maximize"]
 """In Optuna's words."""

@@ -11,16 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from glassrec.config import compose
-from glassrec.config.compose import ConfigError
-from glassrec.sweep import naming
-from glassrec.sweep.plan import Asked
-from glassrec.sweep.record import FILE, Record, begun, held, read, write
+from glassrec.config.errors import ConfigError
+from glassrec.sweep.job_table import lines, summary_lines
+from glassrec.sweep.plan import SweepRequest, sweep_directory
 from glassrec.sweep.search.objective import Objective, objective
 from glassrec.sweep.search.space import Space
 from glassrec.sweep.search.study import JOURNAL, Study
 from glassrec.sweep.search.trials import Trials
 from glassrec.sweep.stopping import stoppable
-from glassrec.sweep.table import farewell, lines
+from glassrec.sweep.sweep_record import FILE, SweepRecord, load_record, locked, read, write
 from glassrec.sweep.watch import watched
 
 DONE = ("finished", "stopped", "failed")
@@ -39,9 +38,9 @@ def search(options: Namespace) -> int:
     """
     space, objectives = _asked(options)
     command = _command(options, objectives)
-    place = naming.directory(["search", *space.dimensions], command)
+    place = sweep_directory(["search", *space.dimensions], command)
     directory = (options.dir or place).absolute()
-    with held(directory), stoppable(directory) as stopping:
+    with locked(directory), stoppable(directory) as stopping:
         jobs = _record(directory, command, objectives).jobs
         study = Study(directory, space, objectives, options.sampler, options.seed)
         trials = Trials(study, _stage(options), options.pruner != "none", options.jobs)
@@ -102,7 +101,7 @@ def _selecting(space: Space, first: Objective) -> Space:
 
 def _stage(options: Namespace) -> list[str]:
     """The words that the command line of each job begins with."""
-    return Asked(options.stage, options.words, options.config_dir).command
+    return SweepRequest(options.stage, options.words, options.config_dir).command
 
 
 def _command(options: Namespace, objectives: Sequence[Objective]) -> list[str]:
@@ -114,13 +113,13 @@ def _command(options: Namespace, objectives: Sequence[Objective]) -> list[str]:
     ]  # fmt: skip
 
 
-def _record(directory: Path, command: list[str], objectives: Sequence[Objective]) -> Record:
+def _record(directory: Path, command: list[str], objectives: Sequence[Objective]) -> SweepRecord:
     """The record of this search, begun or found."""
-    found = begun(directory)
+    found = load_record(directory)
     if found is None:
         if (directory / JOURNAL).is_file():
             raise ValueError(f"{directory} has lost its {FILE}; name another --dir")
-        found = Record(command, str(Path.cwd()), [], [each._asdict() for each in objectives])
+        found = SweepRecord(command, str(Path.cwd()), [], [each._asdict() for each in objectives])
         write(directory, found)
     differing = [word for word in command if word not in found.command]
     missing = [word for word in found.command if word not in command]
@@ -134,7 +133,7 @@ def _record(directory: Path, command: list[str], objectives: Sequence[Objective]
 
 def _tell(directory: Path, study: Study, stopped: int) -> int:
     record = read(directory)
-    for line in (*_summary(directory, record, study), *farewell(directory)):
+    for line in (*_summary(directory, record, study), *summary_lines(directory)):
         print(line, flush=True)
     left = [str(job.number) for job in record.jobs if job.state not in DONE]
     if stopped:
@@ -146,7 +145,7 @@ def _tell(directory: Path, study: Study, stopped: int) -> int:
     return stopped
 
 
-def _summary(directory: Path, record: Record, study: Study) -> Iterator[str]:
+def _summary(directory: Path, record: SweepRecord, study: Study) -> Iterator[str]:
     """How many ended how; the best trials, or the whole front of two objectives; what failed."""
     states = sorted(job.state for job in record.jobs)
     yield "trials    " + ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))

@@ -15,12 +15,12 @@ from optuna.distributions import (
 )
 
 from glassrec.config import compose
-from glassrec.config.complaints import ConfigError
-from glassrec.config.overrides import choices, parse
+from glassrec.config.errors import ConfigError
+from glassrec.config.overrides import options_of_groups, parse
 from glassrec.spelling import did_you_mean
 
 Point = Mapping[str, str | int | float]
-"""A value for each dimension, by its key; a choice is the text that a word has after its `=`."""
+"""A value for each dimension, by its key; of a categorical one, the text after the `=`."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Space:
 
         Args:
             words: `key=value` is fixed; several values, `range` and `interval` are a dimension.
-            extra: a folder of the user's own choices.
+            extra: a folder of the user's own options.
 
         Raises:
             ConfigError: the words cannot be read, or leave nothing to search.
         """
         overrides = parse(words)
-        known = choices(extra)
+        known = options_of_groups(extra)
         dimensions: dict[str, BaseDistribution] = {}
         for override in overrides:
             key = override.get_key_element()
@@ -63,11 +63,11 @@ class Space:
 
     @property
     def first(self) -> Point:
-        """Of each dimension the first choice, or the lower end."""
+        """Of each dimension the first value, or the lower end."""
         return {key: _ends(dimension)[0] for key, dimension in self.dimensions.items()}
 
     def check(self, stage: str, extra: Path | None = None) -> None:
-        """Compose what every choice and both ends of every range ask for, one after the other.
+        """Compose what every value and both ends of every range ask for, one after the other.
 
         Raises:
             ConfigError: all that is wrong, before anything is trained.
@@ -113,7 +113,7 @@ def _dimension(override: Override, known: Sequence[str]) -> BaseDistribution:
     texts = value.filter(list(known)) if isinstance(value, Glob) else sorted(
         set(override.sweep_string_iterator()))  # fmt: skip
     if not texts:
-        raise ConfigError(f"{line}: no choice fits (choices: {', '.join(known)})")
+        raise ConfigError(f"{line}: no option matches (choices: {', '.join(known)})")
     return CategoricalDistribution(texts)
 
 

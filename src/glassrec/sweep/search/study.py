@@ -10,6 +10,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
@@ -38,7 +44,7 @@ class Trial(NamedTuple):
 
 @dataclass(frozen=True)
 class Study:
-    """Says which point to try next, and remembers what came of each.
+    """Chooses the next point to try, and keeps the result of each.
 
     Args:
         directory: an existing folder.
@@ -55,9 +61,13 @@ class Study:
     seed: int = 0
 
     @cached_property
+    def _storage(self) -> JournalStorage:
+        return storage(self.directory)
+
+    @cached_property
     def _study(self) -> optuna.Study:
         return optuna.create_study(
-            storage=storage(self.directory),
+            storage=self._storage,
             study_name=NAME,
             directions=[each.direction for each in self.objectives],
             load_if_exists=True,
@@ -69,9 +79,9 @@ class Study:
         A new one is chosen when it is asked for, from what is known by then.
         """
         trials = self._study.get_trials()
-        for begun in trials:
-            if begun.state is TrialState.RUNNING:
-                yield self._choose(begun.number + 1)
+        for trial in trials:
+            if trial.state is TrialState.RUNNING:
+                yield self._choose(trial.number + 1)
         for number in range(len(trials) + 1, total + 1):
             yield self._choose(number, new=True)
 
@@ -79,9 +89,9 @@ class Study:
         """The point of a trial. Values that it has are kept, if a kill left some or all of them."""
         # Seeded by the trial, so that a resumed search goes on as one that never stopped.
         self._study.sampler = _sampler(self.sampler, self.seed, number)
-        trial = self._study.ask() if new else as_begun(self._study, number)
+        trial = self._study.ask() if new else running_trial(self._study, self._storage, number)
         assert trial.number == number - 1
-        point = {k: trial._suggest(k, each) for k, each in self.space.dimensions.items()}
+        point = {k: _suggest(trial, k, each) for k, each in self.space.dimensions.items()}
         return Trial(number, point)
 
     def same_as(self, trial: Trial) -> int | None:
@@ -115,9 +125,25 @@ def storage(directory: Path) -> JournalStorage:
     return JournalStorage(JournalFileBackend(str(directory / JOURNAL)))
 
 
-def as_begun(study: optuna.Study, number: int) -> optuna.Trial:
+def running_trial(study: optuna.Study, storage: JournalStorage, number: int) -> optuna.Trial:
     """A trial that this process, or another one, has begun."""
-    return optuna.Trial(study, study.get_trials(deepcopy=False)[number - 1]._trial_id)
+    study_id = storage.get_study_id_from_name(NAME)
+    trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, number - 1)
+    return optuna.Trial(study, trial_id)
+
+
+def _suggest(trial: optuna.Trial, name: str, dimension: BaseDistribution) -> str | int | float:
+    """The value of a dimension; one that the trial has already is kept."""
+    match dimension:
+        case CategoricalDistribution(choices=choices):
+            value = trial.suggest_categorical(name, choices)
+            assert isinstance(value, str)
+            return value
+        case IntDistribution(low=low, high=high, step=step, log=log):
+            return trial.suggest_int(name, low, high, step=step, log=log)
+        case FloatDistribution(low=low, high=high, step=step, log=log):
+            return trial.suggest_float(name, low, high, step=step, log=log)
+    raise TypeError(f"{name}: {dimension} is no dimension of a search")
 
 
 def _sampler(kind: Sampler, seed: int, number: int) -> optuna.samplers.BaseSampler:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from glassrec.ending import STOPPED
-from glassrec.sweep import naming, stopping, task
-from glassrec.sweep.record import Job, changing, read
+from glassrec.sweep import stopping
+from glassrec.sweep.executors import thread_share
+from glassrec.sweep.job import run_job
+from glassrec.sweep.plan import label as label_of
 from glassrec.sweep.search.objective import values
 from glassrec.sweep.search.study import Study, Trial
 from glassrec.sweep.search.watcher import TRIAL
+from glassrec.sweep.sweep_record import Job, read, update
 
-HOPELESS = 3
-"""So many failed trials before the first good one end a search: it is the command that is wrong."""
+MAX_FIRST_FAILURES = 3
+"""So many failed trials before the first good one end a search: the command is wrong."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,16 @@ class Trials:
         """Whether the user ends it, or the command is wrong: trials fail, or lack an objective."""
         jobs = read(self.directory).jobs
         failed = [job for job in jobs if job.state == "failed" and job.number not in before]
-        hopeless = len(failed) >= HOPELESS or any(job.code == 0 for job in failed)
+        hopeless = len(failed) >= MAX_FIRST_FAILURES or any(job.code == 0 for job in failed)
         none_good = all(job.values is None for job in jobs)
-        return bool(stopping.wanted(stopping.file(self.directory))) or (hopeless and none_good)
+        return bool(stopping.stop_requested(stopping.file(self.directory))) or (
+            hopeless and none_good
+        )
 
     def _begin(self, trial: Trial) -> bool:
         """Write a trial down, and whether it is to run: it takes the values of a finished twin."""
         twin = self.study.same_as(trial)
-        with changing(self.directory) as record:
+        with update(self.directory) as record:
             job = self._job(trial)
             if twin is not None:
                 known = replace(record.jobs[twin - 1], started=None, seconds=None)  # took no time
@@ -83,17 +87,16 @@ class Trials:
         return twin is None
 
     def _job(self, trial: Trial) -> Job:
-        number, label = trial.number, naming.label(trial.point)
+        number, label = trial.number, label_of(trial.point)
         run = str(self.directory / "trials" / str(number)).replace("'", r"\'")
         words = [*self.stage, *self.study.space.words(trial.point), f"run.dir='{run}'"]
         return Job(number, label, words, f"trials/{number}", f"logs/{number}-{label}.log")
 
     def _run(self, number: int) -> Job:
-        share = str(max((os.cpu_count() or 1) // self.at_once, 1))
-        environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", share)}
+        environment = thread_share(self.at_once)
         if self.stops:
             environment[TRIAL] = f"{number} {self.study.objectives[0].metric}"
-        return task.run(self.directory, number, environment, self._judge)
+        return run_job(self.directory, number, environment, self._judge)
 
     def _judge(self, job: Job) -> None:
         """What came of a trial whose process has ended."""

@@ -1,4 +1,4 @@
-"""A trial's side of early stopping: what its training tells Optuna, and hears of it."""
+"""Early stopping of a trial by Optuna, in the process of the trial."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from glassrec.ending import StoppedEarly
 from glassrec.tracking.run_naming import SWEEP
 
 TRIAL = "GLASSREC_TRIAL"
-"""The variable that tells a job which trial of its search it is, and by what metric it may be
-stopped: `7 val/auroc`. The search's directory is in `GLASSREC_SWEEP`."""
+"""The variable with the number of a job's trial and the metric by which it may be stopped:
+`7 val/auroc`. The directory of the search is in `GLASSREC_SWEEP`."""
 
-PATIENT = 5
-"""Finished trials that it takes before one can be said to be worse than the median of them."""
+MIN_FINISHED_TRIALS = 5
+"""As many trials finish before one is compared with their median."""
 
 
 def watcher() -> Callable[[Mapping[str, float]], None] | None:
-    """Who is to be told of each epoch, if this process is a trial that may be stopped early."""
+    """The callback for each epoch, if this process is a trial that may be stopped early."""
     if TRIAL not in os.environ:
         return None
     number, metric = os.environ[TRIAL].split(" ", 1)
@@ -26,11 +26,11 @@ def watcher() -> Callable[[Mapping[str, float]], None] | None:
 
 
 class Watcher:
-    """Tells Optuna of each epoch of a trial, and stops the trial if it is a bad one.
+    """Reports each epoch of a trial to Optuna, and stops the trial if it is a bad one.
 
     It is bad if its best epoch is worse than the median, over the finished trials, of theirs up to
-    the same epoch. With `trainer.devices` over 1 epochs are told when training is over, so that
-    what is spared are the stages after it.
+    the same epoch. With `trainer.devices` over 1 epochs are reported when training is over, so that
+    only the stages after it are saved.
 
     Args:
         directory: the search's.
@@ -41,15 +41,16 @@ class Watcher:
     def __init__(self, directory: Path, number: int, metric: str) -> None:
         import optuna
 
-        from glassrec.sweep.search.study import NAME, as_begun, storage
+        from glassrec.sweep.search.study import NAME, running_trial, storage
 
+        journal = storage(directory)
         study = optuna.load_study(
             study_name=NAME,
-            storage=storage(directory),
+            storage=journal,
             sampler=optuna.samplers.RandomSampler(),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=PATIENT),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=MIN_FINISHED_TRIALS),
         )
-        self.trial, self.metric = as_begun(study, number), metric
+        self.trial, self.metric = running_trial(study, journal, number), metric
         self.known = max(study.trials[number - 1].intermediate_values, default=-1)
 
     def __call__(self, row: Mapping[str, float]) -> None:
@@ -60,9 +61,11 @@ class Watcher:
             ValueError: the epoch has no such metric.
         """
         if self.metric not in row:
-            raise ValueError(f"--objective: training tells of no {self.metric}")
+            raise ValueError(
+                f"--objective: training reports no {self.metric}; it reports {', '.join(row)}"
+            )
         step = int(row["epoch"]) - 1
-        # A resumed run tells of its epochs again, and each was good enough but perhaps the last.
+        # A resumed run reports its epochs again, and each was good enough but perhaps the last.
         if step < self.known:
             return
         if step > self.known:

@@ -1,7 +1,8 @@
-"""`sweep.json`: what a sweep was asked for, and how each of its jobs is doing.
+"""`sweep.json`: the command of a sweep, and the state of each of its jobs.
 
-The sweep writes it when all is planned. From then on whoever runs a job, on whatever machine,
-writes the job's entry, under a lock; so the file is right at any time, for `glassrec compare` too.
+The sweep writes it when all jobs are planned. From then on the process that runs a job, on any
+machine, writes the entry of the job under a lock; so the file is right at any time, for
+`glassrec compare` too.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ FILE = "sweep.json"
 State = Literal[
     "waiting", "running", "finished", "failed", "killed", "interrupted", "stopped"
 ]  # fmt: skip
-"""Killed is by a signal, interrupted by the user, and stopped by a search that gave it up."""
+"""Killed by a signal, interrupted by the user, or stopped early by a search."""
 
 
 @dataclass
@@ -32,7 +33,7 @@ class Job:
     number: int
     """from 1"""
     label: str
-    """what it has of its own: `model=gmf,seed=0`"""
+    """the settings that differ: `model=gmf,seed=0`"""
     words: Sequence[str]
     """the command line, after `glassrec`"""
     run: str | None
@@ -45,29 +46,29 @@ class Job:
     seconds: float | None = None
     """how long it took"""
     problem: str = ""
-    """what went wrong, in a line"""
+    """the reason of a failure, in a line"""
     values: Sequence[float] | None = None
-    """what it came to, of each objective of a search"""
+    """of each objective of a search"""
 
     @property
     def running(self) -> bool:
-        """Whether a process is at it."""
+        """Whether a process works on it."""
         return self.state == "running"
 
     @property
     def ended(self) -> bool:
-        """Whether it came to an end, good or bad."""
+        """Whether it ended, well or not."""
         return self.state not in ("waiting", "running")
 
     @property
     def failed(self) -> bool:
-        """Whether it went wrong by itself."""
+        """Whether it failed by itself."""
         return self.state in ("failed", "killed")
 
 
 @dataclass
-class Record:
-    """What a sweep was asked for, and its jobs in the order of their numbers."""
+class SweepRecord:
+    """The command of a sweep, and its jobs in the order of their numbers."""
 
     command: Sequence[str]
     folder: str
@@ -77,14 +78,14 @@ class Record:
     """of a search: `metric` and `direction` of each"""
 
 
-def read(directory: Path) -> Record:
+def read(directory: Path) -> SweepRecord:
     """The record of a sweep, which is there."""
-    record = begun(directory)
+    record = load_record(directory)
     assert record is not None
     return record
 
 
-def begun(directory: Path) -> Record | None:
+def load_record(directory: Path) -> SweepRecord | None:
     """The record of a sweep; None where there is none.
 
     Raises:
@@ -95,19 +96,19 @@ def begun(directory: Path) -> Record | None:
         return None
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        return Record(**facts | {"jobs": [Job(**job) for job in facts["jobs"]]})
+        return SweepRecord(**facts | {"jobs": [Job(**job) for job in facts["jobs"]]})
     except (ValueError, TypeError, KeyError):
         raise ValueError(f"{path} is damaged; delete it to have the sweep planned anew") from None
 
 
-def write(directory: Path, record: Record) -> None:
+def write(directory: Path, record: SweepRecord) -> None:
     """Write the record, whole or not at all."""
     with replacing(directory / FILE) as part:
         part.write_text(json.dumps(asdict(record), indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 @contextmanager
-def changing(directory: Path) -> Iterator[Record]:
+def update(directory: Path) -> Iterator[SweepRecord]:
     """The record of a sweep, to be changed inside; others who change it wait meanwhile."""
     with (directory / f".{FILE}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -117,7 +118,7 @@ def changing(directory: Path) -> Iterator[Record]:
 
 
 @contextmanager
-def held(directory: Path) -> Iterator[None]:
+def locked(directory: Path) -> Iterator[None]:
     """Keep others from working on the same sweep.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What is wrong with a command, in lines for people."""
+"""Errors in a command, in lines for people."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from glassrec.config import slots
+from glassrec.config import groups
 from glassrec.config.guesses import no_option
+from glassrec.ending import UsageError
 
 
-class ConfigError(ValueError):
-    """The command is wrong, and nothing was run; one line for each problem."""
+class ConfigError(UsageError):
+    """The configuration is wrong, and nothing was run; one line for each problem."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
@@ -23,8 +24,8 @@ class ConfigError(ValueError):
 
 
 @contextmanager
-def reworded() -> Iterator[None]:
-    """Say what Hydra, OmegaConf and YAML complain of in one line, as a `ConfigError`."""
+def readable_errors() -> Iterator[None]:
+    """Turn an error of Hydra, OmegaConf or YAML into a `ConfigError` of one line."""
     try:
         yield
     except ConfigError:
@@ -47,12 +48,12 @@ def _grammar(error: OverrideParseException) -> str:
 
 def _choice(error: MissingConfigException) -> str:
     file = error.missing_cfg_file or ""
-    groups = (each for each in slots.choices(slots.find()) if file.startswith(f"{each}/"))
-    slot = max(groups, key=len, default=file.rpartition("/")[0])
-    name = file[len(slot) + 1 :]
+    found = (each for each in groups.options() if file.startswith(f"{each}/"))
+    group = max(found, key=len, default=file.rpartition("/")[0])
+    name = file[len(group) + 1 :]
     if error.options is None:
         return str(error).splitlines()[0]
-    return f"{slot}={name}: there is no such option{no_option(name, error.options)}"
+    return f"{group}={name}: there is no such option{no_option(name, error.options)}"
 
 
 def _flat(error: Exception) -> str:
@@ -67,7 +68,7 @@ def _flat(error: Exception) -> str:
         root, _, group = unused[1].partition("/")
         return (
             f"{unused[1]}: the chosen {root} has no such group; leave it out, or choose one of "
-            f"those that have it: {', '.join(slots.with_group(root, group))}"
+            f"those that have it: {', '.join(groups.options_with(root, group))}"
         )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     key = next((line.split()[1] for line in lines if line.startswith("full_key:")), None)

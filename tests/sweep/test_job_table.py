@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from glassrec.sweep.record import Job, Record
-from glassrec.sweep.results import metrics, told
+from glassrec.sweep.job_table import metrics, result_text
+from glassrec.sweep.sweep_record import Job, SweepRecord
 
 
 def _evaluated(run: Path, latency: float, **found: float | None) -> None:
@@ -36,7 +36,9 @@ def test_a_trial_is_told_by_what_its_search_is_after(tmp_path: Path) -> None:
     _evaluated(tmp_path, 1.0, **{"test/auroc": 0.7, "pruned/test/auroc": 0.6})
     job = Job(1, "job", ["run"], ".", "1.log", "finished")
     after = [{"metric": "val/auroc"}, {"metric": "parameters"}]
-    assert told(tmp_path, Record([], "", [job]), job) == "test/auroc 0.7000, pruned 0.6000"
+    assert (
+        result_text(tmp_path, SweepRecord([], "", [job]), job) == "test/auroc 0.7000, pruned 0.6000"
+    )
     job.values, job.problem = [0.81, 1204.0], "trial 2 again"
-    search = Record([], "", [job], after)
-    assert told(tmp_path, search, job) == "val/auroc 0.8100, parameters 1,204; trial 2 again"
+    search = SweepRecord([], "", [job], after)
+    assert result_text(tmp_path, search, job) == "val/auroc 0.8100, parameters 1,204; trial 2 again"

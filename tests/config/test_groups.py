@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from glassrec.config import slots
+from glassrec.config import groups
 
 
 def _copy_of_slots_in(package: Path):
     copied = package / "config" / "slots.py"
     copied.parent.mkdir(parents=True)
-    shutil.copy(slots.__file__, copied)
+    shutil.copy(groups.__file__, copied)
     spec = importlib.util.spec_from_file_location("copied_slots", copied)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -39,5 +39,5 @@ def test_choices_of_several_folders_are_joined(tmp_path):
                  "a/hydra/quiet.yaml", "b/data/notes.txt"):  # fmt: skip
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text("")
-    found = slots.choices(tmp_path / "a", tmp_path / "b")
+    found = groups.options(tmp_path / "a", tmp_path / "b")
     assert found == {"data": ["w", "x"], "data/split": ["s"]}

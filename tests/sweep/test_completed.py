@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from glassrec.config import compose
-from glassrec.sweep.done import Done
+from glassrec.sweep.completed import CompletedJobs
 
 Finish = Callable[..., dict[str, Any]]
 
@@ -51,30 +51,31 @@ def test_a_finished_run_is_done_until_something_changes(finished: Finish, folder
         "no data": (folder / "rows.csv").unlink,
     }
     for name, change in changes.items():
-        assert Done("run")(config), name
+        assert CompletedJobs("run")(config), name
         change()
-        assert not Done("run")(config), name
+        assert not CompletedJobs("run")(config), name
         for path, text in kept.items():
             path.write_text(text)
 
 
 def test_each_stage_is_done_for_itself(finished: Finish) -> None:
     config = finished(stage="run")
-    assert [stage for stage in ("run", "train", "evaluate", "verify") if Done(stage)(config)] == [
-        "run", "evaluate",
-    ]  # fmt: skip
+    stages = ("run", "train", "evaluate", "verify")
+    assert [stage for stage in stages if CompletedJobs(stage)(config)] == ["run", "evaluate"]
 
 
 def test_a_run_that_starts_from_another_sees_for_itself(finished: Finish, folder: Path) -> None:
     (folder / "first").mkdir()
-    assert not Done("run")(finished("start=first"))
-    assert not Done("run")(finished("model=neumf", "model.pretrained.gmf=first", "run.dir=b"))
+    assert not CompletedJobs("run")(finished("start=first"))
+    assert not CompletedJobs("run")(
+        finished("model=neumf", "model.pretrained.gmf=first", "run.dir=b")
+    )
 
 
 def test_many_seeds_are_done_when_each_is_and_the_table_is_there(finished: Finish, folder) -> None:
     config = finished("seeds=[0,1]")
-    assert not Done("run")(config)
+    assert not CompletedJobs("run")(config)
     (folder / "here" / "seeds.csv").touch()
-    assert Done("run")(config)
+    assert CompletedJobs("run")(config)
     (folder / "here" / "seed_1" / "status.json").unlink()
-    assert not Done("run")(config)
+    assert not CompletedJobs("run")(config)

@@ -1,7 +1,7 @@
-"""Which jobs of a sweep need not be started, as their runs hold all that is asked for.
+"""The jobs of a sweep that need not be started, as their runs are complete.
 
-A job that is started although all is there finds that out by itself; so where it would take long to
-be sure here, the answer is no.
+A job of a complete run makes nothing anew; so where it would take long to be sure, it counts as
+incomplete here.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from glassrec.run import SEEDS, flat, is_path, key_of
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class Done:
-    """Tells runs that are done; the files of a data set are read once."""
+class CompletedJobs:
+    """Recognises complete runs; the files of a data set are read once."""
 
     def __init__(self, stage: str) -> None:
         self.stage = stage
@@ -37,16 +37,18 @@ class Done:
         """
         if config["seeds"] is None:
             return self._one(config)
-        told = self.stage not in ("run", "evaluate") or (config["run"]["dir"] / SEEDS).is_file()
-        runs = (compose.of_seed(config, seed) for seed in config["seeds"])
-        return told and _saved(config) and all(map(self._one, runs))
+        summarised = (
+            self.stage not in ("run", "evaluate") or (config["run"]["dir"] / SEEDS).is_file()
+        )
+        runs = (each for _, each in compose.seed_runs(config))
+        return summarised and _saved(config) and all(map(self._one, runs))
 
     def _one(self, config: Config) -> bool:
         directory = config["run"]["dir"]
-        if self.stage == "verify" or not _saved(config) or _starts_elsewhere(config):
+        if self.stage == "verify" or not _saved(config) or _depends_on_other_runs(config):
             return False
         status, origin, record = (
-            _facts(directory / f"{name}.json") for name in ("status", "provenance", "record")
+            _read_json(directory / f"{name}.json") for name in ("status", "provenance", "record")
         )
         return (
             status.get("state") == "finished"
@@ -68,28 +70,28 @@ class Done:
         if key not in self._fingerprints:
             try:
                 self._fingerprints[key] = build_node(data).fingerprint()
-            except (ValueError, OSError):  # a file is gone: that is for the job to tell
+            except (ValueError, OSError):  # a file is missing: the job reports it
                 self._fingerprints[key] = None
         return self._fingerprints[key]
 
 
 def _saved(config: Config) -> bool:
-    """Whether the settings of the run are those that it was made with."""
+    """Whether the run was made with these settings."""
     file = config["run"]["dir"] / compose.SAVED
     asked = {name: node for name, node in compose.written(config).items() if name != "run"}
     return file.is_file() and current(yaml.load(file.read_bytes(), _LOADER) or {})[0] == asked
 
 
-def _starts_elsewhere(config: Config) -> bool:
-    """Whether it depends on files of another run, which may have changed."""
+def _depends_on_other_runs(config: Config) -> bool:
+    """Whether a run depends on files of another one, which may have changed."""
     return config["start"] is not None or any(
         map(is_path, flat(compose.plain(config["model"])).values())
     )
 
 
-def _facts(file: Path) -> dict[str, Any]:
+def _read_json(file: Path) -> dict[str, Any]:
     try:
-        facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
-    return facts
+    return found

@@ -1,4 +1,4 @@
-"""The same jobs under each of Hydra's launchers, in processes; and Ctrl-C and SIGTERM."""
+"""The same jobs under each executor, in processes; and Ctrl-C and SIGTERM."""
 
 from __future__ import annotations
 
@@ -34,28 +34,32 @@ def environment(program: Path) -> dict[str, str]:
 COMMAND = [sys.executable, "-m", "glassrec", "train", "-m", "seed=0,1,2,3", "hydra.sweep.dir=here"]
 
 
-def _lacking(launcher: str) -> pytest.MarkDecorator:
-    plugin = f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher"
-    found = find_spec("hydra_plugins") is not None and find_spec(plugin) is not None
-    return pytest.mark.skipif(not found, reason=f"{plugin} is not installed")
+def _lacking(package: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(find_spec(package) is None, reason=f"{package} is not installed")
 
 
-LAUNCHERS = {
+EXECUTORS = {
     "joblib": ["--jobs", "2"],
-    "submitit_local": ["hydra/launcher=submitit_local"],
+    "submitit_local": ["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5"],
+    "submitit_debug": ["hydra/launcher=submitit_debug"],
     "ray": ["hydra/launcher=ray"],
 }
+PACKAGES = {"joblib": "glassrec"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "launcher", [pytest.param(name, marks=_lacking(name)) for name in LAUNCHERS]
+    "executor",
+    [
+        pytest.param(name, marks=_lacking(PACKAGES.get(name, name.partition("_")[0])))
+        for name in EXECUTORS
+    ],
 )
-def test_a_crash_ends_no_other_job(launcher: str, program: Path, environment) -> None:
+def test_a_crash_ends_no_other_job(executor: str, program: Path, environment) -> None:
     folder = program.parent
     (folder / "seed_1.py").write_text("import ctypes; ctypes.string_at(0)")
     (folder / "seed_2.py").write_text("sys.exit(3)")
-    command = [*COMMAND, *LAUNCHERS[launcher]]
+    command = [*COMMAND, *EXECUTORS[executor]]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
     assert done.returncode == 1, done.stderr
     record = json.loads((folder / "here" / "sweep.json").read_text())
@@ -65,7 +69,7 @@ def test_a_crash_ends_no_other_job(launcher: str, program: Path, environment) ->
     assert sorted((folder / "starts.txt").read_text().split()) == ["0", "1", "2", "3"]
     assert "glassrec: error: job 2 killed: seed=1: segmentation fault\n" in done.stderr
     assert "glassrec: error: job 3 failed: seed=2: exit code 3\n" in done.stderr
-    if launcher == "joblib":
+    if executor == "joblib":
         share = max((os.cpu_count() or 1) // 2, 1)
         assert f"threads {share}\n" in (folder / "here/logs/1-seed=0.log").read_text()
 
@@ -87,8 +91,8 @@ time.sleep(60)
     ("sent", "words", "running"),
     [
         (signal.SIGINT, [], 1),
-        pytest.param(signal.SIGINT, ["--jobs", "2"], 2, marks=_lacking("joblib")),
-        pytest.param(signal.SIGTERM, ["--jobs", "2"], 2, marks=_lacking("joblib")),
+        (signal.SIGINT, ["--jobs", "2"], 2),
+        (signal.SIGTERM, ["--jobs", "2"], 2),
     ],
 )
 def test_a_sweep_that_is_stopped_ends_its_jobs(sent, words, running, program, environment) -> None:
@@ -105,7 +109,7 @@ def test_a_sweep_that_is_stopped_ends_its_jobs(sent, words, running, program, en
     ) as process:  # fmt: skip
         while len(list(folder.glob("ready_*"))) < running and process.poll() is None:
             time.sleep(0.05)
-        # A terminal tells all processes of Ctrl-C, also joblib's, and `timeout` of SIGTERM.
+        # A terminal sends Ctrl-C to all processes, and `timeout` SIGTERM.
         os.killpg(process.pid, sent)
         out, _ = process.communicate()
     assert process.returncode == 128 + sent

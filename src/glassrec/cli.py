@@ -1,0 +1,314 @@
+"""The command line: verbs, their execution and exit codes.
+
+Help needs the standard library alone, a wrong command Hydra and pydantic, and only a right one
+imports PyTorch: hence the imports inside functions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
+from functools import partial
+from importlib import import_module
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+from glassrec import __version__
+from glassrec.arguments import complete, completion, parse_options, unknown_command
+from glassrec.config.manual import ACROSS, COMMANDS, manual, manual_of
+from glassrec.ending import (
+    OUTPUT_CLOSED,
+    Interrupted,
+    StoppedEarly,
+    Terminated,
+    UsageError,
+    exit_code,
+    graceful_shutdown,
+)
+from glassrec.failures import describe, is_of_output, is_out_of_memory
+
+_MODULES = {
+    "compare": "glassrec.compare.compare_command",
+    "search": "glassrec.sweep.search.command",
+    "wandb-report": "glassrec.tracking.wandb_report",
+}
+
+_HELP = {"-h", "--help", "help"}
+_VERSION = {"-v", "-V", "--version", "version"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code, one of those in the help."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal that is not UTF-8 gets `?`
+            stream.reconfigure(errors="replace")
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return _exit_code_of(lambda: _run_command(arguments))
+
+
+def _run_command(arguments: list[str]) -> int:
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks for completions
+        return complete()
+    if not arguments or arguments[0] in _HELP:
+        return _help(arguments[1:2])
+    verb, *rest = arguments
+    if verb in ACROSS:
+        return import_module(_MODULES[verb]).main(rest)
+    if verb == "completion":
+        print(completion(rest), end="")
+        return 0
+    if _HELP & set(rest):
+        return _help([verb])
+    if verb in _VERSION or "--version" in rest:
+        print(f"glassrec {__version__}")
+        return 0
+    if verb not in COMMANDS:
+        return report_error(unknown_command(verb), code=2)
+    return _run_stage(verb, parse_options(verb, rest))
+
+
+def _help(topic: Sequence[str]) -> int:
+    """Help on everything, a command, a setting or a config group."""
+    if not topic:
+        print(manual(), end="")
+    elif topic[0] in ACROSS:
+        return import_module(_MODULES[topic[0]]).main(["--help"])
+    elif topic[0] in COMMANDS:
+        print(manual_of(topic[0]), end="")
+    else:
+        from glassrec.config.reference import explain_setting
+
+        try:
+            print(explain_setting(topic[0]), end="")
+        except LookupError as error:
+            return report_error(error.args[0], code=2)
+    return 0
+
+
+def _run_stage(stage: str, options: argparse.Namespace) -> int:
+    from glassrec.config import compose
+    from glassrec.config.paths import usable
+
+    overrides, extra = options.overrides, options.config_dir
+    if extra is not None and not usable("--config-dir", str(extra)).is_dir():
+        raise UsageError(f"--config-dir: {extra} is not an existing directory; name one")
+    of_sweep = options.multirun and options.cfg
+    if options.info or options.hydra_help or options.cfg in ("hydra", "all") or of_sweep:
+        from glassrec.config.about import about
+
+        return about(options)
+    if options.cfg == "job":
+        print(compose.shown(stage, overrides, extra), end="")
+        return 0
+    if options.jobs is not None and not options.multirun:
+        raise UsageError("--jobs: it is for a sweep, add -m")
+    if options.dry_run:
+        return _dry_run(stage, overrides, extra, multirun=options.multirun)
+    if options.multirun:
+        from glassrec.sweep.launch import sweep
+
+        return sweep(stage, overrides, extra, options.jobs)
+    return _run_job(stage, overrides, extra)
+
+
+# --- exit codes ------------------------------------------------------------------------------
+
+
+def report_error(message: object, code: int) -> int:
+    """Print an error message on standard error, and return the exit code of the command."""
+    for line in str(message).splitlines():
+        print(f"glassrec: error: {line}", file=sys.stderr)
+    return code
+
+
+def _exit_code_of(action: Callable[[], int]) -> int:
+    """The exit code of a command, whatever ends it; an error in the code keeps its traceback."""
+    try:
+        with graceful_shutdown():
+            code = run_guarded(action)
+            if sys.stdout is not None:  # it was closed before the start
+                sys.stdout.flush()
+        return code
+    except KeyboardInterrupt as stop:
+        reason = str(stop) if isinstance(stop, Interrupted | Terminated) else "interrupted"
+        return report_error(f"{reason}; the same command goes on from here", exit_code(stop))
+    except BrokenPipeError:
+        _discard_output()
+        return OUTPUT_CLOSED
+    except OSError as error:
+        _discard_output()
+        return report_error(f"standard output cannot be written: {error.strerror}", code=1)
+
+
+def _discard_output() -> None:
+    """Redirect standard output: Python flushes it at exit, and would report the error again."""
+    with suppress(OSError, ValueError, AttributeError):
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())
+        os.close(devnull)
+
+
+def run_guarded(action: Callable[[], int]) -> int:
+    """The exit code of an action. An error that is not a user's mistake keeps its traceback.
+
+    Raises:
+        OSError: standard output cannot be written.
+    """
+    try:
+        return action()
+    except StoppedEarly as stop:
+        print(stop)
+        return exit_code(stop)
+    except ValueError as error:
+        return report_error(error, code=2 if isinstance(error, UsageError) else 1)
+    except OSError as error:
+        if is_of_output(error):
+            raise
+        return report_error(error, code=1)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return report_error(describe(error), code=1)
+
+
+# --- one job ---------------------------------------------------------------------------------
+
+
+def _run_job(stage: str, overrides: Sequence[str], extra: Path | None) -> int:
+    """Run one job, or one for each of its seeds.
+
+    Raises:
+        UsageError: the command is wrong, and nothing was run.
+        ValueError: a failure on the way.
+    """
+    from glassrec.config import compose
+    from glassrec.tracking.run_naming import SWEEP
+
+    config = compose.prepare(stage, overrides, extra, sweep=SWEEP in os.environ)
+    command = ["glassrec", stage, *(["--config-dir", str(extra)] if extra else []), *overrides]
+    if stage == "verify":
+        return max(run_guarded(partial(_verify, each)) for _, each in compose.seed_runs(config))
+    if config["seeds"] is None:
+        return _execute(stage, config, command)
+    return _execute_each_seed(stage, config, command)
+
+
+def _execute(stage: str, config: Any, command: Sequence[str]) -> int:
+    from glassrec.config.build import build, check_devices
+
+    parts = build(config)
+    check_devices(config, parts)
+    from glassrec.pipeline import Pipeline
+    from glassrec.run import SEEDS
+    from glassrec.sweep.search.watcher import watcher
+
+    with closing(_open_run(config, command)) as run:
+        Pipeline(run=run, **parts).execute(stage, watcher())
+        if run.made and run.dir.name == f"seed_{config['seed']}":
+            (run.dir.parent / SEEDS).unlink(missing_ok=True)  # it has the earlier results
+    return 0
+
+
+def _execute_each_seed(stage: str, config: Any, command: Sequence[str]) -> int:
+    from glassrec.config.build import build, check_devices
+    from glassrec.config.compose import seed_runs
+
+    jobs = {seed: each for seed, each in seed_runs(config) if seed is not None}
+    first = next(iter(jobs.values()))
+    check_devices(first, build(first))  # values that do not go together end all seeds at once
+    from glassrec import seeds
+
+    with closing(_open_run(config, command)) as run:
+        failed = seeds.each(
+            jobs, run.dir, lambda seed: _succeeds(lambda: _execute(stage, jobs[seed], command))
+        )
+    return report_error(failed, code=1) if failed else 0
+
+
+def _succeeds(action: Callable[[], int]) -> bool:
+    """Whether one job of several ended well; the next one starts in any case."""
+    try:
+        return run_guarded(action) == 0
+    except OSError:
+        raise
+    except (Exception, SystemExit):
+        traceback.print_exc()
+        return False
+
+
+def _verify(config: Any) -> int:
+    from glassrec.config.build import build
+    from glassrec.config.compose import plain, written
+
+    parts = build(config)
+    from glassrec.pipeline import Pipeline
+    from glassrec.stages.sealed import Sealed
+
+    with closing(Sealed(config["run"]["dir"], plain(config), written=written(config))) as run:
+        problems = Pipeline(run=run, **parts).verify()
+    return report_error("\n".join(problems), code=1) if problems else 0
+
+
+def _open_run(config: Any, command: Sequence[str]) -> Any:
+    from glassrec.config.compose import plain, written
+    from glassrec.run import Run
+
+    place = {key: value for key, value in config["run"].items() if key != "_target_"}
+    return Run(**place, config=plain(config), command=command, written=written(config))
+
+
+# --- dry run ---------------------------------------------------------------------------------
+
+
+def _dry_run(stage: str, overrides: Sequence[str], extra: Path | None, *, multirun: bool) -> int:
+    """Check all that can be checked without reading the data, and print the plan.
+
+    Raises:
+        UsageError: the command is wrong.
+    """
+    from glassrec.config import compose
+    from glassrec.config.build import build, check_devices
+    from glassrec.sweep.completed import CompletedJobs
+
+    is_complete = CompletedJobs(stage)
+    if multirun:
+        from glassrec.sweep.plan import planned_jobs
+
+        jobs = list(planned_jobs(stage, overrides, extra))
+    else:
+        jobs = [("", compose.prepare(stage, overrides, extra))]
+    for label, config in jobs:
+        for seed, of_seed in compose.seed_runs(config):
+            parts = build(of_seed)
+            if stage != "verify":
+                check_devices(of_seed, parts)
+            name = ", ".join(filter(None, (label, "" if seed is None else f"seed {seed}")))
+            for line in _plan_lines(stage, name, of_seed, is_complete(of_seed)):
+                print(line)
+    print("nothing was run; --cfg job prints the configuration")
+    return 0
+
+
+def _plan_lines(stage: str, label: str, config: Any, done: bool) -> Iterator[str]:
+    from glassrec.run.record import read_record
+    from glassrec.spelling import counted
+
+    directory = config["run"]["dir"]
+    names = [name for name in read_record(directory) if (directory / name).is_file()]
+    action = "train, explain, prune, evaluate" if stage == "run" else stage
+    parts = [f"{key} {config[key]['_target_'].rpartition('.')[2]}" for key in ("data", "model")]
+    yield f"would     {action}: {', '.join(parts)}{f' ({label})' if label else ''}"
+    if not names:
+        state = "is empty" if directory.is_dir() else "would be made"
+    else:
+        state = f"holds {counted(len(names), 'artifact')} ({', '.join(names[:6])}"
+        state += ", ...)" if len(names) > 6 else ")"
+        made = "nothing would be made" if done else "what is stale or missing would be made"
+        if stage != "verify":
+            state += f": {'finished, ' * done}{made}"
+    yield f"run.dir   {directory} {state}"

@@ -1,0 +1,265 @@
+"""`glassrec help explain.baseline`: one setting or config group, from its YAML file and its class.
+
+It reads files and imports neither Hydra nor a class, so that help and completion take no time.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from glassrec.config import aliases, groups, targets
+from glassrec.spelling import did_you_mean, either
+
+ROOT = "glassrec.pipeline.Pipeline"
+
+
+@dataclass(frozen=True)
+class SettingView:
+    """A setting as an option of its config group gives it."""
+
+    group: str
+    option: str
+    name: str
+    value: Any
+    comment: str
+    target: str
+    """the class that takes it"""
+
+
+def explain_setting(key: str) -> str:
+    """What a setting or config group is, as text for the terminal.
+
+    Raises:
+        LookupError: there is none of this name.
+    """
+    key = aliases.current_key(key.partition("=")[0].lstrip("+~"))
+    dotted = key.replace("/", ".")
+    parts = []
+    if (group := dotted.replace(".", "/")) in _groups():
+        parts.append(_describe_group(group))
+    if found := settings().get(dotted):
+        parts.append(_describe_setting(dotted, found))
+    if not parts:
+        names = [*settings(), *(each.replace("/", ".") for each in _groups())]
+        last = dotted.rpartition(".")[2]
+        ends = [name for name in names if name.rpartition(".")[2] == last]
+        near = f"; did you mean {either(ends[:4])}?" if ends else did_you_mean(dotted, names)
+        raise LookupError(f"{key}: there is no such setting, config group or command{near}")
+    return "\n".join(parts)
+
+
+@cache
+def settings() -> dict[str, list[SettingView]]:
+    """Every setting of `configs/` by its dotted key, with the options that have it.
+
+    The option that is chosen by default comes first.
+    """
+    found: dict[str, list[SettingView]] = {}
+    root = groups.configs_folder() / "run.yaml"
+    for name, (value, comment) in _entries(root).items():
+        views = _nested(name, SettingView("", "", name, value, comment, ROOT))
+        found |= {key: [view] for key, view in views}
+    for group, options in _groups().items():
+        default = _default(group)
+        for option in sorted(options, key=lambda name: name != default):
+            for key, view in _of_option(group, option).items():
+                found.setdefault(f"{group.replace('/', '.')}.{key}", []).append(view)
+    return {key: views for key, views in found.items() if not key.endswith("_")}
+
+
+def known_values(key: str) -> list[str]:
+    """The options of a config group, or the values that a setting is known to take."""
+    if key in _groups():
+        return list(_groups()[key])
+    found: list[str] = []
+    for view in settings().get(key, ()):
+        parameter, _ = _parameter(view)
+        annotation = parameter.annotation if parameter else None
+        for node in ast.walk(annotation) if annotation else ():
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+            elif isinstance(node, ast.Name) and node.id == "bool":
+                found += ["true", "false"]
+        found.append(_text(view.value))
+    return list(dict.fromkeys(found))
+
+
+def _nested(key: str, view: SettingView) -> Iterator[tuple[str, SettingView]]:
+    if isinstance(view.value, dict) and "_target_" in view.value:
+        for name, value in view.value.items():
+            target = view.value["_target_"]
+            yield f"{key}.{name}", SettingView(key, "", name, value, "", target)
+    else:
+        yield key, view
+
+
+def _of_option(group: str, option: str) -> dict[str, SettingView]:
+    """The settings of one option, with those of the option that it starts from."""
+    file = groups.configs_folder() / group / f"{option}.yaml"
+    if not file.is_file() or "@package" in file.read_text(encoding="utf-8").partition("\n")[0]:
+        return {}
+    entries = _entries(file)
+    found: dict[str, SettingView] = {}
+    target = str(entries.pop("_target_", ("", ""))[0])
+    for default in (entries.pop("defaults", ([], ""))[0]) or []:
+        base = _base(group, default)
+        if base is not None:
+            found |= _of_option(*base)
+    target = target or next((view.target for view in found.values()), "")
+    for name, (value, comment) in entries.items():
+        before = found.get(name)
+        comment = comment or (before.comment if before else "")
+        found[name] = SettingView(group, option, name, value, comment, target)
+    return {
+        key: SettingView(group, option, view.name, view.value, view.comment, target)
+        for key, view in found.items()
+    }
+
+
+def _base(group: str, default: Any) -> tuple[str, str] | None:
+    """The option that an entry of a defaults list merges into the option itself."""
+    if isinstance(default, str):
+        return None if default == "_self_" else (group, default)
+    ((key, option),) = default.items()
+    home, _, place = key.partition("@")
+    return (home.lstrip("/"), option) if place == "_here_" else None
+
+
+def _entries(file: Path) -> dict[str, tuple[Any, str]]:
+    """The values of a YAML file and the comments beside them, which may go on below."""
+    text = file.read_text(encoding="utf-8")
+    comments: dict[str, str] = {}
+    key = None
+    for line in text.splitlines():
+        if entry := re.match(r"([\w-]+):(.*)", line):
+            key = entry[1]
+            comment = re.search(r"(?:^|\s)# ?(.*)", entry[2])
+            comments[key] = comment[1] if comment else ""
+        elif key and comments[key] and (more := re.match(r"\s+# ?(.*)", line)):
+            comments[key] += f" {more[1].strip()}"
+        else:
+            key = None
+    values = yaml.safe_load(text) or {}
+    return {str(name): (value, comments.get(name, "")) for name, value in values.items()}
+
+
+@cache
+def _groups() -> Mapping[str, list[str]]:
+    return groups.options()
+
+
+def _default(group: str) -> str | None:
+    """The option of a group that is chosen where no word chooses one."""
+    parent, _, name = group.rpartition("/")
+    owner = _default(parent) if parent else None
+    file = (
+        groups.configs_folder() / parent / f"{owner}.yaml"
+        if parent
+        else groups.configs_folder() / "run.yaml"
+    )
+    if not file.is_file():
+        return None
+    for default in (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("defaults", ()):
+        if isinstance(default, dict) and name in default:
+            return default[name]
+    return None
+
+
+# --- as text ---------------------------------------------------------------------------------
+
+
+def _describe_group(group: str) -> str:
+    default = _default(group)
+    lines = [f"{group}=OPTION   a config group; its options"]
+    width = max(map(len, _groups()[group]))
+    for option in _groups()[group]:
+        about = _about(groups.configs_folder() / group / f"{option}.yaml")
+        mark = " (default)" if option == default else ""
+        lines.append(f"  {option:<{width}}  {about}{mark}".rstrip())
+    return "\n".join([*lines, *_effect(group.replace("/", "."))]) + "\n"
+
+
+def _about(file: Path) -> str:
+    """The first comment of an option's file."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    comments = (line[1:].strip() for line in lines if line.startswith("#"))
+    return next((line for line in comments if not line.startswith("@package")), "")
+
+
+def _describe_setting(key: str, views: list[SettingView]) -> str:
+    first = views[0]
+    parameter, about = _parameter(first)
+    lines = [f"{key}={_text(first.value)}"]
+    if parameter is not None and parameter.annotation is not None:
+        lines.append(f"  type      {ast.unparse(parameter.annotation)}")
+    default = "a value is needed" if first.value == "???" else _text(first.value)
+    lines.append(f"  default   {default}{f' in {first.group}={first.option}' * bool(first.option)}")
+    if first.comment:
+        lines += _wrapped("comment", first.comment)
+    if about:
+        lines += _wrapped("about", about)
+    if options := [view.option for view in views if view.option]:
+        other = _groups()[first.group]
+        if len(options) < len(other):
+            lines += _wrapped("exists in", ", ".join(f"{first.group}={each}" for each in options))
+    differing = [view for view in views[1:] if view.value != first.value]
+    if differing:
+        text = ", ".join(f"{_text(view.value)} in {view.option}" for view in differing)
+        lines += _wrapped("elsewhere", text)
+    return "\n".join([*lines, *_effect(key)]) + "\n"
+
+
+def _wrapped(name: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text, 96, initial_indent=f"  {name:<10}", subsequent_indent=" " * 12,
+        break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _text(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()
+
+
+def _parameter(view: SettingView) -> tuple[targets.Parameter | None, str]:
+    """The parameter of a setting's class, and the line of the docstring about it."""
+    try:
+        definition = targets.locate(view.target)
+    except LookupError:
+        return None, ""
+    parameter = targets.signature(definition).parameters.get(view.name)
+    text = ast.get_docstring(definition.tree) or ""
+    line = re.search(rf"^ *{re.escape(view.name)}: (.*(?:\n {{8,}}.*)*)", text, re.MULTILINE)
+    return parameter, " ".join(line[1].split()) if line else ""
+
+
+def _effect(key: str) -> list[str]:
+    """Where a setting has an effect: stages, files and levels of pruning."""
+    from glassrec.artifacts.table import FILES
+    from glassrec.prune.levels import levels_of
+    from glassrec.run import EXPERIMENT, WHERE
+
+    root = key.split(".")[0]
+    lines = []
+    if root in EXPERIMENT and key not in [f"trainer.{name}" for name in WHERE]:
+        lines.append("  effect    on the trained model and all that follows; another run.dir")
+    else:
+        stages: dict[str, list[str]] = {}
+        for file in FILES:
+            related = (f"{each}.".startswith(f"{key}.") or f"{key}.".startswith(f"{each}.")
+                       for each in file.settings)  # fmt: skip
+            if any(related):
+                stages.setdefault(file.stage, []).append(file.name)
+        for stage, files in stages.items():
+            lines += _wrapped("effect", f"{stage}: {', '.join(files)}")
+    if levels := levels_of(key):
+        lines.append(f"            with {either(f'prune.level={level}' for level in levels)}")
+    return lines
