@@ -79,7 +79,7 @@ REFUSED = {
     "torch.nn.modules.linear.Linear": "torch.nn.modules.linear.Linear is not allowed",
     "glassrec.run.files.os.system": "no module 'os' in glassrec.run.files",
     "glassrec.config.compose.hydra.compose": "no module 'hydra' in glassrec.config.compose",
-    "glassrec.config.slots.Path": "pathlib.Path is not allowed",
+    "glassrec.config.groups.Path": "pathlib.Path is not allowed",
     "glassrec.run.directory.subprocess": "no class 'subprocess'",
     "glassrec.models.base.Recommender.load": "no module 'Recommender' in glassrec.models.base",
     "glassrec.models.gmff.GMF": "no module 'gmff' in glassrec.models; did you mean 'gmf'?",
