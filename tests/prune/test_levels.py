@@ -444,7 +444,7 @@ def test_what_is_silent_on_rows_alone_goes_though_it_has_conductance(
     planted: Planted, dataset: Dataset
 ) -> None:
     from_zero = replace(ROWS, baseline="zero")
-    scores = neuron_scores(from_zero.of(planted.model, dataset, 0))
+    scores = neuron_scores(from_zero.build_explainer(planted.model, dataset, 0))
     worth = scores.set_index(["layer", "unit"])["max_abs"]  # for whichever task
     plan = Pruner("data").plan(planted.model, scores, dataset)
     for name in planted.layers:
@@ -454,7 +454,9 @@ def test_what_is_silent_on_rows_alone_goes_though_it_has_conductance(
 
 def test_twins_that_cancel_stay_though_both_could_go(planted: Planted, dataset: Dataset) -> None:
     """Each has conductance, and both together have no effect: nothing proves that but algebra."""
-    worth = neuron_scores(ROWS.of(planted.model, dataset, 0)).set_index(["layer", "unit"])
+    worth = neuron_scores(ROWS.build_explainer(planted.model, dataset, 0)).set_index(
+        ["layer", "unit"]
+    )
     large = deepcopy(planted.model).double()
     batch = dataset.train.batch
     batch = batch._replace(dense=batch.dense.double())
@@ -495,7 +497,7 @@ def test_a_budget_takes_what_its_score_calls_useless(
         model = _mlp(build).model
     share = len(worst) / 10
     prune = Pruner("budget", layers=["tower.0"], score=score, share=share, fold=fold)
-    scores = neuron_scores(ROWS.of(model, dataset, 0))
+    scores = neuron_scores(ROWS.build_explainer(model, dataset, 0))
     plan = prune.plan(model, scores, dataset, measures=Measures(loss=_loss))
     found = _gone(plan)
     assert {name: {*each["budget"]} for name, each in found.items()} == {"tower.0": worst}
@@ -575,7 +577,9 @@ def test_a_model_that_is_cut_twice_names_its_units_as_built(build: Build, datase
     )
     small = deepcopy(model)
     small.load(prune.prune(model, _plan(prune, model, dataset)).tensors, "the pruned model")
-    scores = neuron_scores(ROWS.of(small.float(), dataset, 0)).query("layer == 'tower.0'")
+    scores = neuron_scores(ROWS.build_explainer(small.float(), dataset, 0)).query(
+        "layer == 'tower.0'"
+    )
     left = [TWIN, OTHER, 9]
     assert scores["unit"].tolist() == left
     assert scores["name"].tolist() == [f"tower.0[{unit}]" for unit in left]

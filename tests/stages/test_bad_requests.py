@@ -11,7 +11,7 @@ import torch
 
 from glassrec.__main__ import main
 from glassrec.data.dataset import Dataset
-from glassrec.explain.captum_methods import InputXGradient
+from glassrec.explain.captum_methods import CaptumMethod
 from glassrec.explain.explainer import Explain
 from glassrec.explain.methods.gradients import IntegratedGradients
 from glassrec.models.base import Inputs, Recommender
@@ -33,8 +33,8 @@ def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "explain.granularity: 'feilds' is not allowed; must be",
         ),
         (["explain.baseline=men"], 2, "no baseline 'men'; did you mean 'mean'?"),
-        (["explain.baseline=background:0"], 2, "'background:0' tells no number of training rows"),
-        (["explain.baseline=background:x"], 2, "'background:x' tells no number of training rows"),
+        (["explain.baseline=background:0"], 2, "'background:0' has no number of training rows"),
+        (["explain.baseline=background:x"], 2, "'background:x' has no number of training rows"),
         (["explain.method=shapley"], 2, "with a slash; write explain/method=shapley"),
         (["explain.compare=none"], 2, "with a slash; write explain/compare=none"),
         (
@@ -66,8 +66,24 @@ def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             1,
             "top.0",
         ),
+        (["explain/method=captum"], 2, "explain.method.name: a value is needed"),
+        (
+            ["explain/method=captum", "explain.method.name=InputXGradent"],
+            2,
+            "did you mean 'InputXGradient'?",
+        ),
+        (
+            ["explain/method=captum", "explain.method.name=Saliency", "explain.method.kwargs.ab=1"],
+            2,
+            "explain.method.kwargs.ab: captum.attr.Saliency has no such argument",
+        ),
+        (
+            ["explain/neurons=captum", "explain.neurons.name=LayerConductanse"],
+            2,
+            "did you mean 'LayerConductance'?",
+        ),
         (["explain/method=deeplift_shap"], 1, "set explain.baseline=background"),
-        (["explain/method=shapley"], 1, "13 players need 8,192 evaluations"),
+        (["explain/method=shapley"], 1, "13 features need 8,192 evaluations"),
         (["explain/method=kernel_shap", "explain.method.samples=3"], 1, "samples"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
@@ -126,6 +142,6 @@ def test_a_baseline_of_another_shape_is_refused(
 def test_what_never_claimed_to_add_up_is_not_refused(
     build: Callable[..., Recommender], dataset: Dataset
 ) -> None:
-    explain = Explain(method=InputXGradient(), tolerance=1e-9)
+    explain = Explain(method=CaptumMethod("InputXGradient"), tolerance=1e-9)
     found = explain.build_explainer(build("dlrm", embedding=2), dataset, 0).attributions()
     assert found.relative_delta > 0.01

@@ -64,7 +64,7 @@ def _about(build: Build, dataset: Dataset, steps: int, tolerance: float) -> Expl
     explainer = settings.build_explainer(
         build("dlrm", bottom=[4], top=[4], embedding=2), dataset, 0
     )
-    return tables.AttributionTotals(explainer).read(explainer.pieces()).about(None)
+    return tables.AttributionTotals(explainer).update(explainer.pieces()).summary(None)
 
 
 def test_parts_that_do_not_add_up_are_refined_until_they_do(build: Build, dataset: Dataset) -> None:
@@ -101,7 +101,7 @@ def test_refining_does_not_depend_on_what_was_done_before(
     (rest,) = settings.build_explainer(model, dataset, 0).pieces(done=14)
     assert torch.equal(rest.values, whole[2].values)
     fine = replace(settings, method=IntegratedGradients(128), tolerance=1e9)
-    expected = fine.of(model, dataset, 0).attributions()
+    expected = fine.build_explainer(model, dataset, 0).attributions()
     torch.testing.assert_close(torch.cat([piece.values for piece in whole]), expected.values)
 
 
@@ -110,7 +110,7 @@ def test_a_constant_logit_is_told_from_one_that_moves(build: Build, dataset: Dat
         model = build("gmf")
         plant(model)
         explainer = Explain(select=Selection(rows=20)).build_explainer(model, dataset, 0)
-        return tables.AttributionTotals(explainer).read(explainer.pieces()).about(None)
+        return tables.AttributionTotals(explainer).update(explainer.pieces()).summary(None)
 
     assert about(zero).constant
     assert not about(lambda _: None).constant

@@ -70,13 +70,13 @@ def pieces(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def followed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The numbers of rows that are done when following neurons begins."""
     starts: list[int] = []
-    neurons = explain.tables.neurons
+    neurons = explain.tables.stream_neurons
 
     def counted(explainer: explain.Explainer, done: int = 0) -> object:
         starts.append(done)
         return neurons(explainer, done)
 
-    monkeypatch.setattr(explain.tables, "neurons", counted)
+    monkeypatch.setattr(explain.tables, "stream_neurons", counted)
     return starts
 
 
