@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from glassrec.data.batch import Batch
 from glassrec.data.schema import Schema
 from glassrec.explain.baselines import build_baseline
-from glassrec.explain.captum_methods import CaptumMethod, CaptumNeurons, _classes
+from glassrec.explain.captum_classes import captum_classes
+from glassrec.explain.captum_methods import CaptumMethod, CaptumNeurons
 from glassrec.explain.features import Granularity, build_feature_mask
 from glassrec.explain.masking import MaskedModel
 from glassrec.explain.methods.deeplift import DeepLift
@@ -74,9 +75,9 @@ def test_input_methods_give_captums_own_numbers(
     method, direct = CaptumMethod(name, kwargs), Direct(view)
     inputs, bases = direct.of(view.inputs), direct.of(view.baseline)
     given: dict[str, Any] = kwargs | (
-        {"baselines": bases} if method._found.takes("baselines") else {}
+        {"baselines": bases} if method.captum.takes("baselines") else {}
     )
-    masks = method._found.takes("feature_mask")
+    masks = method.captum.takes("feature_mask")
     if masks:  # one feature for each column, field and step
         start, given["feature_mask"] = 0, ()
         for part in inputs:
@@ -156,7 +157,7 @@ def test_features_in_no_mask_stay_as_they_are(
 
 def test_each_input_method_of_captum_runs_or_says_why_not(build: Build, batch: Batch) -> None:
     rows, refused = masked(build("mlp"), batch.slice(0, 3)), {}
-    for name in _classes("input"):
+    for name in captum_classes("input"):
         try:
             CaptumMethod(name).check(rows.model, rows.feature_mask, 2)
             found = CaptumMethod(name).attribute(rows, 0)
@@ -164,19 +165,19 @@ def test_each_input_method_of_captum_runs_or_says_why_not(build: Build, batch: B
             assert found.isfinite().all()
         except ValueError as error:
             refused[name] = str(error)
-    assert len(_classes("input")) >= 14
+    assert len(captum_classes("input")) >= 14
     assert set(refused) <= {"LRP"}, refused
 
 
 def test_each_layer_method_of_captum_runs_or_says_why_not(build: Build, batch: Batch) -> None:
     rows, refused = masked(build("mlp"), batch.slice(0, 3)), {}
-    for name in _classes("layer"):
+    for name in captum_classes("layer"):
         try:
             found = CaptumNeurons(name).values(rows.model, rows.inputs, rows.baseline, 0)
             assert all(values.isfinite().all() for values in found.values())
         except ValueError as error:
             refused[name] = str(error)
-    assert len(_classes("layer")) >= 12
+    assert len(captum_classes("layer")) >= 12
     assert set(refused) <= {"LayerGradCam", "LayerLRP"}, refused
 
 

@@ -26,10 +26,13 @@ from glassrec.models.layers import activations
 class NeuronMethod(ABC):
     """A way to score the neurons of each row; a frozen dataclass whose fields are its settings."""
 
+    title: str = ""
+    """The name in figures, in which `{field}` is a setting; that of the class if it is empty."""
+
     @property
-    @abstractmethod
     def name(self) -> str:
         """The name in figures, with the settings."""
+        return self.title.format(**vars(self)) or type(self).__name__
 
     @property
     @abstractmethod
@@ -71,13 +74,10 @@ class Conductance(NeuronMethod):
             and the left-end rule of `captum.attr.LayerConductance`, equal to it bit for bit.
     """
 
+    title = "conductance, {steps} steps, {rule} rule"
+
     steps: Annotated[int, Ge(1)] = 32
     rule: Literal["trapezoid", "captum"] = "trapezoid"
-
-    @property
-    def name(self) -> str:
-        """With its steps and rule."""
-        return f"conductance, {self.steps} steps, {self.rule} rule"
 
     @property
     def evaluations(self) -> int:

@@ -5,10 +5,9 @@ They should not with the first, little with the second, and entirely with the th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
 
-import pandas as pd
 import torch
 from scipy.stats import rankdata
 from torch import Tensor
@@ -71,37 +70,20 @@ def sensitivity(method: Method, sample: Sample, near: Iterable[Inputs], seed: in
     return (torch.stack(moves).amax(0).mean() / values.norm(dim=1).mean()).item()
 
 
-def randomize_weights(
-    model: Recommender, seed: int, modules: Collection[str] | None = None
-) -> Recommender:
+def randomize_weights(model: Recommender, seed: int) -> Recommender:
     """A copy of the model with randomised weights: each parameter is shuffled, and keeps its scale.
 
-    The embedding table is shared, as `score` does not read it.
-
-    Args:
-        model: stays as it is.
-        seed: of the shuffling; the same for a module whichever others are shuffled.
-        modules: shuffles these only; all if None.
+    The embedding table is shared, as `score` does not read it. Modules go output side first.
     """
     copy = deepcopy(model, {id(model.table): model.table})
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for name in scoring_modules(model):
-            for parameter in copy.get_submodule(name).parameters(recurse=False):
+        for module in reversed([*copy.modules()]):
+            for parameter in module.parameters(recurse=False) if module is not copy.table else ():
                 order = torch.randperm(parameter.numel(), generator=generator)
-                if modules is None or name in modules:
-                    shuffled = parameter.flatten()[order.to(parameter.device)]
-                    parameter.copy_(shuffled.view_as(parameter))
+                shuffled = parameter.flatten()[order.to(parameter.device)]
+                parameter.copy_(shuffled.view_as(parameter))
     return copy
-
-
-def scoring_modules(model: Recommender) -> list[str]:
-    """The modules with weights of their own, but for the embedding table, output side first."""
-    return [
-        name
-        for name, module in reversed([*model.named_modules()])
-        if module is not model.table and [*module.parameters(recurse=False)]
-    ]
 
 
 def randomisation(method: Method, sample: Sample, models: int, seed: int) -> float:
@@ -122,22 +104,6 @@ def randomisation(method: Method, sample: Sample, models: int, seed: int) -> flo
         for draw in range(models)
     ]
     return torch.tensor(found, dtype=torch.double).nanmean().item()
-
-
-def cascade(method: Method, sample: Sample, seed: int) -> pd.DataFrame:
-    """The same as more and more of the model is randomised, from the output side down.
-
-    Returns:
-        one row for each module with weights: module, correlation (mean |rank correlation| once it
-        and those above it are randomised).
-    """
-    values, model = sample.attributions(method, seed), sample.view.model
-    names = scoring_modules(model)
-    found = [
-        _similarity(method, sample, values, randomize_weights(model, seed, names[:end]), seed)
-        for end in range(1, len(names) + 1)
-    ]
-    return pd.DataFrame({"module": names, "correlation": found})
 
 
 def _similarity(

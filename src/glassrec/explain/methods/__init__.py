@@ -14,6 +14,8 @@ from glassrec.models.base import Recommender
 class Method(ABC):
     """An attribution method; a frozen dataclass whose fields are its settings."""
 
+    title: str = ""
+    """The name in figures, in which `{field}` is a setting; that of the class if it is empty."""
     complete: bool = False
     """Whether attributions should add up to the logit's difference, so that the completeness error
     is one."""
@@ -31,9 +33,9 @@ class Method(ABC):
         return None
 
     @property
-    @abstractmethod
     def name(self) -> str:
         """The name in figures, with the settings."""
+        return self.title.format(**vars(self)) or type(self).__name__
 
     @abstractmethod
     def evaluations(self, features: int) -> int:

@@ -28,10 +28,7 @@ COALITIONS_AT_ONCE = 4096
 class FeatureAblation(Method):
     """The fall of the logit when one feature goes to its baseline and all others stay."""
 
-    @property
-    def name(self) -> str:
-        """It has no settings."""
-        return "feature ablation"
+    title = "feature ablation"
 
     def evaluations(self, features: int) -> int:
         """The row, and one without each feature."""
@@ -53,14 +50,10 @@ class Shapley(Method):
         max_features: the largest P that is allowed; one more doubles the time.
     """
 
+    title = "exact Shapley values"
     complete = True
 
     max_features: Annotated[int, Interval(ge=1, le=24)] = 12
-
-    @property
-    def name(self) -> str:
-        """Without settings: they do not change the values."""
-        return "exact Shapley values"
 
     def evaluations(self, features: int) -> int:
         """All coalitions, or as many as pass at once; ValueError if they are too many."""
@@ -91,15 +84,11 @@ class ShapleySampling(Method):
             evaluations a row.
     """
 
+    title = "Shapley values by sampling, {permutations} orders and their reverses"
     complete = True
     sampled = True
 
     permutations: Annotated[int, Ge(1)] = 64
-
-    @property
-    def name(self) -> str:
-        """With the number of orders."""
-        return f"Shapley values by sampling, {self.permutations} orders and their reverses"
 
     def evaluations(self, features: int) -> int:
         """Two for each feature and order, or as many as pass at once."""

@@ -17,12 +17,8 @@ from glassrec.models.base import Inputs, Recommender
 class DeepLift(Method):
     """DeepLIFT's rescale rule (Shrikumar et al., ICML 2017), and the midpoint rule for products."""
 
+    title = "DeepLIFT, rescale and midpoint rules"
     complete = True
-
-    @property
-    def name(self) -> str:
-        """With its rules."""
-        return "DeepLIFT, rescale and midpoint rules"
 
     def evaluations(self, features: int) -> int:
         """The row and its baseline."""
@@ -54,9 +50,5 @@ class DeepLiftShap(DeepLift):
     As in Lundberg and Lee (NeurIPS 2017). The average is that of `explain.baseline=background`.
     """
 
+    title = "DeepLIFT SHAP, rescale and midpoint rules"
     averaged = True
-
-    @property
-    def name(self) -> str:
-        """With its rules."""
-        return "DeepLIFT SHAP, rescale and midpoint rules"

@@ -25,6 +25,7 @@ class IntegratedGradients(Method):
         steps: nodes of the Gauss-Legendre rule, as in Captum.
     """
 
+    title = "integrated gradients, {steps} Gauss-Legendre nodes"
     complete = True
 
     steps: Annotated[int, Ge(1)] = 32
@@ -33,11 +34,6 @@ class IntegratedGradients(Method):
         """With twice the nodes, at most `MAX_STEPS`."""
         more = min(2 * self.steps, MAX_STEPS)
         return replace(self, steps=more) if more > self.steps else None
-
-    @property
-    def name(self) -> str:
-        """With its nodes."""
-        return f"integrated gradients, {self.steps} Gauss-Legendre nodes"
 
     def evaluations(self, features: int) -> int:
         """One for each node."""
@@ -63,15 +59,11 @@ class GradientShap(Method):
         samples: points on the way from each training row.
     """
 
+    title = "GradientSHAP, {samples} points a training row"
     sampled = True
     averaged = True
 
     samples: Annotated[int, Ge(1)] = 4
-
-    @property
-    def name(self) -> str:
-        """With its points."""
-        return f"GradientSHAP, {self.samples} points a training row"
 
     def evaluations(self, features: int) -> int:
         """One for each point."""
