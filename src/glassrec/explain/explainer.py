@@ -165,8 +165,7 @@ class Explainer:
         self.feature_mask = self.build_feature_mask(settings.granularity)
         self.own = own_baseline is not None
         if own_baseline is not None:
-            with torch.no_grad():
-                row = model.embed(dataset.train.batch.slice(0, 1).to(model.device))
+            row = self._embedded(torch.tensor([0]))
             self.bases = Inputs(*(part.to(model.device) for part in own_baseline))
             for one in range(self.bases.rows):
                 Inputs(*(part[one : one + 1] for part in self.bases)).expand_to(row)
@@ -242,8 +241,8 @@ class Explainer:
     def _refined(self) -> tuple[Method, Attributions | None]:
         """The refined method, and the attributions of `PIECE` random rows that it was tested on.
 
-        Where the completeness error exceeds the tolerance, the nodes of the path are doubled. A
-        method that cannot be refined is not tested here.
+        Its nodes are doubled while the completeness error exceeds the tolerance. A method that
+        cannot be refined is not tested here.
         """
         method = self.settings.method
         while method.complete and (finer := method.finer()) is not None:
@@ -260,11 +259,7 @@ class Explainer:
         return Attributions.join(self.pieces())
 
     def pieces(self, done: int = 0) -> Iterator[Attributions]:
-        """The attributions of all rows, some thousand rows at a time.
-
-        Args:
-            done: how many rows, from the first one, are left out.
-        """
+        """The attributions of all rows, some thousand at a time, without the first `done`."""
         # Of the same size: the error on a few rows that are left over would say little.
         pieces = max(1, ceil(len(self.rows) / PIECE))
         size = ceil(len(self.rows) / pieces)
@@ -276,12 +271,9 @@ class Explainer:
                 yield self.explained(method, self.rows[start : start + size], start)
 
     def explained(self, method: Method, rows: Tensor, start: int = 0) -> Attributions:
-        """The attributions of some rows of the split, by any method.
+        """The attributions of some rows (B,) of the split, by any method.
 
-        Args:
-            method: how the logit's difference from the baseline is divided among the features.
-            rows: (B,) rows of the split.
-            start: the number of the first of them among all that are explained.
+        `start` is the number of the first of them among all that are explained.
         """
         values, logits, differences = [], [], []
         views = self.views(rows, method.evaluations(len(self.feature_mask.features)), start)
@@ -306,9 +298,9 @@ class Explainer:
 
         Args:
             rows: (N,) rows of the split.
-            evaluations: how many masked versions of each row will pass the model.
-            start: the number of the first of them among all that are explained.
-            features: the features; those of the settings if None.
+            evaluations: how many masked versions of each row pass the model at once.
+            start: the number of the first row among all that are explained.
+            features: those of the settings if None.
         """
         at_once = min(PIECE, max(1, self.at_once // (evaluations * self.bases.rows)))
         for some in rows.split(at_once):
@@ -350,8 +342,7 @@ class Explainer:
     def _reference_rows(self, count: int) -> Inputs:
         """Random rows of the split."""
         generator = torch.Generator().manual_seed(self.seed)
-        rows = torch.randint(self.split.batch.rows, (count,), generator=generator)
-        return self._embedded(rows)
+        return self._embedded(torch.randint(self.split.batch.rows, (count,), generator=generator))
 
     @torch.no_grad()
     def _embedded(self, rows: Tensor) -> Inputs:

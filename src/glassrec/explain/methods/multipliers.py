@@ -30,39 +30,45 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
 PRODUCTS = frozenset(
-    (
-        "addbmm addcmul addmm addmv addr baddbmm bilinear bmm dot einsum ger inner kron lerp linear "
-        "matmul mm mul multiply mv outer tensordot vdot"
-    ).split()
-)
+    [
+        "addbmm", "addcmul", "addmm", "addmv", "addr", "baddbmm", "bilinear", "bmm", "dot",
+        "einsum", "ger", "inner", "kron", "lerp", "linear", "matmul", "mm", "mul",
+        "multiply", "mv", "outer", "tensordot", "vdot",
+    ]
+)  # fmt: skip
 """Linear in each factor, so that the gradient of one factor is linear in the others."""
 
 QUOTIENTS = frozenset(["div", "divide", "true_divide"])
 """a / b is the product of a and 1 / b."""
 
 ELEMENTWISE = frozenset(
-    (
-        "abs absolute acos acosh arccos arccosh arcsin arcsinh arctan arctanh asin asinh atan atanh "
-        "ceil celu clamp clamp_max clamp_min clip cos cosh elu erf erfc exp exp2 expit expm1 "
-        "float_power floor frac gelu hardshrink hardsigmoid hardswish hardtanh leaky_relu log log10 "
-        "log1p log2 log_sigmoid logit logsigmoid mish pow prelu rdiv reciprocal relu relu6 round "
-        "rpow rrelu rsqrt selu sigmoid sign silu sin sinc sinh softplus softshrink softsign sqrt "
-        "square tan tanh tanhshrink threshold trunc"
-    ).split()
-)
+    [
+        "abs", "absolute", "acos", "acosh", "arccos", "arccosh", "arcsin", "arcsinh",
+        "arctan", "arctanh", "asin", "asinh", "atan", "atanh", "ceil", "celu", "clamp",
+        "clamp_max", "clamp_min", "clip", "cos", "cosh", "elu", "erf", "erfc", "exp",
+        "exp2", "expit", "expm1", "float_power", "floor", "frac", "gelu", "hardshrink",
+        "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "log", "log10", "log1p",
+        "log2", "log_sigmoid", "logit", "logsigmoid", "mish", "pow", "prelu", "rdiv",
+        "reciprocal", "relu", "relu6", "round", "rpow", "rrelu", "rsqrt", "selu", "sigmoid",
+        "sign", "silu", "sin", "sinc", "sinh", "softplus", "softshrink", "softsign", "sqrt",
+        "square", "tan", "tanh", "tanhshrink", "threshold", "trunc",
+    ]
+)  # fmt: skip
 """Nonlinear in each number for itself."""
 
 REFUSED = frozenset(
-    (
-        "adaptive_max_pool1d adaptive_max_pool2d amax amin aminmax atan2 cdist cosine_similarity "
-        "cummax cummin cumprod glu group_norm gru gru_cell gumbel_softmax hypot instance_norm "
-        "kthvalue layer_norm linalg_norm linalg_vector_norm log_softmax logaddexp logcumsumexp "
-        "logsumexp lstm lstm_cell max max_pool1d max_pool2d maximum median min minimum "
-        "multi_head_attention_forward norm normalize pairwise_distance prod rms_norm rnn_relu "
-        "rnn_relu_cell rnn_tanh rnn_tanh_cell scaled_dot_product_attention softmax softmin sort std "
-        "std_mean topk var var_mean"
-    ).split()
-)
+    [
+        "adaptive_max_pool1d", "adaptive_max_pool2d", "amax", "amin", "aminmax", "atan2",
+        "cdist", "cosine_similarity", "cummax", "cummin", "cumprod", "glu", "group_norm",
+        "gru", "gru_cell", "gumbel_softmax", "hypot", "instance_norm", "kthvalue",
+        "layer_norm", "linalg_norm", "linalg_vector_norm", "log_softmax", "logaddexp",
+        "logcumsumexp", "logsumexp", "lstm", "lstm_cell", "max", "max_pool1d", "max_pool2d",
+        "maximum", "median", "min", "minimum", "multi_head_attention_forward", "norm",
+        "normalize", "pairwise_distance", "prod", "rms_norm", "rnn_relu", "rnn_relu_cell",
+        "rnn_tanh", "rnn_tanh_cell", "scaled_dot_product_attention", "softmax", "softmin",
+        "sort", "std", "std_mean", "topk", "var", "var_mean",
+    ]
+)  # fmt: skip
 """Nonlinear in several numbers at once; there is no rule for them."""
 
 RULED = PRODUCTS | QUOTIENTS | ELEMENTWISE | REFUSED
