@@ -33,7 +33,7 @@ from glassrec.explain.methods import Method
 from glassrec.explain.methods.coalitions import Shapley
 from glassrec.explain.methods.kernel_shap import KernelShap
 from glassrec.explain.methods.lime import Lime
-from glassrec.explain.neurons import Rule, conductance
+from glassrec.explain.neurons import Conductance
 from glassrec.explain.path import path_chunks, straight_path, trapezoid
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.dcn import DCN
@@ -122,10 +122,10 @@ def layer_by_layer(
 
 
 def fused(
-    model: DLRM, modules: dict[str, nn.Module], rows: Inputs, base: Inputs, steps: int, rule: Rule
+    model: DLRM, modules: dict[str, nn.Module], rows: Inputs, base: Inputs, steps: int, rule: str
 ) -> list[Tensor]:
-    found = conductance(model, rows, base, steps=steps, rule=rule, modules=modules)
-    return list(found.layers.values())
+    found = Conductance(steps, rule).values(model, rows, base, modules=modules)
+    return [values[-1] for values in found.values()]
 
 
 def pure(model: DLRM, points: list[Inputs]) -> None:
@@ -149,7 +149,7 @@ def neurons(options: argparse.Namespace) -> None:
         if name not in ("", "table", "top") and not isinstance(module, nn.ReLU)
     }
     assert len(every) == 15, "each layer, each affine map in one, the bottom tower, the output"
-    rules: tuple[Rule, ...] = ("trapezoid", "captum")
+    rules = ("trapezoid", "captum")
     for modules in (layers, every):
         for steps in STEPS:
             given = (model, modules, rows, base, steps)
@@ -185,10 +185,9 @@ def shapley(model: Recommender, rows: Inputs) -> Tensor:
     return attr.ShapleyValues(partial(captums, model)).attribute(rows.fields, feature_mask=mask)
 
 
-def players(model: Recommender, granularity: Granularity, method: Method) -> Arm:
-    view = build_feature_mask(model.schema, model.width, granularity, model.device)
-    game = MaskedModel(model, view, *rows_of(model))
-    return partial(method.attribute, game, 0)
+def by_ours(model: Recommender, granularity: Granularity, method: Method) -> Arm:
+    mask = build_feature_mask(model.schema, model.width, granularity, model.device)
+    return partial(method.attribute, MaskedModel(model, mask, *rows_of(model)), 0)
 
 
 def inputs(options: argparse.Namespace) -> None:
@@ -202,10 +201,10 @@ def inputs(options: argparse.Namespace) -> None:
     for name, method, loop, samples in loops:
         for at_once in (1, samples):
             theirs = partial(loop, neumf, rows_of(neumf)[0], at_once)
-            title = f"{name}, 64 players, {samples} samples, by {at_once}"
-            compare(theirs, {title: players(neumf, "dimensions", method)}, options, ROWS / FEW)
+            title = f"{name}, 64 features, {samples} samples, by {at_once}"
+            compare(theirs, {title: by_ours(neumf, "dimensions", method)}, options, ROWS / FEW)
     exact = partial(shapley, dcn, rows_of(dcn)[0])
-    compare(exact, {"exact Shapley, 6 players": players(dcn, "fields", Shapley())}, options)
+    compare(exact, {"exact Shapley, 6 features": by_ours(dcn, "fields", Shapley())}, options)
 
 
 def main() -> None:
