@@ -38,7 +38,7 @@ from glassrec.explain.path import path_chunks, straight_path, trapezoid
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.dcn import DCN
 from glassrec.models.dlrm import DLRM
-from glassrec.models.neumf import NeuMF
+from glassrec.models.ncf import NeuMF
 
 ROWS = 497
 """As many as are explained in Captum's tutorial on DLRM."""

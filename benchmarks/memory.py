@@ -26,7 +26,7 @@ from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema
 from glassrec.metrics.quality import quality
-from glassrec.models.gmf import GMF
+from glassrec.models.ncf import GMF
 from glassrec.training.memory import needed
 from glassrec.training.rowwise import RowwiseAdagrad
 from glassrec.training.trainer import Trainer

@@ -24,9 +24,7 @@ from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema
 from glassrec.models.base import Recommender
 from glassrec.models.dlrm import DLRM
-from glassrec.models.gmf import GMF
-from glassrec.models.mlp import MLP
-from glassrec.models.neumf import NeuMF
+from glassrec.models.ncf import GMF, MLP, NeuMF
 from glassrec.prune.pruner import Pruner
 
 BATCH = 4096

@@ -27,7 +27,7 @@ from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema
 from glassrec.models.base import Recommender
-from glassrec.models.neumf import NeuMF
+from glassrec.models.ncf import NeuMF
 from glassrec.training.trainer import Trainer
 
 ROWS = {256: 100_000, 4_096: 600_000, 16_384: 1_000_000}

@@ -358,7 +358,7 @@ def test_a_job_gets_its_parts_its_config_and_its_command(stage, folder, executed
 
 
 def test_a_model_in_the_users_folder_is_found(folder, executed):
-    source = "from glassrec.models.gmf import GMF\nclass Own(GMF): ...\n"
+    source = "from glassrec.models.ncf import GMF\nclass Own(GMF): ...\n"
     Path("own_two_tower.py").write_text(source)
     Path("mine", "model").mkdir(parents=True)
     Path("mine", "model", "own.yaml").write_text("_target_: own_two_tower.Own\n_partial_: true\n")
@@ -371,7 +371,7 @@ def test_a_model_in_the_users_folder_is_found(folder, executed):
 def test_the_configuration_is_printed(capsys, executed):
     assert main(["run", "model=gmf", "--cfg", "job", "seed=4"]) == 0
     printed = yaml.safe_load(capsys.readouterr().out)
-    assert (printed["seed"], printed["model"]["_target_"]) == (4, "glassrec.models.gmf.GMF")
+    assert (printed["seed"], printed["model"]["_target_"]) == (4, "glassrec.models.ncf.GMF")
     assert executed.all == []
 
 

@@ -38,7 +38,7 @@ def test_the_contracts_hold(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "line"),
     [
-        ("models/gmf.py", "import captum"),
+        ("models/ncf.py", "import captum"),
         ("prune/plan.py", "from glassrec.explain import features"),
         ("training/job.py", "import hydra"),
         ("report/figures.py", "import wandb"),

@@ -23,8 +23,7 @@ from glassrec.metrics.pointwise import click_metrics, rating_metrics
 from glassrec.models.base import Recommender
 from glassrec.models.dcn import DCN
 from glassrec.models.mf import MF
-from glassrec.models.mlp import MLP
-from glassrec.models.neumf import NeuMF
+from glassrec.models.ncf import MLP, NeuMF
 from glassrec.training.trainer import Trainer
 
 SEEDS = range(3)

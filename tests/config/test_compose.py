@@ -101,8 +101,8 @@ WRONG = {
     "explain=3": "explain=3: there is no such option",
     "++explain=3": "explain: 3 is not allowed; must be settings with a _target_",
     "+run.config={}": "run.config: Run has no parameter 'config'",
-    "model._target_=glassrec.models.gmff.GMF": "model._target_: no module 'gmff' in "
-    "glassrec.models; did you mean 'gmf'?",
+    "model._target_=glassrec.models.ncff.GMF": "model._target_: no module 'ncff' in "
+    "glassrec.models; did you mean 'ncf'?",
     "model._target_=os.system": "model._target_: no class 'system' in os; a target is",
     "model._partial_=false": "model: glassrec.models.dlrm.DLRM is not allowed; must be settings "
     "with `_partial_: true`",
@@ -158,7 +158,7 @@ OWN = """
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 from annotated_types import Ge
-from glassrec.models.gmf import GMF
+from glassrec.models.ncf import GMF
 
 class Own(GMF):
     def __init__(self, data, factors: Annotated[int, Ge(2)] = 2, anything: Any = None, *,

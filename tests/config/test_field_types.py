@@ -163,7 +163,7 @@ import annotated_types as at
 import torch
 from pydantic import BaseModel, Field, NonNegativeFloat, PositiveInt, confloat
 from pydantic.types import StrictStr as Text
-from glassrec.models.gmf import GMF
+from glassrec.models.ncf import GMF
 
 Share = Annotated[float, at.Interval(ge=0, le=1)]
 Widths: TypeAlias = Sequence[PositiveInt]

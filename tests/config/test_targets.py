@@ -49,9 +49,9 @@ ALLOWED = {
     "imported module": "from glassrec.models import base\nclass Own(base.Recommender): ...",
     "alias": "import glassrec.models.base as b\nclass Own(b.Recommender): ...",
     "dotted": "import glassrec.data.dataset\nclass Own(glassrec.data.dataset.Source): ...",
-    "grandchild": "from glassrec.models.gmf import GMF\nclass Mid(GMF): ...\nclass Own(Mid): ...",
+    "grandchild": "from glassrec.models.ncf import GMF\nclass Mid(GMF): ...\nclass Own(Mid): ...",
     "tracker": "from glassrec.tracking import Tracker as T\nclass Own(object, T): ...",
-    "branch": "try:\n  from glassrec.models.gmf import GMF\nexcept ImportError:\n  raise\n"
+    "branch": "try:\n  from glassrec.models.ncf import GMF\nexcept ImportError:\n  raise\n"
     "class Own(GMF): ...",
 }
 
@@ -82,9 +82,9 @@ REFUSED = {
     "glassrec.config.groups.Path": "pathlib.Path is not allowed",
     "glassrec.run.directory.subprocess": "no class 'subprocess'",
     "glassrec.models.base.Recommender.load": "no module 'Recommender' in glassrec.models.base",
-    "glassrec.models.gmff.GMF": "no module 'gmff' in glassrec.models; did you mean 'gmf'?",
-    "glassrec.models.gmf.GMFF": "no class 'GMFF' in glassrec.models.gmf; did you mean 'GMF'?",
-    "glassrek.models.gmf.GMF": "no module 'glassrek'",
+    "glassrec.models.ncff.GMF": "no module 'ncff' in glassrec.models; did you mean 'ncf'?",
+    "glassrec.models.ncf.GMFF": "no class 'GMFF' in glassrec.models.ncf; did you mean 'GMF'?",
+    "glassrek.models.ncf.GMF": "no module 'glassrek'",
     "eval": "'eval' is not a path",
     "": "'' is not a path",
     "..": "no module",
@@ -98,7 +98,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("target", "reason"), REFUSED.items(), ids=REFUSED)
 def test_anything_else_is_refused_without_an_import(package, target, reason):
-    rebound = "from glassrec.models.gmf import GMF\nclass Rebound(GMF): ...\nRebound = eval"
+    rebound = "from glassrec.models.ncf import GMF\nclass Rebound(GMF): ...\nRebound = eval"
     package(models=f"class Own: ...\ndef function(): ...\n{rebound}")
     package(circle="from own_package.ring import A", ring="from own_package.circle import A")
     with pytest.raises(LookupError) as refusal:
@@ -123,7 +123,7 @@ def test_fields_are_inherited_and_those_that_init_does_not_take_are_left_out(pac
 
 
 def test_a_target_that_takes_any_name_says_so(package):
-    package(models="from glassrec.models.gmf import GMF\nclass Own(GMF):\n"
+    package(models="from glassrec.models.ncf import GMF\nclass Own(GMF):\n"
                    "  def __init__(self, data, *args, k=1, **more): ...")  # fmt: skip
     signature = targets.signature(targets.resolve("own_package.models.Own"))
     assert signature.open

@@ -16,7 +16,7 @@ from glassrec.run import record_text
 
 MODEL = """\
 from pathlib import Path
-from glassrec.models.gmf import GMF
+from glassrec.models.ncf import GMF
 
 Path(__file__).with_name("imported").touch()
 
@@ -41,7 +41,7 @@ def run(folder: Path) -> Path:
     run = folder / "run"
     run.mkdir()
     text = compose.shown("run", ["data.rows=900", "model=gmf"]).replace(
-        "glassrec.models.gmf.GMF", "own_model.Own"
+        "glassrec.models.ncf.GMF", "own_model.Own"
     )
     (run / "config.yaml").write_text(text)
     (run / "record.json").write_text(record_text({}))

@@ -20,7 +20,7 @@ from glassrec.explain.features import Granularity, build_feature_mask
 from glassrec.explain.masking import MaskedModel
 from glassrec.explain.methods.deeplift import DeepLift
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.recurrent import Recurrent
+from glassrec.models.lstm import Recurrent
 
 Build = Callable[..., Recommender]
 

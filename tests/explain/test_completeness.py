@@ -15,7 +15,7 @@ from glassrec.data.schema import Schema
 from glassrec.explain.baselines import build_baseline
 from glassrec.explain.evaluation.completeness import layer_completeness
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.dnn import DNN
+from glassrec.models.dcn import DNN
 from glassrec.models.layers import Hidden, Product
 
 Build = Callable[..., Recommender]

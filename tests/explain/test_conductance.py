@@ -16,7 +16,7 @@ from glassrec.explain.masking import MaskedModel
 from glassrec.explain.methods import gradients
 from glassrec.explain.neurons import Conductance
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.gmf import GMF
+from glassrec.models.ncf import GMF
 
 
 def conductance(model, inputs, base, *, steps, rule="trapezoid", task=0, modules=None):

@@ -12,7 +12,7 @@ from glassrec.explain.explainer import Explain
 from glassrec.explain.explanation_tables import AttributionTotals, neuron_scores, significance
 from glassrec.explain.neurons import Conductance
 from glassrec.explain.selection import Selection
-from glassrec.models.gmf import GMF
+from glassrec.models.ncf import GMF
 from glassrec.models.popularity import Popularity
 from glassrec.models.two_tower import TwoTower
 

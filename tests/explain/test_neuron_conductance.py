@@ -19,7 +19,7 @@ from glassrec.explain.features import build_feature_mask
 from glassrec.explain.masking import MaskedModel
 from glassrec.explain.neurons import Conductance
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.recurrent import Recurrent
+from glassrec.models.lstm import Recurrent
 
 Build = Callable[..., Recommender]
 CAPTUMS = {"rtol": 1e-6, "atol": 1e-8}  # its weights are float32, whatever the model is

@@ -20,7 +20,7 @@ from glassrec.explain.neurons import (
     NeuronMethod,
 )
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.recurrent import Recurrent
+from glassrec.models.lstm import Recurrent
 
 Build = Callable[..., Recommender]
 CONFIGS = Path(__file__).parents[2] / "configs/explain/neurons"

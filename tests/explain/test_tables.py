@@ -8,7 +8,7 @@ import torch
 from glassrec.data.dataset import Dataset
 from glassrec.explain.explanation_tables import neuron_table
 from glassrec.explain.statistics import RunningStatistics
-from glassrec.models.gmf import GMF
+from glassrec.models.ncf import GMF
 
 
 def test_units_stand_beside_their_statistics_and_how_alike_rows_rank_them(

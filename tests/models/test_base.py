@@ -10,7 +10,7 @@ from torch import Tensor
 from glassrec.data.batch import Batch
 from glassrec.data.schema import Field, Schema
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.gmf import GMF
+from glassrec.models.ncf import GMF
 
 
 class Reader(Recommender):

@@ -15,9 +15,7 @@ from glassrec.data.schema import Field, Schema, Target
 from glassrec.explain import explanation_tables as tables
 from glassrec.explain.explainer import Explain
 from glassrec.models.base import Recommender
-from glassrec.models.cross import CrossNetwork
-from glassrec.models.dcn import DCN
-from glassrec.models.dnn import DNN
+from glassrec.models.dcn import DCN, DNN, CrossNetwork
 from glassrec.training.objective import Objective
 
 

@@ -10,8 +10,7 @@ import torch
 
 from glassrec.data.batch import Batch
 from glassrec.data.schema import Field, Schema
-from glassrec.models.dlrm import DLRM
-from glassrec.models.interaction import DotInteraction
+from glassrec.models.dlrm import DLRM, DotInteraction
 from glassrec.models.layers import Affine
 
 

@@ -13,9 +13,7 @@ from safetensors.torch import load_file, save_file
 from glassrec.data.batch import Batch
 from glassrec.data.schema import Field, Schema, Target
 from glassrec.models.base import Recommender
-from glassrec.models.gmf import GMF
-from glassrec.models.mlp import MLP
-from glassrec.models.neumf import NeuMF, Pretrained
+from glassrec.models.ncf import GMF, MLP, NeuMF, Pretrained
 
 
 def _rows(model: Recommender, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from glassrec.models.layers import activations
-from glassrec.models.recurrent import Kind, Recurrent
+from glassrec.models.lstm import CellName, Recurrent
 
 WIDTH, UNITS = 3, 5
 
@@ -119,7 +119,7 @@ def test_a_cut_equals_silence_in_every_step(
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
-def test_a_cut_layer_loads_into_a_fresh_one(kind: Kind, history: Tensor) -> None:
+def test_a_cut_layer_loads_into_a_fresh_one(kind: CellName, history: Tensor) -> None:
     small, fresh = (Recurrent(WIDTH, UNITS, kind).double() for _ in range(2))
     small.keep(torch.tensor([1, 3]), torch.zeros(UNITS).double())
     fresh.load_state_dict(small.state_dict())

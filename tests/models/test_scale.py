@@ -18,8 +18,8 @@ from glassrec.explain.methods.deeplift import DeepLift
 from glassrec.explain.methods.gradients import IntegratedGradients
 from glassrec.explain.selection import Selection
 from glassrec.models.base import Recommender
-from glassrec.models.export import as_pt2, exported
 from glassrec.models.mf import MF
+from glassrec.models.program import as_pt2, export_program
 from glassrec.models.scale import TargetScale
 
 TARGETS = (Target("label"), Target("ms", "rating", 5e5, 2e4), Target("find", "retrieval"))
@@ -53,7 +53,7 @@ def test_every_model_speaks_the_unit(
     after = _with_unit(model, -3e6, 2e6).predict(batch).double()
     assert torch.equal(after[:, 0], before[:, 0])
     torch.testing.assert_close(after[:, 1], before[:, 1] * 2e6 - 3e6, rtol=1e-5, atol=10.0)
-    file = io.BytesIO(as_pt2(exported(model, schema)))
+    file = io.BytesIO(as_pt2(export_program(model, schema)))
     logits = torch.export.load(file).module()(batch.dense, batch.ids, batch.history)
     torch.testing.assert_close(logits.double(), after, rtol=1e-5, atol=10.0)
 

@@ -11,9 +11,10 @@ import torch
 
 from glassrec.data.batch import Batch
 from glassrec.data.schema import Field, Schema, Target
-from glassrec.models.base import Recommender, Retriever
+from glassrec.models.base import Recommender
 from glassrec.models.mf import MF
 from glassrec.models.popularity import Popularity
+from glassrec.models.retriever import Retriever
 from glassrec.models.two_tower import TwoTower
 
 TASKS = (Target("find", "retrieval"), Target("label"), Target("stars", "rating"))

@@ -9,7 +9,7 @@ from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import ABSENT, Field, Schema
 from glassrec.explain.baselines import build_baseline
 from glassrec.models.embedding import JointTable
-from glassrec.models.mlp import MLP
+from glassrec.models.ncf import MLP
 
 FIELDS = Field("a", 3), Field("several", 5, values=2), Field("rare", 4), Field("empty", 2)
 SCHEMA = Schema((), (*FIELDS, Field("item", 4)), item="item", history_length=2)

@@ -14,12 +14,10 @@ from torch import Tensor
 from glassrec.data.batch import Batch
 from glassrec.data.schema import ABSENT, Schema, Target
 from glassrec.models.base import Recommender
-from glassrec.models.dnn import DNN
-from glassrec.models.gmf import GMF
+from glassrec.models.dcn import DNN
 from glassrec.models.layers import Affine, activations
 from glassrec.models.lstm import LSTM
-from glassrec.models.mlp import MLP
-from glassrec.models.neumf import NeuMF
+from glassrec.models.ncf import GMF, MLP, NeuMF
 from glassrec.prune.guarantees.constants import ActivationRange, activation_ranges
 from glassrec.prune.guarantees.domain import (
     count_inputs,

@@ -25,7 +25,7 @@ from glassrec.explain.neurons import Conductance
 from glassrec.explain.selection import Selection
 from glassrec.models.base import Recommender
 from glassrec.models.layers import Affine, Hidden
-from glassrec.models.recurrent import Cell
+from glassrec.models.lstm import RecurrentCell
 from glassrec.prune.budget import Measures
 from glassrec.prune.importance import (
     ActivationScore,
@@ -222,7 +222,7 @@ def _two_tower(build: Build) -> Planted:
     return Planted(model, {**layers, "head.0": HIDDEN, "product": products})
 
 
-def _states(cell: Cell, kind: str) -> None:
+def _states(cell: RecurrentCell, kind: str) -> None:
     """Plant recurrent units; what is new in one, and what lets it in, are gates of their own."""
     maps = [(cell.gates, 2), (cell.proposal, 1)] if kind == "gru" else [(cell.gates, 4)]
     for affine, blocks in maps:

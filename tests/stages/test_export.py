@@ -16,7 +16,7 @@ from glassrec.artifacts import Weights
 from glassrec.data.batch import Batch
 from glassrec.data.schema import Schema
 from glassrec.models.base import Recommender
-from glassrec.models.export import INPUTS, as_onnx, as_pt2, description, exported
+from glassrec.models.program import INPUTS, as_onnx, as_pt2, description, export_program
 from small_run import QUICK
 
 MODELS = sorted((Path(__file__).parents[2] / "configs" / "model").glob("*.yaml"))
@@ -73,7 +73,7 @@ def test_pruned_models_score_the_same_without_glassrec(
     batches = _batches(batch)
     for name, model in models.items():
         _prune(model)
-        (tmp_path / name).write_bytes(as_pt2(exported(model, schema)))
+        (tmp_path / name).write_bytes(as_pt2(export_program(model, schema)))
     rows = [tuple(each[:3]) for each in batches]
     found = _by_a_stranger(tmp_path, {tmp_path / name: rows for name in models})
     for (name, model), several in zip(models.items(), found, strict=True):
@@ -85,15 +85,15 @@ def test_pruned_models_score_the_same_without_glassrec(
 def test_a_program_says_nothing_of_this_machine(
     name: str, build: Callable[..., Recommender], schema: Schema
 ) -> None:
-    content = as_pt2(exported(build(name), schema))
+    content = as_pt2(export_program(build(name), schema))
     assert str(Path(__file__).parents[2]).encode() not in content
-    assert content == as_pt2(exported(build(name), schema))
+    assert content == as_pt2(export_program(build(name), schema))
 
 
 def test_the_model_stays_as_it_is(build: Callable[..., Recommender], schema: Schema) -> None:
     model = build("lstm").train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    exported(model, schema)
+    export_program(model, schema)
     assert model.training
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
@@ -104,7 +104,7 @@ def test_a_pruned_model_scores_the_same_as_onnx(
     pytest.importorskip("onnxscript")
     runtime = pytest.importorskip("onnxruntime")
     _prune(model)
-    session = runtime.InferenceSession(as_onnx(exported(model, schema)))
+    session = runtime.InferenceSession(as_onnx(export_program(model, schema)))
     assert [each.name for each in session.get_inputs()] == [*INPUTS]
     for each in _batches(batch):
         inputs = {name: getattr(each, name).numpy() for name in INPUTS}
@@ -150,5 +150,5 @@ def test_a_run_is_exported_and_verified(
     assert logits.shape == (5, 1)
     assert pruned.tensors["top.0.units"].shape == (told["units"]["top.0"],)
     assert main(["verify", f"run.dir={directory}"]) == 0
-    monkeypatch.setattr("glassrec.stages.export.exported", None)  # nothing is made again
+    monkeypatch.setattr("glassrec.stages.export.export_program", None)  # nothing is made again
     assert main(["export", f"run.dir={directory}"]) == 0

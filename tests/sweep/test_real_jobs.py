@@ -16,7 +16,7 @@ OWN = '''
 import os
 from hashlib import sha256
 from torch import distributed
-from glassrec.models.gmf import GMF
+from glassrec.models.ncf import GMF
 
 class Own(GMF):
     steps = 0

@@ -25,7 +25,7 @@ Of = Callable[[str, Records], Records]
 CONFIG: dict[str, Any] = {
     "seed": 1,
     "data": {"_target_": "glassrec.data.planted.Planted", "rows": 5},
-    "model": {"_target_": "glassrec.models.gmf.GMF", "_partial_": True, "factors": 8},
+    "model": {"_target_": "glassrec.models.ncf.GMF", "_partial_": True, "factors": 8},
     "run": {"dir": "anywhere"},
 }
 

@@ -18,10 +18,11 @@ from glassrec.data.catalogue import Catalogue
 from glassrec.data.dataset import Dataset
 from glassrec.data.schema import Field, Schema, Target
 from glassrec.metrics.quality import quality
-from glassrec.models.base import Recommender, Retriever
+from glassrec.models.base import Recommender
 from glassrec.models.dlrm import DLRM
 from glassrec.models.mf import MF
 from glassrec.models.popularity import Popularity
+from glassrec.models.retriever import Retriever
 from glassrec.models.two_tower import TwoTower
 from glassrec.training.objective import Objective
 from glassrec.training.settings import cores

@@ -37,6 +37,11 @@ TARGETS: dict[str, str] = {
     f"{_EXPLAIN}shapley.Shapley": f"{_EXPLAIN}methods.coalitions.Shapley",
     f"{_EXPLAIN}shapley.ShapleySampling": f"{_EXPLAIN}methods.coalitions.ShapleySampling",
     f"{_EXPLAIN}stage.Explain": f"{_EXPLAIN}explainer.Explain",
+    "glassrec.models.gmf.GMF": "glassrec.models.ncf.GMF",
+    "glassrec.models.mlp.MLP": "glassrec.models.ncf.MLP",
+    "glassrec.models.neumf.NeuMF": "glassrec.models.ncf.NeuMF",
+    "glassrec.models.neumf.Pretrained": "glassrec.models.ncf.Pretrained",
+    "glassrec.models.dnn.DNN": "glassrec.models.dcn.DNN",
     "glassrec.prune.stage.Prune": "glassrec.prune.pruner.Pruner",
     "glassrec.prune.curves.Curves": "glassrec.prune.pruning_curves.PruningCurves",
 } | {

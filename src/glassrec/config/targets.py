@@ -127,7 +127,7 @@ def bound(path: str) -> Definition | tuple[ast.expr, Module]:
     for _ in range(_HOPS):
         home, _, name = target.rpartition(".")
         if not home:
-            raise LookupError(f"{path!r} is not a path such as glassrec.models.gmf.GMF")
+            raise LookupError(f"{path!r} is not a path such as glassrec.models.ncf.GMF")
         module = _module(home)
         match module.bindings.get(name):
             case ast.ClassDef() | ast.FunctionDef() as definition:

@@ -17,7 +17,8 @@ from glassrec.data.batch import Batch
 from glassrec.data.catalogue import Catalogue
 from glassrec.data.dataset import Dataset
 from glassrec.data.schema import UNSEEN, Schema
-from glassrec.models.base import Inputs, Recommender, Retriever
+from glassrec.models.base import Inputs, Recommender
+from glassrec.models.retriever import Retriever
 from glassrec.progress import with_progress
 
 PLACES = (10, 100)

@@ -1,7 +1,7 @@
 """The seam of every model: `embed` looks ids up, `score` computes on vectors.
 
-Explanations are about the vectors between the two, so the logit must have no side door: whatever a
-model knows of a row passes through `Inputs`.
+Explanations are about the vectors between the two, so the logit has no side door: all information
+of a row passes through `Inputs`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from glassrec.models.scale import TargetScale
 
 
 class Inputs(NamedTuple):
-    """The float leaves that an explanation is about; B rows."""
+    """The embedded features of B rows, which explanations are about."""
 
     dense: Tensor
     """(B, D)"""
@@ -32,7 +32,7 @@ class Inputs(NamedTuple):
     """(B, T, E), zeros where there is padding"""
     steps: Tensor
     """(B, T): 1 where the history has a step, 0 where it is padding. Not explained: a baseline has
-    the steps of the row that it stands beside."""
+    the steps of its row."""
 
     @property
     def rows(self) -> int:
@@ -62,13 +62,15 @@ LoadPart = Callable[["Recommender", Path], None]
 class Recommender(nn.Module, ABC):
     """A model split once, between looking ids up and computing on vectors.
 
+    A new model calls `super().__init__`, builds its layers, and writes `score`.
+
     Args:
         data: the columns of the batches that come in.
         reads: the columns of them that this model reads, in its own order. Its joint table `table`
             (rows, E) holds these fields only.
-        width: E, the number of parameters of one id. All that a field knows lies side by side in
-            one row of the table: two embeddings of one field are two column ranges. What a cut
-            leaves unread need not be stored, see `narrow`; `Inputs` have E numbers all the same.
+        width: E, the number of parameters of one id. All parameters of a field's id lie side by
+            side in one row of the table: two embeddings of one field are two column ranges. Those
+            that are no longer read need not be stored, see `narrow`; `Inputs` keep width E.
     """
 
     def __init__(self, data: Schema, reads: Schema, width: int) -> None:
@@ -88,39 +90,12 @@ class Recommender(nn.Module, ABC):
         history = self.table.history(batch.history[:, : self.schema.history_length])
         return Inputs(batch.dense[:, self._dense], fields, *history)
 
-    def unseen(self) -> Tensor:
-        """(1, F, E): the vectors of each field's unseen id."""
-        return self.table.unseen()
-
-    def dimensions(self) -> Tensor:
-        """(F, E) bool: which numbers of each field's vectors `score` still reads; all if unknown.
-
-        A model whose units are such numbers overrides it, so that its table shrinks with them.
-        """
-        return torch.ones_like(self.table.read)
-
-    @final
-    def narrow(self) -> None:
-        """Shrink the table to the numbers that are still read; no bit of the logits changes."""
-        self.table.narrow(self.dimensions())
-
-    def take_over(self, load: LoadPart) -> bool:
-        """Take over the weights of the runs that the settings name, if there are any.
-
-        Args:
-            load: loads the weights of such a run into a model, mapped to the data of this one.
-
-        Returns:
-            whether there are any; a model without such settings keeps its random weights.
-        """
-        return False
-
     @abstractmethod
     def score(self, inputs: Inputs) -> Tensor:
         """The scores (B, K) of embedded rows; the only method that a new model writes.
 
         The score of a click or a retrieval is its logit. That of a rating is in standard units, so
-        that a model need not know the unit of the data; see `TargetScale`.
+        that a model does not depend on the unit of the data; see `TargetScale`.
         """
 
     @final
@@ -132,32 +107,6 @@ class Recommender(nn.Module, ABC):
     def forward(self, batch: Batch) -> Tensor:
         """The logits (B, K) of a batch."""
         return self.task_logits(self.embed(batch))
-
-    def feature_pairs(self) -> Tensor | None:
-        """How strongly the weights tie each pair of features: (D + F, D + F), symmetric.
-
-        In the order of dense columns, then fields. None where the model has no such view of itself.
-        """
-        return None
-
-    @property
-    def layers(self) -> dict[str, PrunableLayer]:
-        """The layers whose units can be explained and pruned, by name, input side first."""
-        return {
-            name: module
-            for name, module in self.named_modules()
-            if isinstance(module, PrunableLayer) and module.size
-        }
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.table.weight.device
-
-    @property
-    def parameter_count(self) -> int:
-        """The number of trainable numbers, tables included."""
-        return sum(parameter.numel() for parameter in self.parameters())
 
     @torch.no_grad()
     def predict(self, batch: Batch, chunk: int = 16384) -> Tensor:
@@ -171,6 +120,56 @@ class Recommender(nn.Module, ABC):
         logits = [self(part.to(self.device)).cpu() for part in parts]
         self.train(training)
         return torch.cat(logits) if logits else torch.empty(0, len(self.schema.targets))
+
+    @property
+    def layers(self) -> dict[str, PrunableLayer]:
+        """The layers whose neurons can be explained and pruned, by name, input side first."""
+        return {
+            name: module
+            for name, module in self.named_modules()
+            if isinstance(module, PrunableLayer) and module.size
+        }
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return self.table.weight.device
+
+    @property
+    def parameter_count(self) -> int:
+        """The number of parameters, tables included."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def unseen(self) -> Tensor:
+        """(1, F, E): the vectors of each field's unseen id."""
+        return self.table.unseen()
+
+    def feature_pairs(self) -> Tensor | None:
+        """How strongly the weights tie each pair of features: (D + F, D + F), symmetric.
+
+        In the order of dense columns, then fields. None where the weights do not show it.
+        """
+        return None
+
+    def dimensions(self) -> Tensor:
+        """(F, E) bool: which numbers of each field's vectors `score` still reads; all if unknown.
+
+        A model whose neurons are such numbers overrides it, so that its table shrinks with them.
+        """
+        return torch.ones_like(self.table.read)
+
+    @final
+    def narrow(self) -> None:
+        """Shrink the table to the numbers that are still read; no bit of the logits changes."""
+        self.table.narrow(self.dimensions())
+
+    def take_over(self, load: LoadPart) -> bool:
+        """Initialise from the runs that the settings name; whether there are any.
+
+        Args:
+            load: loads the weights of such a run into a model, mapped to the data of this one.
+        """
+        return False
 
     def load(self, weights: Mapping[str, Tensor], origin: str) -> None:
         """Take weights over, and with them the widths of pruned layers.
@@ -189,35 +188,8 @@ class Recommender(nn.Module, ABC):
 
 
 def _refuse_a_table_that_lacks_numbers(model: Recommender, _keys: object) -> None:
-    """After loading: what `score` reads must be stored; it would take the rest for zeros."""
+    """After loading: all numbers that `score` reads must be stored; others are zeros."""
     lacks = (model.dimensions() & ~model.table.read).any(1).tolist()
     if any(lacks):
         name = model.schema.field_names[lacks.index(True)]
         raise RuntimeError(f"the table does not store all numbers of {name} that are read")
-
-
-class Retriever(Recommender):
-    """A recommender that can look for an item among all items at once.
-
-    The logit of a retrieval task is `query · candidate`, up to a constant that all rows share. A
-    candidate depends on the item's side alone, a query on everything else, so that all pairs of
-    rows are one matrix product.
-    """
-
-    @abstractmethod
-    def query(self, inputs: Inputs) -> Tensor:
-        """(B, V): what each row's user looks for."""
-
-    @abstractmethod
-    def candidate(self, inputs: Inputs) -> Tensor:
-        """(B, V): what each row's item offers."""
-
-    @staticmethod
-    def of(model: Recommender) -> Retriever:
-        """The model itself; ValueError if it is no retriever."""
-        if not isinstance(model, Retriever):
-            raise ValueError(
-                f"{type(model).__name__} cannot retrieve: it has no vectors of users and of items "
-                "apart; take another model (two_tower), or data without a retrieval task"
-            )
-        return model

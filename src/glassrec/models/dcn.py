@@ -1,26 +1,122 @@
-"""Deep and cross network, version 2 (Wang et al., WWW 2021, arXiv:2008.13535)."""
+"""Deep and cross network, version 2 (Wang et al., WWW 2021, arXiv:2008.13535), and its DNN."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import torch
-from annotated_types import Ge
-from torch import Tensor
+from annotated_types import Ge, MinLen
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.cross import CrossNetwork
-from glassrec.models.dnn import dense_and, start_small
-from glassrec.models.layers import Output, Tower
+from glassrec.models.layers import Affine, Dimensions, Output, PrunableLayer, Tower
+
+START = 0.05
+"""Tables start uniform within ± this, as in the authors' tutorial for TensorFlow Recommenders."""
+
+
+class Projection(PrunableLayer):
+    """The components V x of a low-rank cross layer: (B, width) to (B, U), linear and without bias.
+
+    A constant component can be pruned: it adds a bias to the layer.
+    """
+
+    def __init__(self, width: int, size: int) -> None:
+        super().__init__(size)
+        self.weight = nn.Parameter(torch.empty(size, width))
+        nn.init.xavier_uniform_(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, U)."""
+        return F.linear(x, self.weight)
+
+    def incoming_weights(self) -> list[Tensor]:
+        """The rows of V, as columns (width, U)."""
+        return [self.weight.T]
+
+    def _keep(self, kept: Tensor) -> None:
+        self.weight = nn.Parameter(self.weight[kept].detach().clone())
+
+
+class Cross(nn.Module):
+    """x₀ ⊙ (W x + b) + x, which raises the degree of a polynomial in x₀ by one.
+
+    Args:
+        width: of x₀ and x.
+        projection: the rank of W = U V; W is a matrix of its own if None.
+    """
+
+    def __init__(self, width: int, projection: int | None) -> None:
+        super().__init__()
+        self.projection = None if projection is None else Projection(width, projection)
+        self.affine = Affine([projection or width], width)
+        if self.projection is not None:
+            self.projection.register_consumer(self.affine)
+
+    def forward(self, start: Tensor, x: Tensor) -> Tensor:
+        """(B, width) from x₀ and x, both (B, width)."""
+        return start * self.affine(x if self.projection is None else self.projection(x)) + x
+
+    @property
+    def kernel(self) -> Tensor:
+        """W (width, width); entry (i, j) is the weight of x₀ᵢ · xⱼ in output i."""
+        weight = self.affine.weight
+        return weight if self.projection is None else weight @ self.projection.weight
+
+
+class CrossNetwork(nn.ModuleList):
+    """Cross layers one after the other; each multiplies with the input of the first."""
+
+    def __init__(self, width: int, count: int, projection: int | None) -> None:
+        super().__init__(Cross(width, projection) for _ in range(count))
+
+    def forward(self, start: Tensor) -> Tensor:
+        """(B, width) to (B, width)."""
+        x = start
+        for layer in self:
+            x = layer(start, x)
+        return x
+
+    @torch.no_grad()
+    def block_norms(self, sizes: list[int]) -> Tensor:
+        """How strongly the first layer multiplies blocks of x₀, one block a feature: (P, P).
+
+        A pair of features meets in two blocks of the kernel, W_ij and W_ji. Its norm is the
+        Frobenius norm of both together, so the result is symmetric; on the diagonal is that of W_ii
+        alone. The paper draws the norm of each W_ij for itself.
+
+        Args:
+            sizes: the widths of the P blocks.
+        """
+        squares = cast(Cross, self[0]).kernel.square()
+        blocks = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+        member = F.one_hot(blocks, len(sizes)).to(squares)  # (width, P)
+        sums = member.T @ squares @ member
+        both = sums + sums.T
+        both.diagonal().div_(2)
+        return both.sqrt()
+
+
+def dense_and(fields: Sequence[str] | None, data: Schema, model: str) -> Schema:
+    """The schema of a model of all dense columns and of these fields, all of them if None.
+
+    Raises:
+        ValueError: the data has no such field, or nothing is left to read.
+    """
+    reads = data.select(dense=data.dense, fields=data.field_names if fields is None else fields)
+    if not reads.dense and not reads.fields:
+        raise ValueError(f"{model} has nothing to read: no dense columns, and no field is chosen")
+    return reads
 
 
 class DCN(Recommender):
     """Cross layers x ← x₀ ⊙ (W x + b) + x over x₀ = [dense ; fields], and a deep tower.
 
-    The numbers of x₀ are no units: every cross layer multiplies them and passes them on, so that
-    none can go exactly, however constant it is. That holds in either structure.
+    The numbers of x₀ are no neurons: every cross layer multiplies them and passes them on, so that
+    none can be pruned exactly, however constant it is. That holds in either structure.
 
     Args:
         data: the columns of the batches; all of its dense columns are read.
@@ -54,7 +150,7 @@ class DCN(Recommender):
         self.output = Output([*crossed, *tuple(deep)[-1:]], data.targets)
         if self.tower is not None:
             self.tower.last.register_consumer(self.output, len(crossed))
-        start_small(self.table)
+        nn.init.uniform_(self.table.weight, -START, START)
 
     def score(self, inputs: Inputs) -> Tensor:
         """The logits (B, K)."""
@@ -69,3 +165,38 @@ class DCN(Recommender):
     def feature_pairs(self) -> Tensor:
         """The Frobenius norms of the first cross layer's blocks."""
         return self.cross.block_norms(self.sizes)
+
+
+class DNN(Recommender):
+    """A ReLU tower over [dense ; fields], the reference that cross networks are compared with.
+
+    Args:
+        data: the columns of the batches; all of its dense columns are read.
+        fields: the fields that are read; all of the data's if None.
+        embedding: the width of a field's vector.
+        hidden: the sizes of the hidden layers.
+    """
+
+    def __init__(
+        self,
+        data: Schema,
+        fields: Sequence[str] | None = None,
+        embedding: Annotated[int, Ge(1)] = 32,
+        hidden: Annotated[Sequence[Annotated[int, Ge(1)]], MinLen(1)] = (192, 192, 192),
+    ) -> None:
+        reads = dense_and(fields, data, "DNN")
+        super().__init__(data, reads, embedding)
+        self.embedding = Dimensions(reads.field_names, range(embedding))
+        self.tower = Tower([len(reads.dense), self.embedding.size], hidden)
+        self.output = Output([hidden[-1]], data.targets)
+        self.embedding.register_consumer(self.tower.first.affine, 1)
+        self.tower.last.register_consumer(self.output)
+        nn.init.uniform_(self.table.weight, -START, START)
+
+    def score(self, inputs: Inputs) -> Tensor:
+        """The logits (B, K)."""
+        return self.output(self.tower(inputs.dense, self.embedding(inputs.fields)))
+
+    def dimensions(self) -> Tensor:
+        """Those that the tower reads."""
+        return self.embedding.read

@@ -14,9 +14,9 @@ from glassrec.data.schema import Schema
 class JointTable(nn.Embedding):
     """The vectors of all ids of all fields, E numbers each.
 
-    Numbers that nobody reads any more need not be stored. The rows of a field that is not read at
-    all go. The others pack the columns that are read to the left, and the table is as wide as the
-    widest of them needs. Whoever looks up still gets E numbers: what is not stored is zero.
+    Numbers that are no longer read need not be stored. A field that is not read at all has no rows.
+    Those of other fields pack their columns to the left, and the table is as wide as the widest
+    field needs. A lookup still returns E numbers: those that are not stored are zero.
 
     Args:
         data: the columns of the batches that come in.
@@ -30,36 +30,60 @@ class JointTable(nn.Embedding):
     _shift: Tensor
     _owner: Tensor
     _packed: Tensor
-    _places: Tensor
+    _positions: Tensor
 
     def __init__(self, data: Schema, reads: Schema, width: int) -> None:
         super().__init__(reads.num_ids, width)
         self._data, self._reads, self.width = data, reads, width
         self.register_buffer("read", torch.ones(len(reads.fields), width, dtype=torch.bool))
         # Not weights: they follow from the two schemas and `read`, so no checkpoint holds them.
-        for name in ("_columns", "_shift", "_owner", "_packed", "_places"):
+        for name in ("_columns", "_shift", "_owner", "_packed", "_positions"):
             self.register_buffer(name, torch.empty(0, dtype=torch.long), persistent=False)
         self._index()
         self.register_load_state_dict_pre_hook(_take_size)
 
     def fields(self, ids: Tensor) -> Tensor:
         """(B, F, E): the vectors of the fields of a batch with these `ids` (B, columns)."""
-        there = ids if self._as_it_comes else ids[:, self._columns]
-        rows = there if self._as_it_comes else there - self._shift
+        own = ids if self._same_columns else ids[:, self._columns]
+        rows = own if self._same_columns else own - self._shift
         single = len(self._owner) == len(self._stored.fields)
-        return self._wide(self(rows) if single else self._pooled(rows, there >= 0))
+        return self._expand(self(rows) if single else self._pooled(rows, own >= 0))
+
+    def history(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The vectors (B, T, E) of the items `ids` (B, T), and 1 where there are any (B, T)."""
+        real, item = ids > 0, self._reads.item
+        steps = real.to(self.weight.dtype)
+        if not ids.shape[1] or item not in self._shifts:
+            return steps.new_zeros(*steps.shape, self.width), steps
+        vectors = self((ids - self._shifts[item]).where(real, 0)).where(real.unsqueeze(2), 0)
+        if self._whole:
+            return vectors, steps
+        return _select_or_zero(vectors, self._packed[self._reads.field_index(item)]), steps
 
     def unseen(self) -> Tensor:
         """(1, F, E): the vectors of each field's unseen id."""
-        return self._wide(self(self._longs([*self._stored.offsets]).unsqueeze(0)))
+        return self._expand(self(self._longs([*self._stored.offsets]).unsqueeze(0)))
+
+    def vectors(self, field: str) -> Tensor:
+        """(size, E): the vectors of all ids of a field, the unseen one first.
+
+        Raises:
+            ValueError: there is no such field.
+        """
+        index = self._reads.field_index(field)
+        if field not in self._shifts:
+            return self.weight.new_zeros(self._reads.fields[index].size, self.width)
+        start, stop = self._rows_of(field)
+        own = self.weight[start:stop]
+        return own if self._whole else _select_or_zero(own, self._packed[index])
 
     @torch.no_grad()
     def average_unseen(self, counts: Tensor) -> None:
         """Give the unseen id of each field the mean vector of the ids that training rows hold.
 
         An id that no training row holds keeps its random initial vector, and a model that has
-        learnt to rank most items low ranks the unseen ones above them. Their mean is what an item
-        is like of which nothing is known. `experiments/unseen_ids` compares it with alternatives.
+        learnt to rank most items low ranks the unseen ones above them. Their mean is the vector of
+        an item of which nothing is known. `experiments/unseen_ids` compares it with alternatives.
 
         An unseen id that training rows do hold, for values too rare for an id of their own, is
         trained and stays as it is. Without any id in training rows the vector is zero.
@@ -68,60 +92,20 @@ class JointTable(nn.Embedding):
             counts: (rows of the data,) how many training rows hold each id.
         """
         for name, shift in self._shifts.items():
-            start = self._stored.offsets[self._stored.field_index(name)]
-            stop = start + self._stored.fields[self._stored.field_index(name)].size
+            start, stop = self._rows_of(name)
             held = (counts[start + shift : stop + shift] > 0).to(self.weight)
             if not held[0]:
                 self.weight[start] = held @ self.weight[start:stop] / held.sum().clamp_min(1)
 
-    def _wide(self, stored: Tensor) -> Tensor:
-        """(B, F, E): what a row of a batch looks up (B, fields stored, width stored)."""
-        if self._whole:
-            return stored
-        return _or_zero(stored.flatten(1), self._places).unflatten(1, self.read.shape)
-
-    def _pooled(self, rows: Tensor, there: Tensor) -> Tensor:
-        """The mean vector of each field's values; `there` (B, C) is false if absent."""
-        vectors = self(rows.where(there, 0)).where(there.unsqueeze(2), 0)
-        shape = (rows.shape[0], len(self._stored.fields))
-        counts = vectors.new_zeros(shape).index_add_(1, self._owner, there.to(vectors.dtype))
-        sums = vectors.new_zeros(*shape, vectors.shape[2]).index_add(1, self._owner, vectors)
-        return sums / counts.unsqueeze(2)
-
-    def history(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """The vectors (B, T, E) of the items `ids` (B, T), and where there are any (B, T)."""
-        real, item = ids > 0, self._reads.item
-        steps = real.to(self.weight.dtype)
-        if not ids.shape[1] or item not in self._shifts:
-            return steps.new_zeros(*steps.shape, self.width), steps
-        vectors = self((ids - self._shifts[item]).where(real, 0)).where(real.unsqueeze(2), 0)
-        if self._whole:
-            return vectors, steps
-        return _or_zero(vectors, self._packed[self._reads.field_index(item)]), steps
-
     @property
     def lookups(self) -> int:
-        """The rows of the table that a row of the data names."""
+        """The number of rows that are looked up for a row of the data."""
         steps = self._reads.history_length if self._reads.item in self._shifts else 0
         return len(self._columns) + steps
 
-    def vectors(self, field: str) -> Tensor:
-        """(size, E): the vectors of all ids of a field, the unseen one first.
-
-        Raises:
-            ValueError: there is no such field.
-        """
-        place = self._reads.field_index(field)
-        size = self._reads.fields[place].size
-        if field not in self._shifts:
-            return self.weight.new_zeros(size, self.width)
-        start = self._stored.offsets[self._stored.field_index(field)]
-        own = self.weight[start : start + size]
-        return own if self._whole else _or_zero(own, self._packed[place])
-
     @torch.no_grad()
     def narrow(self, read: Tensor) -> None:
-        """Store no more than what is `read` (F, E); all stays as it is if that is what is stored.
+        """Store no more than `read` (F, E); no change if that is stored already.
 
         The weight is another parameter then: make optimisers after it.
         """
@@ -136,56 +120,72 @@ class JointTable(nn.Embedding):
         ]
         self._store(read, torch.cat(kept) if kept else self.weight.new_empty(rows, width))
 
+    def _expand(self, stored: Tensor) -> Tensor:
+        """(B, F, E) from the stored vectors (B, fields stored, width stored)."""
+        if self._whole:
+            return stored
+        return _select_or_zero(stored.flatten(1), self._positions).unflatten(1, self.read.shape)
+
+    def _pooled(self, rows: Tensor, present: Tensor) -> Tensor:
+        """The mean vector of each field's values; `present` (B, C) is false for absent ones."""
+        vectors = self(rows.where(present, 0)).where(present.unsqueeze(2), 0)
+        shape = (rows.shape[0], len(self._stored.fields))
+        counts = vectors.new_zeros(shape).index_add_(1, self._owner, present.to(vectors.dtype))
+        sums = vectors.new_zeros(*shape, vectors.shape[2]).index_add(1, self._owner, vectors)
+        return sums / counts.unsqueeze(2)
+
+    def _rows_of(self, field: str) -> tuple[int, int]:
+        """The first row of a stored field, and the one behind its last."""
+        index = self._stored.field_index(field)
+        start = self._stored.offsets[index]
+        return start, start + self._stored.fields[index].size
+
     def _size(self, read: Tensor) -> tuple[int, int]:
-        """The rows and the columns of a table that stores what is `read`."""
+        """The rows and the columns of a table that stores `read`."""
         stored = zip(self._reads.fields, read.any(1).tolist(), strict=True)
         widest = int(read.sum(1).max()) if len(read) else self.width
-        return sum(field.size for field, there in stored if there), widest
+        return sum(field.size for field, some in stored if some), widest
 
     def _store(self, read: Tensor, weight: Tensor) -> None:
-        """Take another weight, which holds what is `read`."""
+        """Replace the weight by another one, which holds `read`."""
         self.read = read
         self.weight = nn.Parameter(weight, requires_grad=self.weight.requires_grad)
         self.num_embeddings, self.embedding_dim = weight.shape
         self._index()
 
     def _index(self) -> None:
-        """Find where lookups go: to fewer fields than the data has, in rows of their own."""
-        data, read = self._data, self.read.any(1).tolist()
-        names = [name for name, there in zip(self._reads.field_names, read, strict=True) if there]
+        """Derive the lookups from `read`.
+
+        `_columns` of the ids, less `_shift`, are rows of this table; `_owner` is their field.
+        `_packed` (F, E) is the column of each number in its stored row, and `_positions` (F·E,) its
+        place in all stored vectors of a row of the data; one behind the last stands for zero.
+        """
+        data, some = self._data, self.read.any(1)
+        names = [n for n, any_ in zip(self._reads.field_names, some.tolist(), strict=True) if any_]
         stored = self._stored = self._reads.select(fields=names)
-        offsets = zip(names, stored.offsets, strict=True)
-        self._shifts = {
-            name: data.offsets[data.field_index(name)] - start for name, start in offsets
-        }
-        owner = [place for place, field in enumerate(stored.fields) for _ in range(field.values)]
+        offsets = [data.offsets[data.field_index(name)] for name in names]
+        starts = zip(names, offsets, stored.offsets, strict=True)
+        self._shifts = {name: offset - start for name, offset, start in starts}
+        shifts = [*self._shifts.values()]
+        owner = [index for index, field in enumerate(stored.fields) for _ in range(field.values)]
         columns = [column for name in names for column in data.id_columns(name)]
         every = [*range(sum(field.values for field in data.fields))]
-        self._as_it_comes = columns == every and not any(self._shifts.values())
-        shifts = [*self._shifts.values()]
+        self._same_columns = columns == every and not any(shifts)
         self._columns, self._owner = self._longs(columns), self._longs(owner)
-        self._shift = self._longs([shifts[place] for place in owner])
-        self._unpack()
+        self._shift = self._longs([shifts[index] for index in owner])
+        self._whole = bool(self.read.all())
+        width, ranks = self.embedding_dim, self.read.cumsum(1) - 1
+        self._packed = ranks.where(self.read, width)
+        first = (some.cumsum(0) - 1).unsqueeze(1) * width
+        self._positions = (first + ranks).where(self.read, int(some.sum()) * width).flatten()
 
     def _longs(self, values: list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=self.weight.device)
 
-    def _unpack(self) -> None:
-        """Find where each of E numbers is: in a stored row, and in all those of a batch's row.
 
-        What is not stored is one place behind the last one.
-        """
-        self._whole = bool(self.read.all())
-        width, there = self.embedding_dim, self.read.any(1)
-        ranks = self.read.cumsum(1) - 1
-        self._packed = ranks.where(self.read, width)
-        starts = (there.cumsum(0) - 1).unsqueeze(1) * width
-        self._places = (starts + ranks).where(self.read, int(there.sum()) * width).flatten()
-
-
-def _or_zero(values: Tensor, places: Tensor) -> Tensor:
-    """(..., P): the values (..., W) at these places (P,), of which W means zero."""
-    return F.pad(values, (0, 1)).index_select(-1, places)
+def _select_or_zero(values: Tensor, positions: Tensor) -> Tensor:
+    """(..., P): the values (..., W) at these positions (P,), of which W means zero."""
+    return F.pad(values, (0, 1)).index_select(-1, positions)
 
 
 def _take_size(
@@ -198,17 +198,17 @@ def _take_size(
     _unexpected: list[str],
     errors: list[str],
 ) -> None:
-    """Before loading: take the size that `state` tells to store, or say why it cannot be."""
+    """Before loading: take the size of the table in `state`, or report why it cannot be."""
     read, weight = state.get(f"{prefix}read"), state.get(f"{prefix}weight")
     if read is None or weight is None:
-        return  # loading complains
+        return  # loading reports it
     if read.shape != table.read.shape:
         there, here = (" fields of ".join(map(str, each.shape)) for each in (read, table.read))
         errors.append(f"{prefix[:-1]} is of {there} numbers there, of {here} here")
     elif weight.shape != table._size(read):
         errors.append(
-            f"{prefix[:-1]} is {tuple(weight.shape)} there, and what it stores of this data would "
-            f"be {table._size(read)}"
+            f"{prefix[:-1]} is {tuple(weight.shape)} there, and for this data it would be "
+            f"{table._size(read)}"
         )
     elif weight.shape != table.weight.shape or not torch.equal(read.to(table.read), table.read):
         table._store(read.to(table.read), table.weight.new_empty(weight.shape))

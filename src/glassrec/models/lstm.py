@@ -1,13 +1,17 @@
 """A recurrent network over the user's history, as in GRU4Rec (Hidasi et al., ICLR 2016).
 
-It judges one candidate at a time, as a click model does, so that the score has one logit and its
+It scores one candidate at a time, as a click model does, so that the score has one logit and its
 explanation says which of the past interactions drove it.
+
+A cell is written out, one step at a time, as each neuron's activation at each step is recorded, and
+because cuDNN's fused cells cannot be differentiated in evaluation mode, where explanations happen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar, Literal, cast
 
 import torch
 from annotated_types import Ge, MinLen
@@ -15,8 +19,153 @@ from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.layers import Dimensions, Output, Tower
-from glassrec.models.recurrent import Recurrent
+from glassrec.models.layers import Affine, Dimensions, Output, PrunableLayer, Tower
+
+CellName = Literal["lstm", "gru"]
+
+
+class RecurrentCell(nn.Module, ABC):
+    """One step of U neurons: the state is their activations (B, U), and internal tensors (B, U).
+
+    It reads its own activations of the step before, and so is a consumer of its layer.
+    """
+
+    states: ClassVar[int]
+    """How many tensors (B, U) a state has; the first one is the activations."""
+    blocks: ClassVar[Mapping[str, int]]
+    """The affine maps of [x; h], by the name of the attribute, and how many rows a neuron has in
+    each: one a gate."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The state after a step with the input x (B, E)."""
+
+    def folds(self, constants: Tensor) -> Tensor:
+        """Only a zero can be folded: before the first step every neuron is zero."""
+        return constants == 0
+
+    def drop_inputs(self, part: int, kept: Tensor, constants: Tensor) -> None:
+        """Read only the `kept` neurons of the step before; the others have always been zero."""
+        assert part == 0, "there is one part"
+        for affine, _ in self._maps():
+            affine.drop_inputs(1, kept, constants)
+
+    def weights(self, part: int) -> list[Tensor]:
+        """The columns (blocks · U, U) of h in each affine map."""
+        return [view for affine, _ in self._maps() for view in affine.weights(1)]
+
+    def reads(self, part: int) -> Tensor:
+        """(U,): whether a gate of another neuron reads it; reading only itself has no effect."""
+        masks = []
+        for affine, blocks in self._maps():
+            (columns,) = affine.weights(1)
+            by_others = columns.view(blocks, *2 * columns.shape[1:]) != 0
+            by_others.diagonal(dim1=1, dim2=2).fill_(False)
+            masks.append(by_others.any(0).any(0))
+        return torch.stack(masks).any(0)
+
+    def incoming_weights(self) -> list[Tensor]:
+        """(blocks · inputs, U): the rows of every gate, a column a neuron."""
+        maps = self._maps()
+        rows = [affine.weight.view(blocks, -1, affine.weight.shape[1]) for affine, blocks in maps]
+        return [each.permute(0, 2, 1).flatten(0, 1) for each in rows]
+
+    def keep_outputs(self, kept: Tensor) -> None:
+        """Compute only the neurons at positions `kept`, in every gate."""
+        for affine, blocks in self._maps():
+            rows = torch.arange(len(affine.bias), device=kept.device).view(blocks, -1)
+            affine.keep_outputs(rows[:, kept].flatten())
+
+    def _maps(self) -> list[tuple[Affine, int]]:
+        return [(cast(Affine, getattr(self, name)), count) for name, count in self.blocks.items()]
+
+
+class LSTMCell(RecurrentCell):
+    """Long short-term memory with a forget gate (Gers, Schmidhuber and Cummins, 2000).
+
+    i, f, o = σ(W [x; h] + b);  c ← f ⊙ c + i ⊙ tanh(W [x; h] + b);  h = o ⊙ tanh(c)
+
+    The forget gate's bias starts at 1, so that a state is kept at first (Jozefowicz et al., 2015).
+    """
+
+    states = 2
+    blocks: ClassVar = {"gates": 4}
+
+    def __init__(self, width: int, size: int) -> None:
+        super().__init__()
+        self.gates = Affine([width, size], 4 * size)
+        nn.init.ones_(self.gates.bias[size : 2 * size].data)
+
+    def forward(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """(h, c), each (B, U)."""
+        h, c = state
+        write, keep, read, new = self.gates(x, h).chunk(4, 1)
+        c = keep.sigmoid() * c + write.sigmoid() * new.tanh()
+        return read.sigmoid() * c.tanh(), c
+
+
+class GRUCell(RecurrentCell):
+    """The gated recurrent unit (Cho et al., EMNLP 2014).
+
+    r, z = σ(W [x; h] + b);  h ← z ⊙ h + (1 − z) ⊙ tanh(W [x; r ⊙ h] + b)
+    """
+
+    states = 1
+    blocks: ClassVar = {"gates": 2, "proposal": 1}
+
+    def __init__(self, width: int, size: int) -> None:
+        super().__init__()
+        self.gates = Affine([width, size], 2 * size)
+        self.proposal = Affine([width, size], size)
+
+    def forward(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """(h,), (B, U)."""
+        (h,) = state
+        reset, keep = self.gates(x, h).sigmoid().chunk(2, 1)
+        return (torch.lerp(self.proposal(x, reset * h).tanh(), h, keep),)
+
+
+CELLS: dict[CellName, type[RecurrentCell]] = {"lstm": LSTMCell, "gru": GRUCell}
+
+
+class Recurrent(PrunableLayer):
+    """Neurons that read a history step by step; the state stays as it is where there is padding.
+
+    So padding changes no bit of the result. `activation_module` gives the activations once a step.
+    A neuron can be pruned exactly if it is always zero: any other constant would be missing in the
+    state that the first step reads.
+    """
+
+    def __init__(self, width: int, size: int, kind: CellName) -> None:
+        super().__init__(size)
+        self.cell = CELLS[kind](width, size)
+        self.emission = nn.Identity()
+        self.register_consumer(self.cell)
+
+    def forward(self, history: Tensor, steps: Tensor) -> Tensor:
+        """The last activations (B, U) over a history (B, T, E), oldest first, with T ≥ 1.
+
+        `steps` (B, T) is zero where there is padding.
+        """
+        zero = history.new_zeros(history.shape[0], len(self.units))
+        state = (zero,) * self.cell.states
+        for x, there in zip(history.unbind(1), (steps > 0).unsqueeze(2).unbind(1), strict=True):
+            moved = self.cell(x, state)
+            kept = [new.where(there, old) for new, old in zip(moved, state, strict=True)]
+            state = (self.emission(kept[0]), *kept[1:])
+        return state[0]
+
+    @property
+    def activation_module(self) -> nn.Module:
+        """The activations of every step, padding included."""
+        return self.emission
+
+    def incoming_weights(self) -> list[Tensor]:
+        """The rows of all gates."""
+        return self.cell.incoming_weights()
+
+    def _keep(self, kept: Tensor) -> None:
+        self.cell.keep_outputs(kept)
 
 
 class LSTM(Recommender):
@@ -27,11 +176,11 @@ class LSTM(Recommender):
     Args:
         data: the columns of the batches.
         embedding: the width of the embeddings.
-        hidden: the units of the recurrent layer.
+        hidden: the neurons of the recurrent layer.
         cell: long short-term memory, or a gated recurrent unit.
         tower: the sizes of the tower's hidden layers.
-        reads: what is read beside the history: the columns that follow from the candidate item, or
-            all fields and dense columns.
+        reads: the columns beside the history: those that follow from the candidate item, or all
+            fields and dense columns.
     """
 
     def __init__(
@@ -43,7 +192,7 @@ class LSTM(Recommender):
         tower: Annotated[Sequence[Annotated[int, Ge(1)]], MinLen(1)] = (32,),
         reads: Literal["item", "all"] = "item",
     ) -> None:
-        super().__init__(data, _read(data, everything=reads == "all"), embedding)
+        super().__init__(data, _schema(data, everything=reads == "all"), embedding)
         self.recurrent = Recurrent(embedding, hidden, cell)
         self.embedding = Dimensions(self.schema.field_names, range(embedding))
         self.tower = Tower([hidden, len(self.schema.dense), self.embedding.size], tower)
@@ -64,7 +213,7 @@ class LSTM(Recommender):
         return self.embedding.read | item.to(self.device).unsqueeze(1)
 
 
-def _read(data: Schema, *, everything: bool) -> Schema:
+def _schema(data: Schema, *, everything: bool) -> Schema:
     """The schema of a model of a history; ValueError if the data has none."""
     if not data.history_length:
         raise ValueError(

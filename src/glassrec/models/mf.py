@@ -13,9 +13,10 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
-from glassrec.models.base import Inputs, Retriever
-from glassrec.models.gmf import user_and_item
+from glassrec.models.base import Inputs
 from glassrec.models.layers import Product, Total
+from glassrec.models.ncf import user_and_item
+from glassrec.models.retriever import Retriever
 
 
 class MF(Retriever):

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
-from glassrec.models.base import Inputs, Retriever
+from glassrec.models.base import Inputs
 from glassrec.models.layers import task_biases
+from glassrec.models.retriever import Retriever
 
 
 class Popularity(Retriever):
@@ -29,9 +30,9 @@ class Popularity(Retriever):
         return inputs.fields[:, 0] + self.bias
 
     def query(self, inputs: Inputs) -> Tensor:
-        """(B, 1): one, whoever asks."""
+        """(B, 1): one for every user."""
         return torch.ones_like(inputs.fields[:, 0])
 
     def candidate(self, inputs: Inputs) -> Tensor:
-        """(B, 1): the item's number."""
+        """(B, 1): the item's log-odds."""
         return inputs.fields[:, 0]

@@ -1,4 +1,4 @@
-"""The unit of a rating: models compute in standard units, everybody else in the user's."""
+"""The unit of a rating: models compute in standard units, all other code in the user's."""
 
 from __future__ import annotations
 

@@ -14,20 +14,21 @@ from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
-from glassrec.models.base import Inputs, Retriever
+from glassrec.models.base import Inputs
 from glassrec.models.layers import Affine, Dimensions, Output, Product, Total, Tower
+from glassrec.models.retriever import Retriever
 
 DEVIATION = 0.05
-"""Of the first embeddings. At PyTorch's 1 the dot products start so far apart that the softmax over
-items learns little else than to undo them."""
+"""The standard deviation of the first embeddings. At PyTorch's 1 the dot products start so far
+apart that the softmax over items learns little else than to undo them."""
 
 
 class TwoTower(Retriever):
-    """A query tower over the user's side, a candidate tower over the item's, and what joins them.
+    """A query tower over the user's side, a candidate tower over the item's, and their joint head.
 
     A retrieval logit is `query · candidate`; clicks and ratings have a tower over both vectors. A
-    tower is hidden layers and an affine map to its vector. What the data does not ask for, the head
-    or the dot product, is not built.
+    tower is hidden layers and an affine map to its vector. Head and dot product are built only if
+    the data has a task for them.
 
     Args:
         data: the columns of the batches; all of its dense columns and fields are read. Those that
@@ -37,7 +38,7 @@ class TwoTower(Retriever):
         head: the sizes of the hidden layers over both vectors.
     """
 
-    _places: Tensor
+    _task_order: Tensor
 
     def __init__(
         self,
@@ -73,7 +74,7 @@ class TwoTower(Retriever):
             self.product.register_consumer(self.total)
         # The head's columns come first; this is where each task's column is.
         columns = [data.targets.index(target) for target in (*self.judged, *self.retrieved)]
-        self.register_buffer("_places", torch.tensor(columns).argsort(), persistent=False)
+        self.register_buffer("_task_order", torch.tensor(columns).argsort(), persistent=False)
         nn.init.normal_(self.table.weight, std=DEVIATION)
 
     def score(self, inputs: Inputs) -> Tensor:
@@ -84,7 +85,7 @@ class TwoTower(Retriever):
             logits.append(self.output(self.head(query, candidate)))
         if self.retrieved:
             logits.append(self.total(self.product(query, candidate)))
-        return torch.cat(logits, 1).index_select(1, self._places)
+        return torch.cat(logits, 1).index_select(1, self._task_order)
 
     def dimensions(self) -> Tensor:
         """Those that either tower reads."""

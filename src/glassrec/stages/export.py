@@ -10,7 +10,7 @@ from torch.export import ExportedProgram
 from torch.onnx import OnnxExporterError
 
 from glassrec.artifacts import Binary, Facts
-from glassrec.models.export import as_onnx, as_pt2, description, exported
+from glassrec.models.program import as_onnx, as_pt2, description, export_program
 from glassrec.stages.prune import Pruning
 from glassrec.stages.stage import Stage
 
@@ -57,7 +57,7 @@ class Exporting(Stage):
 
     @cached_property
     def _program(self) -> ExportedProgram:
-        return exported(self.pruned.model, self.pruned.trained.dataset.schema)
+        return export_program(self.pruned.model, self.pruned.trained.dataset.schema)
 
     def _describe(self) -> Facts:
         return Facts(description(self.pruned.model, self.pruned.trained.dataset.schema))

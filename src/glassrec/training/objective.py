@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
 from glassrec.data.schema import Target, TaskKind
-from glassrec.models.base import Recommender, Retriever
+from glassrec.models.base import Recommender
+from glassrec.models.retriever import Retriever
 from glassrec.spelling import one_of
 from glassrec.training.softmax import InBatchSoftmax
 

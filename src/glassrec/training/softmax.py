@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from glassrec.data.batch import Batch
 from glassrec.data.catalogue import Catalogue
 from glassrec.data.schema import UNSEEN, Schema
-from glassrec.models.base import Inputs, Retriever
+from glassrec.models.base import Inputs
+from glassrec.models.retriever import Retriever
 
 
 class InBatchSoftmax:

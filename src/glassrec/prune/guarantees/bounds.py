@@ -1,15 +1,15 @@
 """Interval arithmetic through any model's `score`: bounds of each number over all inputs.
 
-A `Bounds` stands where a row's tensor stands, and every operation on it gives the bounds of what
-the operation gives. It knows each number x of its shape as
+A `Bounds` takes the place of a row's tensor, and every operation on it gives the bounds of the
+operation's result. It represents each number x of its shape as
 
     x = interval + Σ over sources s, (d_s · symbols_s),  d_s one of the rows of `sources[s]`
 
 A source varies on its own: the id of a field, a dense column, a step of the history. d_s is the
-distance of its vector from a reference vector. Affine operations act on the symbols
-exactly, so that the bounds of whatever is affine in its sources are exact: of a first layer above
-all. Other operations turn to intervals, which are sound whatever depends on what: affine forms as
-in de Figueiredo and Stolfi (Affine arithmetic, 2004), with a finite set of rows for each symbol.
+distance of its vector from a reference vector. Affine operations act on the symbols exactly, so
+that bounds of affine functions of the sources are exact: of a first layer above all. Others give
+intervals, which are sound for any dependence: affine forms as in de Figueiredo and Stolfi (Affine
+arithmetic, 2004), with a finite set of rows for each symbol.
 
 Rounding: all is float64, and errors are relative ones of some 1e-16 per operation, so a bound can
 be off by about 1e-13 of the numbers that are added up, where a certificate tolerates 1e-9. A number
@@ -61,8 +61,7 @@ class Bounds(Tensor):
     ) -> Any:
         kwargs = kwargs or {}
         # In place, an operation would change what other bounds were made from.
-        known = not kwargs.get("inplace")
-        rule = _RULES.get(_name(func), _refuse) if known else _refuse
+        rule = _refuse if kwargs.get("inplace") else _RULES.get(_name(func), _refuse)
         return rule(func, *args, **kwargs)
 
     def __repr__(self, **_: object) -> str:  # type: ignore[override]
@@ -181,7 +180,7 @@ def _stack(value: Tensor, count: int) -> Tensor:
 def _narrowed(stack: Tensor, sources: Sequence[Tensor]) -> Bounds:
     """Bounds of a changed `_stack`; a number without width is one number, rounded once."""
     varies, low, high = stack[:3]
-    parts = torch.cat([low[None], high.where(varies != 0, low)[None], stack[3:]])
+    parts = torch.cat([torch.stack([low, high.where(varies != 0, low)]), stack[3:]])
     return Bounds(parts, sources if len(parts) > 2 else ())
 
 
@@ -221,9 +220,8 @@ def _add(_: Rule, x: Any, y: Any, alpha: float = 1) -> Any:
     return _additive(torch.add, x, y if alpha == 1 else y * alpha)
 
 
-def _subtract(_: Rule, x: Any, y: Any, alpha: float = 1) -> Any:
-    x, y = _numbers(x, y)
-    return _additive(torch.add, x, y * -alpha)
+def _subtract(func: Rule, x: Any, y: Any, alpha: float = 1) -> Any:
+    return _add(func, x, y, -alpha)
 
 
 def _negate(_: Rule, x: Bounds) -> Bounds:
@@ -241,10 +239,6 @@ def _multiply(_: Rule, x: Any, y: Any) -> Bounds:
         [(a * b).where((a != 0) & (b != 0), 0) for a in _ends_of(x) for b in _ends_of(y)]
     )
     return _interval(*corners.aminmax(dim=0))
-
-
-def _divide(func: Rule, x: Any, y: Any) -> Bounds:
-    return _refuse(func) if isinstance(y, Bounds) else _multiply(func, x, 1 / y)
 
 
 def _matrix_product(func: Rule, x: Tensor, y: Tensor) -> Tensor:
@@ -330,40 +324,27 @@ def _compare(func: Rule, x: Any, y: Any) -> Bounds:
     return _interval(*(ends if _name(func) in ("gt", "ge") else reversed(ends)))
 
 
-def _dropout(func: Rule, x: Bounds, p: float, training: bool, **_: bool) -> Bounds:
-    return _refuse(func) if training else x
-
-
-def _of_the_shape(func: Rule, x: Bounds, *args: Any, **kwargs: Any) -> Any:
-    """A property of the shape alone."""
-    return func(x.parts[0], *args, **kwargs)
-
-
 _NAMES: dict[Rule, str] = {
-    _of_the_shape: "shape size ndim dim numel len dtype device is_floating_point requires_grad "
-    "new_zeros new_ones new_full zeros_like ones_like full_like new_tensor",
-    _additive: "flatten unflatten reshape view unbind split split_with_sizes chunk tensor_split "
-    "getitem select narrow index_select index_copy transpose T mT permute movedim squeeze "
-    "unsqueeze expand contiguous clone detach double sum mean",
-    _rising: "sigmoid tanh exp softplus logsigmoid relu6 hardtanh hardsigmoid clamp clamp_min "
-    "clamp_max",
-    _add: "add radd",
-    _subtract: "sub subtract",
+    # properties of the shape alone
+    lambda func, x, *args, **kwargs: func(x.parts[0], *args, **kwargs):
+        "shape size ndim dim numel len dtype device is_floating_point requires_grad new_zeros "
+        "new_ones new_full zeros_like ones_like full_like new_tensor",
+    _additive:
+        "flatten unflatten reshape view unbind split split_with_sizes chunk tensor_split getitem "
+        "select narrow index_select index_copy transpose T mT permute movedim squeeze unsqueeze "
+        "expand contiguous clone detach double sum mean",
+    _rising:
+        "sigmoid tanh exp softplus logsigmoid relu6 hardtanh hardsigmoid clamp clamp_min clamp_max",
+    _add: "add radd", _subtract: "sub subtract", _negate: "neg negative",
     lambda func, x, y: _subtract(func, y, x): "rsub",
-    _negate: "neg negative",
     _multiply: "mul multiply rmul",
-    _divide: "div divide true_divide truediv",
+    lambda func, x, y: _refuse(func) if isinstance(y, Bounds) else _multiply(func, x, 1 / y):
+        "div divide true_divide truediv",
     _matrix_product: "matmul mm bmm",
     lambda func, x, y: _matrix_product(func, y, x): "rmatmul",
-    _magnitude: "abs square",
-    _compare: "gt ge lt le",
-    _join: "cat concat stack",
-    _linear: "linear",
-    _relu: "relu",
-    _power: "pow",
-    _lerp: "lerp",
-    _where: "where",
-    _dropout: "dropout",
-}
+    _magnitude: "abs square", _compare: "gt ge lt le", _join: "cat concat stack",
+    _linear: "linear", _relu: "relu", _power: "pow", _lerp: "lerp", _where: "where",
+    lambda func, x, p, training, **_: _refuse(func) if training else x: "dropout",
+}  # fmt: skip
 
 _RULES = {name: rule for rule, names in _NAMES.items() for name in names.split()}

@@ -1,4 +1,4 @@
-"""Neural matrix factorisation (He et al., Neural Collaborative Filtering, WWW 2017)."""
+"""Neural collaborative filtering (He et al., WWW 2017): GMF, MLP, and both joined as NeuMF."""
 
 from __future__ import annotations
 
@@ -14,9 +14,79 @@ from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, LoadPart, Recommender
-from glassrec.models.gmf import GMF, user_and_item
 from glassrec.models.layers import Dimensions, Output, Product, Tower
-from glassrec.models.mlp import MLP, halving
+
+DEVIATION = 0.01
+"""The standard deviation of the first embeddings."""
+
+
+def user_and_item(data: Schema, model: str) -> Schema:
+    """The schema of a model of a user and an item; ValueError if the data names none."""
+    if data.user is None or data.item is None:
+        raise ValueError(
+            f"{model} needs a user and an item column, and the data names "
+            f"user={data.user}, item={data.item}; take another model (dlrm) or other data"
+        )
+    return data.select(fields=[data.user, data.item])
+
+
+class GMF(Recommender):
+    """Generalised matrix factorisation, h · (p_user ⊙ q_item) + b, with `factors` dimensions."""
+
+    def __init__(self, data: Schema, factors: Annotated[int, Ge(1)] = 8) -> None:
+        super().__init__(data, user_and_item(data, "GMF"), factors)
+        self.product = Product(factors)
+        self.output = Output([factors], data.targets)
+        self.product.register_consumer(self.output)
+        nn.init.normal_(self.table.weight, std=DEVIATION)
+
+    def score(self, inputs: Inputs) -> Tensor:
+        """The logits (B, K)."""
+        user, item = inputs.fields.unbind(1)
+        return self.output(self.product(user, item))
+
+    def dimensions(self) -> Tensor:
+        """A dimension that is no longer multiplied is read of neither side."""
+        return self.product.remaining.expand(2, -1)
+
+
+def halving(factors: int) -> tuple[int, int, int]:
+    """The paper's tower over `factors` predictive factors: each layer half of the one below."""
+    return 4 * factors, 2 * factors, factors
+
+
+class MLP(Recommender):
+    """A ReLU tower over the user's and the item's embedding, side by side.
+
+    Args:
+        data: the columns of the batches.
+        factors: the size of the last hidden layer, where `hidden` is not given.
+        hidden: the sizes of the hidden layers; 4, 2 and 1 times `factors` if None. Each embedding
+            is as wide as the first hidden layer, so that it halves its input as the others do.
+    """
+
+    def __init__(
+        self,
+        data: Schema,
+        factors: Annotated[int, Ge(1)] = 8,
+        hidden: Annotated[Sequence[Annotated[int, Ge(1)]], MinLen(1)] | None = None,
+    ) -> None:
+        sizes = hidden or halving(factors)
+        super().__init__(data, user_and_item(data, "MLP"), sizes[0])
+        self.embedding = Dimensions(self.schema.field_names, range(self.width))
+        self.tower = Tower([self.embedding.size], sizes)
+        self.output = Output([sizes[-1]], data.targets)
+        self.embedding.register_consumer(self.tower.first.affine)
+        self.tower.last.register_consumer(self.output)
+        nn.init.normal_(self.table.weight, std=DEVIATION)
+
+    def score(self, inputs: Inputs) -> Tensor:
+        """The logits (B, K)."""
+        return self.output(self.tower(self.embedding(inputs.fields)))
+
+    def dimensions(self) -> Tensor:
+        """Those that the tower reads."""
+        return self.embedding.read
 
 
 @dataclass(frozen=True)
@@ -71,7 +141,7 @@ class NeuMF(Recommender):
         self.product.register_consumer(self.output, 0)
         self.embedding.register_consumer(self.tower.first.affine)
         self.tower.last.register_consumer(self.output, 1)
-        nn.init.normal_(self.table.weight, std=0.01)
+        nn.init.normal_(self.table.weight, std=DEVIATION)
         self._parts = partial(GMF, data, factors), partial(MLP, data, factors, hidden)
         self._pretrained = pretrained
 
@@ -81,7 +151,7 @@ class NeuMF(Recommender):
         return self.output(self.product(*factors.unbind(1)), self.tower(self.embedding(hidden)))
 
     def dimensions(self) -> Tensor:
-        """The factors that are still multiplied, and what the tower reads."""
+        """The factors that are still multiplied, and those that the tower reads."""
         return torch.cat([self.product.remaining.expand(2, -1), self.embedding.read], 1)
 
     def take_over(self, load: LoadPart) -> bool:

@@ -1,7 +1,7 @@
-"""A model for others: one file that PyTorch runs without Glassrec, and ONNX.
+"""A model as a program: one file that PyTorch runs without Glassrec, and ONNX.
 
-Its inputs are tensors in the data's own columns, as in a `Batch` without targets, and its output
-are the logits. Any number of rows goes in; all other sizes are fixed.
+Its inputs are tensors in the data's own columns, as in a `Batch` without targets, and its output is
+the logits. Any number of rows goes in; all other sizes are fixed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from glassrec.models.base import Recommender
 INPUTS = ("dense", "ids", "history")
 LOGITS = "logits"
 
-LARGEST = 2**31 - 2**20
+MAX_ONNX_BYTES = 2**31 - 2**20
 """Bytes of weights that one ONNX file can hold, with some room for the graph."""
 
 
@@ -38,33 +38,39 @@ class Scorer(nn.Module):
         return logits
 
 
-def exported(model: Recommender, data: Schema) -> ExportedProgram:
+def export_program(model: Recommender, data: Schema) -> ExportedProgram:
     """The program of a model, on the CPU and in evaluation mode, for any number of rows.
 
     Args:
         model: of any device and mode; it stays as it is.
         data: the columns of the batches that come in.
     """
-    rows = Dim("rows")
-    program = torch.export.export(
-        Scorer(deepcopy(model).cpu().eval()),
-        _example(data),
-        dynamic_shapes={name: {0: rows} for name in INPUTS},
+    rows = 3
+    owned = zip(data.fields, data.offsets, strict=True)
+    ids = [offset for field, offset in owned for _ in range(field.values)]
+    example = (
+        torch.zeros(rows, len(data.dense)),
+        torch.tensor(ids).repeat(rows, 1),
+        torch.zeros(rows, data.history_length, dtype=torch.long),
     )
-    for node in program.graph.nodes:  # where Glassrec lay on the disk is nobody's business
+    number = Dim("rows")
+    shapes = {name: {0: number} for name in INPUTS}
+    scorer = Scorer(deepcopy(model).cpu().eval())
+    program = torch.export.export(scorer, example, dynamic_shapes=shapes)
+    for node in program.graph.nodes:  # without paths of this machine
         node.meta.pop("stack_trace", None)
     return program
 
 
 def as_pt2(program: ExportedProgram) -> bytes:
-    """What `torch.export.load` reads."""
+    """The bytes that `torch.export.load` reads."""
     file = io.BytesIO()
     torch.export.save(program, file)
     return file.getvalue()
 
 
 def as_onnx(program: ExportedProgram) -> bytes:
-    """What an ONNX runtime reads.
+    """The bytes that an ONNX runtime reads.
 
     Raises:
         ModuleNotFoundError: the packages onnx and onnxscript are not installed.
@@ -72,7 +78,7 @@ def as_onnx(program: ExportedProgram) -> bytes:
         ValueError: the model is too large for one file.
     """
     size = sum(tensor.nbytes for tensor in program.state_dict.values())
-    if size >= LARGEST:
+    if size >= MAX_ONNX_BYTES:
         raise ValueError(f"an ONNX file ends at 2 GiB, and the weights have {size / 2**30:.1f} GiB")
     found = torch.onnx.export(program, dynamo=True, verbose=False, output_names=[LOGITS])
     assert found is not None, "no file was named"
@@ -81,17 +87,21 @@ def as_onnx(program: ExportedProgram) -> bytes:
 
 
 def description(model: Recommender, data: Schema) -> dict[str, Any]:
-    """What a stranger needs to call the program: names and order of all columns, and the sizes."""
+    """How to call the program: names and order of all columns, and the sizes.
+
+    The name of a field of several values comes several times among the columns of the ids.
+    """
     fields = [
         {"name": field.name, "columns": [*data.id_columns(field.name)], "first_id": offset,
          "size": field.size}
         for field, offset in zip(data.fields, data.offsets, strict=True)
     ]  # fmt: skip
+    columns = [field.name for field in data.fields for _ in range(field.values)]
     return {
         "model": type(model).__name__,
         "inputs": {
             "dense": {"type": "float32", "columns": [*data.dense]},
-            "ids": {"type": "int64", "columns": _columns(data), "fields": fields},
+            "ids": {"type": "int64", "columns": columns, "fields": fields},
             "history": {"type": "int64", "columns": data.history_length, "field": data.item},
         },
         "outputs": {LOGITS: [{"name": t.name, "kind": t.kind} for t in data.targets]},
@@ -100,26 +110,9 @@ def description(model: Recommender, data: Schema) -> dict[str, Any]:
         "notes": [
             "inputs and output have a row each: dense (rows, columns), and so on",
             "dense columns are scaled as in training",
-            f"an id is the field's first_id plus {UNSEEN} for a value that training has not seen, "
-            "or plus its place in the field's vocabulary, counted from 1",
+            f"an id is the field's first_id plus {UNSEEN} for a value unseen in training, or plus "
+            "its index in the field's vocabulary, counted from 1",
             f"{ABSENT} stands where a field of several columns has fewer values",
             "history: ids of the field, oldest first, with zeros in front where there are fewer",
         ],
     }
-
-
-def _columns(data: Schema) -> list[str]:
-    """The name of each column of the ids; that of a field of several values comes several times."""
-    return [field.name for field in data.fields for _ in range(field.values)]
-
-
-def _example(data: Schema) -> tuple[Tensor, Tensor, Tensor]:
-    """Some rows, to follow the computation with."""
-    rows = 3
-    owned = zip(data.fields, data.offsets, strict=True)
-    ids = [offset for field, offset in owned for _ in range(field.values)]
-    return (
-        torch.zeros(rows, len(data.dense)),
-        torch.tensor(ids).repeat(rows, 1),
-        torch.zeros(rows, data.history_length, dtype=torch.long),
-    )
