@@ -1,7 +1,7 @@
-"""What a cut saves in time, and what the proof over all pairs of ids takes.
+"""The time that pruning saves, and the time of the proof over all pairs of ids.
 
 Both models of a comparison take turns in one process; printed are the medians of the turns and the
-median of the turns' ratios. Weights, rows and the units that go are drawn at random: no value of
+median of the turns' ratios. Weights, rows and pruned neurons are drawn at random: no value of
 them changes the time.
 
     python benchmarks/pruning.py --threads 2
@@ -47,7 +47,7 @@ def rows(schema: Schema, count: int, device: torch.device) -> Batch:
 
 
 def without(model: Recommender, share: float, layers: str) -> Recommender:
-    """The model without a random share of the units of each layer of that name."""
+    """The model without a random share of the neurons of each layer of that name."""
     small = deepcopy(model)
     for name, layer in small.layers.items():
         if name.startswith(layers):
