@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from glassrec.data.dataset import Dataset, Split
-from glassrec.data.schema import UNSEEN, Schema
-from glassrec.metrics.quality import predicted
+from glassrec.data.schema import Schema
+from glassrec.metrics.quality import predicted, unseen_rows
 from glassrec.metrics.retrieval import first_places
 from glassrec.models.base import Recommender
 
@@ -79,7 +79,7 @@ def _lists(pair: ModelPair) -> tuple[Tensor, Tensor]:
     if schema.user is None:
         return rows, torch.zeros_like(rows)
     users = batch.ids[:, schema.id_columns(schema.user)[0]]
-    known = users != schema.offsets[schema.field_index(schema.user)] + UNSEEN
+    known = ~unseen_rows(pair.split, schema)["unseen_user"]
     return rows[known], users[known]
 
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.layers import Affine, Output, PrunableLayer, Tower
+from glassrec.models.layers import Affine, Consumer, Output, PrunableLayer, Tower
 
 
-class DotInteraction(PrunableLayer):
+class DotInteraction(PrunableLayer, Consumer):
     """A dense vector, passed on, and the dot products of all pairs of vectors: [dense ; pairs].
 
     The vectors are the dense one and F fields, stacked dense first; the pairs are the strict lower
@@ -86,21 +86,15 @@ class DotInteraction(PrunableLayer):
     def _keep(self, kept: Tensor) -> None:
         self._index()
 
-    def folds(self, constants: Tensor) -> Tensor:
-        """Every constant: it is still multiplied, though no neuron computes it any more."""
-        return torch.ones_like(constants, dtype=torch.bool)
-
-    def weights(self, part: int) -> list[Tensor]:
-        """None: products have no weights."""
-        return []
-
     def reads(self, part: int) -> Tensor:
         """(columns,): all that arrive if a pair of the dense vector is left, or those passed on."""
         return torch.isin(self.columns, self.units) | self.multiplied[0]
 
     @torch.no_grad()
     def drop_inputs(self, part: int, kept: Tensor, constants: Tensor) -> None:
-        """Read only the `kept` columns of the dense vector; store the constants of the others."""
+        """Read only the `kept` columns of the dense vector; go on multiplying the constants of the
+        others, which no neuron computes any more.
+        """
         assert part == 0, "only the dense vector can be narrowed"
         stored = self.constants.index_copy(0, self.columns, constants.to(self.constants))
         self.columns = self.columns[kept].clone()

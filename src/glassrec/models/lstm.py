@@ -9,7 +9,7 @@ because cuDNN's fused cells cannot be differentiated in evaluation mode, where e
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal, cast
 
@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.layers import Affine, Dimensions, Output, PrunableLayer, Tower
+from glassrec.models.layers import Affine, Consumer, Dimensions, Output, PrunableLayer, Tower
 
 CellName = Literal["lstm", "gru"]
 
 
-class RecurrentCell(nn.Module, ABC):
+class RecurrentCell(nn.Module, Consumer):
     """One step of U neurons: the state is their activations (B, U), and internal tensors (B, U).
 
     It reads its own activations of the step before, and so is a consumer of its layer.

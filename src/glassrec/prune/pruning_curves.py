@@ -32,14 +32,6 @@ class Variant(NamedTuple):
     epochs: int
 
 
-class _Ranking(NamedTuple):
-    """The importance of all neurons by one score."""
-
-    score: str
-    draw: int
-    importance: Mapping[str, Tensor]
-
-
 @dataclass(frozen=True)
 class PruningCurves:
     """The scores, shares and variants of pruning curves.
@@ -73,15 +65,15 @@ class PruningCurves:
         shares = sorted({0.0, *self.shares})
         points = [*product(self._rankings(data), shares, self._variants())]
         rows = []
-        for ranking, share, variant in with_progress(
+        for (score, draw, importance), share, variant in with_progress(
             ((1, point) for point in points), len(points), unit="models"
         ):
-            small = _pruned(data, ranking.importance, share, folded=variant.folded)
+            small = _pruned(data, importance, share, folded=variant.folded)
             if share and variant.epochs:
                 small = tune(deepcopy(small), variant.epochs)
             measured = measure(small) if share else whole[variant.epochs]
-            left = sum(len(small.layers[name].units) for name in ranking.importance)
-            about = {"score": ranking.score, "draw": ranking.draw, "share": share}
+            left = sum(len(small.layers[name].units) for name in importance)
+            about = {"score": score, "draw": draw, "share": share}
             rows.append({**about, **variant._asdict(), "units": left, **measured})
         return pd.DataFrame(rows)
 
@@ -93,11 +85,12 @@ class PruningCurves:
             variants.append(Variant(True, self.epochs))
         return variants
 
-    def _rankings(self, data: CalibrationData) -> Iterator[_Ranking]:
+    def _rankings(self, data: CalibrationData) -> Iterator[tuple[str, int, Mapping[str, Tensor]]]:
+        """The importance of all neurons by each score and draw."""
         for name, score in self.scores.items():
             for draw in range(self.draws if isinstance(score, RandomScore) else 1):
                 drawn = replace(data, seed=data.seed + draw) if draw else data
-                yield _Ranking(name, draw, score.compute(drawn))
+                yield name, draw, score.compute(drawn)
 
 
 def _pruned(

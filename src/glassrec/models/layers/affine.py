@@ -16,20 +16,25 @@ from glassrec.data.schema import Target
 class Consumer(Protocol):
     """A module that reads the activations of a layer, as one of several parts side by side."""
 
-    def folds(self, constants: Tensor) -> Tensor:
-        """(U,) bool: which neurons can be pruned exactly if each is always at its constant (U,)."""
-
     def drop_inputs(self, part: int, kept: Tensor, constants: Tensor) -> None:
         """Read only the `kept` neurons of a part, and fold the constants (U,) of the others."""
-
-    def weights(self, part: int) -> list[Tensor]:
-        """Views (..., U) of the weights on each neuron of a part; none if it has no weights."""
 
     def reads(self, part: int) -> Tensor:
         """(U,) bool: whether a neuron of a part has any effect; () if the same holds for all."""
 
+    def folds(self, constants: Tensor) -> Tensor:
+        """(U,) bool: which neurons can be pruned exactly if each is always at its constant (U,).
 
-class Affine(nn.Module):
+        All, where any constant can move into a bias.
+        """
+        return torch.ones_like(constants, dtype=torch.bool)
+
+    def weights(self, part: int) -> list[Tensor]:
+        """Views (..., U) of the weights on each neuron of a part; none where it has no weights."""
+        return []
+
+
+class Affine(nn.Module, Consumer):
     """y = W [x₁; x₂; …] + b over parts laid side by side: (B, sum of parts) to (B, out)."""
 
     parts: Tensor
@@ -46,10 +51,6 @@ class Affine(nn.Module):
         """(B, out)."""
         joined = torch.cat(parts, 1) if len(parts) > 1 else parts[0]
         return F.linear(joined, self.weight, self.bias)
-
-    def folds(self, constants: Tensor) -> Tensor:
-        """Every constant can move into the bias."""
-        return torch.ones_like(constants, dtype=torch.bool)
 
     def weights(self, part: int) -> list[Tensor]:
         """The columns (out, U) of a part."""
@@ -95,7 +96,7 @@ def task_biases(targets: Sequence[Target]) -> nn.Parameter:
     return nn.Parameter(torch.zeros(len(targets)), requires_grad=trained)
 
 
-class Total(nn.Module):
+class Total(nn.Module, Consumer):
     """y = Σ x + b, with one b a task: (B, U) to (B, K)."""
 
     def __init__(self, targets: Sequence[Target]) -> None:
@@ -105,14 +106,6 @@ class Total(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, K)."""
         return x.sum(1, keepdim=True) + self.bias
-
-    def folds(self, constants: Tensor) -> Tensor:
-        """Every constant can move into the bias."""
-        return torch.ones_like(constants, dtype=torch.bool)
-
-    def weights(self, part: int) -> list[Tensor]:
-        """None: a sum has no weights."""
-        return []
 
     def reads(self, part: int) -> Tensor:
         """(): every neuron counts."""
