@@ -41,6 +41,13 @@ def _devices(number: int) -> list[int]:
     return [pid for pid, words in _session(number).items() if "spawn_main" in words]
 
 
+def _blocks(pid: int, number: signal.Signals) -> bool:
+    status = dict(
+        line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+    )
+    return bool(int(status["SigBlk"], 16) & 1 << number - 1)
+
+
 def _until_empty(number: int, seconds: float = 10.0) -> dict[int, str]:
     end = time.monotonic() + seconds
     while (left := _session(number)) and time.monotonic() < end:
@@ -90,6 +97,7 @@ def test_they_end_with_their_parent_and_hold_its_lock_until_then(
 ) -> None:
     devices = _devices(training.pid)
     assert len(devices) == 2
+    assert all(_blocks(pid, signal.SIGINT) for pid in devices), "Ctrl-C must not reach them"
     for pid in devices:
         os.kill(pid, signal.SIGSTOP)  # so that they cannot end yet
     training.kill()

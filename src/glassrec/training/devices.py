@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess, active_children
 
@@ -77,6 +77,7 @@ def _sigint_blocked() -> Iterator[None]:
 
     A terminal sends Ctrl-C to all processes, and it is this one that ends the others.
     """
+    resource_tracker.ensure_running()  # as it starts with the first process, it unblocks SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
