@@ -28,11 +28,13 @@ import pyarrow as pa
 import torch
 
 from glassrec.__main__ import main as glassrec
+from glassrec.artifacts.table import FEATURE_IMPORTANCE, WEIGHTS
 from glassrec.config import compose
-from glassrec.pipeline import Pipeline
+from glassrec.pipeline import Pipeline, given
 from glassrec.run import Run
-from glassrec.stages.explain import Explaining
-from glassrec.stages.train import Training
+from glassrec.stages.context import Context, TrainedModel
+from glassrec.stages.explain import explain
+from glassrec.stages.pictures import explain_pictures
 
 SETTINGS = [
     "model.embedding=4", "model.bottom=[16]", "model.top=[32,16]", "trainer=cpu",
@@ -57,17 +59,20 @@ def words_of(directory: Path, rows: int) -> list[str]:
 
 
 @contextmanager
-def explaining(directory: Path, rows: int) -> Iterator[Explaining]:
-    """The stage of a trained run, with its data and its model loaded."""
+def trained(directory: Path, rows: int) -> Iterator[TrainedModel]:
+    """The model of a trained run, with its data loaded."""
     checked = compose.prepare("explain", words_of(directory, rows), None)
     with closing(Run(directory, compose.plain(checked))) as run:
         pipeline = Pipeline(run=run, **compose.build(checked))
-        with pipeline.tracker.open(run.dir, run.config) as log:
-            trained = Training(pipeline, log, {"data": {}, "model": {}})
-            assert trained.dataset.train.batch.rows == rows
-            assert trained.model.table.weight.numel()
-            assert not run.made, "what was trained is not found"
-            yield Explaining(trained)
+        found = TrainedModel(Context(pipeline, given(pipeline)), run.read(WEIGHTS))
+        assert found.context.dataset.train.batch.rows == rows
+        assert found.model.table.weight.numel()
+        yield found
+
+
+def explain_and_draw(model: TrainedModel) -> None:
+    for file, draw in explain_pictures(explain(model)):
+        model.context.once(file, draw)
 
 
 def resident(key: str) -> int:
@@ -86,13 +91,13 @@ def forget_peak() -> None:
 
 def measure(rows: int, folder: Path) -> None:
     """Explain in this process, and write the finding as JSON on the last line."""
-    with explaining(folder / str(SMALL), SMALL) as small:
-        small.tell()
-        assert "feature_importance" in " ".join(small.run.made), "the libraries are not loaded"
-    with explaining(folder / str(rows), rows) as stage:
+    with trained(folder / str(SMALL), SMALL) as small:
+        explain_and_draw(small)
+        assert FEATURE_IMPORTANCE.name in small.context.run.recorded, "libraries are not loaded"
+    with trained(folder / str(rows), rows) as model:
         forget_peak()
         before, start = resident("VmRSS"), perf_counter()
-        stage.tell()
+        explain_and_draw(model)
         found = {"peak": resident("VmHWM") - before, "seconds": perf_counter() - start}
     print(json.dumps(found))
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from glassrec.artifacts import Metrics, Weights
+from glassrec.artifacts import File, Metrics, Weights
 from glassrec.failures import WriteError
 from glassrec.run import Lock, Run, at_work, replacing, sha256
 
@@ -29,8 +29,20 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def _once(run: Run, name: str, value: float, made_from: dict, inputs: tuple[str, ...] = ()):
-    return run.once(name, Metrics, made_from, inputs, lambda: Metrics({"value": value})).values
+def _file(name: str, inputs: tuple[str, ...] = (), settings: tuple[str, ...] = ()) -> File[Metrics]:
+    return File(name, Metrics, "train", "", tuple(map(_file, inputs)), settings)
+
+
+def _once(
+    run: Run,
+    name: str,
+    value: float,
+    given: dict,
+    inputs: tuple[str, ...] = (),
+    settings: tuple[str, ...] = (),
+) -> dict[str, float]:
+    file = _file(name, inputs, settings)
+    return run.once(file, lambda: Metrics({"value": value}), given).values
 
 
 def test_an_artifact_is_made_once_and_again_when_stale(tmp_path: Path) -> None:
@@ -40,7 +52,7 @@ def test_an_artifact_is_made_once_and_again_when_stale(tmp_path: Path) -> None:
     assert run.made == ["a.json"]
     assert _once(run, "a.json", 3, {"x": 2}) == {"value": 3}
     recorded = json.loads((tmp_path / "record.json").read_text())["a.json"]["sha256"]
-    assert recorded == sha256(tmp_path / "a.json") == run.sha256_of("a.json")
+    assert recorded == sha256(tmp_path / "a.json") == run.sha256_of(_file("a.json"))
 
 
 def test_what_was_made_of_a_stale_artifact_goes_with_it(tmp_path: Path) -> None:
@@ -70,7 +82,7 @@ def test_a_flipped_byte_and_a_cut_file_are_refused(tmp_path: Path) -> None:
     made = Weights({"w": torch.arange(100.0)})
 
     def load() -> Weights:
-        return run.once("w.safetensors", Weights, {}, (), lambda: made)
+        return run.once(File("w.safetensors", Weights, "train", ""), lambda: made, {})
 
     assert torch.equal(load().tensors["w"], made.tensors["w"])
     path = tmp_path / "w.safetensors"
@@ -86,9 +98,8 @@ def test_a_flipped_byte_and_a_cut_file_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_has_the_rights_that_any_new_file_has(tmp_path: Path) -> None:
-    Run(tmp_path, CONFIG).once(
-        "w.safetensors", Weights, {}, (), lambda: Weights({"w": torch.zeros(2)})
-    )
+    file = File("w.safetensors", Weights, "train", "")
+    Run(tmp_path, CONFIG).once(file, lambda: Weights({"w": torch.zeros(2)}), {})
     (tmp_path / "plain").touch()
     rights = [(tmp_path / name).stat().st_mode for name in ("w.safetensors", "plain")]
     assert rights[0] == rights[1]
@@ -188,7 +199,7 @@ def test_a_full_disk_leaves_the_old_artifact(tmp_path: Path) -> None:
     run = Run(tmp_path, CONFIG)
     _once(run, "a.json", 1, {})
     with pytest.raises(WriteError, match=r"a\.json cannot be written: No space left"):
-        run.once("a.json", Metrics, {"x": 2}, (), lambda: Failing({}))
+        run.once(_file("a.json"), lambda: Failing({}), {"x": 2})
     assert Metrics.load(tmp_path / "a.json").values == {"value": 1}
 
 
@@ -352,16 +363,15 @@ def test_what_has_changed_is_reported_before_results_are_replaced(
 ) -> None:
     def make(config: dict[str, Any], data: str) -> str:
         with closing(Run(tmp_path, config)) as run:
-            given = {"given": {"data": {"clicks.csv": data}}}
-            run.describe(given["given"]["data"])
+            given = {"data": {"clicks.csv": data}}
+            run.describe(given["data"])
             for name in ("a.json", "b.json"):
-                made_from = given | ({"explain": config["explain"]} if name == "b.json" else {})
-                _once(run, name, 1, made_from)
+                _once(run, name, 1, given, settings=("explain",) if name == "b.json" else ())
         return capsys.readouterr().out
 
     assert make(CONFIG, "1") == make(CONFIG, "1") == ""
     with closing(Run(tmp_path, CONFIG)) as run:
-        _once(run, "a.json", 1, {"given": {"data": {"clicks.csv": "2"}}})
+        _once(run, "a.json", 1, {"data": {"clicks.csv": "2"}})
     assert "data: clicks.csv has changed" in (out := capsys.readouterr().out)
     assert "replacing a.json, b.json" in out
     out = make(CONFIG | {"explain": {"steps": 5}}, "2")

@@ -247,10 +247,10 @@ def _verify(config: Any) -> int:
 
     parts = build(config)
     from glassrec.pipeline import Pipeline
-    from glassrec.stages.sealed import Sealed
+    from glassrec.run import ReadOnlyRun
 
-    with closing(Sealed(config["run"]["dir"], plain(config), written=written(config))) as run:
-        problems = Pipeline(run=run, **parts).verify()
+    run = ReadOnlyRun(config["run"]["dir"], plain(config), written(config))
+    problems = Pipeline(run=run, **parts).verify()
     return report_error("\n".join(problems), code=1) if problems else 0
 
 

@@ -1,43 +1,36 @@
 """The whole story: train -> explain -> prune -> evaluate, in one directory.
 
-Each stage asks the run for its artifacts, and the run makes only those that are missing or were
-made from something else. So a stage can be asked for alone, again, or after a crash, and a change
-of one setting makes again what depends on it and nothing more.
+A stage is a function that gives a frozen result. It asks the run for its files, and the run makes
+only those that are missing or stale. So a stage can be wanted alone, again, or after a crash, and
+a change of one setting makes again what depends on it and nothing more. The results are then
+printed, drawn and tracked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from annotated_types import Ge, Lt, MinLen
-from pydantic import DirectoryPath, FilePath
-from torch.nn import Parameter
-from torch.optim import Optimizer
-
-from glassrec.data.dataset import Source
-from glassrec.data.schema import Schema
+from glassrec.artifacts.table import REPORT, STAGES, WEIGHTS
+from glassrec.data.dataset_metadata import anomaly_lines
 from glassrec.ending import UsageError
-from glassrec.explain.explainer import Explain
 from glassrec.failures import memory_needed
-from glassrec.models.base import Recommender
-from glassrec.prune.pruner import Pruner
-from glassrec.run import Run, flat, is_path, trusted_sha256
-from glassrec.stages.evaluate import Evaluating
-from glassrec.stages.explain import Explaining
-from glassrec.stages.export import Exporting
-from glassrec.stages.prune import Pruning
-from glassrec.stages.stage import Stage
+from glassrec.metrics.metadata import primary_metrics
+from glassrec.run import flat, is_path, trusted_sha256
+from glassrec.stages import lines, pictures, tracked
+from glassrec.stages.context import Context, OnEpoch, Settings
+from glassrec.stages.evaluate import evaluate
+from glassrec.stages.explain import explain
+from glassrec.stages.export import export
+from glassrec.stages.prune import prune
+from glassrec.stages.report import report
 from glassrec.stages.start import start_file
-from glassrec.stages.train import OnEpoch, Training
-from glassrec.stages.verify import Verifying
-from glassrec.tracking import Log, Tracker
-from glassrec.training.objective import Objective
-from glassrec.training.trainer import Trainer
-
-STAGES = ("train", "explain", "prune", "evaluate")
+from glassrec.stages.train import describe, train
+from glassrec.stages.verify import verify
+from glassrec.tracking import Log
 
 _MODEL = "the size of the model (model.embedding)"
 _MEMORY = {
@@ -51,33 +44,11 @@ _MEMORY = {
 
 
 @dataclass(frozen=True)
-class Pipeline:
-    """One experiment. Its fields are the root of the configuration, in the order of `run.yaml`.
-
-    `seeds` is for the command line, which makes a pipeline for each: here it is None. `start` is a
-    run directory, or a file of weights: what the model starts from, narrow where it was pruned.
-    """
-
-    run: Run
-    seed: Annotated[int, Ge(0), Lt(2**63)]
-    seeds: Annotated[Sequence[Annotated[int, Ge(0), Lt(2**63)]], MinLen(1)] | None
-    start: DirectoryPath | FilePath | None
-    data: Source
-    model: Callable[[Schema], Recommender]
-    objective: Objective
-    optimizer: Callable[[Iterable[Parameter]], Optimizer]
-    table_optimizer: Callable[[Iterable[Parameter]], Optimizer] | None
-    trainer: Trainer
-    explain: Explain
-    prune: Pruner
-    tracker: Tracker
-
-    def __post_init__(self) -> None:
-        if self.seeds is not None:
-            raise ValueError(f"seeds: {self.seeds} is not allowed; make a pipeline for each")
+class Pipeline(Settings):
+    """One experiment, to be made or verified."""
 
     def execute(self, stage: str, watch: OnEpoch | None = None) -> None:
-        """Make all that is missing up to `stage`, everything for `run`, and say where it lies.
+        """Make all that is missing up to `stage`, everything for `run`, and print where it lies.
 
         Args:
             stage: one of `STAGES`, `run`, or `export`, which takes the place of `evaluate`.
@@ -87,49 +58,112 @@ class Pipeline:
             ValueError: the data, the settings or a saved file do not allow it.
             StoppedEarly: `watch` did.
         """
+        last = STAGES[-1] if stage == "run" else stage
         with self.tracker.open(self.run.dir, self.run.shown, stage) as log:
-            for each in self._stages(log, stage, watch):
-                with self.run.working_on(each.name), memory_needed(each.name, _MEMORY[each.name]):
-                    each.tell()
-        self.run.save_config()
-        if not self.run.made:
+            context = Context(self, given(self))
+            self._execute(context, last, _Output(context, log), watch)
+        run = context.writable
+        run.save_config()
+        if not run.made:
             print("nothing to make: all of it is there and up to date")
-        print(f"results   {self.run.dir}")
+        print(f"results   {run.dir}")
+
+    def _execute(self, context: Context, last: str, output: _Output, watch: OnEpoch | None) -> None:
+        log, repeats = output.log, context.run.config["data"].get("repeats")
+
+        def on_epoch(row: Mapping[str, float]) -> None:
+            log.epoch(row)
+            if watch is not None and row["epoch"]:
+                watch(row)
+
+        with _stage(context, "train"):
+            facts = describe(context)
+            tracked.track_data(log, context)
+            output.print("data", [*anomaly_lines(facts), *lines.repeats(facts, repeats)])
+            training = train(context, on_epoch)
+            output.draw(pictures.train_pictures(training, facts["monitor"]))
+            output.print("train", lines.train_lines(training))
+            tracked.track_training(log, context)
+        trained = training.trained
+        if last == "train":
+            return
+        with _stage(context, "explain"):
+            explained = explain(trained)
+            output.print("explain", lines.explain_lines(explained))
+            output.draw(pictures.explain_pictures(explained))
+            tracked.track_explanation(log, explained)
+        if last == "explain":
+            return
+        with _stage(context, "prune"):
+            pruned = prune(trained, explained.neurons)
+            output.draw(pictures.prune_pictures(pruned))
+            output.print("prune", lines.prune_lines(pruned))
+            tracked.track_pruning(log, pruned)
+        if last == "prune":
+            return
+        if last == "export":
+            with _stage(context, "export"):
+                output.print("export", lines.export_lines(export(pruned)))
+            return
+        with _stage(context, "evaluate"):
+            evaluated = evaluate(trained, explained.about, pruned)
+            values = {**evaluated.metrics, **evaluated.latency}
+            log.summary(values)
+            tests = [name.removeprefix("test/") for name in values if name.startswith("test/")]
+            primary = primary_metrics(tests)
+            output.draw(pictures.evaluate_pictures(evaluated, primary, pruned))
+            output.print("evaluate", lines.evaluate_lines(evaluated, primary, facts, repeats))
+            report(context)
+            output.print("evaluate", [f"{REPORT.name} shows this run"])
 
     def verify(self) -> list[str]:
-        """What of the run, which is a `Sealed` one, its files do not give when computed anew."""
-        evaluating = Evaluating(Pruning(Explaining(Training(self, Log(), {}))))
-        return Verifying(evaluating, self._given).tell()
+        """The differences between the files of the run and their content when computed anew."""
+        return verify(Context(self), lambda: given(self))
 
-    def _stages(self, log: Log, last: str, watch: OnEpoch | None) -> list[Stage]:
-        """The stages up to the last one; each asks those before it for what they made."""
-        trained = Training(self, log, self._given(), watch)
-        explained = Explaining(trained)
-        pruned = Pruning(explained)
-        if last == "export":
-            return [trained, explained, pruned, Exporting(pruned)]
-        stages: list[Stage] = [trained, explained, pruned, Evaluating(pruned)]
-        return stages if last == "run" else stages[: STAGES.index(last) + 1]
 
-    def _given(self) -> dict[str, Any]:
-        """The hashes of all that comes from outside: data files, and what the model starts from.
+@dataclass(frozen=True)
+class _Output:
+    """Where results are shown: the terminal, the figures of the run, and the tracker."""
 
-        A path among the model's settings is a file, or the directory of a trained run.
-        """
-        parts = {}
-        for name, value in flat(self.run.config["model"]).items():
-            if is_path(value):
-                file = Path(value) if Path(value).is_file() else Path(value, "weights.safetensors")
-                if not file.is_file():
-                    raise ValueError(f"model.{name}: {value} holds no {file.name}; train it first")
-                parts[name] = trusted_sha256(file)
-        given: dict[str, Any] = {"data": self.data.fingerprint(), "model": parts}
-        if self.start is not None:
-            given["start"] = {"weights": self._start_hash(self.start)}
-        return given
+    context: Context
+    log: Log
 
-    def _start_hash(self, start: Path) -> str:
-        file = start_file(start)
-        if file.resolve().parent == self.run.dir.resolve():
-            raise UsageError(f"start: {start} is this run; name another run.dir")
-        return trusted_sha256(file)
+    def print(self, stage: str, lines: Iterable[str]) -> None:
+        """Print lines of a stage."""
+        for line in lines:
+            print(f"{stage:<9} {line}", flush=True)
+
+    def draw(self, drawings: Iterable[pictures.Drawing]) -> None:
+        """Draw the figures that are missing or stale, and track them."""
+        for file, draw in drawings:
+            self.context.once(file, draw)
+            run, name = self.context.run, Path(file.name).stem
+            self.log.figure(name, run.dir / file.name, run.sha256_of(file))
+
+
+@contextmanager
+def _stage(context: Context, name: str) -> Iterator[None]:
+    """Record in the status of the run how a stage ends; name settings where memory is short."""
+    with context.writable.working_on(name), memory_needed(name, _MEMORY[name]):
+        yield
+
+
+def given(settings: Settings) -> dict[str, Any]:
+    """The hashes of all external inputs: data files, and the weights that training starts from.
+
+    A path among the model's settings is a file, or the directory of a trained run.
+    """
+    parts = {}
+    for name, value in flat(settings.run.config["model"]).items():
+        if is_path(value):
+            file = Path(value) if Path(value).is_file() else Path(value, WEIGHTS.name)
+            if not file.is_file():
+                raise ValueError(f"model.{name}: {value} holds no {file.name}; train it first")
+            parts[name] = trusted_sha256(file)
+    found: dict[str, Any] = {"data": settings.data.fingerprint(), "model": parts}
+    if settings.start is not None:
+        file = start_file(settings.start)
+        if file.resolve().parent == settings.run.dir.resolve():
+            raise UsageError(f"start: {settings.start} is this run; name another run.dir")
+        found["start"] = {"weights": trusted_sha256(file)}
+    return found

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 
 from glassrec.__main__ import main
-from glassrec.stages import explain
 
 SMALL = [
     "data.rows=1500", "data.users=12", "data.items=8", "model=dcn", "model.embedding=8",
@@ -126,14 +125,9 @@ def test_known_effects_are_told_in_words_where_there_are_any(
 
 
 def test_what_a_changed_setting_does_not_touch_is_not_made_again(
-    few: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(few, tmp_path, dirs_exist_ok=True)
-    # No picture is drawn, but the curves that one shows are made.
-    monkeypatch.setattr(explain, "pictures", lambda found: found.curves.iloc[:0].itertuples())
     assert main(["explain", f"run.dir={tmp_path}", "explain/compare=none"]) == 0
     kept = {name: (tmp_path / name).stat().st_mtime_ns for name in KEPT}
     importance = (tmp_path / "importance.parquet").read_bytes()

@@ -14,10 +14,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from glassrec.__main__ import main
+from glassrec.artifacts.table import WEIGHTS
 from glassrec.config import compose
 from glassrec.pipeline import Pipeline
 from glassrec.run import Run, sha256
-from glassrec.tracking import Log
+from glassrec.stages.context import Context, TrainedModel
 from small_run import QUICK, SMALL
 
 WORDS = [word for word in SMALL if not word.startswith("trainer.max_epochs")]
@@ -99,8 +100,8 @@ def test_units_refer_to_the_network_as_it_was_built(again: Path) -> None:
 def test_the_exact_model_has_the_very_numbers(cut: Path, again: Path) -> None:
     checked = compose.prepare("train", [f"run.dir={again}"])
     with closing(Run(again, compose.plain(checked))) as run:
-        trained, *_ = Pipeline(run=run, **compose.build(checked))._stages(Log(), "run", None)
-        weights = trained.exact.state_dict()
+        context = Context(Pipeline(run=run, **compose.build(checked)))
+        weights = TrainedModel(context, run.read(WEIGHTS)).exact.state_dict()
         assert not run.made
     for name, tensor in load_file(cut / "pruned.safetensors").items():
         expected = tensor.double() if tensor.is_floating_point() else tensor
@@ -150,7 +151,7 @@ def test_a_start_that_holds_no_model_is_refused(
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("no weights")
     for start, code, said in (
-        ("missing", 2, f"start: {tmp_path}/missing is not allowed; must be a directory"),
+        ("missing", 2, f"start: {tmp_path}/missing is not allowed; must be "),
         ("empty", 2, f"start: {tmp_path}/empty holds no weights.safetensors; train it first"),
         ("notes.txt", 2, f"start: {tmp_path}/notes.txt is damaged ("),
     ):  # fmt: skip

@@ -3,12 +3,20 @@
 Resuming is running again: only what is missing, or was made from something else, is made.
 """
 
+from glassrec.artifacts.table import PROVENANCE, SEEDS
 from glassrec.run.directory import Run, config_text
-from glassrec.run.experiment import EXPERIMENT, SEEDS, WHERE, differing, experiment, flat, is_path
-from glassrec.run.files import replacing, sha256
-from glassrec.run.hidden import displayed, hidden
-from glassrec.run.lock import Lock, at_work
-from glassrec.run.provenance import PROVENANCE, read_provenance
+from glassrec.run.experiment import (
+    EXPERIMENT,
+    WHERE,
+    differing,
+    displayed,
+    experiment,
+    flat,
+    hidden,
+    is_path,
+)
+from glassrec.run.files import Lock, at_work, replacing, sha256
+from glassrec.run.provenance import read_provenance
 from glassrec.run.read_only import ReadOnlyRun
 from glassrec.run.record import (
     artifact_key,

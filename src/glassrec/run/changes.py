@@ -10,9 +10,10 @@ from typing import Any
 import yaml
 
 from glassrec import __version__
+from glassrec.artifacts.table import CONFIG, PROVENANCE
 from glassrec.config.aliases import current, current_keys
 from glassrec.run.experiment import flat
-from glassrec.run.record import CONFIG, holds_results, read_record
+from glassrec.run.record import holds_results, read_record
 
 SHOWN = 3
 """How many changes are named, and how many files; the others are counted."""
@@ -30,7 +31,7 @@ class Changes:
         there = holds_results(directory) and (directory / CONFIG).is_file()
         self.directory, self.config = directory, config
         self._settings = current(_yaml(directory / CONFIG))[0] if there else {}
-        self._provenance = _json(directory / "provenance.json")
+        self._provenance = _json(directory / PROVENANCE)
         self._record = read_record(directory) if there else {}
         self._reported: set[str] = set()
 

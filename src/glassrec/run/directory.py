@@ -1,4 +1,4 @@
-"""The directory of a run: its artifacts, its settings, its state and where it comes from."""
+"""The directory of a run: its files are made once, atomically, and known by their hashes."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 
+from glassrec.artifacts.formats import Artifact
+from glassrec.artifacts.table import CONFIG, LOCK, PROVENANCE, RECORD, File
 from glassrec.config.aliases import current
 from glassrec.run.changes import Changes
-from glassrec.run.experiment import differing, experiment, flat
-from glassrec.run.files import replacing, sha256
-from glassrec.run.hidden import hidden
-from glassrec.run.lock import Lock
-from glassrec.run.provenance import PROVENANCE, as_text, provenance, read_provenance
+from glassrec.run.experiment import differing, experiment, flat, hidden
+from glassrec.run.files import Lock, replacing, sha256
+from glassrec.run.provenance import as_text, provenance, read_provenance
+from glassrec.run.read_only import ReadOnlyRun
 from glassrec.run.record import (
-    CONFIG,
     artifact_key,
     config_entry,
     holds_results,
@@ -32,15 +32,12 @@ from glassrec.run.record import (
 )
 from glassrec.run.status import Status
 
-if TYPE_CHECKING:  # the command line reads this module, and must not wait for torch
-    from glassrec.artifacts import Artifact
-
-A = TypeVar("A", bound="Artifact")
+A = TypeVar("A", bound=Artifact)
 
 
 @dataclass
-class Run:
-    """One directory, its artifacts and their record.
+class Run(ReadOnlyRun):
+    """One directory, its files and their record.
 
     Args:
         dir: the directory; made if missing.
@@ -59,7 +56,7 @@ class Run:
     command: Sequence[str] = ()
     written: Mapping[str, Any] | None = None
     made: list[str] = field(default_factory=list, init=False)
-    """The names of the artifacts made since the run was opened."""
+    """The names of the files made since the run was opened."""
 
     def __post_init__(self) -> None:
         self.dir = Path(self.dir)
@@ -83,7 +80,7 @@ class Run:
         """The lock of the directory, which is made if missing."""
         try:
             self.dir.mkdir(parents=True, exist_ok=True)
-            return Lock(self.dir / ".lock")
+            return Lock(self.dir / LOCK)
         except (FileExistsError, NotADirectoryError):
             raise ValueError(f"run.dir: {self.dir} is not a directory; name another") from None
         except OSError as error:
@@ -95,64 +92,58 @@ class Run:
         """Let other processes work in the directory."""
         self.lock.close()
 
-    def once(
-        self,
-        name: str,
-        kind: type[A],
-        made_from: Mapping[str, Any],
-        inputs: Sequence[str],
-        make: Callable[[], A],
-    ) -> A:
-        """The artifact saved as `name`, or the one that `make` makes, saved.
+    def once(self, file: File[A], make: Callable[[], A], given: Mapping[str, Any]) -> A:
+        """The content of a file: as saved if it is up to date, or else as `make` makes it, saved.
 
         Args:
-            name: the file, relative to the directory.
-            kind: the artifact's class.
-            made_from: plain values whose change makes the saved file stale.
-            inputs: the names of the artifacts, already there, that it is made of.
+            file: of the list of files; its inputs are there already.
             make: called only if the file is missing or stale.
+            given: the hashes of all external inputs.
 
         Raises:
             ValueError: the saved file is not the one that was written.
         """
-        path, key = self.dir / name, self._key(made_from, inputs)
-        known = self._record().get(name)
+        name, path, known = file.name, self.dir / file.name, self._record().get(file.name)
+        made_from = self._made_from(file, given)
+        key = self._key(file, made_from)
         if known is not None and known["key"] == key and path.is_file():
             refuse_changed(path, known["sha256"])
-            return kind.load(path)
+            return self.load(file)
         self.status.begin()
         self._changes.report(name, made_from)
-        artifact = make()
+        content = make()
         self.save_config()
         with replacing(path) as temporary:
-            artifact.save(temporary)
+            content.save(temporary)
             found = sha256(temporary)
             if known is None or known["sha256"] != found:
                 self._forget_descendants(name)
             # Its old entry goes first: a kill before the new one must not make this file a fake.
             self._write_record({k: e for k, e in self._record().items() if k != name})
-        entry = {
-            "key": key, "sha256": found, "inputs": list(inputs), "settings": self._names(made_from)
-        }  # fmt: skip
+        settings = {
+            group: sorted(part) for group, part in made_from.items() if group in self.config
+        }
+        inputs = [each.name for each in file.inputs]
+        entry = {"key": key, "sha256": found, "inputs": inputs, "settings": settings}
         self._write_record(self._record() | {name: entry})
         self.made.append(name)
-        shutil.rmtree(self._parts(name), ignore_errors=True)
-        return artifact
+        shutil.rmtree(self._parts(file), ignore_errors=True)
+        return content
 
-    def forget(self, name: str) -> None:
-        """Delete an artifact that is not asked for any more, and what was made of it."""
-        record = self._record()
-        if name in record:
-            self._forget_descendants(name)
-            (self.dir / name).unlink(missing_ok=True)
-            self._write_record({k: entry for k, entry in self._record().items() if k != name})
+    def forget(self, file: File[Any]) -> None:
+        """Delete a file that is not wanted any more, and those that were made from it."""
+        if self.has(file):
+            self._forget_descendants(file.name)
+            (self.dir / file.name).unlink(missing_ok=True)
+            record = self._record()
+            self._write_record({k: entry for k, entry in record.items() if k != file.name})
 
-    def parts(self, name: str, made_from: Mapping[str, Any], inputs: Sequence[str]) -> Path:
-        """A folder for the parts of an artifact that takes long, gone once the artifact is made.
+    def parts(self, file: File[Any], given: Mapping[str, Any]) -> Path:
+        """A folder for the parts of a file that takes long, deleted once the file is made.
 
-        It holds what a killed process left of the same artifact, and nothing of another.
+        It holds the parts that a killed process left of the same file, and nothing of another.
         """
-        folder, key = self._parts(name), self._key(made_from, inputs)
+        folder, key = self._parts(file), self._key(file, self._made_from(file, given))
         mark = folder / "key"
         if not mark.is_file() or mark.read_text(encoding="utf-8") != key:
             shutil.rmtree(folder, ignore_errors=True)
@@ -161,25 +152,20 @@ class Run:
                 temporary.write_text(key, encoding="utf-8")
         return folder
 
-    def _parts(self, name: str) -> Path:
-        return self.dir / f".{name}.parts"
+    def _parts(self, file: File[Any]) -> Path:
+        return self.dir / f".{file.name}.parts"
 
-    def _key(self, made_from: Mapping[str, Any], inputs: Sequence[str]) -> str:
-        return artifact_key(made_from, {name: self.sha256_of(name) for name in inputs})
+    def _made_from(self, file: File[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """The plain values that a file depends on, beside its inputs."""
+        settings: dict[str, Any] = {}
+        for setting in file.settings:
+            group, _, name = setting.partition(".")
+            part = self.config[group]
+            settings.setdefault(group, {}).update({name: part[name]} if name else part)
+        return {"experiment": experiment(self.config), "given": given} | settings
 
-    def _names(self, made_from: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Which settings are in a key, so that the record tells how it is computed anew."""
-        slots = {name: part for name, part in made_from.items() if name in self.config}
-        return {name: sorted(part) for name, part in slots.items() if isinstance(part, Mapping)}
-
-    @property
-    def recorded(self) -> list[str]:
-        """The artifacts that the run made."""
-        return [*self._record()]
-
-    def sha256_of(self, name: str) -> str:
-        """The recorded hash of an artifact that is there."""
-        return self._record()[name]["sha256"]
+    def _key(self, file: File[Any], made_from: Mapping[str, Any]) -> str:
+        return artifact_key(made_from, {each.name: self.sha256_of(each) for each in file.inputs})
 
     def write(self, name: str, text: str) -> None:
         """Write a text file, whole or not at all; an equal one is left alone."""
@@ -205,11 +191,6 @@ class Run:
         """Write into `status.json`, for others, how far the run is and how it ended."""
         return self.status.working_on(stage)
 
-    @property
-    def shown(self) -> Mapping[str, Any]:
-        """The configuration for files and trackers: without values of environment variables."""
-        return self.config if self.written is None else self.written
-
     def save_config(self) -> None:
         """Write the settings down, as those that made the results, and their hash in the record."""
         text = self._config_text
@@ -222,7 +203,7 @@ class Run:
         return config_text({name: node for name, node in self.shown.items() if name != "run"})
 
     def _forget_descendants(self, name: str) -> None:
-        """Delete what was made of an artifact that is about to change: it would tell old news."""
+        """Delete the files made from one that is about to change: they would be stale."""
         record = self._record()
         stale = [other for other, entry in record.items() if name in entry["inputs"]]
         for other in stale:
@@ -243,7 +224,7 @@ class Run:
         there = sha256(file) if file.is_file() else None
         to_come = there if settings is None else hashlib.sha256(settings.encode()).hexdigest()
         known = {} if to_come is None else {CONFIG: config_entry(to_come, there)}
-        self.write("record.json", record_text({**record, **known}))
+        self.write(RECORD, record_text({**record, **known}))
 
     def _refuse_another_experiment(self) -> None:
         path = self.dir / CONFIG

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-from glassrec.run.hidden import is_text
 
 EXPERIMENT = (
     "seed",
@@ -19,9 +17,6 @@ EXPERIMENT = (
     "trainer",
 )
 """What makes a trained model what it is; a directory holds one experiment."""
-
-SEEDS = "seeds.csv"
-"""The table of a setting with many seeds, beside the runs `seed_0`, `seed_1`, ..."""
 
 WHERE = ("accelerator", "strategy")
 """Trainer settings that say where to compute, not what. The number of devices says what: each takes
@@ -69,3 +64,37 @@ def flat(node: Any, prefix: str = "") -> dict[str, Any]:
         return {prefix: node}
     pairs = [flat(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in node.items()]
     return {name: value for part in pairs for name, value in part.items()}
+
+
+# --- environment variables, whose values appear in no file and no message -------------------------
+
+
+def is_text(value: Any) -> bool:
+    """Whether a written value stands for an environment variable, as in `${oc.env:KEY}`."""
+    return isinstance(value, str) and "${" in value
+
+
+def hidden(message: str, values: Any, written: Any) -> str:
+    """A message with the texts in the place of the values that environment variables give."""
+    for value, text in _differing(values, written):
+        if len(value) > 3:  # a shorter one is no secret, and would be found in any word
+            message = message.replace(value, text)
+    return message
+
+
+def _differing(values: Any, written: Any) -> Iterator[tuple[str, str]]:
+    if is_text(written) and written != values:
+        yield str(values), written
+    elif isinstance(written, dict) and isinstance(values, dict):
+        for key, inner in written.items():
+            yield from _differing(values.get(key), inner)
+    elif isinstance(written, list) and isinstance(values, list | tuple):
+        for value, inner in zip(values, written, strict=False):
+            yield from _differing(value, inner)
+
+
+def displayed(values: Any, written: Any) -> Any:
+    """Plain values, with the texts in the place of those that environment variables give."""
+    if isinstance(values, dict) and isinstance(written, dict):
+        return {key: displayed(value, written.get(key)) for key, value in values.items()}
+    return written if is_text(written) else values

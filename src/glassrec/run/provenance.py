@@ -16,8 +16,6 @@ from typing import Any
 
 import glassrec
 
-PROVENANCE = "provenance.json"
-
 PACKAGES = ("torch", "lightning", "captum", "torchmetrics", "hydra-core", "pandas")
 
 

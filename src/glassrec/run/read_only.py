@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -10,6 +10,7 @@ import yaml
 
 from glassrec.artifacts.formats import Artifact
 from glassrec.artifacts.table import CONFIG, PROVENANCE, File, find
+from glassrec.config.aliases import current
 from glassrec.run.provenance import read_provenance
 from glassrec.run.record import read_record, refuse_changed, refuse_changed_config
 
@@ -22,13 +23,17 @@ class ReadOnlyRun:
     Args:
         dir: the directory of the run.
         config: its configuration, as plain values.
+        written: the configuration with environment variables by their names; `config` if None.
     """
 
     dir: Path
     config: Mapping[str, Any]
+    written: Mapping[str, Any] | None
 
-    def __init__(self, dir: Path, config: Mapping[str, Any]) -> None:
-        self.dir, self.config = Path(dir), config
+    def __init__(
+        self, dir: Path, config: Mapping[str, Any], written: Mapping[str, Any] | None = None
+    ) -> None:
+        self.dir, self.config, self.written = Path(dir), config, written
 
     @classmethod
     def open(cls, dir: Path) -> Self:
@@ -40,7 +45,12 @@ class ReadOnlyRun:
             raise ValueError(f"{dir / CONFIG} cannot be read: {error}") from None
         if not isinstance(config, dict):
             raise ValueError(f"{dir / CONFIG} is damaged: it holds no settings")
-        return cls(dir, config)
+        return cls(dir, current(config)[0])
+
+    @property
+    def shown(self) -> Mapping[str, Any]:
+        """The configuration for files and trackers: without values of environment variables."""
+        return self.config if self.written is None else self.written
 
     @property
     def recorded(self) -> dict[str, str]:
@@ -67,11 +77,24 @@ class ReadOnlyRun:
         Raises:
             ValueError: the run did not make it, or it has been changed or damaged since.
         """
-        path, recorded = self.dir / file.name, self.recorded.get(file.name)
-        if recorded is None or not path.is_file():
-            raise ValueError(f"{path} is missing; glassrec {file.stage} makes it")
-        refuse_changed(path, recorded)
-        return file.content.load(path)
+        recorded = self.recorded.get(file.name)
+        if recorded is None or not (self.dir / file.name).is_file():
+            raise ValueError(f"{self.dir / file.name} is missing; glassrec {file.stage} makes it")
+        refuse_changed(self.dir / file.name, recorded)
+        return self.load(file)
+
+    def load(self, file: File[A]) -> A:
+        """The content of a file as it is, changed or not; ValueError if missing or damaged."""
+        if not (self.dir / file.name).is_file():
+            raise ValueError(f"{file.name} is missing")
+        return file.content.load(self.dir / file.name)
+
+    def once(self, file: File[A], make: Callable[[], A], given: Mapping[str, Any]) -> A:
+        """The content of a file as it is: nothing is made here, see `Run.once`."""
+        return self.load(file)
+
+    def forget(self, file: File[Any]) -> None:
+        """Nothing is deleted here, see `Run.forget`."""
 
     @property
     def provenance(self) -> dict[str, Any]:

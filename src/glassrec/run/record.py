@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from glassrec import __version__
+from glassrec.artifacts.table import CHECKPOINT, CONFIG, RECORD
 from glassrec.config.aliases import original
 from glassrec.run.files import sha256
-
-CONFIG = "config.yaml"
-"""The settings that made the results. The record has their hash, too, beside the artifacts'."""
 
 
 def key_of(value: Any) -> str:
@@ -41,7 +39,7 @@ def record_text(record: Mapping[str, Mapping[str, Any]]) -> str:
 
 def holds_results(directory: Path) -> bool:
     """Whether a run has made anything there; a start that failed binds nobody to its settings."""
-    return (directory / "record.json").is_file() or (directory / "training.ckpt").is_file()
+    return (directory / RECORD).is_file() or (directory / CHECKPOINT).is_file()
 
 
 def read_record(directory: Path) -> dict[str, dict[str, Any]]:
@@ -51,7 +49,7 @@ def read_record(directory: Path) -> dict[str, dict[str, Any]]:
 
 def read_entries(directory: Path) -> dict[str, dict[str, Any]]:
     """All of the record: the artifacts, and the hash of the settings under `CONFIG`."""
-    path = directory / "record.json"
+    path = directory / RECORD
     if not path.is_file():
         return {}
     try:

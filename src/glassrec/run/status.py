@@ -8,13 +8,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from glassrec.artifacts.table import STAGES, STATUS
 from glassrec.ending import StoppedEarly
 from glassrec.run.files import replacing
-
-FILE = "status.json"
-
-_ORDER = ("train", "explain", "prune", "evaluate")
-"""The stages, one after the other; any other one comes last."""
 
 
 class Status:
@@ -25,7 +21,7 @@ class Status:
     """
 
     def __init__(self, directory: Path, hide: Callable[[str], str] = str) -> None:
-        self.path, self._hide = directory / FILE, hide
+        self.path, self._hide = directory / STATUS, hide
         self._stage = ""
         self._begun = False
 
@@ -82,7 +78,8 @@ def status_text(state: str, stage: str, problem: str = "") -> str:
 
 
 def _place(stage: str) -> int:
-    return _ORDER.index(stage) if stage in _ORDER else len(_ORDER) - 1
+    """Any other stage comes last."""
+    return STAGES.index(stage) if stage in STAGES else len(STAGES) - 1
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,16 +1,17 @@
-"""The pictures of an explanation: which there are, and what each is drawn from."""
+"""The figures of a run: which there are, and how each is drawn from the results."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
 
-from glassrec.artifacts import Picture
+from glassrec.artifacts import File, Picture
+from glassrec.artifacts import table as files
 from glassrec.explain import explanation_tables as tables
 from glassrec.explain.explainer import KNOWN
 from glassrec.report.input_figures import feature_importance, feature_pairs, removals, selections
 from glassrec.report.method_figures import faithfulness_curves, methods_agreement, methods_table
+from glassrec.report.model_figures import before_and_after, learning_curve, pruning_curves
 from glassrec.report.neuron_figures import (
     MAX_ROWS,
     layer_neurons,
@@ -18,111 +19,109 @@ from glassrec.report.neuron_figures import (
     neurons_over_rows,
 )
 from glassrec.report.row_figures import attribution_strips, explains_steps, single_rows, time_steps
-
-if TYPE_CHECKING:
-    from glassrec.stages.explain import Explaining
+from glassrec.report.statements import curve_metric, pruning_statements
+from glassrec.stages.evaluate import EvaluateResult
+from glassrec.stages.explain import ExplainResult
+from glassrec.stages.prune import PruneResult
+from glassrec.stages.train import TrainResult
 
 SAMPLE = 2000
-"""Rows, at most, of pictures that show single ones."""
+"""Rows, at most, of figures that show single ones."""
 
-Drawing = tuple[str, list[str], Callable[[], Picture]]
-"""A picture's name, the artifacts that it is made of, and how."""
+Drawing = tuple[File[Picture], Callable[[], Picture]]
+"""A figure of the list of files, and how it is drawn."""
 
 
-def pictures(found: Explaining) -> Iterator[Drawing]:
-    """All pictures of an explanation; none of what is zero everywhere."""
-    about = found.about
-    moves = not about.constant and found.importance["mean_abs"].any()
-    if moves:
-        yield from _of_inputs(found)
-    yield from _of_neurons(found)
-    if not moves:
+def train_pictures(result: TrainResult, monitor: str) -> Iterator[Drawing]:
+    """The learning curve, where there was training; `monitor` chose the epoch."""
+    if result.epochs:
+        yield files.LEARNING_CURVE, lambda: learning_curve(result.history, monitor)
+
+
+def explain_pictures(result: ExplainResult) -> Iterator[Drawing]:
+    """All figures of an explanation; none of what is zero everywhere."""
+    about = result.about
+    if result.has_effects:
+        yield from _of_inputs(result)
+    yield from _of_neurons(result)
+    if not result.has_effects:
         return
-    yield from _of_methods(found)
-    if len(found.pairs) > 1 and found.pairs["mean_abs"].any():
-        rows = min(found.settings.explain.pair_rows, about.rows)
+    yield from _of_methods(result)
+    if len(result.pairs) > 1 and result.pairs["mean_abs"].any():
+        rows = min(result.trained.context.settings.explain.pair_rows, about.rows)
+        yield files.FEATURE_PAIRS, lambda: feature_pairs(result.pairs, rows, about)
+    if result.other is not None:
         yield (
-            "feature_pairs",
-            ["pairs.parquet", "explanation.json"],
-            lambda: feature_pairs(found.pairs, rows, about),
-        )
-    if found.against is not None:
-        compared, other = found.against
-        yield (
-            "selections",
-            ["selections.parquet", "explanation.json", "explanation_against.json"],
-            lambda: selections(compared, about, other),
+            files.SELECTIONS_COMPARED,
+            partial(selections, result.other[0], about, result.other[1]),
         )
 
 
-def _of_inputs(found: Explaining) -> Iterator[Drawing]:
-    about = found.about
-    of_rows = ["attributions.parquet", "explanation.json"]
+def prune_pictures(result: PruneResult) -> Iterator[Drawing]:
+    """The curves of other plans, where they are wanted."""
+    curves = result.curves
+    if curves is not None:
+        metric = curve_metric(curves)
+        title = pruning_statements(curves, metric)[0]
+        yield files.CURVES_OF_PRUNING, lambda: pruning_curves(curves, metric, title)
+
+
+def evaluate_pictures(
+    result: EvaluateResult, primary: list[str], pruned: PruneResult
+) -> Iterator[Drawing]:
+    """Quality and cost before and after; `primary` metrics are shown."""
+    values = {**result.metrics, **result.latency}
     yield (
-        "feature_importance",
-        ["importance.parquet", "explanation.json"],
-        lambda: feature_importance(found.importance, about),
-    )
-    yield "single_rows", of_rows, lambda: single_rows(found.attributions.sample(SAMPLE), about)
-    yield "spread", of_rows, lambda: attribution_strips(found.attributions.sample(SAMPLE), about)
-    if explains_steps(found.attributions.players):
-        yield "time_steps", of_rows, lambda: _time_steps(found)
-    rows, shares = min(KNOWN, about.rows), found.removals
-    yield (
-        "removals",
-        ["removals.parquet", "explanation.json"],
-        lambda: removals(shares, rows, about),
+        files.BEFORE_AND_AFTER,
+        lambda: before_and_after(values, primary, pruned.plan, pruned.certificate),
     )
 
 
-def _time_steps(found: Explaining) -> Picture:
-    sample = found.attributions.sample(SAMPLE)
-    history = found.explainer.split.batch.history[sample.rows]
-    return time_steps(sample, history, found.about)
+def _of_inputs(result: ExplainResult) -> Iterator[Drawing]:
+    about, attributions = result.about, result.attributions
+    yield files.FEATURE_IMPORTANCE, lambda: feature_importance(result.importance, about)
+    yield files.SINGLE_ROWS, lambda: single_rows(attributions.sample(SAMPLE), about)
+    yield files.SPREAD, lambda: attribution_strips(attributions.sample(SAMPLE), about)
+    if explains_steps(attributions.players):
+        yield files.TIME_STEPS, lambda: _time_steps(result)
+    rows = min(KNOWN, about.rows)
+    yield files.REMOVED_KINDS, lambda: removals(result.removals, rows, about)
 
 
-def _of_neurons(found: Explaining) -> Iterator[Drawing]:
-    """One of all layers, and two of the first cut and of the last layer."""
-    scores, about = found.neurons, found.about
+def _time_steps(result: ExplainResult) -> Picture:
+    sample = result.attributions.sample(SAMPLE)
+    history = result.trained.explainer.split.batch.history[sample.rows]
+    return time_steps(sample, history, result.about)
+
+
+def _of_neurons(result: ExplainResult) -> Iterator[Drawing]:
+    """One of all layers, and two of the first bottleneck layer and of the last layer."""
+    scores, about, layers = result.neurons, result.about, result.completeness
     if not scores["max_abs"].any():
         return
-    inputs = ["neurons.parquet", "explanation.json"]
-    yield "neuron_importance", inputs, lambda: neuron_importance(scores, about)
-    layers = found.completeness
+    yield files.NEURON_IMPORTANCE, lambda: neuron_importance(scores, about)
     shown = dict.fromkeys([*layers["layer"][layers["cut"]].head(1), *layers["layer"].tail(1)])
     for layer in shown:
         own = scores[scores["layer"] == layer]
         if not own["max_abs"].any():
             continue
         name = layer.replace(".", "_")
-        yield f"neurons_{name}", inputs, partial(layer_neurons, own, about)
-        yield (
-            f"neurons_{name}_over_rows",
-            [*inputs, "weights.safetensors"],
-            partial(_over_rows, found, layer, list(own["name"])),
-        )
+        yield files.LAYER_NEURONS.of(layer=name), partial(layer_neurons, own, about)
+        names = list(own["name"])
+        yield files.LAYER_OVER_ROWS.of(layer=name), partial(_over_rows, result, layer, names)
 
 
-def _over_rows(found: Explaining, layer: str, names: list[str]) -> Picture:
-    sample = found.attributions.sample(MAX_ROWS)
-    values = tables.neuron_values(found.explainer, sample.rows)[layer]
-    return neurons_over_rows(values, sample.logits, names, found.about)
+def _over_rows(result: ExplainResult, layer: str, names: list[str]) -> Picture:
+    sample = result.attributions.sample(MAX_ROWS)
+    values = tables.neuron_values(result.trained.explainer, sample.rows)[layer]
+    return neurons_over_rows(values, sample.logits, names, result.about)
 
 
-def _of_methods(found: Explaining) -> Iterator[Drawing]:
-    about = found.about
-    rows = min(found.settings.explain.faithfulness.rows, about.rows)
-    judged = ["methods.parquet", "explanation.json"]
-    yield "methods", judged, lambda: methods_table(found.methods, rows, about)
-    if len(found.curves):
-        yield (
-            "faithfulness",
-            ["curves.parquet", "explanation.json"],
-            lambda: faithfulness_curves(found.curves, rows, about),
-        )
-    if found.agreement["first"].nunique() > 1:
-        yield (
-            "agreement",
-            ["agreement.parquet", "explanation.json"],
-            lambda: methods_agreement(found.agreement, rows, about),
-        )
+def _of_methods(result: ExplainResult) -> Iterator[Drawing]:
+    about = result.about
+    rows = min(result.trained.context.settings.explain.faithfulness.rows, about.rows)
+    yield files.METHODS_TABLE, lambda: methods_table(result.methods, rows, about)
+    if len(result.curves):
+        yield files.FAITHFULNESS_CURVES, lambda: faithfulness_curves(result.curves, rows, about)
+    if result.agreement["first"].nunique() > 1:
+        yield files.METHODS_AGREEMENT, lambda: methods_agreement(result.agreement, rows, about)

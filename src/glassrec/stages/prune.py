@@ -1,88 +1,239 @@
-"""Pruner: what is cut, the smaller model, and what the cut changed."""
+"""Prune: the plan, the smaller model, its certificate, and the curves of other plans."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
-from glassrec.artifacts import Certificate, PrunePlan, Text, Weights
+import pandas as pd
+
+from glassrec.artifacts import Certificate, File, PrunePlan, Table, Text, Weights
+from glassrec.artifacts.table import (
+    CERTIFICATE,
+    CERTIFICATE_TEXT,
+    PLAN,
+    PRUNED,
+    PRUNING_CURVES,
+    ROUND_PLAN,
+    ROUND_PRUNED,
+    WEIGHTS,
+)
+from glassrec.explain.explanation_tables import neuron_scores
+from glassrec.metrics.cost import cost, flops
+from glassrec.metrics.metadata import as_higher_is_better, primary_metrics
+from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
+from glassrec.prune.budget import Measures
 from glassrec.prune.certificate_text import text
-from glassrec.stages import tracked
-from glassrec.stages.curves import Curving
-from glassrec.stages.explain import Explaining
-from glassrec.stages.rounds import Cutting
-from glassrec.stages.stage import Stage
-
-CERTIFIED = ("weights.safetensors", "plan.json", "pruned.safetensors")
-"""The files that a certificate is about."""
+from glassrec.prune.plan import combine_plans
+from glassrec.prune.surgery import apply_plan
+from glassrec.stages.context import Context, TrainedModel
 
 
-class Pruning(Stage):
-    """The cut and its certificate."""
+@dataclass(frozen=True)
+class PruneResult:
+    """The smaller model and the changes that pruning made."""
 
-    name: ClassVar[str] = "prune"
-    slot: ClassVar[str | None] = "prune"
-
-    def __init__(self, explained: Explaining) -> None:
-        super().__init__(explained.settings, explained.log, explained.given)
-        self.trained, self.explained = explained.trained, explained
-        self.cutting = Cutting(explained)
-        self.curves = Curving(self.cutting)
-
-    def tell(self) -> None:
-        """Cut the neurons that do nothing, or the least, and certify what that changed."""
-        certificate = self.certificate
-        self.certificate_text  # noqa: B018  made beside it
-        self.curves.tell()
-        self.cutting.tell()
-        rows, largest = sum(certificate.rows.values()), certificate.max_abs_logit_difference
-        self.say(f"largest difference of a logit on all {rows:,} rows: {largest:.1e}")
-        tracked.cut(self)
-
-    @property
-    def plan(self) -> PrunePlan:
-        """Which neurons go."""
-        return self.cutting.plan
-
-    @property
-    def weights(self) -> Weights:
-        """The weights of the smaller model."""
-        return self.cutting.weights
-
-    @cached_property
-    def certificate(self) -> Certificate:
-        """What the cut changed."""
-        plan, pruned, trained = self.plan, self.weights, self.trained
-        return self.once(
-            "certificate.json",
-            Certificate,
-            lambda: self.settings.prune.certify(
-                trained.exact,
-                pruned,
-                plan,
-                trained.dataset,
-                files={name: self.run.sha256_of(name) for name in CERTIFIED},
-                given=self.given,
-            ),
-            inputs=CERTIFIED,
-            doing="comparing both models on all rows",
-            needs=(),
-        )
-
-    @cached_property
-    def certificate_text(self) -> str:
-        """The certificate for people."""
-        certificate = self.certificate
-        return self.once(
-            "certificate.md",
-            Text,
-            lambda: Text(text(certificate)),
-            inputs=["certificate.json"],
-            needs=(),
-        ).text
+    context: Context
+    plan: PrunePlan
+    weights: Weights
+    certificate: Certificate
+    curves: pd.DataFrame | None
+    """quality at other shares, by importance score; None where it is not wanted"""
 
     @cached_property
     def model(self) -> Recommender:
         """The smaller model, on the trainer's device."""
-        return self.trained.loaded(self.weights, "pruned.safetensors")
+        return self.context.load_model(self.weights, PRUNED)
+
+
+def prune(trained: TrainedModel, neurons: pd.DataFrame) -> PruneResult:
+    """Prune the neurons that do nothing, or the least, and certify the change.
+
+    Args:
+        trained: the model.
+        neurons: the scores of its neurons.
+    """
+    context, settings = trained.context, trained.context.settings.prune
+    measures = _Measured(trained)
+    plan, weights = _rounds(trained, neurons, measures)
+    certificate = context.once(
+        CERTIFICATE,
+        lambda: settings.certify(
+            trained.exact,
+            weights,
+            plan,
+            context.dataset,
+            files={file.name: context.run.sha256_of(file) for file in CERTIFICATE.inputs},
+            given=context.given,
+        ),
+        "comparing both models on all rows",
+    )
+    context.once(CERTIFICATE_TEXT, lambda: Text(text(certificate)))
+    curves = _curves(trained, neurons, measures)
+    return PruneResult(context, plan, weights, certificate, curves)
+
+
+# --- the plan and the smaller model, in rounds ----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Round:
+    """One of the rounds of pruning: its results and their files."""
+
+    plan: PrunePlan
+    weights: Weights
+    files: tuple[File[Any], File[Any]]
+
+
+def _rounds(
+    trained: TrainedModel, neurons: pd.DataFrame, measures: _Measured
+) -> tuple[PrunePlan, Weights]:
+    """The plan and the weights of the last round; each leaves the same share of what it gets."""
+    settings = trained.context.settings.prune
+    count = settings.rounds if settings.level == "budget" else 1
+    _forget_other_rounds(trained.context, count)
+    before: _Round | None = None
+    for number in range(1, count):
+        share = 1 - (1 - settings.share) ** (number / count)
+        files = ROUND_PLAN.of(round=number), ROUND_PRUNED.of(round=number)
+        doing = f", round {number} of {count}" if before else ""
+        before = _round(trained, neurons, measures, share, files, before, doing)
+    doing = f", round {count} of {count}" if before else ""
+    last = _round(trained, neurons, measures, settings.share, (PLAN, PRUNED), before, doing)
+    return last.plan, last.weights
+
+
+def _round(
+    trained: TrainedModel,
+    neurons: pd.DataFrame,
+    measures: _Measured,
+    share: float,
+    files: tuple[File[PrunePlan], File[Weights]],
+    before: _Round | None,
+    number: str,
+) -> _Round:
+    context, settings = trained.context, trained.context.settings.prune
+    plan_file, pruned_file = files
+    if before is not None:
+        plan_file = replace(plan_file, inputs=(*plan_file.inputs, *before.files))
+
+    def large() -> Recommender:
+        if before is None:
+            return trained.exact
+        return context.load_model(before.weights, before.files[1])
+
+    def make_plan() -> PrunePlan:
+        model, scores = large(), neurons
+        if before is not None:
+            explainer = context.explain.build_explainer(
+                model, context.dataset, context.settings.seed
+            )
+            scores = neuron_scores(explainer)
+        found = replace(settings, share=share).plan(
+            model, scores, context.dataset,
+            seed=context.settings.seed, measures=measures.measures, reference_model=trained.model,
+        )  # fmt: skip
+        found = replace(found, finetuned=settings.level == "budget" and settings.epochs > 0)
+        return found if before is None else combine_plans(before.plan, found)
+
+    plan = context.once(plan_file, make_plan, f"choosing the neurons that go{number}")
+    pruned_file = replace(pruned_file, inputs=(WEIGHTS, plan_file))
+
+    def of_origin(weights: Weights) -> Weights:
+        return replace(weights, origin=trained.weights.origin)
+
+    if not plan.finetuned:
+        weights = context.once(pruned_file, lambda: of_origin(settings.prune(trained.exact, plan)))
+        return _Round(plan, weights, (plan_file, pruned_file))
+    earlier = () if before is None else (before.files[1],)
+    pruned_file = replace(
+        pruned_file, inputs=(*pruned_file.inputs, *earlier), settings=("prune.epochs",)
+    )
+
+    def tuned() -> Weights:
+        """The best epoch of fine-tuning what the plan leaves."""
+        small = apply_plan(large(), plan).float().train()
+        trainer = replace(context.settings.trainer, max_epochs=settings.epochs)
+        folder, origin = context.parts(pruned_file), context.run.sha256_of(plan_file)
+        found = context.fit(small, trainer, folder, origin, lambda _: None, started=True)
+        return of_origin(Weights(found.weights))
+
+    doing = f"training what is left for {settings.epochs} epochs"
+    return _Round(plan, context.once(pruned_file, tuned, doing), (plan_file, pruned_file))
+
+
+def _forget_other_rounds(context: Context, count: int) -> None:
+    """Delete the files of settings with more rounds than these."""
+    wanted = {ROUND_PLAN.of(round=number).name for number in range(1, count)}
+    for name in context.run.recorded:
+        if ROUND_PLAN.matches(name) and name not in wanted:
+            context.run.forget(replace(ROUND_PLAN, name=name))
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """The loss, the cost and the quality that a budget may need, built on first use."""
+
+    trained: TrainedModel
+
+    @cached_property
+    def measures(self) -> Measures:
+        context, dataset = self.trained.context, self.trained.context.dataset
+        settings = context.settings
+        metric = settings.trainer.monitors(dataset, settings.objective)
+
+        def value(model: Recommender) -> float:
+            return as_higher_is_better(
+                metric, quality(model, dataset, "val")[metric.removeprefix("val/")]
+            )
+
+        best = value(self.trained.model) if settings.prune.max_metric_drop is not None else 0.0
+        return Measures(
+            loss=settings.objective.of(dataset),
+            flops=lambda model: flops(model, dataset.validation.batch),
+            metric_drop=lambda model: best - value(model),
+        )
+
+
+# --- curves ---------------------------------------------------------------------------------------
+
+
+def _curves(
+    trained: TrainedModel, neurons: pd.DataFrame, measures: _Measured
+) -> pd.DataFrame | None:
+    """The validation metrics that other shares and scores would leave.
+
+    Curves invite a choice, and a choice by the test split looks better than it is.
+    """
+    context, settings = trained.context, trained.context.settings.prune
+    curves = settings.curves
+    if curves is None:
+        context.run.forget(PRUNING_CURVES)
+        return None
+
+    def measured(model: Recommender) -> dict[str, float]:
+        found = quality(model, context.dataset, "val")
+        costs = cost(model, model.state_dict(), context.dataset.validation.batch)
+        return costs | {f"val/{name}": found[name] for name in primary_metrics(found)}
+
+    def tuned(small: Recommender, epochs: int) -> Recommender:
+        trainer = replace(context.settings.trainer, max_epochs=epochs)
+        device = small.device
+        # Among the parts, so that the files of a killed process go once the table is made.
+        with TemporaryDirectory(dir=context.parts(PRUNING_CURVES)) as folder:
+            context.fit(
+                small.train(), trainer, Path(folder), "", lambda _: None, started=True, quiet=True
+            )
+        return small.to(device).eval()  # training leaves it on the CPU
+
+    def make() -> Table:
+        seed, loss = context.settings.seed, measures.measures.loss
+        calibration = settings.calibration(trained.model, neurons, context.dataset, seed, loss)
+        return Table(curves.compute(calibration, measured, tuned))
+
+    doing = "cutting by each score, and measuring what is left"
+    return context.once(PRUNING_CURVES, make, doing).frame

@@ -1,46 +1,65 @@
-"""Verify: what the files of a run claim beside the certificate, computed again.
+"""Verify: the claims of the files beside the certificate, computed again.
 
 The metrics follow from the weights and the data, a row of the history from the weights, the ranking
 lists and the description of the data from the data, the attributions from the model, and their
-summary from the attributions. What would take as long as the run itself is known by its hash.
+summary from the attributions. Of files that would take as long as the run, the hash is checked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property, partial
 from math import inf, isnan
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 import torch
+from pyarrow import ArrowException
 
 from glassrec.artifacts import (
     Artifact,
-    AttributionFile,
     Attributions,
-    Candidates,
-    Explanation,
+    Certificate,
     Facts,
-    Metrics,
-    Table,
+    File,
+    PrunePlan,
+    Weights,
     digest,
 )
+from glassrec.artifacts.table import (
+    ATTRIBUTIONS,
+    CANDIDATES,
+    CERTIFICATE,
+    CERTIFICATE_TEXT,
+    CONFIG,
+    DATA,
+    EXPLANATION,
+    HISTORY,
+    IMPORTANCE,
+    LATENCY,
+    LOCK,
+    METRICS,
+    PLAN,
+    PROVENANCE,
+    PRUNED,
+    RECORD,
+    STATUS,
+    WEIGHTS,
+)
+from glassrec.explain import explanation_tables as tables
 from glassrec.metrics.metadata import best_index, sign
 from glassrec.metrics.quality import quality
-from glassrec.prune.certificate import TOLERANCE
-from glassrec.run import flat
-from glassrec.stages.evaluate import Evaluating
-from glassrec.stages.explain import Explaining
-from glassrec.stages.sealed import Sealed
-from glassrec.stages.train import candidates
+from glassrec.prune.certificate import TOLERANCE, BrokenPromiseError
+from glassrec.run import ReadOnlyRun, flat
+from glassrec.stages.context import Context, TrainedModel, candidates
+from glassrec.stages.evaluate import measure
+from glassrec.stages.prune import PruneResult
+from glassrec.stages.train import description
 
 A = TypeVar("A", bound=Artifact)
-
-Checking = Generator[str, None, str]
-"""A check: it yields what differs, and returns what to say if nothing does."""
 
 CLOSE = 1e-4
 """By how much a metric or an attribution, computed in float32, may differ between machines:
@@ -55,173 +74,240 @@ COUNTED = (
 ROWS = 32
 """Explained rows, at most, from either end whose attributions are computed again."""
 
-CHECKED = (
-    "weights.safetensors", "pruned.safetensors", "plan.json", "certificate.json", "certificate.md",
-    "metrics.json", "latency.json", "history.csv", "data.json", "candidates.safetensors",
-    "attributions.parquet", "importance.parquet", "explanation.json",
-)  # fmt: skip
-"""Files whose content is checked; of the others the hash alone."""
+UNREADABLE = (RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError, ArrowException)
+"""Errors of calculations on values that no run has written."""
 
 
-class Recomputation:
-    """The checks; each yields what differs, and returns a line for the user if nothing does.
+class Passed(str):
+    """A line about a check that passed; it is printed if nothing differs."""
 
-    Args:
-        evaluating: the last stage of the run, which is only read.
-    """
 
-    checks: ClassVar[tuple[str, ...]] = (
-        "metrics", "history", "data", "lists", "latency", "attributions", "summary",
-    )  # fmt: skip
+Finding = str | Passed
+"""What a check gives: lines about all that differs, and lines for the case that nothing does."""
 
-    def __init__(self, evaluating: Evaluating) -> None:
-        self.evaluating, self.trained = evaluating, evaluating.trained
-        self.explained: Explaining = evaluating.pruned.explained
+
+def problems_of(check: Callable[[], Iterator[Finding]]) -> list[str]:
+    """All that differs; an error that a damaged file raises is a problem, too."""
+    problems, passed = list[str](), list[str]()
+    try:
+        for finding in check():
+            (passed if isinstance(finding, Passed) else problems).append(finding)
+    except (ValueError, OSError, BrokenPromiseError) as error:
+        problems.append(str(error))
+    except UNREADABLE as error:  # files that can be read, and make no sense
+        problems.append(f"the run cannot be computed again: {type(error).__name__}: {error}")
+    for line in () if problems else passed:
+        print(f"verify    {line}", flush=True)
+    return problems
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """A finished run; each of its files is read when a check needs it, changed or not."""
+
+    context: Context
 
     @property
-    def run(self) -> Sealed:
+    def run(self) -> ReadOnlyRun:
         """The directory."""
-        assert isinstance(self.evaluating.run, Sealed), "nothing is written"
-        return self.evaluating.run
+        return self.context.run
 
-    def has(self, *names: str) -> bool:
-        """Whether the run got so far that it made these files."""
-        return {*names} <= {*self.run.recorded}
+    @cached_property
+    def trained(self) -> TrainedModel:
+        """The model as trained."""
+        return TrainedModel(self.context, self.run.load(WEIGHTS))
+
+    @cached_property
+    def plan(self) -> PrunePlan:
+        """As it lies there."""
+        return self.run.load(PLAN)
+
+    @cached_property
+    def pruned(self) -> Weights:
+        """As they lie there."""
+        return self.run.load(PRUNED)
+
+    @cached_property
+    def certificate(self) -> Certificate:
+        """As it lies there."""
+        return self.run.load(CERTIFICATE)
 
     @cached_property
     def measured(self) -> dict[str, float]:
         """The metrics, computed again."""
-        return self.evaluating.measure().values
-
-    def metrics(self) -> Checking:
-        """Quality and cost of both models, and what pruning changed."""
-        if not self.has("metrics.json"):
-            return ""
-        recorded = self.run.read("metrics.json", Metrics).values
-        size = max(1.0, self.evaluating.pruned.certificate.max_abs_logit)
-        tolerance = partial(_metric_tolerance, size)
-        yield from differing("metrics.json", recorded, self.measured, tolerance)
-        return f"{len(recorded)} metrics follow from weights and data, to {CLOSE:g}"
-
-    def history(self) -> Checking:
-        """The row of the epoch that was kept."""
-        if not self.has("history.csv", "data.json"):
-            return ""
-        frame = self.run.read("history.csv", Table).frame
-        monitor = str(self.run.read("data.json", Facts).values.get("monitor"))
-        if monitor not in frame:
-            yield f"history.csv has no column {monitor}, by which data.json says epochs were chosen"
-            return ""
-        if frame.empty:
-            return ""
-        worst = -sign(monitor) * inf
-        row = frame.iloc[best_index(monitor, frame[monitor].fillna(worst).tolist())]
-        recorded = {name: float(row[name]) for name in map(str, frame) if name.startswith("val/")}
-        found = {name: value for name, value in self._validation.items() if name in recorded}
-        what = f"history.csv, epoch {row['epoch']:.0f}"
-        yield from differing(what, recorded, found, _close)
-        return f"the weights give the validation metrics of epoch {row['epoch']:.0f} in the history"
-
-    @property
-    def _validation(self) -> Mapping[str, float]:
-        if self.has("metrics.json"):
-            return self.measured
-        found = quality(self.trained.model, self.trained.dataset, "val")
-        return {f"val/{name}": value for name, value in found.items()}
-
-    def data(self) -> Checking:
-        """The description of the data."""
-        if not self.has("data.json"):
-            return ""
-        found = as_read(Facts(self.trained.describe_data()), "data.json", Facts).values
-        recorded = self.run.read("data.json", Facts).values
-        yield from differing("data.json", flat(recorded), flat(found))
-        return "data.json describes the data"
-
-    def lists(self) -> Checking:
-        """The ranking lists, drawn again."""
-        if not self.has("candidates.safetensors"):
-            return ""
-        drawn = candidates(self.trained.load_data())
-        found = as_read(drawn, "candidates.safetensors", Candidates)
-        recorded = self.run.read("candidates.safetensors", Candidates)
-        for split in sorted({*found.ids, *recorded.ids}):
-            parts = [
-                digest({part: lists[split] for part, lists in vars(each).items() if split in lists})
-                for each in (recorded, found)
-            ]
-            if parts[0] != parts[1]:
-                yield f"candidates.safetensors: the ranking lists of {split} are not those drawn"
-        return "the ranking lists are those that the seed draws"
-
-    def latency(self) -> Checking:
-        """Times, which no two measurements share: that they are there, and could be times."""
-        if not self.has("latency.json"):
-            return ""
-        values = self.run.read("latency.json", Metrics).values
-        bare = {name.removeprefix("pruned/") for name in values}
-        wanted = {name for one in bare for name in (one, f"pruned/{one}")}
-        for name in sorted(wanted - {*values}):
-            yield f"latency.json: {name} is missing"
-        for name, value in values.items():
-            if not (name.rpartition("/")[2].startswith("latency_") and 0 < value < inf):
-                yield f"latency.json: {name} is {value}, which is no time"
-        return "latency.json has times of both models, which are not measured again"
-
-    def attributions(self) -> Checking:
-        """The attributions of some rows."""
-        if not self.has("attributions.parquet"):
-            return ""
-        explainer, seen, parts = self.explained.explainer, 0, list[tuple[int, Attributions]]()
-        for piece in AttributionFile.load(self._attributions).pieces():
-            here = explainer.rows[seen : seen + len(piece.rows)]
-            if not torch.equal(here.long(), piece.rows):
-                yield "attributions.parquet is of other rows than those that the settings select"
-                return ""
-            ends = _ends(len(piece.rows))
-            parts = [*parts[:1], *((seen + first, piece.take(ends[first])) for first in ends)]
-            seen += len(piece.rows)
-        if seen != len(explainer.rows):
-            yield f"attributions.parquet has {seen} of {len(explainer.rows)} rows"
-        for start, recorded in dict((parts[0], parts[-1])).items():
-            rows = explainer.rows[start : start + len(recorded.rows)]
-            found = explainer.explained(explainer.method, rows, start)
-            yield from _same_attributions(recorded, found)
-        return f"the attributions of the first and last rows follow from the model, to {CLOSE:g}"
-
-    @property
-    def _attributions(self) -> Path:
-        return self.run.dir / "attributions.parquet"
-
-    def summary(self) -> Checking:
-        """Importance and facts, from all attributions."""
-        if not self.has("attributions.parquet", "importance.parquet", "explanation.json"):
-            return ""
-        totals = self.explained.totals(AttributionFile.load(self._attributions))
-        frame = self.run.read("importance.parquet", Table).frame
-        found = totals.frame()
-        there = frame[[column for column in found if column in frame]]
-        yield from differing("importance.parquet", _cells(there), _cells(found), _near)
-        recorded = self.run.read("explanation.json", Explanation)
-        again = as_read(totals.summary(recorded.agreement), "explanation.json", Explanation)
-        yield from differing("explanation.json", vars(recorded), vars(again), _near)
-        return "importance and facts of the explanation follow from the attributions"
-
-    def by_hash(self) -> str:
-        """Which files nothing but their hash is known of."""
-        names = [name for name in self.run.recorded if name not in CHECKED]
-        pictures = [name for name in names if name.endswith(".png")]
-        others = [name for name in names if name not in pictures]
-        figures = f"{len(pictures)} figures" if pictures else ""
-        return ", ".join(filter(None, [*others, figures]))
+        pruned = PruneResult(self.context, self.plan, self.pruned, self.certificate, None)
+        return measure(self.trained, self.run.load(EXPLANATION), pruned)
 
 
-def as_read(artifact: Artifact, name: str, kind: type[A]) -> A:
-    """An artifact as it comes back from its file, which may hold fewer digits or types."""
+def _metrics(recorded: RecordedRun) -> Iterator[Finding]:
+    """Quality and cost of both models, and the changes by pruning."""
+    there = recorded.run.load(METRICS).values
+    tolerance = partial(_metric_tolerance, max(1.0, recorded.certificate.max_abs_logit))
+    yield from differing(METRICS.name, there, recorded.measured, tolerance)
+    yield Passed(f"{len(there)} metrics follow from weights and data, to {CLOSE:g}")
+
+
+def _history(recorded: RecordedRun) -> Iterator[Finding]:
+    """The row of the epoch that was kept."""
+    if not recorded.run.has(DATA):
+        return
+    frame = recorded.run.load(HISTORY).frame
+    monitor = str(recorded.run.load(DATA).values.get("monitor"))
+    if monitor not in frame:
+        yield (
+            f"{HISTORY.name} has no column {monitor}, by which {DATA.name} says epochs were chosen"
+        )
+        return
+    if frame.empty:
+        return
+    worst = -sign(monitor) * inf
+    row = frame.iloc[best_index(monitor, frame[monitor].fillna(worst).tolist())]
+    there = {name: float(row[name]) for name in map(str, frame) if name.startswith("val/")}
+    found = {name: value for name, value in _validation(recorded).items() if name in there}
+    epoch = f"{row['epoch']:.0f}"
+    yield from differing(f"{HISTORY.name}, epoch {epoch}", there, found, _close)
+    yield Passed(f"the weights give the validation metrics of epoch {epoch} in the history")
+
+
+def _validation(recorded: RecordedRun) -> Mapping[str, float]:
+    if recorded.run.has(METRICS):
+        return recorded.measured
+    found = quality(recorded.trained.model, recorded.context.dataset, "val")
+    return {f"val/{name}": value for name, value in found.items()}
+
+
+def _data(recorded: RecordedRun) -> Iterator[Finding]:
+    """The description of the data."""
+    found = as_read(Facts(description(recorded.context)), DATA).values
+    yield from differing(DATA.name, flat(recorded.run.load(DATA).values), flat(found))
+    yield Passed(f"{DATA.name} describes the data")
+
+
+def _lists(recorded: RecordedRun) -> Iterator[Finding]:
+    """The ranking lists, drawn again."""
+    found = as_read(candidates(recorded.context.load_data()), CANDIDATES)
+    there = recorded.run.load(CANDIDATES)
+    for split in sorted({*found.ids, *there.ids}):
+        one, other = (
+            digest({part: lists[split] for part, lists in vars(each).items() if split in lists})
+            for each in (there, found)
+        )
+        if one != other:
+            yield f"{CANDIDATES.name}: the ranking lists of {split} are not those drawn"
+    yield Passed("the ranking lists are those that the seed draws")
+
+
+def _latency(recorded: RecordedRun) -> Iterator[Finding]:
+    """Times, of which no two measurements are equal: they are there, and could be times."""
+    values = recorded.run.load(LATENCY).values
+    bare = {name.removeprefix("pruned/") for name in values}
+    for name in sorted({name for one in bare for name in (one, f"pruned/{one}")} - {*values}):
+        yield f"{LATENCY.name}: {name} is missing"
+    for name, value in values.items():
+        if not (name.rpartition("/")[2].startswith("latency_") and 0 < value < inf):
+            yield f"{LATENCY.name}: {name} is {value}, which is no time"
+    yield Passed(f"{LATENCY.name} has times of both models, which are not measured again")
+
+
+def _attributions(recorded: RecordedRun) -> Iterator[Finding]:
+    """The attributions of some rows."""
+    explainer, seen, parts = recorded.trained.explainer, 0, list[tuple[int, Attributions]]()
+    for piece in recorded.run.load(ATTRIBUTIONS).pieces():
+        here = explainer.rows[seen : seen + len(piece.rows)]
+        if not torch.equal(here.long(), piece.rows):
+            yield f"{ATTRIBUTIONS.name} is of other rows than those that the settings select"
+            return
+        ends = _ends(len(piece.rows))
+        parts = [*parts[:1], *((seen + first, piece.take(ends[first])) for first in ends)]
+        seen += len(piece.rows)
+    if seen != len(explainer.rows):
+        yield f"{ATTRIBUTIONS.name} has {seen} of {len(explainer.rows)} rows"
+    for start, there in dict((parts[0], parts[-1])).items():
+        rows = explainer.rows[start : start + len(there.rows)]
+        found = explainer.explained(explainer.method, rows, start)
+        yield from _same_attributions(there, found)
+    yield Passed(f"the attributions of the first and last rows follow from the model, to {CLOSE:g}")
+
+
+def _ends(count: int) -> dict[int, torch.Tensor]:
+    """The places of the first and the last rows of a piece, by the first place of each."""
+    first = max(0, count - ROWS)
+    return {0: torch.arange(min(ROWS, count)), first: torch.arange(first, count)}
+
+
+def _same_attributions(there: Attributions, found: Attributions) -> Iterator[str]:
+    if there.players != found.players:
+        yield f"{ATTRIBUTIONS.name} has other columns than the settings give"
+        return
+    scale = CLOSE * max(1e-30, found.values.abs().max().item(), found.logits.abs().max().item())
+    for name in ("values", "logits", "baseline_logits", "labels"):
+        one, other = getattr(there, name).double(), getattr(found, name).double()
+        wrong = ~torch.isclose(one, other, rtol=0, atol=scale, equal_nan=True)
+        if wrong.any():
+            row = there.rows[wrong.view(len(wrong), -1).any(1).nonzero()[0]].item()
+            yield f"{ATTRIBUTIONS.name}: {name} of row {row} do not follow from the model"
+
+
+def _summary(recorded: RecordedRun) -> Iterator[Finding]:
+    """Importance and facts, from all attributions."""
+    run = recorded.run
+    if not run.has(ATTRIBUTIONS, EXPLANATION):
+        return
+    totals = tables.AttributionTotals(recorded.trained.explainer).update(
+        run.load(ATTRIBUTIONS).pieces()
+    )
+    frame, found = run.load(IMPORTANCE).frame, totals.frame()
+    there = frame[[column for column in found if column in frame]]
+    yield from differing(IMPORTANCE.name, _cells(there), _cells(found), _near)
+    about = run.load(EXPLANATION)
+    again = as_read(totals.summary(about.agreement), EXPLANATION)
+    yield from differing(EXPLANATION.name, vars(about), vars(again), _near)
+    yield Passed("importance and facts of the explanation follow from the attributions")
+
+
+CHECKS: dict[File[Any], Callable[[RecordedRun], Iterator[Finding]]] = {
+    METRICS: _metrics,
+    HISTORY: _history,
+    DATA: _data,
+    CANDIDATES: _lists,
+    LATENCY: _latency,
+    ATTRIBUTIONS: _attributions,
+    IMPORTANCE: _summary,
+}
+"""The checks, by the file whose claims they compute again."""
+
+
+def unchecked(recorded: RecordedRun) -> Iterator[Finding]:
+    """The files of which the hash alone is checked, or nothing."""
+    run = recorded.run
+    checked = {*CHECKS, EXPLANATION, *CERTIFICATE.inputs, CERTIFICATE, CERTIFICATE_TEXT}
+    by_hash = [name for name in run.recorded if name not in {file.name for file in checked}]
+    figures = [name for name in by_hash if name.endswith(".png")]
+    names = [name for name in by_hash if name not in figures]
+    if by_hash:
+        names += [f"{len(figures)} figures"] if figures else []
+        yield Passed(f"checked by their hash alone: {', '.join(names)}")
+    known = {*run.recorded, CONFIG, RECORD, PROVENANCE, STATUS, LOCK}
+    folders = {name.split("/")[0] for name in known if "/" in name}
+    unknown = set()
+    for path in run.dir.rglob("*"):
+        name = path.relative_to(run.dir).as_posix()
+        if name not in known and path.is_file():
+            top = name.split("/")[0]
+            unknown.add(name if top in folders or "/" not in name else f"{top}/")
+    if unknown:
+        yield Passed(f"not checked, as they are no files of the run: {', '.join(sorted(unknown))}")
+
+
+# --- comparing ------------------------------------------------------------------------------------
+
+
+def as_read(content: A, file: File[A]) -> A:
+    """A content as it comes back from its file, which may hold fewer digits or types."""
     with TemporaryDirectory() as folder:
-        path = Path(folder, name)
-        artifact.save(path)
-        return kind.load(path)
+        path = Path(folder, file.name)
+        content.save(path)
+        return file.content.load(path)
 
 
 def differing(
@@ -234,8 +320,8 @@ def differing(
     for name in dict.fromkeys((*recorded, *found)):
         there, here = recorded.get(name), found.get(name)
         if not _equal(there, here, tolerance(name, here)):
-            recorded_there, found_here = _where_they_part(str(there), str(here))
-            yield f"{what}: {name} is {recorded_there} there, and {found_here} was found"
+            one, other = _around_difference(str(there), str(here))
+            yield f"{what}: {name} is {one} there, and {other} was found"
 
 
 def _equal(there: Any, here: Any, tolerance: float) -> bool:
@@ -245,7 +331,7 @@ def _equal(there: Any, here: Any, tolerance: float) -> bool:
     return bool(there == here)
 
 
-def _where_they_part(one: str, other: str, most: int = 70) -> tuple[str, str]:
+def _around_difference(one: str, other: str, most: int = 70) -> tuple[str, str]:
     """Two texts, or, of long ones, what is around their first difference."""
     if max(len(one), len(other)) <= most:
         return one, other
@@ -272,12 +358,6 @@ def _near(_: str, value: Any) -> float:
     return 1e-6 * max(1e-3, abs(value)) if isinstance(value, float) else 0.0
 
 
-def _ends(count: int) -> dict[int, torch.Tensor]:
-    """The places of the first and the last rows of a piece, by the first place of each."""
-    first = max(0, count - ROWS)
-    return {0: torch.arange(min(ROWS, count)), first: torch.arange(first, count)}
-
-
 def _cells(frame: pd.DataFrame) -> dict[str, Any]:
     """The values of a table by row and column."""
     return {
@@ -285,16 +365,3 @@ def _cells(frame: pd.DataFrame) -> dict[str, Any]:
         for column in map(str, frame)
         for place, value in enumerate(frame[column].tolist())
     }
-
-
-def _same_attributions(recorded: Attributions, found: Attributions) -> Iterator[str]:
-    if recorded.players != found.players:
-        yield "attributions.parquet has other columns than the settings give"
-        return
-    scale = CLOSE * max(1e-30, found.values.abs().max().item(), found.logits.abs().max().item())
-    for name in ("values", "logits", "baseline_logits", "labels"):
-        there, here = getattr(recorded, name).double(), getattr(found, name).double()
-        wrong = ~torch.isclose(there, here, rtol=0, atol=scale, equal_nan=True)
-        if wrong.any():
-            row = recorded.rows[wrong.view(len(wrong), -1).any(1).nonzero()[0]].item()
-            yield f"attributions.parquet: {name} of row {row} do not follow from the model"

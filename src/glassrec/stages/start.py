@@ -20,21 +20,20 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from glassrec import __version__
 from glassrec.artifacts import Facts, Table, Weights
+from glassrec.artifacts.table import ENCODER, PRUNED, ROW_KEYS, VOCABULARY, WEIGHTS
 from glassrec.data.columns import Columns
 from glassrec.data.encoding import Encoder, MultiValued, Vocabulary
-from glassrec.data.saved_encoder import overlap, restore_encoder
+from glassrec.data.saved_encoder import describe_encoder, overlap, restore_encoder
 from glassrec.data.schema import Schema
 from glassrec.ending import UsageError
 from glassrec.models.base import Recommender
-from glassrec.run import recorded_file
-
-VALUES, ENCODER, ROWS = "vocabulary.parquet", "encoder.json", "rows.parquet"
-"""What a run stores beside its weights: see `saved_encoder`."""
+from glassrec.run import ReadOnlyRun, displayed, experiment, flat, is_path, recorded_file
 
 
 def start_file(start: Path, setting: str = "start") -> Path:
-    """The file to start from: `start` itself, or what the run in that directory ended with.
+    """The file to start from: `start` itself, or the final model of the run in that directory.
 
     That is its pruned model, if it has one; its unpruned one can be named as a file.
 
@@ -43,11 +42,58 @@ def start_file(start: Path, setting: str = "start") -> Path:
     """
     if start.is_file():
         return start
-    names = ("pruned.safetensors", "weights.safetensors")
-    for name in names if setting == "start" else names[1:]:
-        if (start / name).is_file():
-            return start / name
-    raise UsageError(f"{setting}: {start} holds no weights.safetensors; train it first")
+    for file in (PRUNED, WEIGHTS) if setting == "start" else (WEIGHTS,):
+        if (start / file.name).is_file():
+            return start / file.name
+    raise UsageError(f"{setting}: {start} holds no {WEIGHTS.name}; train it first")
+
+
+def starts(start: Path | None, model: Mapping[str, Any]) -> dict[str, Start]:
+    """The runs that the first weights come from, by the settings that name them.
+
+    Args:
+        start: the setting, a run directory or a file of weights.
+        model: the settings of the model; each directory among them is a run.
+
+    Raises:
+        UsageError: a directory holds no trained model, or `start` meets others.
+    """
+    found = {} if start is None else {"start": Start(start_file(start))}
+    for name, value in flat(model).items():
+        if is_path(value) and Path(value).is_dir():
+            setting = f"model.{name}"
+            found[setting] = Start(start_file(Path(value), setting), setting)
+    if start is not None and len(found) > 1:
+        raise UsageError(
+            f"start: {start} cannot be joined with {', '.join([*found][1:])}; leave one of them out"
+        )
+    return found
+
+
+def origin_of(
+    run: ReadOnlyRun, files: Mapping[str, str], encoder: Encoder, starts: Mapping[str, Start]
+) -> dict[str, Any]:
+    """The origin that a file of weights keeps, see `Weights`.
+
+    Args:
+        run: of the training.
+        files: the sha256 of each data file.
+        encoder: of the data.
+        starts: the runs that the first weights come from.
+    """
+    part = experiment(displayed(run.config, run.shown))  # the file may be passed on
+    described = describe_encoder(encoder)
+    known = "known" if all(start.complete for start in starts.values()) else "unknown"
+    return {
+        "version": __version__,
+        "seed": run.config["seed"],
+        "data": part["data"],
+        "files": files,
+        "model": part["model"],
+        "vocabulary_sha256": described["vocabulary_sha256"],
+        "encoder_sha256": described["encoder_sha256"],
+        "start": known if starts else None,
+    }
 
 
 @dataclass(frozen=True)
@@ -80,7 +126,7 @@ class Start:
             UsageError: the encoder beside the weights is that of others.
         """
         folder, origin = self.file.parent, self.weights.origin
-        values, encoder = (recorded_file(folder / name) for name in (VALUES, ENCODER))
+        values, encoder = (recorded_file(folder / file.name) for file in (VOCABULARY, ENCODER))
         known = origin is not None or recorded_file(self.file) is not None
         if values is None or encoder is None or not known:
             return None
@@ -97,7 +143,7 @@ class Start:
     @cached_property
     def trained_rows(self) -> np.ndarray | None:
         """(M,) uint64: the keys of all rows that the weights were trained on, if that is known."""
-        rows = recorded_file(self.file.parent / ROWS)
+        rows = recorded_file(self.file.parent / ROW_KEYS.name)
         if rows is None or self.encoder is None:
             return None
         frame = Table.load(rows).frame
@@ -223,9 +269,9 @@ class Start:
         if differing:
             raise UsageError(
                 f"{self.setting}: {self.file} was trained with another {differing[0]} "
-                f"({there[differing[0]]}, here {origin[differing[0]]}), and without {VALUES} and "
-                f"{ROWS} beside it values cannot be mapped, nor leaks be found; name the directory "
-                "of its run"
+                f"({there[differing[0]]}, here {origin[differing[0]]}), and without "
+                f"{VOCABULARY.name} and {ROW_KEYS.name} beside it values cannot be mapped, nor "
+                "leaks be found; name the directory of its run"
             )
 
     def _check_leak(self, rows: pd.DataFrame, trained: np.ndarray) -> None:

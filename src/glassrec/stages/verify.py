@@ -1,268 +1,309 @@
-"""Verify: a finished run computed anew from its files alone, and whatever differs.
+"""Verify: a finished run computed anew from its files alone, and all that differs.
 
-The certificate is proven here; what the other files claim is computed again in `recompute`.
+The record and the certificate are checked here; the claims of the other files in `recompute`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-from pyarrow import ArrowException
+import yaml
 from torch import Tensor
 
-from glassrec.artifacts import Artifact, Certificate, PrunePlan, Text, Weights
-from glassrec.prune.certificate import TOLERANCE, BrokenPromiseError, data_digests, versions
+from glassrec.artifacts import Artifact, File, Text
+from glassrec.artifacts.table import (
+    CERTIFICATE,
+    CERTIFICATE_TEXT,
+    CONFIG,
+    LOCK,
+    PLAN,
+    PROVENANCE,
+    PRUNED,
+    RECORD,
+    STAGES,
+    STATUS,
+    WEIGHTS,
+)
+from glassrec.config.aliases import current_keys
+from glassrec.prune.certificate import TOLERANCE, data_digests, versions
 from glassrec.prune.certificate_text import text
-from glassrec.run import flat, sha256
-from glassrec.stages.evaluate import Evaluating
-from glassrec.stages.prune import CERTIFIED
-from glassrec.stages.recompute import Checking, Recomputation, differing
-from glassrec.stages.sealed import Sealed
-from glassrec.stages.stage import Stage
+from glassrec.run import (
+    Lock,
+    ReadOnlyRun,
+    artifact_key,
+    config_text,
+    experiment,
+    flat,
+    holds_results,
+    read_entries,
+    record_text,
+    sha256,
+    status_text,
+)
+from glassrec.stages.context import Context
+from glassrec.stages.recompute import (
+    CHECKS,
+    Finding,
+    Passed,
+    RecordedRun,
+    differing,
+    problems_of,
+    unchecked,
+)
 
-ELSEWHERE = ("given", "splits", "versions")
+SKIPPED_FIELDS = ("given", "splits", "versions")
 """The parts of a certificate that the comparison leaves to other checks."""
 
 ROUNDING = 2 * TOLERANCE
 """By how much a difference of logits may differ between machines, relative to the largest |logit|
 or to 1. A sum in another order moves a logit by less than `TOLERANCE`; a difference is of two."""
 
-UNREADABLE = (RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError, ArrowException)
-"""What calculations raise on values that no run has written."""
-
 FOLDED = 1e-12
 """By how much, relative to its size or to 1, a bias in float64 may differ between machines: it took
 over constants in a sum of some thousand products at most, each of which is rounded at 1e-16."""
 
 
-class Verifying(Stage):
-    """The checks of a run that is only read; each says what it found, or what differs."""
+def verify(context: Context, given: Callable[[], dict[str, Any]]) -> list[str]:
+    """Make all checks, print those that pass, and return all that differs.
 
-    name: ClassVar[str] = "verify"
+    Args:
+        context: of a run that is only read.
+        given: gives the hashes of all external inputs, as they are now.
 
-    def __init__(self, evaluating: Evaluating, given: Callable[[], dict[str, Any]]) -> None:
-        super().__init__(evaluating.settings, evaluating.log, evaluating.given)
-        self.trained, self._given = evaluating.trained, given
-        self.recomputation = Recomputation(evaluating)
-
-    def tell(self) -> list[str]:
-        """Make all checks, and return what differs; nothing if everything is as recorded."""
-        changed = _problems(self._files)
-        checks = [self._described, self._keys, self._outside, self._laid_out]
-        problems = changed + [problem for check in checks for problem in _problems(check)]
-        try:
-            self.trained.dataset  # noqa: B018  read once, also if it cannot be
-        except (ValueError, OSError) as error:
-            problems.append(f"{error}; so the cut, the comparison and the metrics were not checked")
-        else:
-            checks = [self._rows, self._cut, self._comparison]
-            if not changed:  # what a damaged file holds is not worth reading
-                checks += [partial(self._recomputed, name) for name in Recomputation.checks]
-                checks.append(self._unchecked)
-            problems += [problem for check in checks for problem in _problems(check)]
-        if not problems:
-            self.say("everything is as recorded")
-        return [*dict.fromkeys(problems)]
-
-    @property
-    def sealed(self) -> Sealed:
-        """The directory."""
-        assert isinstance(self.run, Sealed), "nothing is written"
-        return self.run
-
-    @cached_property
-    def certificate(self) -> Certificate:
-        """As it lies there."""
-        return self.sealed.read("certificate.json", Certificate)
-
-    @cached_property
-    def plan(self) -> PrunePlan:
-        """As it lies there."""
-        return self.sealed.read("plan.json", PrunePlan)
-
-    @cached_property
-    def pruned(self) -> Weights:
-        """As they lie there."""
-        return self.sealed.read("pruned.safetensors", Weights)
-
-    def _files(self) -> Iterator[str]:
-        """The record: every file it names, and those of a proof among them."""
-        recorded = self.sealed.recorded
-        needed = (*CERTIFIED, "certificate.json", "certificate.md")
-        missing = [name for name in needed if name not in recorded]
-        yield from (f"{name} is not in record.json; run `glassrec prune` first" for name in missing)
-        yield from self._told(
-            self.sealed.strange_files(), f"{len(recorded)} files have the sha256 that is recorded"
-        )
-
-    def _described(self) -> Iterator[str]:
-        """Where the run comes from, and how it ended."""
-        yield from self._told(
-            self.sealed.strange_descriptions(self.certificate.versions.get("glassrec", "")),
-            "config.yaml, provenance.json and status.json are as they were written",
-        )
-
-    def _recomputed(self, name: str) -> Iterator[str]:
-        """What a file claims, computed again."""
-        problems, line = list[str](), ""
-        check: Checking = getattr(self.recomputation, name)()
-        try:
-            while True:
-                problems.append(next(check))
-        except StopIteration as end:
-            line = end.value
-        if line or problems:
-            yield from self._told(problems, line)
-
-    def _unchecked(self) -> Iterator[str]:
-        """What is known by its hash alone, or not at all."""
-        if names := self.recomputation.by_hash():
-            self.say(f"checked by their hash alone: {names}")
-        if names := ", ".join(self.sealed.unknown_files()):
-            self.say(f"not checked, as they are no files of the run: {names}")
-        yield from ()
-
-    def _keys(self) -> Iterator[str]:
-        """What the artifacts were made of."""
-        certificate = self.certificate
-        version = certificate.versions.get("glassrec", "")
-        strange = [*self.sealed.strange_keys(certificate.given, version)]
-        names = ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if strange[3:] else "")
-        yield from self._told(
-            [f"not made of what config.yaml and record.json say: {names}"] if strange else [],
-            "each was made with the settings of config.yaml, and of the others as they are",
-        )
-
-    def _outside(self) -> Iterator[str]:
-        """The files that came from outside."""
-        found, recorded = flat(self._given()), flat(self.certificate.given)
-        files = sum(isinstance(value, str) for value in found.values())
-        yield from self._told(
-            differing("what came from outside", recorded, found),
-            f"{files} files from outside have the sha256 that is certified"
-            if files
-            else "nothing came from outside",
-        )
-
-    def _laid_out(self) -> Iterator[str]:
-        """Whether JSON and text say the same, byte for byte."""
-        certificate = self.certificate
-        written = {
-            "plan.json": self.plan,
-            "certificate.json": certificate,
-            "certificate.md": Text(text(certificate)),
-        }
-        strange = [
-            n for n, artifact in written.items() if not _is_written(self.run.dir / n, artifact)
-        ]
-        yield from self._told(
-            (f"{name} has been edited: it is not what Glassrec writes" for name in strange),
-            "certificate.md says what certificate.json says",
-        )
-
-    def _rows(self) -> Iterator[str]:
-        """The rows that the data gives."""
-        dataset = self.trained.dataset
-        rows = sum(split.batch.rows for split in dataset.splits.values())
-        yield from self._told(
-            differing("the rows of the data", self.certificate.splits, data_digests(dataset)),
-            f"{rows:,} rows in {len(dataset.splits)} splits are those that are certified",
-        )
-
-    def _cut(self) -> Iterator[str]:
-        """The cut, made again."""
-        if self.plan.finetuned:
-            self.say("the weights were trained on after the cut, which is not made again")
-            return
-        found = self.settings.prune.prune(self.trained.exact, self.plan)
-        exact, problems = _same_tensors(self.pruned.tensors, found.tensors)
-        yield from self._told(
-            problems,
-            "the plan cuts weights.safetensors to pruned.safetensors, "
-            + ("bit for bit" if exact else "up to rounding"),
-        )
-
-    def _comparison(self) -> Iterator[str]:
-        """Both models on all rows, and everything else that the certificate says."""
-        found = self.settings.prune.certify(
-            self.trained.exact,
-            self.pruned,
-            self.plan,
-            self.trained.dataset,
-            files={name: sha256(self.run.dir / name) for name in CERTIFIED},
-            given=self.certificate.given,
-        )
-        told, recorded = (
-            {k: v for k, v in flat(asdict(each)).items() if k.split(".")[0] not in ELSEWHERE}
-            for each in (found, self.certificate)
-        )
-        yield from self._told(
-            differing("certificate.json", recorded, told, partial(_rounding, found.max_abs_logit)),
-            f"on all {sum(found.rows.values()):,} rows the logits of both models differ by at most "
-            f"{found.max_abs_logit_difference:.2g}, as certified",
-        )
-        if self.certificate.versions != versions():
-            self.say(f"certified with {self.certificate.versions}, verified with {versions()}")
-
-    def _told(self, problems: Iterable[str], line: str) -> Iterator[str]:
-        """Hand the problems on, and say the line if there are none."""
-        found = [*problems]
-        if not found:
-            self.say(line)
-        yield from found
+    Raises:
+        ValueError: the directory holds no run, or a process works in it.
+    """
+    directory = context.run.dir
+    if not holds_results(directory):
+        raise ValueError(f"run.dir: {directory} holds no results; run something there first")
+    path = directory / LOCK
+    with closing(Lock(path if path.is_file() else directory / CONFIG, shared=True)):
+        found = _verify(RecordedRun(context), given)
+    if not found:
+        print("verify    everything is as recorded", flush=True)
+    return [*dict.fromkeys(found)]
 
 
-def _problems(check: Callable[[], Iterator[str]]) -> list[str]:
-    """What a check found; what a damaged file raises is a problem too."""
-    found: list[str] = []
+def _verify(run: RecordedRun, given: Callable[[], dict[str, Any]]) -> list[str]:
+    changed = problems_of(lambda: _files(run))
+    problems = changed + [
+        problem
+        for check in (_beside, _keys, partial(_external, given=given), _layout)
+        for problem in problems_of(partial(check, run))
+    ]
     try:
-        found.extend(check())
-    except (ValueError, OSError, BrokenPromiseError) as error:
-        found.append(str(error))
-    except UNREADABLE as error:  # files that can be read, and make no sense
-        found.append(f"the run cannot be computed again: {type(error).__name__}: {error}")
-    return found
+        run.context.dataset  # noqa: B018  read once, also if it cannot be
+    except (ValueError, OSError) as error:
+        return [
+            *problems,
+            f"{error}; so the cut, the comparison and the metrics were not checked",
+        ]
+    checks: list[Callable[[RecordedRun], Iterator[Finding]]] = [_rows, _pruning, _comparison]
+    if not changed:  # the content of a damaged file is not worth reading
+        checks += [check for file, check in CHECKS.items() if run.run.has(file)]
+        checks.append(unchecked)
+    return problems + [problem for each in checks for problem in problems_of(partial(each, run))]
 
 
-def _rounding(size: float, name: str, _: object) -> float:
-    """By how much a fact of a certificate may differ, where logits are of some size."""
-    return ROUNDING * max(1.0, size) * (TOLERANCE if name == "tolerance" else 1)
+# --- the record -----------------------------------------------------------------------------------
 
 
-def _is_written(path: Path, artifact: Artifact) -> bool:
-    """Whether a file is, byte for byte, what an artifact writes."""
+def _files(recorded: RecordedRun) -> Iterator[Finding]:
+    """Every file of the record, and those that are certified among them."""
+    run = recorded.run
+    needed = (*CERTIFICATE.inputs, CERTIFICATE, CERTIFICATE_TEXT)
+    missing = [file for file in needed if not run.has(file)]
+    yield from (
+        f"{file.name} is not in {RECORD}; run `glassrec {file.stage}` first" for file in missing
+    )
+    entries = read_entries(run.dir)
+    if (run.dir / RECORD).read_text(encoding="utf-8") != record_text(entries):
+        yield f"{RECORD} has been edited: it is not laid out as it was written"
+    for name, entry in entries.items():
+        if name == CONFIG:
+            continue
+        path, expected = run.dir / name, str(entry["sha256"])
+        if entry.keys() != {"key", "sha256", "inputs", "settings"}:
+            yield f"{RECORD} has been edited: {name} has the entries {', '.join(entry)}"
+        if not path.is_file():
+            yield f"{name} is missing, and {RECORD} has it"
+        elif (found := sha256(path)) != expected:
+            yield f"{name} has changed: its sha256 is {found[:12]}…, recorded {expected[:12]}…"
+    yield Passed(f"{len(run.recorded)} files have the sha256 that is recorded")
+
+
+def _keys(recorded: RecordedRun) -> Iterator[Finding]:
+    """What each file was made from."""
+    run, certificate = recorded.run, recorded.certificate
+    entries, version = read_entries(run.dir), certificate.versions.get("glassrec", "")
+    same = {"experiment": experiment(run.config), "given": certificate.given}
+
+    def is_made_so(entry: Mapping[str, Any]) -> bool:
+        settings = {
+            group: {key: run.config.get(group, {}).get(key) for key in current_keys(group, keys)}
+            for group, keys in entry.get("settings", {}).items()
+        }
+        hashes = {each: entries.get(each, {}).get("sha256") for each in entry["inputs"]}
+        return artifact_key(same | settings, hashes, version) == entry["key"]
+
+    other = [name for name in run.recorded if not is_made_so(entries[name])]
+    names = ", ".join(other[:3]) + (f" and {len(other) - 3} more" if other[3:] else "")
+    if other:
+        yield f"not made of what {CONFIG} and {RECORD} say: {names}"
+    yield Passed(f"each was made with the settings of {CONFIG}, and of the others as they are")
+
+
+def _beside(recorded: RecordedRun) -> Iterator[Finding]:
+    """The files that no stage makes: settings, provenance and status."""
+    run, version = recorded.run, recorded.certificate.versions.get("glassrec", "")
+    config = (run.dir / CONFIG).read_bytes()
+    if config != config_text(yaml.safe_load(config) or {}).encode():
+        yield f"{CONFIG} has been edited: it is not laid out as it was written"
+    entry = read_entries(run.dir).get(CONFIG, {})
+    if entry and sha256(run.dir / CONFIG) not in entry.values():
+        yield f"{CONFIG} has changed: its sha256 is not the one that is recorded"
+    yield from _provenance(run, version)
+    yield from _status(run.dir / STATUS)
+    yield Passed(f"{CONFIG}, {PROVENANCE} and {STATUS} are as they were written")
+
+
+def _provenance(run: ReadOnlyRun, version: str) -> Iterator[str]:
+    try:
+        facts = run.provenance
+    except ValueError as error:
+        yield str(error)
+        return
+    for name, value in {"glassrec": version, "seed": run.config["seed"]}.items():
+        if facts.get(name) != value:
+            yield f"{PROVENANCE}: {name} is {facts.get(name)}, and the run says {value}"
+
+
+def _status(path: Path) -> Iterator[str]:
+    if not path.is_file():
+        yield f"{path.name} is missing"
+        return
+    content = path.read_bytes()
+    try:
+        facts = json.loads(content)
+        known = facts["state"], facts["stage"], facts.get("problem", "")
+    except (ValueError, KeyError, TypeError):
+        yield f"{path.name} is damaged"
+        return
+    if known[0] == "finished" and known[1] in (*STAGES, "export"):
+        if content != status_text("finished", known[1]).encode():
+            yield f"{path.name} has been edited: it is not laid out as it was written"
+    else:
+        yield f"{path.name}: the last command did not finish: {', '.join(map(str, known))}"
+
+
+# --- the certificate ------------------------------------------------------------------------------
+
+
+def _external(recorded: RecordedRun, given: Callable[[], dict[str, Any]]) -> Iterator[Finding]:
+    """The files that came from outside."""
+    found = flat(given())
+    files = sum(isinstance(value, str) for value in found.values())
+    yield from differing("what came from outside", flat(recorded.certificate.given), found)
+    yield Passed(
+        f"{files} files from outside have the sha256 that is certified"
+        if files
+        else "nothing came from outside"
+    )
+
+
+def _layout(recorded: RecordedRun) -> Iterator[Finding]:
+    """Whether JSON and text agree, byte for byte."""
+    certificate = recorded.certificate
+    written: dict[File[Any], Artifact] = {
+        PLAN: recorded.plan,
+        CERTIFICATE: certificate,
+        CERTIFICATE_TEXT: Text(text(certificate)),
+    }
+    for file, content in written.items():
+        if not _is_written(recorded.run.dir / file.name, content):
+            yield f"{file.name} has been edited: it is not what Glassrec writes"
+    yield Passed(f"{CERTIFICATE_TEXT.name} says what {CERTIFICATE.name} says")
+
+
+def _is_written(path: Path, content: Artifact) -> bool:
+    """Whether a file is, byte for byte, as its content is written."""
     with TemporaryDirectory() as folder:
         again = Path(folder, path.name)
-        artifact.save(again)
+        content.save(again)
         return again.read_bytes() == path.read_bytes()
 
 
-def _same_tensors(
-    recorded: Mapping[str, Tensor], found: Mapping[str, Tensor]
-) -> tuple[bool, list[str]]:
-    """Whether tensors are the same to the bit, and those that differ by more than rounding."""
-    names = recorded.keys() | found.keys()
-    differ = [n for n in sorted(names) if not _identical(recorded.get(n), found.get(n))]
-    wrong = [n for n in differ if not _close(recorded.get(n), found.get(n))]
-    return not differ, [f"pruned.safetensors: {name} is not what the plan cuts" for name in wrong]
+def _rows(recorded: RecordedRun) -> Iterator[Finding]:
+    """The rows of the data."""
+    dataset = recorded.context.dataset
+    rows = sum(split.batch.rows for split in dataset.splits.values())
+    yield from differing("the rows of the data", recorded.certificate.splits, data_digests(dataset))
+    yield Passed(f"{rows:,} rows in {len(dataset.splits)} splits are those that are certified")
 
 
-def _identical(one: Tensor | None, other: Tensor | None) -> bool:
+def _pruning(recorded: RecordedRun) -> Iterator[Finding]:
+    """The pruning, made again."""
+    if recorded.plan.finetuned:
+        yield Passed("the weights were trained on after the cut, which is not made again")
+        return
+    prune = recorded.context.settings.prune
+    found = prune.prune(recorded.trained.exact, recorded.plan).tensors
+    there = recorded.pruned.tensors
+    differ = [n for n in sorted({*there, *found}) if not _is_equal(there.get(n), found.get(n))]
+    for name in differ:
+        if not _is_close(there.get(name), found.get(name)):
+            yield f"{PRUNED.name}: {name} is not what the plan cuts"
+    files = f"{WEIGHTS.name} to {PRUNED.name}"
+    yield Passed(f"the plan cuts {files}, {'up to rounding' if differ else 'bit for bit'}")
+
+
+def _is_equal(one: Tensor | None, other: Tensor | None) -> bool:
     if one is None or other is None or one.dtype != other.dtype:
         return False
     return torch.equal(one, other)
 
 
-def _close(one: Tensor | None, other: Tensor | None) -> bool:
+def _is_close(one: Tensor | None, other: Tensor | None) -> bool:
     """Whether two biases, of which one took over constants, are equal but for rounding."""
     if one is None or other is None or one.shape != other.shape:
         return False
     if torch.float64 not in (one.dtype, other.dtype):
         return False
     return torch.allclose(one.double(), other.double(), rtol=FOLDED, atol=FOLDED)
+
+
+def _comparison(recorded: RecordedRun) -> Iterator[Finding]:
+    """Both models on all rows, and everything else that the certificate says."""
+    certificate = recorded.certificate
+    found = recorded.context.settings.prune.certify(
+        recorded.trained.exact,
+        recorded.pruned,
+        recorded.plan,
+        recorded.context.dataset,
+        files={each.name: sha256(recorded.run.dir / each.name) for each in CERTIFICATE.inputs},
+        given=certificate.given,
+    )
+    here, there = (
+        {k: v for k, v in flat(asdict(each)).items() if k.split(".")[0] not in SKIPPED_FIELDS}
+        for each in (found, certificate)
+    )
+    yield from differing(CERTIFICATE.name, there, here, partial(_rounding, found.max_abs_logit))
+    yield Passed(
+        f"on all {sum(found.rows.values()):,} rows the logits of both models differ by at most "
+        f"{found.max_abs_logit_difference:.2g}, as certified"
+    )
+    if certificate.versions != versions():
+        yield Passed(f"certified with {certificate.versions}, verified with {versions()}")
+
+
+def _rounding(size: float, name: str, _: object) -> float:
+    """By how much a value of a certificate may differ, where logits are of some size."""
+    return ROUNDING * max(1.0, size) * (TOLERANCE if name == "tolerance" else 1)

@@ -1,0 +1,251 @@
+"""What all stages share: the settings, the run, and the data and models, loaded on first use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import torch
+from annotated_types import Ge, Lt, MinLen
+from pydantic import DirectoryPath, FilePath
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from glassrec.artifacts import Artifact, Candidates, File, Weights
+from glassrec.artifacts.table import CANDIDATES, WEIGHTS
+from glassrec.data.dataset import Dataset, Source, Split
+from glassrec.data.schema import Schema
+from glassrec.explain.explainer import Explain, Explainer
+from glassrec.failures import memory_needed
+from glassrec.metrics.quality import quality
+from glassrec.models.base import Recommender
+from glassrec.prune.pruner import Pruner
+from glassrec.run import ReadOnlyRun, Run
+from glassrec.stages.start import Start, origin_of, starts
+from glassrec.tracking import Tracker
+from glassrec.training.objective import Objective
+from glassrec.training.trainer import Trained, Trainer
+
+A = TypeVar("A", bound=Artifact)
+
+OnEpoch = Callable[[Mapping[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One experiment. Its fields are the root of the configuration, in the order of `run.yaml`.
+
+    `seeds` is for the command line, which makes a pipeline for each: here it is None. `start` is a
+    run directory, or a file of weights: what the model starts from, narrow where it was pruned.
+    """
+
+    run: ReadOnlyRun
+    seed: Annotated[int, Ge(0), Lt(2**63)]
+    seeds: Annotated[Sequence[Annotated[int, Ge(0), Lt(2**63)]], MinLen(1)] | None
+    start: DirectoryPath | FilePath | None
+    data: Source
+    model: Callable[[Schema], Recommender]
+    objective: Objective
+    optimizer: Callable[[Iterable[Parameter]], Optimizer]
+    table_optimizer: Callable[[Iterable[Parameter]], Optimizer] | None
+    trainer: Trainer
+    explain: Explain
+    prune: Pruner
+    tracker: Tracker
+
+    def __post_init__(self) -> None:
+        if self.seeds is not None:
+            raise ValueError(f"seeds: {self.seeds} is not allowed; make a pipeline for each")
+
+
+@dataclass(frozen=True)
+class Context:
+    """A run, and what its stages need; a stage that is up to date loads neither data nor model.
+
+    Args:
+        settings: of the experiment.
+        given: the hashes of all external inputs: `data` files, weights that the `model` joins, and
+            the weights that training starts from (`start`).
+    """
+
+    settings: Settings
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def run(self) -> ReadOnlyRun:
+        """The directory."""
+        return self.settings.run
+
+    @property
+    def writable(self) -> Run:
+        """The directory, where files are made."""
+        assert isinstance(self.run, Run), "nothing is made in a run that is only read"
+        return self.run
+
+    def once(self, file: File[A], make: Callable[[], A], doing: str = "") -> A:
+        """The content of a file: as it is there if it is up to date, or else as `make` makes it.
+
+        Args:
+            file: of the list of files.
+            make: called only if the file is missing or stale.
+            doing: printed before, if `make` takes long.
+        """
+
+        def announced() -> A:
+            if doing:
+                print(f"{doing} ...", flush=True)
+            return make()
+
+        return self.run.once(file, announced, self.given)
+
+    def parts(self, file: File[Any]) -> Path:
+        """A folder for the parts of a file that takes long; see `Run.parts`."""
+        return self.writable.parts(file, self.given)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The data, with the ranking lists that were stored when it was first loaded."""
+        dataset = self._checked_dataset()
+        if not dataset.ranked:
+            return dataset
+        lists = self.once(CANDIDATES, lambda: candidates(dataset))
+        return replace(
+            dataset,
+            validation=_with_candidates(dataset.validation, lists, "val"),
+            test=_with_candidates(dataset.test, lists, "test"),
+        )
+
+    def _checked_dataset(self) -> Dataset:
+        """The data, which must suit the weights that training starts from, if any."""
+        begins = {} if self.run.has(WEIGHTS) else self.starts  # others were checked in training
+        if "start" in begins:
+            begins["start"].check_model(self.settings.model)
+        print("loading the data ...", flush=True)
+        sized = "rows" in self.run.config["data"]
+        with memory_needed(
+            "loading the data", "data.rows" if sized else "the number of rows of the data"
+        ):
+            dataset = self.load_data()
+        if begins and dataset.encoder is not None and dataset.row_keys is not None:
+            origin = origin_of(self.run, self.given["data"], dataset.encoder, self.starts)
+            for start in begins.values():
+                start.check_data(dataset.encoder, dataset.row_keys, origin)
+        return dataset
+
+    def load_data(self) -> Dataset:
+        """The data as the source gives it; dense columns keep the scalers of the start, if any."""
+        encoders = [each.encoder for each in self.starts.values()]
+        scalers = dict(encoders[0].scalers) if encoders and encoders[0] is not None else {}
+        return self.settings.data.load(self.settings.seed, *([scalers] if scalers else []))
+
+    @cached_property
+    def starts(self) -> dict[str, Start]:
+        """The runs that the weights start from, by the settings that name them."""
+        return starts(self.settings.start, self.run.config["model"])
+
+    @cached_property
+    def explain(self) -> Explain:
+        """The settings of the explanation; its task is the first that is learnt, if none is set."""
+        explain, targets = self.settings.explain, self.dataset.schema.targets
+        return replace(explain, task=explain.task or self.settings.objective.first(targets).name)
+
+    def new_model(self) -> Recommender:
+        """The model with its first weights, which depend on the seed alone."""
+        torch.manual_seed(self.settings.seed)
+        return self.settings.model(self.dataset.schema)
+
+    def load_model(self, weights: Weights, file: File[Weights]) -> Recommender:
+        """The model with these weights, of the large or of a pruned one, on the trainer's device.
+
+        Args:
+            weights: its parameters and buffers.
+            file: named in errors.
+        """
+        model = self.new_model()
+        model.load(weights.tensors, str(self.run.dir / file.name))
+        return model.to(self.settings.trainer.device).eval()
+
+    def fit(
+        self,
+        model: Recommender,
+        trainer: Trainer,
+        directory: Path,
+        origin: str,
+        on_epoch: OnEpoch,
+        *,
+        started: bool,
+        quiet: bool = False,
+    ) -> Trained:
+        """Train a model with the optimizers and the objective of the settings.
+
+        `started` is whether its first weights are trained, and may so be the best.
+        """
+        settings = self.settings
+        return trainer.fit(
+            model,
+            replace(self.dataset, encoder=None, row_keys=None),  # no copies for other devices
+            settings.optimizer,
+            table_optimizer=settings.table_optimizer,
+            seed=settings.seed,
+            directory=directory,
+            origin=origin,
+            objective=settings.objective,
+            validate=partial(quality, name="val"),
+            on_epoch=on_epoch,
+            started=started,
+            quiet=quiet,
+            lock=self.writable.lock,
+        )
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """The weights of the best epoch; models of them are built on first use."""
+
+    context: Context
+    weights: Weights
+
+    @cached_property
+    def model(self) -> Recommender:
+        """On the trainer's device."""
+        return self.context.load_model(self.weights, WEIGHTS)
+
+    @cached_property
+    def exact(self) -> Recommender:
+        """In float64, with the very numbers of the file, for proofs.
+
+        It is on the trainer's device, or on the CPU where that device has no float64.
+        """
+        model = self.context.new_model().double()
+        model.load(self.weights.tensors, str(self.context.run.dir / WEIGHTS.name))
+        device = self.context.settings.trainer.device
+        return model.to("cpu" if device.type == "mps" else device).eval()
+
+    @cached_property
+    def explainer(self) -> Explainer:
+        """Explains the selected rows; ValueError if the settings do not fit the model."""
+        explainer = self.explained_by(self.context.explain)
+        explainer.check()
+        return explainer
+
+    def explained_by(self, explain: Explain) -> Explainer:
+        """An explainer with other settings."""
+        return explain.build_explainer(self.model, self.context.dataset, self.context.settings.seed)
+
+
+def candidates(dataset: Dataset) -> Candidates:
+    """The ranking lists of the evaluation splits, as they were drawn."""
+    lists = {n: s for n, s in dataset.splits.items() if s.query is not None}
+    return Candidates(
+        {name: split.batch.ids for name, split in lists.items()},
+        {name: split.query for name, split in lists.items() if split.query is not None},
+        {n: s.batch.dense for n, s in lists.items()} if dataset.schema.item_dense else {},
+    )
+
+
+def _with_candidates(split: Split, lists: Candidates, name: str) -> Split:
+    dense = lists.dense.get(name, split.batch.dense)
+    return Split(split.batch._replace(ids=lists.ids[name], dense=dense), lists.query[name])
