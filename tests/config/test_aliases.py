@@ -90,3 +90,21 @@ def test_a_renaming_makes_no_result_stale_and_moves_no_run(monkeypatch):
         monkeypatch.setattr(aliases, table, {})
     assert artifact_key({"experiment": {"seed": 1}, **OLD}, {}) == found
     assert directory.name.startswith("planted-dlrm-")
+
+
+def test_config_groups_in_a_users_files(renamed, monkeypatch, capsys):
+    monkeypatch.setattr(aliases, "KEYS", {"explain.picked": "explain.select"})
+    own = renamed / "own"
+    for name, text in {
+        "experiment/mine.yaml": "# @package _global_\ndefaults:\n- override /explain/picked: few\n",
+        "explain/picked/few.yaml": "defaults:\n  - random\n  - _self_\nrows: 4\n",
+        "explain/short.yaml": "defaults:\n  - default\n  - override picked: all\n  - _self_\n",
+    }.items():
+        (own / name).parent.mkdir(parents=True, exist_ok=True)
+        (own / name).write_text(text)
+    found = compose.prepare("run", ["experiment=mine"], own)
+    assert found["explain"]["select"]["rows"] == 4
+    assert "explain/picked is now explain/select" in capsys.readouterr().err
+    for word in ("explain/picked=few", "explain/select=few"):
+        assert compose.prepare("run", [word], own)["explain"]["select"]["rows"] == 4
+    assert compose.prepare("run", ["explain=short"], own)["explain"]["select"]["rows"] is None

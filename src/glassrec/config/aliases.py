@@ -150,6 +150,28 @@ def current_word(word: str) -> tuple[str, list[str]]:
     return f"{prefix}{new}{rest}", notes
 
 
+def current_defaults(text: str, group: str) -> tuple[str, list[str]]:
+    """A YAML file whose defaults list names config groups by the names of today.
+
+    Args:
+        text: of the file.
+        group: the config group that it is an option of; empty at the root.
+    """
+    notes = []
+    for old, new in KEYS.items():
+        before, after = (name.replace(".", "/") for name in (old, new))
+        pairs = [(f"/?{before}", f"/{after}")]
+        if before.startswith(f"{group}/") and after.startswith(f"{group}/"):  # relative names
+            pairs.append((before.removeprefix(f"{group}/"), after.removeprefix(f"{group}/")))
+        count = 0
+        for one, other in pairs:
+            pattern = rf"(?m)^(\s*-\s+(?:override\s+)?){one}(?=\s*:|@)"
+            text, found = re.subn(pattern, rf"\g<1>{other}", text)
+            count += found
+        notes += [f"{before} is now {after}"] * bool(count)
+    return text, notes
+
+
 def current_keys(group: str, keys: Iterable[str]) -> list[str]:
     """The names of today of some keys in a config group, as records of old runs have them."""
     return [current_key(f"{group}.{key}").split(".")[1] for key in keys]

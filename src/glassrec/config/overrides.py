@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -16,7 +17,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 
 from glassrec.config import groups
-from glassrec.config.aliases import current, current_word
+from glassrec.config.aliases import current, current_defaults, current_key, current_word
 from glassrec.config.errors import ConfigError, readable_errors
 from glassrec.config.groups import configs_folder
 from glassrec.spelling import did_you_mean, one_of
@@ -72,7 +73,7 @@ def searching(extra: Path | None) -> list[str]:
     """The word, if any, by which Hydra looks into a folder of the user's own options, too."""
     if extra is None:
         return []
-    quoted = str(extra.absolute()).replace("'", r"\'")
+    quoted = str(_with_current_groups(extra.absolute())).replace("'", r"\'")
     return [f"hydra.searchpath=['file://{quoted}']"]
 
 
@@ -103,6 +104,35 @@ def warn(notes: Iterable[str]) -> None:
 _reported: set[str] = set()
 
 
+def _with_current_groups(folder: Path) -> Path:
+    """A folder of the user's own options, or a copy in which no config group has an old name.
+
+    Hydra reads the defaults lists of files by itself, so that they cannot be translated later.
+    """
+    new, notes = {}, []
+    for file in sorted(folder.rglob("*.yaml")):
+        place = file.relative_to(folder)
+        group = current_key(place.parent.as_posix())
+        text, found = current_defaults(file.read_text(encoding="utf-8"), group)
+        new[Path(group, place.name)] = text
+        moved = [] if group == place.parent.as_posix() else [f"{place.parent} is now {group}"]
+        notes += [*moved, *found]
+    if not notes:
+        return folder
+    warn(notes)
+    if folder not in _copies:
+        _copies[folder] = TemporaryDirectory(prefix="glassrec-")
+    for name, text in new.items():
+        copy = Path(_copies[folder].name, name)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(text, encoding="utf-8")
+    return Path(_copies[folder].name)
+
+
+_copies: dict[Path, TemporaryDirectory[str]] = {}
+"""Removed when the process ends."""
+
+
 def group_of(override: Override) -> str:
     """The config group that an override belongs to, or its first key."""
     return re.split(r"[./@]", override.key_or_group)[0]
@@ -110,7 +140,9 @@ def group_of(override: Override) -> str:
 
 def options_of_groups(extra: Path | None) -> dict[str, list[str]]:
     """The options of each config group, with those of a user's own folder."""
-    return _options(configs_folder(), *([] if extra is None else [extra.absolute()]))
+    return _options(
+        configs_folder(), *([] if extra is None else [_with_current_groups(extra.absolute())])
+    )
 
 
 _options = cache(groups.options)
