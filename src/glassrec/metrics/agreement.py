@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import isnan
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -89,22 +90,11 @@ def shared_top(before: Tensor, after: Tensor, lists: Tensor, k: int, seed: int) 
     `before` and `after` are logits (N,), `lists` (N,) names the list of each row.
     """
     order = torch.randperm(len(lists), generator=torch.Generator().manual_seed(seed))
-    _, owner, counts = lists[order].unique(return_inverse=True, return_counts=True)
-    firsts = [_is_first(score[order], owner, counts, k) for score in (before, after)]
-    both = owner[firsts[0] & firsts[1]].bincount(minlength=len(counts))
-    return both[counts > k].double().mean().item() / k
-
-
-def _is_first(score: Tensor, owner: Tensor, counts: Tensor, k: int) -> Tensor:
-    """(N,) bool: whether a row is among the first k of its list; equal scores in the given order.
-
-    `owner` (N,) is the list of each row, from 0, and `counts` (L,) are their rows.
-    """
-    order = score.argsort(descending=True, stable=True)
-    order = order[owner[order].argsort(stable=True)]
-    starts = counts.cumsum(0) - counts
-    places = torch.arange(len(score)) - starts[owner[order]]
-    return torch.zeros_like(score, dtype=torch.bool).scatter(0, order, places < k)
+    owner = lists[order].numpy()
+    scores = pd.DataFrame({"before": before[order].numpy(), "after": after[order].numpy()})
+    first = scores.groupby(owner).rank(method="first", ascending=False) <= k
+    shared = first.all(axis=1).groupby(owner).agg(["sum", "size"])
+    return float(shared["sum"][shared["size"] > k].mean()) / k
 
 
 def _of_catalogue(pair: ModelPair, column: int) -> float:

@@ -108,22 +108,6 @@ def versions() -> dict[str, str]:
     return {"glassrec": __version__, "torch": version("torch")}
 
 
-def refuse_non_finite(name: str, tensors: Mapping[str, Tensor]) -> None:
-    """ValueError if weights hold infinities or values that are not numbers; it names the tensors.
-
-    Args:
-        name: of the file, or of the weights.
-        tensors: by name.
-    """
-    bad = {key: int((~tensor.isfinite()).sum()) for key, tensor in tensors.items()}
-    listed = ", ".join(f"{key} ({n:,} of {tensors[key].numel():,})" for key, n in bad.items() if n)
-    if listed:
-        raise ValueError(
-            f"{name}: values that are not finite in {listed}; restore the file, or train again "
-            "with a lower learning rate"
-        )
-
-
 def _compared(large: Recommender, small: Recommender, batches: Iterable[Batch]) -> Tensor:
     """(N, 2, K) on the CPU: |Δlogit| of each row and task, and |logit| where it is finite."""
     found = [torch.empty(0, 2, len(large.schema.targets), dtype=torch.float64)]

@@ -9,13 +9,14 @@ from typing import Annotated, Literal, get_args
 
 import pandas as pd
 from annotated_types import Ge, Interval, MinLen
+from torch import Tensor
 
 from glassrec.artifacts import Certificate, PrunePlan, Weights, digest
 from glassrec.data.batch import Batch, track_batches
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
 from glassrec.prune.budget import Budget, Measures
-from glassrec.prune.certificate import certify, data_digests, refuse_non_finite
+from glassrec.prune.certificate import certify, data_digests
 from glassrec.prune.guarantees.constants import activation_ranges
 from glassrec.prune.guarantees.domain import (
     MAX_ENUMERATED_INPUTS,
@@ -219,8 +220,8 @@ class Pruner:
             BrokenPromiseError: the guarantee of an exact level does not hold.
             ValueError: weights are not finite.
         """
-        refuse_non_finite("weights.safetensors", model.state_dict())
-        refuse_non_finite("pruned.safetensors", pruned.tensors)
+        _refuse_non_finite("weights.safetensors", model.state_dict())
+        _refuse_non_finite("pruned.safetensors", pruned.tensors)
         large = to_float64(model).eval()
         small = deepcopy(large)  # with a table of its own, as others are loaded into it
         small.load(pruned.tensors, "the pruned model")
@@ -249,3 +250,16 @@ def _rows(dataset: Dataset, chunk: int) -> Iterator[Batch]:
     """All rows of all splits."""
     for split in dataset.splits.values():
         yield from split.batch.chunks(chunk)
+
+
+def _refuse_non_finite(file: str, tensors: Mapping[str, Tensor]) -> None:
+    """ValueError if weights hold infinities or NaN; it names the tensors."""
+    bad = {name: int((~tensor.isfinite()).sum()) for name, tensor in tensors.items()}
+    listed = ", ".join(
+        f"{name} ({n:,} of {tensors[name].numel():,})" for name, n in bad.items() if n
+    )
+    if listed:
+        raise ValueError(
+            f"{file}: values that are not finite in {listed}; restore the file, or train again "
+            "with a lower learning rate"
+        )
