@@ -53,7 +53,7 @@ def _accept(stage: str, *words: str) -> None:
     (directory / "weights.safetensors").touch()
     if checked["seeds"] is None:
         saved = compose.plain({name: node for name, node in checked.items() if name != "run"})
-        (directory / compose.SAVED).write_text(yaml.safe_dump(saved))
+        (directory / "config.yaml").write_text(yaml.safe_dump(saved))
 
 
 def test_its_commands_are_accepted(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import re
 from contextlib import closing
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
@@ -117,6 +118,32 @@ def test_a_directory_of_another_experiment_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             Run(tmp_path, CONFIG | change)
+
+
+@pytest.mark.parametrize("name", ["seed", "model"])
+def test_another_value_of_an_environment_variable_is_another_experiment(
+    tmp_path: Path, name: str
+) -> None:
+    """Neither value is written down, and a run goes back and forth between name and value."""
+
+    def with_value(value: int) -> dict[str, Any]:
+        return CONFIG | {name: value if name == "seed" else {"top": [value, 6]}}
+
+    text: Any = "${oc.env:SECRET}" if name == "seed" else {"top": ["${oc.env:SECRET}", 6]}
+    written = CONFIG | {name: text}
+    with closing(Run(tmp_path, with_value(71), written=written)) as run:
+        _once(run, "a.json", 1, {})
+    for path in tmp_path.glob("*.*"):
+        assert "71" not in re.sub(r"[0-9a-f]{64}", "", path.read_text()), path
+    for other in (written, None):
+        with pytest.raises(ValueError, match=rf"{name}[.top]* is .*SECRET.*another run\.dir"):
+            Run(tmp_path, with_value(72), written=other)
+    for same in (None, written):
+        with closing(Run(tmp_path, with_value(71), written=same)) as run:
+            assert _once(run, "a.json", 2, {}) == {"value": 1}
+            run.save_config()
+        with pytest.raises(ValueError, match="another experiment"):
+            Run(tmp_path, with_value(72), written=written)
 
 
 def test_where_data_lies_and_where_to_compute_may_differ(tmp_path: Path) -> None:

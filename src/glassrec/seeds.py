@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from glassrec.artifacts import Metrics, Table
+from glassrec.artifacts.table import METRICS
 from glassrec.metrics.metadata import format_metric, primary_metrics
 from glassrec.run import SEEDS, replacing
 
@@ -54,7 +55,7 @@ def table(directory: Path, seeds: Iterable[int]) -> pd.DataFrame:
     A metric that is not a number, or not there, in some of the runs has a smaller n. The table is
     empty where no run was evaluated.
     """
-    found = {f"seed_{seed}": directory / f"seed_{seed}" / "metrics.json" for seed in seeds}
+    found = {f"seed_{seed}": directory / f"seed_{seed}" / METRICS.name for seed in seeds}
     values = pd.DataFrame(
         {name: Metrics.load(path).values for name, path in found.items() if path.is_file()}
     ).sort_index()

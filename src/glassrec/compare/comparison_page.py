@@ -11,6 +11,7 @@ from math import isfinite, nan
 from pathlib import Path
 from urllib.parse import quote
 
+from glassrec.artifacts.table import REPORT
 from glassrec.compare.charts import Chart, charts
 from glassrec.compare.explanation_tables import explanations
 from glassrec.compare.page_blocks import PageTable, formatter, setting_views
@@ -67,7 +68,7 @@ def page(comparison: RunComparison, folder: Path) -> str:
         tiles_shown=[*_tiles(comparison)],
         chapters=[*_chapters(comparison)],
         unfinished=[*unfinished(comparison.runs, logs)],
-        report=lambda run: link(run.path / "report.html", folder),
+        report=lambda run: link(run.path / REPORT.name, folder),
         version=version("glassrec"),
         now=f"{datetime.now():%-d %B %Y, %H:%M}",
         place=_common_folder(comparison.runs),

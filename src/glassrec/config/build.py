@@ -11,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 from hydra.utils import get_object
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from glassrec.artifacts.table import WEIGHTS
 from glassrec.config.environment import Config, with_texts
 from glassrec.config.errors import ConfigError
 
@@ -40,7 +41,7 @@ def check_devices(config: Config, parts: dict[str, Any]) -> None:
 
     A trained one may be explained on another machine.
     """
-    if (config["run"]["dir"] / "weights.safetensors").is_file():
+    if (config["run"]["dir"] / WEIGHTS.name).is_file():
         return
     try:
         parts["trainer"].check_devices()

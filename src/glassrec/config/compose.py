@@ -21,6 +21,7 @@ import yaml
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from glassrec.artifacts.table import CONFIG, WEIGHTS
 from glassrec.config.aliases import original
 from glassrec.config.build import build as build
 from glassrec.config.check import check
@@ -39,7 +40,7 @@ from glassrec.config.overrides import (
     with_current_names,
 )
 from glassrec.config.paths import not_writable, usable
-from glassrec.config.saved import SAVED, load, of_start, repeats
+from glassrec.config.saved import load, of_start, repeats
 from glassrec.config.user_modules import admit
 from glassrec.run import EXPERIMENT, WHERE, differing, experiment, flat, hidden, holds_results
 
@@ -99,7 +100,8 @@ def of_seed(config: Config, seed: int) -> Config:
     folder = f"seed_{seed}"
     run = config["run"] | {"dir": config["run"]["dir"] / folder}
     starts = {name: _start_from(config[name], folder) for name in ("start", "model")}
-    return Config({**config, "run": run, "seed": seed, "seeds": None, **starts}, config.texts)
+    texts = {key: text for key, text in config.texts.items() if key.split(".")[0][:4] != "seed"}
+    return Config({**config, "run": run, "seed": seed, "seeds": None, **starts}, texts)
 
 
 def seed_runs(config: Config) -> list[tuple[int | None, Config]]:
@@ -111,7 +113,7 @@ def seed_runs(config: Config) -> list[tuple[int | None, Config]]:
 def _start_from(node: Any, folder: str) -> Any:
     if isinstance(node, dict):
         return {key: _start_from(value, folder) for key, value in node.items()}
-    inside = isinstance(node, Path) and (node / folder / "weights.safetensors").is_file()
+    inside = isinstance(node, Path) and (node / folder / WEIGHTS.name).is_file()
     return node / folder if inside else node
 
 
@@ -168,7 +170,7 @@ def _seeds_in(directory: Path) -> list[Path]:
 
 def _other_experiment(config: Config) -> Iterator[str]:
     """Where the directory of the run holds another experiment."""
-    file = config["run"]["dir"] / SAVED
+    file = config["run"]["dir"] / CONFIG
     if not file.is_file() or not holds_results(file.parent):
         return
     here, there = flat(experiment(written(config))), flat(experiment(load(file)))
@@ -288,7 +290,7 @@ def _set(config: DictConfig, override: Override) -> None:
 def _saved(stage: str, overrides: list[Override]) -> dict[str, Any] | None:
     """The configuration of the run that a command works on, or none if it starts one."""
     given = [override.value() for override in overrides if override.key_or_group == "run.dir"]
-    file = usable("run.dir", str(given[-1])) / SAVED if given else None
+    file = usable("run.dir", str(given[-1])) / CONFIG if given else None
     if stage in ("run", "train"):
         saved = load(file) if file and file.is_file() else None
         repeated = partial(repeats, saved or {})
@@ -297,7 +299,7 @@ def _saved(stage: str, overrides: list[Override]) -> dict[str, Any] | None:
     if file is None:
         raise ConfigError(f"run.dir: a value is needed, e.g. run.dir=PATH; {stage} works on a run")
     if not file.is_file():
-        raise ConfigError(f"run.dir: {file.parent} is no run directory, it holds no {SAVED}")
+        raise ConfigError(f"run.dir: {file.parent} is no run directory, it holds no {CONFIG}")
     return load(file)
 
 

@@ -10,14 +10,12 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
+from glassrec.artifacts.table import CONFIG
 from glassrec.config.aliases import current
 from glassrec.config.errors import ConfigError, readable_errors
 from glassrec.config.overrides import warn
 from glassrec.config.paths import usable
 from glassrec.run import is_path, refuse_changed_config
-
-SAVED = "config.yaml"
-"""The configuration in a run directory."""
 
 
 def load(file: Path) -> dict[str, Any]:
@@ -51,7 +49,7 @@ def of_start(overrides: Sequence[Override]) -> dict[str, Any]:
         return {}
     path = usable("start", str(given[-1]))
     folder = path.parent if path.is_file() else path
-    files = (folder / SAVED, *sorted(folder.glob(f"seed_*/{SAVED}")))
+    files = (folder / CONFIG, *sorted(folder.glob(f"seed_*/{CONFIG}")))
     file = next((file for file in files if file.is_file()), None)
     config = _in_weights(path) if file is None else load(file)
     if chosen & {"seed", "seeds"}:

@@ -12,6 +12,7 @@ from annotated_types import Ge, Interval, MinLen
 from torch import Tensor
 
 from glassrec.artifacts import Certificate, PrunePlan, Weights, digest
+from glassrec.artifacts.table import PRUNED, WEIGHTS
 from glassrec.data.batch import Batch, track_batches
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
@@ -220,8 +221,8 @@ class Pruner:
             BrokenPromiseError: the guarantee of an exact level does not hold.
             ValueError: weights are not finite.
         """
-        _refuse_non_finite("weights.safetensors", model.state_dict())
-        _refuse_non_finite("pruned.safetensors", pruned.tensors)
+        _refuse_non_finite(WEIGHTS.name, model.state_dict())
+        _refuse_non_finite(PRUNED.name, pruned.tensors)
         large = to_float64(model).eval()
         small = deepcopy(large)  # with a table of its own, as others are loaded into it
         small.load(pruned.tensors, "the pruned model")

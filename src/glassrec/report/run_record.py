@@ -30,16 +30,21 @@ from glassrec.artifacts import (
 )
 from glassrec.artifacts.table import (
     CERTIFICATE,
+    CONFIG,
     DATA,
     EXPLANATION,
     FIGURES,
     HISTORY,
     IMPORTANCE,
     LATENCY,
+    LOCK,
     METRICS,
     NEURONS,
     PLAN,
+    PROVENANCE,
     PRUNING_CURVES,
+    RECORD,
+    STATUS,
     TRUTH,
 )
 from glassrec.config.aliases import current
@@ -47,7 +52,7 @@ from glassrec.run import WHERE, at_work, flat, is_path, refuse_changed_config
 
 A = TypeVar("A", bound=Artifact)
 
-MARKERS = ({"status.json"}, {"record.json"}, {"config.yaml", ".lock"})
+MARKERS = ({STATUS}, {RECORD}, {CONFIG, LOCK})
 """A directory with the files of any of these sets is a run."""
 
 CERTIFIED_SHARE = "pruned/proven_share"
@@ -120,7 +125,7 @@ class RunRecord:
         try:
             if not any(all((path / name).is_file() for name in marker) for marker in MARKERS):
                 return None
-            config = yaml.load((path / "config.yaml").read_bytes(), _LOADER)
+            config = yaml.load((path / CONFIG).read_bytes(), _LOADER)
             if not isinstance(config, dict):
                 raise ValueError("config.yaml is damaged: it holds no settings")
             config = current(config)[0]
@@ -133,11 +138,11 @@ class RunRecord:
     def _opened(cls, path: Path, config: dict[str, Any]) -> RunRecord:
         refuse_changed_config(path)
         state, stage, problem = _state(path)
-        seed = config.get("seed")
+        provenance = read_object(path / PROVENANCE)
+        seed = provenance.get("seed", config.get("seed"))  # it may be `${oc.env:SEED}` there
         return cls(
             path, "", state, stage, problem, config, dotted_settings(config),
-            None if seed is None else int(seed), _metrics(path),
-            read_object(path / "provenance.json"),
+            seed if isinstance(seed, int) else None, _metrics(path), provenance,
         )  # fmt: skip
 
     @classmethod
@@ -303,7 +308,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def _state(path: Path) -> tuple[str, str, str]:
     """State, stage and problem."""
-    status = read_object(path / "status.json")
+    status = read_object(path / STATUS)
     if not status:  # before its first stage
         running = at_work(path)
         return ("running", "", "") if running else ("failed", "", "it ended before any stage")

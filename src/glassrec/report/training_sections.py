@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from glassrec.artifacts.table import HISTORY
+from glassrec.artifacts.table import CERTIFICATE, DATA, HISTORY, METRICS
 from glassrec.data.dataset_metadata import repeats_line
 from glassrec.metrics.metadata import best_index
 from glassrec.report.blocks import (
@@ -261,7 +261,7 @@ def reproduction_section(run: RunRecord) -> Section | None:
         Details("All settings",
                 [TableBlock("As in config.yaml", ["setting", "value"], values, texts=2)]),
     ]  # fmt: skip
-    names = ("certificate.json", "metrics.json", "data.json")
+    names = [file.name for file in (CERTIFICATE, METRICS, DATA)]
     hashes = [[name, (run.hashes or {})[name]] for name in names if name in (run.hashes or {})]
     if hashes:
         table = TableBlock("Those of data and weights are in the certificate",

@@ -17,14 +17,17 @@ from glassrec.artifacts.formats import Artifact
 from glassrec.artifacts.table import CONFIG, LOCK, PROVENANCE, RECORD, File
 from glassrec.config.aliases import current
 from glassrec.run.changes import Changes
-from glassrec.run.experiment import differing, experiment, flat, hidden
+from glassrec.run.experiment import differing, experiment, flat, from_environment, hidden
 from glassrec.run.files import Lock, replacing, sha256
 from glassrec.run.provenance import as_text, provenance, read_provenance
 from glassrec.run.read_only import ReadOnlyRun
 from glassrec.run.record import (
     artifact_key,
     config_entry,
+    environment_hashes,
     holds_results,
+    key_of,
+    read_entries,
     read_record,
     record_text,
     refuse_changed,
@@ -219,12 +222,18 @@ class Run(ReadOnlyRun):
     def _write_record(
         self, record: Mapping[str, Mapping[str, Any]], settings: str | None = None
     ) -> None:
-        """Write the entries of the artifacts, and that of the settings, or of those to come."""
-        file = self.dir / CONFIG
+        """Write the entries of the files, and that of the settings, or of those to come."""
+        file, environment = self.dir / CONFIG, self._environment
         there = sha256(file) if file.is_file() else None
         to_come = there if settings is None else hashlib.sha256(settings.encode()).hexdigest()
-        known = {} if to_come is None else {CONFIG: config_entry(to_come, there)}
+        if settings is None:
+            environment = read_entries(self.dir).get(CONFIG, {}).get("environment", environment)
+        known = {} if to_come is None else {CONFIG: config_entry(to_come, there, environment)}
         self.write(RECORD, record_text({**record, **known}))
+
+    @cached_property
+    def _environment(self) -> dict[str, str]:
+        return environment_hashes(self.config, self.shown)
 
     def _refuse_another_experiment(self) -> None:
         path = self.dir / CONFIG
@@ -232,14 +241,22 @@ class Run(ReadOnlyRun):
             return
         refuse_changed_config(self.dir)
         saved = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        there, here = flat(experiment(current(saved)[0])), flat(experiment(self.shown))
+        there, shown = flat(experiment(current(saved)[0])), flat(experiment(self.shown))
+        here = flat(experiment(self.config))
         if names := differing(here, there):
             name = names[0]
             more = f", and {len(names) - 1} more settings" if len(names) > 1 else ""
             raise ValueError(
                 f"{self.dir} holds another experiment: {name} is {there.get(name)} there and "
-                f"{here.get(name)} here{more}; name another run.dir"
+                f"{shown.get(name)} here{more}; name another run.dir"
             )
+        recorded = read_entries(self.dir).get(CONFIG, {}).get("environment", {})
+        for name, expected in recorded.items():
+            if from_environment(there.get(name)) and key_of([name, here.get(name)]) != expected:
+                raise ValueError(
+                    f"{self.dir} holds another experiment: {name} is {there[name]} there, whose "
+                    "value was another; set the variable as it was, or name another run.dir"
+                )
 
 
 def config_text(config: Mapping[str, Any]) -> str:

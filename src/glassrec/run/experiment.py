@@ -45,12 +45,14 @@ def _without_paths(node: Any) -> Any:
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """The names of flat settings whose values differ, as far as they are written down.
 
-    What an environment variable gives is written as `${oc.env:KEY}`. It is left out: the keys of
-    the record are of its value.
+    The value of an environment variable is written as `${oc.env:KEY}`, and so left out.
     """
     pairs = {name: (one.get(name), other.get(name)) for name in {**one, **other}}
-    unknown = [n for n, pair in pairs.items() if any(map(is_text, pair))]
-    return [name for name, (here, there) in pairs.items() if here != there and name not in unknown]
+    return [
+        name
+        for name, (here, there) in pairs.items()
+        if here != there and not from_environment(here) and not from_environment(there)
+    ]
 
 
 def is_path(value: Any) -> bool:
@@ -72,6 +74,11 @@ def flat(node: Any, prefix: str = "") -> dict[str, Any]:
 def is_text(value: Any) -> bool:
     """Whether a written value stands for an environment variable, as in `${oc.env:KEY}`."""
     return isinstance(value, str) and "${" in value
+
+
+def from_environment(value: Any) -> bool:
+    """Whether a written value, or an item of it, stands for an environment variable."""
+    return any(map(from_environment, value)) if isinstance(value, list) else is_text(value)
 
 
 def hidden(message: str, values: Any, written: Any) -> str:

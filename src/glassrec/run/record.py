@@ -11,6 +11,7 @@ from typing import Any
 from glassrec import __version__
 from glassrec.artifacts.table import CHECKPOINT, CONFIG, RECORD
 from glassrec.config.aliases import original
+from glassrec.run.experiment import experiment, flat, from_environment
 from glassrec.run.files import sha256
 
 
@@ -65,15 +66,32 @@ def read_entries(directory: Path) -> dict[str, dict[str, Any]]:
     return record
 
 
-def config_entry(sha256: str, previous: str | None) -> dict[str, str]:
+def config_entry(
+    sha256: str, previous: str | None, environment: Mapping[str, str]
+) -> dict[str, Any]:
     """The entry of the settings.
 
     Args:
         sha256: the hash of the settings.
         previous: of those that may still lie there, if the process is killed before the file is
             replaced.
+        environment: by setting, hashes of the values that environment variables give.
     """
-    return {"sha256": sha256} | ({} if previous in (None, sha256) else {"previous": previous})
+    found: dict[str, Any] = {"sha256": sha256}
+    found |= {} if previous in (None, sha256) else {"previous": previous}
+    return found | ({"environment": dict(environment)} if environment else {})
+
+
+def environment_hashes(config: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, str]:
+    """Hashes of the values that environment variables give in an experiment, by setting.
+
+    Args:
+        config: the configuration with the values.
+        written: the configuration with the names of the variables.
+    """
+    values = flat(experiment(config))
+    names = [name for name, v in flat(experiment(written)).items() if from_environment(v)]
+    return {name: key_of([name, values[name]]) for name in names if name in values}
 
 
 def refuse_changed_config(directory: Path) -> None:
@@ -82,7 +100,7 @@ def refuse_changed_config(directory: Path) -> None:
     if entry is None or not path.is_file():
         return
     found = sha256(path)
-    if found not in entry.values():
+    if found not in (entry["sha256"], entry.get("previous")):
         raise ValueError(
             f"{path} does not hold the settings that made the results: its sha256 is {found[:12]}…"
             f", recorded {entry['sha256'][:12]}…; undo the change (settings of a run are changed on"

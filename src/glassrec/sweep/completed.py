@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from glassrec import __version__
+from glassrec.artifacts.table import CONFIG
 from glassrec.config import compose
 from glassrec.config.aliases import current
 from glassrec.config.build import build_node
@@ -77,7 +78,7 @@ class CompletedJobs:
 
 def _saved(config: Config) -> bool:
     """Whether the run was made with these settings."""
-    file = config["run"]["dir"] / compose.SAVED
+    file = config["run"]["dir"] / CONFIG
     asked = {name: node for name, node in compose.written(config).items() if name != "run"}
     return file.is_file() and current(yaml.load(file.read_bytes(), _LOADER) or {})[0] == asked
 

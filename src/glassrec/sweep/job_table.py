@@ -10,6 +10,7 @@ from math import nan
 from pathlib import Path
 from statistics import fmean
 
+from glassrec.artifacts.table import LATENCY, METRICS
 from glassrec.metrics.metadata import primary_metrics
 from glassrec.progress import clock
 from glassrec.run import SEEDS
@@ -25,7 +26,7 @@ def metrics(run: Path) -> dict[str, float]:
         shared = [name for name in parts[0] if all(name in part for part in parts)] if parts else []
         return {name: fmean(part[name] for part in parts) for name in shared}
     found: dict[str, float | None] = {}
-    for path in (run / "metrics.json", run / "latency.json"):
+    for path in (run / METRICS.name, run / LATENCY.name):
         found |= json.loads(path.read_bytes()) if path.is_file() else {}
     return {name: nan if value is None else float(value) for name, value in found.items()}
 

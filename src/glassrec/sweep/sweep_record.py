@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from glassrec.artifacts.table import LOCK
 from glassrec.run import replacing
 
 FILE = "sweep.json"
@@ -110,7 +111,7 @@ def write(directory: Path, record: SweepRecord) -> None:
 @contextmanager
 def update(directory: Path) -> Iterator[SweepRecord]:
     """The record of a sweep, to be changed inside; others who change it wait meanwhile."""
-    with (directory / f".{FILE}.lock").open("w") as lock:
+    with (directory / f".{FILE}{LOCK}").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         record = read(directory)
         yield record
@@ -125,7 +126,7 @@ def locked(directory: Path) -> Iterator[None]:
         ValueError: another process does.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".lock").open("w") as lock:
+    with (directory / LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

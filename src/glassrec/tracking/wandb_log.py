@@ -11,12 +11,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from glassrec.artifacts.table import TRACKER_STATE
 from glassrec.ending import defer_signals
 from glassrec.run import key_of, replacing
 from glassrec.tracking.run_naming import public_values
 from glassrec.tracking.tracker import Log, TablePreview
-
-STATE_FILE = "wandb.json"
 
 AXES = {
     "epoch": ("train/*", "val/*"), "prune/share": ("prune/*",), "neuron/rank": ("neuron/*",)
@@ -51,7 +50,7 @@ class LogState:
 
         An agent of a W&B sweep gives the id of its run, and that run is used.
         """
-        path = directory / STATE_FILE
+        path = directory / TRACKER_STATE
         try:
             known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
             if known and run_id in (None, known["id"]):
@@ -89,7 +88,7 @@ class LogState:
 
     def _save(self) -> None:
         values = {name: value for name, value in asdict(self).items() if name != "directory"}
-        with replacing(self.directory / STATE_FILE) as part:
+        with replacing(self.directory / TRACKER_STATE) as part:
             part.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 

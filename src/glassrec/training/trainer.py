@@ -17,13 +17,13 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
+from glassrec.artifacts.table import CHECKPOINT
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
 from glassrec.run import Lock
 from glassrec.training.objective import Objective
 from glassrec.training.settings import Settings
 
-CHECKPOINT = "training.ckpt"
 DEFAULT = Objective()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal, NamedTuple, cast
 
+from glassrec.artifacts.table import HISTORY
 from glassrec.config.errors import ConfigError
 from glassrec.metrics.metadata import TARGET_VALUES, sign
 from glassrec.spelling import did_you_mean
@@ -90,7 +91,7 @@ def _value(run: Path, objective: Objective, stage: str) -> float:
 
 def _best_epoch(run: Path, objective: Objective) -> dict[str, float]:
     """The row of the epoch that was kept: the objective is what selects it."""
-    with (run / "history.csv").open(encoding="utf-8", newline="") as file:
+    with (run / HISTORY.name).open(encoding="utf-8", newline="") as file:
         rows = [{k: float(v or "nan") for k, v in row.items()} for row in csv.DictReader(file)]
     told = [row for row in rows if not isnan(row.get(objective.metric, nan))]
     best = max(told, key=lambda row: objective.merit(row[objective.metric]), default={})
