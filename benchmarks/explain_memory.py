@@ -30,7 +30,7 @@ import torch
 from glassrec.__main__ import main as glassrec
 from glassrec.artifacts.table import FEATURE_IMPORTANCE, WEIGHTS
 from glassrec.config import compose
-from glassrec.pipeline import Pipeline, given
+from glassrec.pipeline import Pipeline, external_hashes
 from glassrec.run import Run
 from glassrec.stages.context import Context, TrainedModel
 from glassrec.stages.explain import explain
@@ -64,7 +64,7 @@ def trained(directory: Path, rows: int) -> Iterator[TrainedModel]:
     checked = compose.prepare("explain", words_of(directory, rows), None)
     with closing(Run(directory, compose.plain(checked))) as run:
         pipeline = Pipeline(run=run, **compose.build(checked))
-        found = TrainedModel(Context(pipeline, given(pipeline)), run.read(WEIGHTS))
+        found = TrainedModel(Context(pipeline, external_hashes(pipeline)), run.read(WEIGHTS))
         assert found.context.dataset.train.batch.rows == rows
         assert found.model.table.weight.numel()
         yield found

@@ -160,9 +160,12 @@ def test_a_comparison_reads_what_a_run_leaves_behind(finished: Path) -> None:
     assert not run.unreadable
 
 
-def test_a_second_run_makes_nothing_and_says_so(
-    run: Path, capsys: pytest.CaptureFixture[str]
+def test_a_second_run_makes_nothing_loads_nothing_and_says_so(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Neither the data is read nor a model built."""
+    monkeypatch.setattr("glassrec.data.planted.Planted.load", None)
+    monkeypatch.setattr("glassrec.models.dlrm.DLRM.__init__", None)
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"}
     assert _run(run, *SMALL) == 0
     out = capsys.readouterr().out

@@ -18,7 +18,7 @@ import yaml
 
 from glassrec.artifacts import File, Metrics, Weights
 from glassrec.failures import WriteError
-from glassrec.run import Lock, Run, at_work, replacing, sha256
+from glassrec.run import Lock, Run, is_locked, replacing, sha256
 
 CONFIG: dict[str, Any] = {
     "run": {"dir": "anywhere"},
@@ -50,7 +50,7 @@ def test_an_artifact_is_made_once_and_again_when_stale(tmp_path: Path) -> None:
     run = Run(tmp_path, CONFIG)
     assert _once(run, "a.json", 1, {"x": 1}) == {"value": 1}
     assert _once(run, "a.json", 2, {"x": 1}) == {"value": 1}
-    assert run.made == ["a.json"]
+    assert run.new_files == ["a.json"]
     assert _once(run, "a.json", 3, {"x": 2}) == {"value": 3}
     recorded = json.loads((tmp_path / "record.json").read_text())["a.json"]["sha256"]
     assert recorded == sha256(tmp_path / "a.json") == run.sha256_of(_file("a.json"))
@@ -64,7 +64,7 @@ def test_what_was_made_of_a_stale_artifact_goes_with_it(tmp_path: Path) -> None:
     _once(run, "a.json", 2, {"changed": True})
     left = {path.name for path in tmp_path.glob("*.json")}
     assert left == {"a.json", "other.json", "record.json"}
-    assert run.made == ["a.json", "b.json", "c.json", "other.json", "a.json"]
+    assert run.new_files == ["a.json", "b.json", "c.json", "other.json", "a.json"]
 
 
 def test_an_equal_artifact_leaves_its_descendants_fresh(tmp_path: Path) -> None:
@@ -192,11 +192,11 @@ def test_two_processes_do_not_share_a_directory(tmp_path: Path) -> None:
 def test_who_only_asks_whether_a_run_is_at_work_disturbs_nobody(tmp_path: Path) -> None:
     with (tmp_path / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
-        assert not at_work(tmp_path)
+        assert not is_locked(tmp_path)
         Timer(0.05, lambda: fcntl.flock(file, fcntl.LOCK_UN)).start()
         with closing(Run(tmp_path, CONFIG)):
-            assert at_work(tmp_path)
-    assert not at_work(tmp_path)
+            assert is_locked(tmp_path)
+    assert not is_locked(tmp_path)
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -376,13 +376,13 @@ def test_a_lock_is_held_by_the_processes_that_it_was_sent_to(tmp_path: Path) -> 
     process = context.Process(target=_holds_lock, args=(run.lock, ready, end))
     process.start()
     run.close()
-    assert at_work(tmp_path)
+    assert is_locked(tmp_path)
     ready.wait(60)
     with pytest.raises(ValueError, match="another process is working"):
         Run(tmp_path, CONFIG)
     end.set()
     process.join()
-    assert not at_work(tmp_path)
+    assert not is_locked(tmp_path)
 
 
 def test_what_has_changed_is_reported_before_results_are_replaced(

@@ -209,7 +209,7 @@ def _execute(stage: str, config: Any, command: Sequence[str]) -> int:
 
     with closing(_open_run(config, command)) as run:
         Pipeline(run=run, **parts).execute(stage, watcher())
-        if run.made and run.dir.name == f"seed_{config['seed']}":
+        if run.new_files and run.dir.name == f"seed_{config['seed']}":
             (run.dir.parent / SEEDS).unlink(missing_ok=True)  # it has the earlier results
     return 0
 

@@ -60,11 +60,11 @@ class Pipeline(Settings):
         """
         last = STAGES[-1] if stage == "run" else stage
         with self.tracker.open(self.run.dir, self.run.shown, stage) as log:
-            context = Context(self, given(self))
+            context = Context(self, external_hashes(self))
             self._execute(context, last, _Output(context, log), watch)
         run = context.writable
         run.save_config()
-        if not run.made:
+        if not run.new_files:
             print("nothing to make: all of it is there and up to date")
         print(f"results   {run.dir}")
 
@@ -118,7 +118,7 @@ class Pipeline(Settings):
 
     def verify(self) -> list[str]:
         """The differences between the files of the run and their content when computed anew."""
-        return verify(Context(self), lambda: given(self))
+        return verify(Context(self), lambda: external_hashes(self))
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _stage(context: Context, name: str) -> Iterator[None]:
         yield
 
 
-def given(settings: Settings) -> dict[str, Any]:
+def external_hashes(settings: Settings) -> dict[str, Any]:
     """The hashes of all external inputs: data files, and the weights that training starts from.
 
     A path among the model's settings is a file, or the directory of a trained run.

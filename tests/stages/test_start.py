@@ -102,7 +102,7 @@ def test_the_exact_model_has_the_very_numbers(cut: Path, again: Path) -> None:
     with closing(Run(again, compose.plain(checked))) as run:
         context = Context(Pipeline(run=run, **compose.build(checked)))
         weights = TrainedModel(context, run.read(WEIGHTS)).exact.state_dict()
-        assert not run.made
+        assert not run.new_files
     for name, tensor in load_file(cut / "pruned.safetensors").items():
         expected = tensor.double() if tensor.is_floating_point() else tensor
         assert torch.equal(weights[name], expected), name

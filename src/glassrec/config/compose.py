@@ -42,7 +42,15 @@ from glassrec.config.overrides import (
 from glassrec.config.paths import not_writable, usable
 from glassrec.config.saved import load, of_start, repeats
 from glassrec.config.user_modules import admit
-from glassrec.run import EXPERIMENT, WHERE, differing, experiment, flat, hidden, holds_results
+from glassrec.run import (
+    EXPERIMENT,
+    RUNTIME_KEYS,
+    differing,
+    experiment,
+    flat,
+    holds_results,
+    mask_values,
+)
 
 
 def prepare(
@@ -65,7 +73,7 @@ def prepare(
     given = deepcopy(dict(config))
     if problems := check(config, options_of_groups(extra)) or _twice(config["seeds"] or ()):
         shown = with_texts(given, config.texts)
-        raise ConfigError(*(hidden(problem, given, shown) for problem in problems))
+        raise ConfigError(*(mask_values(problem, given, shown) for problem in problems))
     if problems := list(without_effect(parse(words), config)):
         raise NoEffectError(*problems)
     if config["run"].get("dir") is None:
@@ -137,7 +145,7 @@ def _directory(config: dict[str, Any], parts: Sequence[str]) -> Path:
     many = config["seeds"] is not None
     content = {part: config[part] for part in parts if not (many and part == "seed")}
     content = original(content)
-    content["trainer"] = {k: v for k, v in content["trainer"].items() if k not in WHERE}
+    content["trainer"] = {k: v for k, v in content["trainer"].items() if k not in RUNTIME_KEYS}
     text = json.dumps(content, sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     names = [config[group]["_target_"].rpartition(".")[2].lower() for group in ("data", "model")]
@@ -304,7 +312,7 @@ def _saved(stage: str, overrides: list[Override]) -> dict[str, Any] | None:
 
 
 def _touches_experiment(override: Override) -> bool:
-    where = [f"trainer.{name}" for name in WHERE]
+    where = [f"trainer.{name}" for name in RUNTIME_KEYS]
     return group_of(override) in (*EXPERIMENT, "experiment") and override.key_or_group not in where
 
 

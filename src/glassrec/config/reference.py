@@ -245,11 +245,11 @@ def _effect(key: str) -> list[str]:
     """Where a setting has an effect: stages, files and levels of pruning."""
     from glassrec.artifacts.table import FILES
     from glassrec.prune.levels import levels_of
-    from glassrec.run import EXPERIMENT, WHERE
+    from glassrec.run import EXPERIMENT, RUNTIME_KEYS
 
     root = key.split(".")[0]
     lines = []
-    if root in EXPERIMENT and key not in [f"trainer.{name}" for name in WHERE]:
+    if root in EXPERIMENT and key not in [f"trainer.{name}" for name in RUNTIME_KEYS]:
         lines.append("  effect    on the trained model and all that follows; another run.dir")
     else:
         stages: dict[str, list[str]] = {}

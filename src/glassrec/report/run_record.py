@@ -48,7 +48,7 @@ from glassrec.artifacts.table import (
     TRUTH,
 )
 from glassrec.config.aliases import current
-from glassrec.run import WHERE, at_work, flat, is_path, refuse_changed_config
+from glassrec.run import RUNTIME_KEYS, flat, is_locked, is_path, refuse_changed_config
 
 A = TypeVar("A", bound=Artifact)
 
@@ -288,7 +288,7 @@ def dotted_settings(config: Mapping[str, Any]) -> dict[str, Any]:
             path = Path(value)
             if not name.startswith("data."):
                 found[name] = path.parent.name if path.name.startswith("seed_") else path.name
-        elif last != "_partial_" and not (parent == "trainer" and last in WHERE):
+        elif last != "_partial_" and not (parent == "trainer" and last in RUNTIME_KEYS):
             found[name] = value
     return found
 
@@ -310,10 +310,10 @@ def _state(path: Path) -> tuple[str, str, str]:
     """State, stage and problem."""
     status = read_object(path / STATUS)
     if not status:  # before its first stage
-        running = at_work(path)
+        running = is_locked(path)
         return ("running", "", "") if running else ("failed", "", "it ended before any stage")
     state, stage = status["state"], status["stage"]
-    if state == "running" and not at_work(path):
+    if state == "running" and not is_locked(path):
         return "crashed", stage, f"its process ended in {stage} without an error message"
     return state, stage, status.get("problem", "")
 

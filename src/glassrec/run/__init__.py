@@ -7,15 +7,15 @@ from glassrec.artifacts.table import PROVENANCE, SEEDS
 from glassrec.run.directory import Run, config_text
 from glassrec.run.experiment import (
     EXPERIMENT,
-    WHERE,
+    RUNTIME_KEYS,
     differing,
-    displayed,
     experiment,
     flat,
-    hidden,
     is_path,
+    mask_config,
+    mask_values,
 )
-from glassrec.run.files import Lock, at_work, replacing, sha256
+from glassrec.run.files import Lock, is_locked, replacing, sha256
 from glassrec.run.provenance import read_provenance
 from glassrec.run.read_only import ReadOnlyRun
 from glassrec.run.record import (
@@ -33,22 +33,22 @@ from glassrec.run.status import status_text
 __all__ = [
     "EXPERIMENT",
     "PROVENANCE",
+    "RUNTIME_KEYS",
     "SEEDS",
-    "WHERE",
     "Lock",
     "ReadOnlyRun",
     "Run",
     "artifact_key",
-    "at_work",
     "config_text",
     "differing",
-    "displayed",
     "experiment",
     "flat",
-    "hidden",
     "holds_results",
+    "is_locked",
     "is_path",
     "key_of",
+    "mask_config",
+    "mask_values",
     "read_entries",
     "read_provenance",
     "record_text",

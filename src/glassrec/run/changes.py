@@ -1,9 +1,9 @@
-"""What has changed since results were made, reported before any of them is replaced."""
+"""The changes since results were made, reported before any of them is replaced."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ SHOWN = 3
 
 
 class Changes:
-    """The results of a directory as a command finds them, and what is different now.
+    """The results of a directory as a command finds them, and the differences to its settings.
 
     Args:
         directory: of the run.
@@ -30,35 +30,36 @@ class Changes:
     def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
         there = holds_results(directory) and (directory / CONFIG).is_file()
         self.directory, self.config = directory, config
-        self._settings = current(_yaml(directory / CONFIG))[0] if there else {}
-        self._provenance = _json(directory / PROVENANCE)
+        self._settings = current(_read(directory / CONFIG))[0] if there else {}
+        self._provenance = _read(directory / PROVENANCE)
         self._record = read_record(directory) if there else {}
         self._reported: set[str] = set()
 
     def report(self, name: str, made_from: Mapping[str, Any]) -> None:
-        """Print what has changed, if it makes the artifact `name` stale; once for each change.
+        """Print the changes that make a file stale; each of them once.
 
         Args:
-            name: an artifact that is about to be made.
-            made_from: plain values: the experiment, the settings of a slot and `given`, the hashes
-                of what comes from outside.
+            name: a file that is about to be made.
+            made_from: plain values: the experiment, the settings of a group, and the hashes of
+                external inputs.
         """
         if name not in self._record or not (self.directory / name).is_file():
             return
         outside = [*self._outside(made_from.get("given", {}))]
-        slots = [slot for slot in made_from if slot in self.config]
-        settings = {change: key for key, change in self._settings_of(slots, name)}
+        groups = [group for group in made_from if group in self.config]
+        settings = {change: key for key, change in self._settings_of(groups, name)}
         if not outside and not settings:  # files of other runs, or somebody deleted a part
             outside = ["files that the model starts from have changed since it was made"]
-        news = [change for change in (*outside, *settings) if change not in self._reported]
-        self._reported.update(news)
-        if news:
+        changes = [change for change in (*outside, *settings) if change not in self._reported]
+        self._reported.update(changes)
+        if changes:
             stale = self._stale(None if outside else set(settings.values()))
-            print(f"changed   {_listed(news, '; ')}; replacing {_listed(stale, ', ')}", flush=True)
+            listed = f"{_listed(changes, '; ')}; replacing {_listed(stale, ', ')}"
+            print(f"changed   {listed}", flush=True)
 
-    def _outside(self, given: Mapping[str, Any]) -> Iterator[str]:
-        """What is not a setting: data files and the version of Glassrec."""
-        now = given.get("data", {})
+    def _outside(self, external: Mapping[str, Any]) -> Iterator[str]:
+        """Changes that are not of settings: of data files and of the version of Glassrec."""
+        now = external.get("data", {})
         before = self._provenance.get("data", now)
         for file in before | now:
             if before.get(file) != now.get(file):
@@ -67,29 +68,32 @@ class Changes:
         if version != __version__:
             yield f"Glassrec: {version} made these results, and this is {__version__}"
 
-    def _settings_of(self, slots: Iterable[str], name: str) -> Iterator[tuple[str, str]]:
-        """The changed settings that an artifact needs: `explain.select`, and what has changed."""
+    def _settings_of(self, groups: list[str], name: str) -> Iterator[tuple[str, str]]:
+        """The changed settings that a file depends on: `explain.select`, and the change."""
         needed = self._record[name].get("settings", {})
-        for slot in slots:
-            for key in current_keys(slot, needed.get(slot, ())):
+        for group in groups:
+            for key in current_keys(group, needed.get(group, ())):
                 before, now = (
-                    flat(config.get(slot, {}).get(key), f"{slot}.{key}")
+                    flat(config.get(group, {}).get(key), f"{group}.{key}")
                     for config in (self._settings, self.config)
                 )
                 for each in before | now:
                     if before.get(each) != now.get(each):
-                        yield (
-                            f"{slot}.{key}",
-                            f"{each} is {now.get(each)} and was {before.get(each)}",
-                        )
+                        change = f"{each} is {now.get(each)} and was {before.get(each)}"
+                        yield f"{group}.{key}", change
 
     def _stale(self, keys: set[str] | None) -> list[str]:
-        """The artifacts that need one of these settings, or all, and what was made of them."""
+        """The files that depend on one of these settings, or all, and those made from them."""
         stale = [
             name
             for name, entry in self._record.items()
             if keys is None
-            or keys & {f"{s}.{key}" for s, of in _settings(entry) for key in current_keys(s, of)}
+            or keys
+            & {
+                f"{group}.{key}"
+                for group, names in entry.get("settings", {}).items()
+                for key in current_keys(group, names)
+            }
         ]
         for name in stale:  # it grows meanwhile
             stale += [
@@ -100,26 +104,14 @@ class Changes:
         return stale
 
 
-def _settings(entry: Mapping[str, Any]) -> Iterable[tuple[str, list[str]]]:
-    return entry.get("settings", {}).items()
-
-
 def _listed(items: list[str], separator: str) -> str:
     more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
     return separator.join(items[:SHOWN]) + more
 
 
-def _yaml(path: Path) -> dict[str, Any]:
-    try:
+def _read(path: Path) -> dict[str, Any]:
+    """The content of a file in YAML, or in JSON, which is YAML; empty where it is damaged."""
+    with suppress(OSError, ValueError, yaml.YAMLError):
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return found if isinstance(found, dict) else {}
+    return {}

@@ -17,7 +17,7 @@ from glassrec.artifacts.formats import Artifact
 from glassrec.artifacts.table import CONFIG, LOCK, PROVENANCE, RECORD, File
 from glassrec.config.aliases import current
 from glassrec.run.changes import Changes
-from glassrec.run.experiment import differing, experiment, flat, from_environment, hidden
+from glassrec.run.experiment import differing, experiment, flat, from_environment, mask_values
 from glassrec.run.files import Lock, replacing, sha256
 from glassrec.run.provenance import as_text, provenance, read_provenance
 from glassrec.run.read_only import ReadOnlyRun
@@ -58,14 +58,14 @@ class Run(ReadOnlyRun):
     config: Mapping[str, Any]
     command: Sequence[str] = ()
     written: Mapping[str, Any] | None = None
-    made: list[str] = field(default_factory=list, init=False)
+    new_files: list[str] = field(default_factory=list, init=False)
     """The names of the files made since the run was opened."""
 
     def __post_init__(self) -> None:
         self.dir = Path(self.dir)
         self.lock = self._locked()
         config, shown = self.config, self.shown  # no cycle, which would keep the lock
-        self.status = Status(self.dir, lambda text: hidden(text, config, shown))
+        self.status = Status(self.dir, lambda text: mask_values(text, config, shown))
         for place in (".*.part", "figures/.*.part", ".*.parts/.*.part"):
             for part in self.dir.glob(place):  # a killed process left it
                 part.unlink(missing_ok=True)
@@ -95,24 +95,24 @@ class Run(ReadOnlyRun):
         """Let other processes work in the directory."""
         self.lock.close()
 
-    def once(self, file: File[A], make: Callable[[], A], given: Mapping[str, Any]) -> A:
+    def once(self, file: File[A], make: Callable[[], A], external: Mapping[str, Any]) -> A:
         """The content of a file: as saved if it is up to date, or else as `make` makes it, saved.
 
         Args:
             file: of the list of files; its inputs are there already.
             make: called only if the file is missing or stale.
-            given: the hashes of all external inputs.
+            external: the hashes of all external inputs.
 
         Raises:
             ValueError: the saved file is not the one that was written.
         """
         name, path, known = file.name, self.dir / file.name, self._record().get(file.name)
-        made_from = self._made_from(file, given)
+        made_from = self._made_from(file, external)
         key = self._key(file, made_from)
         if known is not None and known["key"] == key and path.is_file():
             refuse_changed(path, known["sha256"])
             return self.load(file)
-        self.status.begin()
+        self.status.start()
         self._changes.report(name, made_from)
         content = make()
         self.save_config()
@@ -129,7 +129,7 @@ class Run(ReadOnlyRun):
         inputs = [each.name for each in file.inputs]
         entry = {"key": key, "sha256": found, "inputs": inputs, "settings": settings}
         self._write_record(self._record() | {name: entry})
-        self.made.append(name)
+        self.new_files.append(name)
         shutil.rmtree(self._parts(file), ignore_errors=True)
         return content
 
@@ -141,12 +141,12 @@ class Run(ReadOnlyRun):
             record = self._record()
             self._write_record({k: entry for k, entry in record.items() if k != file.name})
 
-    def parts(self, file: File[Any], given: Mapping[str, Any]) -> Path:
+    def parts(self, file: File[Any], external: Mapping[str, Any]) -> Path:
         """A folder for the parts of a file that takes long, deleted once the file is made.
 
         It holds the parts that a killed process left of the same file, and nothing of another.
         """
-        folder, key = self._parts(file), self._key(file, self._made_from(file, given))
+        folder, key = self._parts(file), self._key(file, self._made_from(file, external))
         mark = folder / "key"
         if not mark.is_file() or mark.read_text(encoding="utf-8") != key:
             shutil.rmtree(folder, ignore_errors=True)
@@ -158,14 +158,14 @@ class Run(ReadOnlyRun):
     def _parts(self, file: File[Any]) -> Path:
         return self.dir / f".{file.name}.parts"
 
-    def _made_from(self, file: File[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    def _made_from(self, file: File[Any], external: Mapping[str, Any]) -> dict[str, Any]:
         """The plain values that a file depends on, beside its inputs."""
         settings: dict[str, Any] = {}
         for setting in file.settings:
             group, _, name = setting.partition(".")
             part = self.config[group]
             settings.setdefault(group, {}).update({name: part[name]} if name else part)
-        return {"experiment": experiment(self.config), "given": given} | settings
+        return {"experiment": experiment(self.config), "given": external} | settings
 
     def _key(self, file: File[Any], made_from: Mapping[str, Any]) -> str:
         return artifact_key(made_from, {each.name: self.sha256_of(each) for each in file.inputs})

@@ -18,7 +18,7 @@ EXPERIMENT = (
 )
 """What makes a trained model what it is; a directory holds one experiment."""
 
-WHERE = ("accelerator", "strategy")
+RUNTIME_KEYS = ("accelerator", "strategy")
 """Trainer settings that say where to compute, not what. The number of devices says what: each takes
 a batch of its own."""
 
@@ -33,7 +33,7 @@ def experiment(config: Mapping[str, Any]) -> dict[str, Any]:
     if part.get("start") is not None:
         part["start"] = "a trained model"
     trainer = part.get("trainer", {})
-    return part | {"trainer": {k: v for k, v in trainer.items() if k not in WHERE}}
+    return part | {"trainer": {k: v for k, v in trainer.items() if k not in RUNTIME_KEYS}}
 
 
 def _without_paths(node: Any) -> Any:
@@ -81,7 +81,7 @@ def from_environment(value: Any) -> bool:
     return any(map(from_environment, value)) if isinstance(value, list) else is_text(value)
 
 
-def hidden(message: str, values: Any, written: Any) -> str:
+def mask_values(message: str, values: Any, written: Any) -> str:
     """A message with the texts in the place of the values that environment variables give."""
     for value, text in _differing(values, written):
         if len(value) > 3:  # a shorter one is no secret, and would be found in any word
@@ -100,8 +100,8 @@ def _differing(values: Any, written: Any) -> Iterator[tuple[str, str]]:
             yield from _differing(value, inner)
 
 
-def displayed(values: Any, written: Any) -> Any:
+def mask_config(values: Any, written: Any) -> Any:
     """Plain values, with the texts in the place of those that environment variables give."""
     if isinstance(values, dict) and isinstance(written, dict):
-        return {key: displayed(value, written.get(key)) for key, value in values.items()}
+        return {key: mask_config(value, written.get(key)) for key, value in values.items()}
     return written if is_text(written) else values

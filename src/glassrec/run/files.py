@@ -86,7 +86,7 @@ class Lock:
                     self.close()
                     message = f"another process is working in {path.parent}; wait for it"
                     raise ValueError(message) from None
-                sleep(0.1)  # `at_work` holds it for a moment
+                sleep(0.1)  # `is_locked` holds it for a moment
 
     def __getstate__(self) -> dict[str, Any]:
         return {"sent": DupFd(self._file.fileno())}
@@ -99,7 +99,7 @@ class Lock:
         self._file.close()
 
 
-def at_work(directory: Path) -> bool:
+def is_locked(directory: Path) -> bool:
     """Whether a process works in a run directory."""
     path = directory / LOCK
     if not path.is_file():

@@ -89,7 +89,7 @@ class ReadOnlyRun:
             raise ValueError(f"{file.name} is missing")
         return file.content.load(self.dir / file.name)
 
-    def once(self, file: File[A], make: Callable[[], A], given: Mapping[str, Any]) -> A:
+    def once(self, file: File[A], make: Callable[[], A], external: Mapping[str, Any]) -> A:
         """The content of a file as it is: nothing is made here, see `Run.once`."""
         return self.load(file)
 

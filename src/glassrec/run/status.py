@@ -23,29 +23,29 @@ class Status:
     def __init__(self, directory: Path, hide: Callable[[str], str] = str) -> None:
         self.path, self._hide = directory / STATUS, hide
         self._stage = ""
-        self._begun = False
+        self._is_written = False
 
     @contextmanager
     def working_on(self, stage: str) -> Iterator[None]:
         """Write that the stage is running, and how it ended."""
-        self._stage, self._begun = stage, False
+        self._stage, self._is_written = stage, False
         if self._read().get("state") != "finished":
-            self.begin()
+            self.start()
         try:
             yield
         except BaseException as error:
-            if self._begun:
+            if self._is_written:
                 with suppress(OSError):  # the error that is raised says more
                     self._write(_state_after(error), _first_line(error))
             raise
-        if self._begun or self._is_later(stage):
+        if self._is_written or self._is_later(stage):
             self._write("finished")
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Write that the stage is running, if that was not done: something is about to be made."""
-        if self._stage and not self._begun:
+        if self._stage and not self._is_written:
             self._write("running")
-            self._begun = True
+            self._is_written = True
 
     def _is_later(self, stage: str) -> bool:
         """Whether a stage is another than the finished one, and none of those before it."""

@@ -67,12 +67,12 @@ class Context:
 
     Args:
         settings: of the experiment.
-        given: the hashes of all external inputs: `data` files, weights that the `model` joins, and
-            the weights that training starts from (`start`).
+        external: the hashes of all external inputs: `data` files, weights that the `model` joins,
+            and the weights that training starts from (`start`).
     """
 
     settings: Settings
-    given: Mapping[str, Any] = field(default_factory=dict)
+    external: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def run(self) -> ReadOnlyRun:
@@ -99,11 +99,11 @@ class Context:
                 print(f"{doing} ...", flush=True)
             return make()
 
-        return self.run.once(file, announced, self.given)
+        return self.run.once(file, announced, self.external)
 
     def parts(self, file: File[Any]) -> Path:
         """A folder for the parts of a file that takes long; see `Run.parts`."""
-        return self.writable.parts(file, self.given)
+        return self.writable.parts(file, self.external)
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -130,7 +130,7 @@ class Context:
         ):
             dataset = self.load_data()
         if begins and dataset.encoder is not None and dataset.row_keys is not None:
-            origin = origin_of(self.run, self.given["data"], dataset.encoder, self.starts)
+            origin = origin_of(self.run, self.external["data"], dataset.encoder, self.starts)
             for start in begins.values():
                 start.check_data(dataset.encoder, dataset.row_keys, origin)
         return dataset

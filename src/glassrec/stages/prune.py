@@ -68,7 +68,7 @@ def prune(trained: TrainedModel, neurons: pd.DataFrame) -> PruneResult:
             plan,
             context.dataset,
             files={file.name: context.run.sha256_of(file) for file in CERTIFICATE.inputs},
-            given=context.given,
+            given=context.external,
         ),
         "comparing both models on all rows",
     )

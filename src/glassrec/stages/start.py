@@ -29,7 +29,7 @@ from glassrec.data.saved_encoder import describe_encoder, overlap, restore_encod
 from glassrec.data.schema import Schema
 from glassrec.ending import UsageError
 from glassrec.models.base import Recommender
-from glassrec.run import ReadOnlyRun, displayed, experiment, flat, is_path, recorded_file
+from glassrec.run import ReadOnlyRun, experiment, flat, is_path, mask_config, recorded_file
 
 
 def start_file(start: Path, setting: str = "start") -> Path:
@@ -81,7 +81,7 @@ def origin_of(
         encoder: of the data.
         starts: the runs that the first weights come from.
     """
-    part = experiment(displayed(run.config, run.shown))  # the file may be passed on
+    part = experiment(mask_config(run.config, run.shown))  # the file may be passed on
     described = describe_encoder(encoder)
     known = "known" if all(start.complete for start in starts.values()) else "unknown"
     return {

@@ -47,12 +47,12 @@ ONE = pd.Series([1])
 def track_data(log: Log, context: Context) -> None:
     """The settings of the data and the hashes of its files, without a row of it."""
     settings = experiment(context.run.shown)["data"]
-    log.artifact("data", [], {"settings": settings, "files": context.given["data"]})
+    log.artifact("data", [], {"settings": settings, "files": context.external["data"]})
 
 
 def track_training(log: Log, context: Context) -> None:
     """The weights, and the hashes of what they were trained on."""
-    _files(log, "checkpoint", context.run, (WEIGHTS,), context.given)
+    _files(log, "checkpoint", context.run, (WEIGHTS,), context.external)
 
 
 def track_explanation(log: Log, result: ExplainResult) -> None:

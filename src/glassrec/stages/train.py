@@ -86,7 +86,7 @@ def train(context: Context, on_epoch: OnEpoch) -> TrainResult:
     weights = context.once(WEIGHTS, training.best)
     run = context.writable
     (run.dir / CHECKPOINT).unlink(missing_ok=True)
-    run.restore_provenance(context.given["data"])
+    run.restore_provenance(context.external["data"])
     return TrainResult(history, TrainedModel(context, weights))
 
 
@@ -101,14 +101,14 @@ class _Training:
     def outcome(self) -> Trained:
         """The outcome of training, or of the rest of a training that was killed."""
         context, settings, run = self.context, self.context.settings, self.context.writable
-        run.describe(context.given["data"])
+        run.describe(context.external["data"])
         model, started = self._first_model()
         context.explain.build_explainer(model, context.dataset, settings.seed).check()
         settings.prune.not_prunable_reasons(model)  # raises for layers that cannot be pruned
         model.train()  # the explainer has put it into evaluation mode
         if settings.trainer.max_epochs:
             self._print_memory(model)
-        origin = key_of({"experiment": original(experiment(run.config)), "given": context.given})
+        origin = key_of({"experiment": original(experiment(run.config)), "given": context.external})
         return context.fit(model, settings.trainer, run.dir, origin, self.on_epoch, started=started)
 
     def best(self) -> Weights:
@@ -119,7 +119,7 @@ class _Training:
             tensors = start.mapped(encoder, context.new_model().schema)
         if encoder is None:
             return Weights(tensors)
-        data = context.given["data"]
+        data = context.external["data"]
         return Weights(tensors, origin_of(context.run, data, encoder, context.starts))
 
     def _first_model(self) -> tuple[Recommender, bool]:

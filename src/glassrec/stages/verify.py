@@ -71,12 +71,12 @@ FOLDED = 1e-12
 over constants in a sum of some thousand products at most, each of which is rounded at 1e-16."""
 
 
-def verify(context: Context, given: Callable[[], dict[str, Any]]) -> list[str]:
+def verify(context: Context, external: Callable[[], dict[str, Any]]) -> list[str]:
     """Make all checks, print those that pass, and return all that differs.
 
     Args:
         context: of a run that is only read.
-        given: gives the hashes of all external inputs, as they are now.
+        external: gives the hashes of all external inputs, as they are now.
 
     Raises:
         ValueError: the directory holds no run, or a process works in it.
@@ -86,17 +86,17 @@ def verify(context: Context, given: Callable[[], dict[str, Any]]) -> list[str]:
         raise ValueError(f"run.dir: {directory} holds no results; run something there first")
     path = directory / LOCK
     with closing(Lock(path if path.is_file() else directory / CONFIG, shared=True)):
-        found = _verify(RecordedRun(context), given)
+        found = _verify(RecordedRun(context), external)
     if not found:
         print("verify    everything is as recorded", flush=True)
     return [*dict.fromkeys(found)]
 
 
-def _verify(run: RecordedRun, given: Callable[[], dict[str, Any]]) -> list[str]:
+def _verify(run: RecordedRun, external: Callable[[], dict[str, Any]]) -> list[str]:
     changed = problems_of(lambda: _files(run))
     problems = changed + [
         problem
-        for check in (_beside, _keys, partial(_external, given=given), _layout)
+        for check in (_beside, _keys, partial(_external, external=external), _layout)
         for problem in problems_of(partial(check, run))
     ]
     try:
@@ -207,9 +207,9 @@ def _status(path: Path) -> Iterator[str]:
 # --- the certificate ------------------------------------------------------------------------------
 
 
-def _external(recorded: RecordedRun, given: Callable[[], dict[str, Any]]) -> Iterator[Finding]:
+def _external(recorded: RecordedRun, external: Callable[[], dict[str, Any]]) -> Iterator[Finding]:
     """The files that came from outside."""
-    found = flat(given())
+    found = flat(external())
     files = sum(isinstance(value, str) for value in found.values())
     yield from differing("what came from outside", flat(recorded.certificate.given), found)
     yield Passed(

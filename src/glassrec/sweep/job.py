@@ -15,7 +15,7 @@ from pathlib import Path
 from time import perf_counter, sleep, time
 from typing import Literal, NamedTuple
 
-from glassrec.run import at_work
+from glassrec.run import is_locked
 from glassrec.sweep import stopping
 from glassrec.sweep.stopping import stop_requested
 from glassrec.sweep.sweep_record import Job, update
@@ -87,7 +87,7 @@ def run_job(
 def _wait_for(run: Path | None, stop: Path) -> None:
     """Wait for an earlier job, which went on alone when its sweep was killed."""
     reported = False
-    while run is not None and at_work(run) and not stop_requested(stop):
+    while run is not None and is_locked(run) and not stop_requested(stop):
         if not reported:
             print(f"waiting for another process, which works in {run}", flush=True)
         reported = True

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from glassrec.data.dataset import Dataset
 from glassrec.metrics.metadata import best_index
 from glassrec.models.base import Recommender
-from glassrec.run import WHERE
+from glassrec.run import RUNTIME_KEYS
 from glassrec.training.checkpoint import read
 from glassrec.training.objective import Objective
 from glassrec.training.settings import Settings
@@ -85,7 +85,9 @@ class Job:
             "optimizer": _settings(self.optimizer),
             "table optimizer": _settings(self.table_optimizer),
             "objective": str(self.objective),
-            "trainer": str({k: v for k, v in asdict(self.settings).items() if k not in WHERE}),
+            "trainer": str(
+                {k: v for k, v in asdict(self.settings).items() if k not in RUNTIME_KEYS}
+            ),
             "seed": str(self.seed),
             "origin": self.origin or "unknown",
         }
