@@ -251,7 +251,7 @@ def test_other_players_leave_the_neurons_and_the_cut_alone(run: Path) -> None:
 @pytest.mark.parametrize(
     ("word", "said"),
     [("explain.task=clck", "explain.task: no task 'clck'; did you mean 'click'?"),
-     ("explain/method=shapley", "exact Shapley values of 13 players need 8,192 evaluations")],
+     ("explain/method=shapley", "exact Shapley values of 13 features need 8,192 evaluations")],
 )  # fmt: skip
 def test_what_cannot_be_explained_is_refused_before_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], word: str, said: str

@@ -36,6 +36,12 @@ def test_old_names_and_back():
     assert aliases.current(NEW) == (NEW, [])
 
 
+def test_keys_keep_their_order():
+    config = {"prune": {"level": "data", "layers": None, "share": 0.5}}
+    found, _ = aliases.current(config)
+    assert [*found["prune"]] == ["level", "layers", "share"]
+
+
 def test_a_node_under_an_old_name_is_laid_over_the_default():
     config = {"explain": {"picked": {"rows": 3}, "select": {"rows": 9, "split": "val"}}}
     assert aliases.current(config)[0] == {"explain": {"select": {"rows": 3, "split": "val"}}}

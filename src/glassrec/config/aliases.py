@@ -100,12 +100,10 @@ def current(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
             _put(found, new, value)
             notes.append(f"{old} is now {new}")
     for key, texts in VALUES.items():
-        value = _take(found, key)
+        value = _get(found, key)
         if isinstance(value, str) and value in texts:
             notes.append(f"{key}={value} is now {key}={texts[value]}")
-            value = texts[value]
-        if value is not _NOTHING:
-            _put(found, key, value)
+            _put(found, key, texts[value])
     notes += _old_targets(found)
     found = _with_targets(found, TARGETS)
     notes += _update_parameters(found)
@@ -196,6 +194,14 @@ def _copy(node: Any) -> Any:
     if isinstance(node, Mapping):
         return {key: _copy(value) for key, value in node.items()}
     return [_copy(value) for value in node] if isinstance(node, list) else node
+
+
+def _get(config: dict[str, Any], key: str) -> Any:
+    """The value of a dotted key, which keeps its place."""
+    node: Any = config
+    for part in key.split("."):
+        node = node.get(part, _NOTHING) if isinstance(node, dict) else _NOTHING
+    return node
 
 
 def _take(config: dict[str, Any], key: str) -> Any:
