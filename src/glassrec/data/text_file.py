@@ -251,7 +251,7 @@ class TextFile:
         self,
         columns: int,
         types: Mapping[str, pa.DataType],
-        content: memoryview | bytes,
+        content: memoryview | bytearray,
         block_size: int = 1 << 20,
         check: bool = True,
     ) -> pa.Table:
@@ -306,24 +306,29 @@ class TextFile:
         try:
             return self._table(len(names), texts, self.content[self._body :], check=False)
         except pa.ArrowInvalid:  # a ragged row, a row of blanks, or one that is longer than a block
-            content = b"".join(self._regular_rows(names))
-        if not content:
-            raise ValueError(f"{self.path}: {_NO_ROWS}")
-        block_size = min(len(content) + 1, _LARGEST_BLOCK)
+            content = self._regular_rows(names)
+        try:
+            return self._table(len(names), texts, content, check=False)
+        except pa.ArrowInvalid:
+            block_size = min(len(content) + 1, _LARGEST_BLOCK)
         try:
             return self._table(len(names), texts, content, block_size, check=False)
         except pa.ArrowInvalid as error:
             raise ValueError(f"{self.path}: {shortened(str(error))}") from None
 
-    def _regular_rows(self, names: list[str]) -> Iterator[memoryview]:
-        """The bytes of each row; ValueError at the first with too few or too many cells."""
+    def _regular_rows(self, names: list[str]) -> bytearray:
+        """The bytes of all rows; ValueError at the first with too few or too many cells."""
+        content = bytearray()
         for row in self.rows():
             if len(row.cells) != len(names):
                 raise ValueError(
                     f"{self.path}, line {row.line}: {len(row.cells)} cells where there should be "
                     f"{len(names)} ({_some(names)}); correct or remove the line"
                 )
-            yield self.content[row.start : row.end]
+            content += self.content[row.start : row.end]
+        if not content:
+            raise ValueError(f"{self.path}: {_NO_ROWS}")
+        return content
 
 
 def _some(names: list[str]) -> str:
