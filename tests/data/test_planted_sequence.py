@@ -65,14 +65,13 @@ def test_a_lag_beyond_the_history_is_refused():
         PlantedSequence(history=3, lag=4)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_explanations_find_the_step_that_matters(tmp_path, cell):
-    data = PlantedSequence().load(seed=0)
+    data = PlantedSequence(users=1000, items=8).load(seed=0)
     torch.manual_seed(0)
     model = LSTM(data.schema, embedding=8, hidden=16, cell=cell)
-    trained = Trainer(max_epochs=8, batch_size=256).fit(
-        model, data, partial(torch.optim.Adam, lr=0.01, fused=True), seed=0, directory=tmp_path,
+    trained = Trainer(max_epochs=6, batch_size=256).fit(
+        model, data, partial(torch.optim.Adam, lr=0.02, fused=True), seed=0, directory=tmp_path,
         origin="here", objective=Objective(), validate=partial(quality, name="val"),
         on_epoch=lambda _: None,
     )  # fmt: skip
@@ -85,4 +84,4 @@ def test_explanations_find_the_step_that_matters(tmp_path, cell):
     assert (largest == 3).float().mean() >= 0.95
     assert found.importance().index[0] == "history[-3]"
     # The parts add up, with all that is no step as it is in the row.
-    assert found.relative_delta < 0.01
+    assert found.relative_delta < 0.02
