@@ -83,7 +83,7 @@ def test_duplicates_and_ties_are_counted(log: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "said"),
+    ("other", "message_part"),
     [
         (lambda user: user + ".0", "'.0'"),
         (lambda user: user.str.zfill(5), "leading zeros"),
@@ -92,16 +92,16 @@ def test_duplicates_and_ties_are_counted(log: pd.DataFrame) -> None:
     ],
 )
 def test_ids_that_differ_in_how_they_are_written_are_counted(
-    log: pd.DataFrame, other, said: str
+    log: pd.DataFrame, other, message_part: str
 ) -> None:
     user = log["user"].astype(str)
-    if said == "case":
+    if message_part == "case":
         user = user.replace({str(u): f"{u}a" for u in range(9)})
     users, late = set(user[:200]), set(other(log["user"].astype(str)[200:]))
     frame = log.assign(user=[*user[:200], *other(log["user"].astype(str)[200:])])
     count, message = found(typed(frame))["ids that may be one"]
-    assert count == 9 if said == "case" else 20
-    assert said in message
+    assert count == 9 if message_part == "case" else 20
+    assert message_part in message
     assert f"of {len(users | late)} values of user" in message
 
 
@@ -127,7 +127,7 @@ def test_a_pile_of_texts_of_the_greatest_length_may_be_truncated(log: pd.DataFra
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message_part"),
     [
         ({"price": 7.5}, "price is 7.5"),
         ({"price": np.nan}, "price is missing in all rows"),
@@ -135,8 +135,10 @@ def test_a_pile_of_texts_of_the_greatest_length_may_be_truncated(log: pd.DataFra
         ({"city": ""}, "city is always empty"),
     ],
 )
-def test_columns_that_say_nothing_are_named(log: pd.DataFrame, changed: dict, said: str) -> None:
-    assert said in found(typed(log.assign(**changed)))["constant columns"][1]
+def test_columns_that_say_nothing_are_named(
+    log: pd.DataFrame, changed: dict, message_part: str
+) -> None:
+    assert message_part in found(typed(log.assign(**changed)))["constant columns"][1]
 
 
 def test_extreme_numbers_are_named_with_their_distance(log: pd.DataFrame) -> None:
@@ -224,15 +226,15 @@ def test_repeats_among_held_out_positives_are_counted(tmp_path: Path) -> None:
     (tmp_path / "columns.yaml").write_text("user: user\nitem: item\ntime: time\n")
     source = Table(tmp_path / "log.csv", tmp_path / "columns.yaml", split=LeaveOneOut(20))
     data = source.load(0)
-    told = collect_metadata(data)
+    metadata = collect_metadata(data)
     train = {(int(u), int(i)) for u, i in data.train.batch.ids}
     for name in ("val", "test"):
         batch = data.splits[name].batch
         pairs = [(int(u), int(i)) for u, i in batch.ids[batch.targets[:, 0] == 1]]
         known = sum(pair in train for pair in pairs)
-        assert told["repeats"][name] == {"positives": len(pairs), "known": known}
+        assert metadata["repeats"][name] == {"positives": len(pairs), "known": known}
         assert known > len(pairs) / 2
-    assert f"{known} of {len(pairs)} test" in repeats_line(told)
+    assert f"{known} of {len(pairs)} test" in repeats_line(metadata)
     new = Table(source.path, source.columns, split=LeaveOneOut(20), repeats="drop").load(0)
     assert repeats_line(collect_metadata(new)) is None
     assert {each["known"] for each in collect_metadata(new)["repeats"].values()} == {0}

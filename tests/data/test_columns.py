@@ -15,7 +15,7 @@ def test_user_and_item_come_first_among_the_fields(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("roles", "complaint"),
+    ("roles", "message"),
     [
         ({"label": "x", "dense": ("x",)}, "named twice: x"),
         ({"label": "x"}, "no column to learn from"),
@@ -37,8 +37,8 @@ def test_user_and_item_come_first_among_the_fields(tmp_path):
         ),
     ],
 )
-def test_roles_that_contradict_each_other_are_refused(roles, complaint):
-    with pytest.raises(ValueError, match=complaint):
+def test_roles_that_contradict_each_other_are_refused(roles, message):
+    with pytest.raises(ValueError, match=message):
         Columns(**roles)
 
 
@@ -88,7 +88,7 @@ def test_a_number_outside_its_declared_range_is_refused_by_line(tmp_path, outsid
         ranges={"age": (0, 120), "price": (0, np.inf)},
     )
     origin = origin_of(tmp_path / "t.csv", frame["age"])
-    complaint = rf"t.csv, line 5: age is {outside}, outside its range \[0, 120\].*under ranges"
-    with pytest.raises(ValueError, match=complaint):
+    message = rf"t.csv, line 5: age is {outside}, outside its range \[0, 120\].*under ranges"
+    with pytest.raises(ValueError, match=message):
         check_numbers(frame, columns, origin)
     check_numbers(frame.head(3), columns, origin)

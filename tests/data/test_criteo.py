@@ -50,7 +50,7 @@ def test_labels_counts_and_categories_agree_with_a_reading_by_hand(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("cell", "value", "complaint"),
+    ("cell", "value", "message"),
     [
         (0, "2", "train.txt, line 7: label is 2"),
         (0, "", "train.txt, line 7: label is nan"),
@@ -59,11 +59,11 @@ def test_labels_counts_and_categories_agree_with_a_reading_by_hand(tmp_path):
         (39, "x\textra", "train.txt, line 7: 41 cells where there should be 40"),
     ],
 )
-def test_a_wrong_cell_is_named(tmp_path, cell, value, complaint):
+def test_a_wrong_cell_is_named(tmp_path, cell, value, message):
     table = write(tmp_path)
     table[6][cell] = value
     save(tmp_path, table)
-    with pytest.raises(ValueError, match=complaint):
+    with pytest.raises(ValueError, match=message):
         Criteo(tmp_path).load(seed=0)
 
 

@@ -1,4 +1,4 @@
-"""What is said of a dataset, against pandas on its tensors, column by column."""
+"""The metadata of a dataset against pandas on its tensors, column by column."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_value_is_unknown_where_it_is_the_first_row_of_its_field(dataset: Data
     assert {n: (f["values"], f["per_row"]) for n, f in found.items()} == {
         "C1": (3, 1), "user": (6, 1), "C2": (4, 3), "item": (8, 1),
     }  # fmt: skip
-    # In the joint table C1 begins at 0, user at 4, C2 at 11 and item at 16; -1 is no value.
+    # In the embedding table C1 begins at 0, user at 4, C2 at 11 and item at 16; -1 is no value.
     columns = {"C1": ([0], 0), "user": ([1], 4), "C2": ([2, 3, 4], 11), "item": ([5], 16)}
     for split in ("val", "test"):
         ids = pd.DataFrame(dataset.splits[split].batch.ids.numpy())

@@ -13,7 +13,7 @@ from glassrec.data.schema import Target
 
 
 @pytest.mark.parametrize("kind", ["object", "str", "category"])
-def test_ids_count_from_one_and_strangers_get_zero(kind):
+def test_ids_count_from_one_and_unseen_values_get_zero(kind):
     train = pd.Series(["pear", "fig", "pear"], dtype=kind)
     known = Vocabulary.fit(train)
     assert known.encode(train).tolist() == [2, 1, 2]
@@ -76,7 +76,7 @@ def test_everything_is_learnt_from_training_rows_only():
     assert data.negatives is None
 
 
-def test_ids_are_rows_of_the_joint_table_and_items_bring_their_side_along():
+def test_global_ids_are_rows_of_one_table_and_items_bring_their_side_along():
     train = pd.DataFrame({"who": [1, 1, 2], "what": [7, 8, 9], "brand": ["x", "y", "x"]})
     lists = pd.DataFrame({"who": [2, 2], "what": [8, 7], "brand": ["y", "x"]})
     held = Part(lists, np.array([[1], [0]]), np.array([0, 0]))
@@ -128,10 +128,10 @@ def test_a_query_must_not_tell_the_item(settings, column):
     columns = Columns(retrieval=True, user="who", item="what", **settings)
     with pytest.raises(ValueError, match=f"{column} follows from what"):
         assemble(Parts(part, part, part), columns)
-    told = Columns(
+    declared = Columns(
         retrieval=True, user="who", item="what", categorical=("brand",), item_side=("brand",)
     )
-    assert assemble(Parts(part, part, part), told).schema.item_side == ("what", "brand")
+    assert assemble(Parts(part, part, part), declared).schema.item_side == ("what", "brand")
 
 
 @pytest.mark.parametrize(

@@ -68,31 +68,31 @@ def test_no_history_leaves_the_rows_alone(log):
 
 
 @pytest.mark.parametrize(
-    ("columns", "frame", "complaint"),
+    ("columns", "frame", "message"),
     [
         (Columns(label="click", item="item"), {}, "needs a user and an item"),
         (LOGGED, {"history[-2]": 1}, r"takes the column name 'history\[-2\]'"),
         (LOGGED, {"history": 1}, "takes the column name 'history'"),
     ],
 )
-def test_what_a_history_cannot_do_without(log, columns, frame, complaint):
-    with pytest.raises(ValueError, match=complaint):
+def test_a_history_names_the_columns_that_it_lacks(log, columns, frame, message):
+    with pytest.raises(ValueError, match=message):
         with_history(log.assign(**frame), columns, 3)
 
 
 def named(data, history):
-    """Joint rows as items, 0 as None."""
+    """Global ids as items, 0 as None."""
     offset = data.schema.offsets[1]
     return [None if row == 0 else row - offset for row in history.tolist()]
 
 
-def test_steps_are_joint_rows_of_items_and_those_that_training_lacks_are_unseen(log):
+def test_steps_are_global_ids_of_items_and_those_that_training_lacks_are_unseen(log):
     columns = Columns(label="click", user="user", item="item", time="time")
     parts = ByTime(0.2, 0.2).split(with_history(log, columns, 4), columns, torch.Generator())
     data = assemble(parts, columns, history=4)
     assert data.schema.history_length == 4
     known = sorted(set(parts.train.frame["item"]))
-    strange = 0
+    unseen = 0
     for part, split in zip(parts, data.splits.values(), strict=True):
         for row, history in zip(part.frame.index, split.batch.history, strict=True):
             expected = [
@@ -100,8 +100,8 @@ def test_steps_are_joint_rows_of_items_and_those_that_training_lacks_are_unseen(
                 for item in past(log, row, 4)
             ]
             assert named(data, history) == expected
-            strange += expected.count(0)
-    assert strange > 0
+            unseen += expected.count(0)
+    assert unseen > 0
 
 
 def test_ranked_rows_share_the_history_of_their_query_and_negatives_that_of_their_positive(log):

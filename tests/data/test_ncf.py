@@ -98,7 +98,7 @@ def test_the_fingerprint_covers_the_three_files(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("file", "line", "complaint"),
+    ("file", "line", "message"),
     [
         ("toy.train.rating", "0\tsix\t4\t20", r"toy.train.rating, line 2: item is 'six'"),
         ("toy.train.rating", "0\t6", r"toy.train.rating, line 2: 2 cells where there should be 4"),
@@ -108,12 +108,12 @@ def test_the_fingerprint_covers_the_three_files(tmp_path):
         ("toy.test.negative", "(1,7)\t7\t6\t10", r"line 2: begins with \(1,7\), but .* is \(1,6\)"),
     ],
 )
-def test_a_wrong_line_is_named(tmp_path, file, line, complaint):
+def test_a_wrong_line_is_named(tmp_path, file, line, message):
     source = write(tmp_path)
     lines = (tmp_path / file).read_text().splitlines()
     lines[1] = line
     (tmp_path / file).write_text("\n".join(lines) + "\n")
-    with pytest.raises(ValueError, match=complaint):
+    with pytest.raises(ValueError, match=message):
         source.load(seed=0)
 
 

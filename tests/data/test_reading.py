@@ -51,7 +51,7 @@ def test_a_header_and_quotes_are_understood_and_other_columns_skipped(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "message"),
     [
         ("1\t2\n3\n", r"rows.txt, line 2: 1 cells where there should be 2 \(user, item\)"),
         ("1\t2\n3\t4\t5\n", "rows.txt, line 2: 3 cells where there should be 2"),
@@ -62,8 +62,8 @@ def test_a_header_and_quotes_are_understood_and_other_columns_skipped(tmp_path):
         ("", "rows.txt: the file is empty"),
     ],
 )
-def test_a_malformed_file_is_refused_by_line(tmp_path, text, complaint):
-    with pytest.raises(ValueError, match=complaint):
+def test_a_malformed_file_is_refused_by_line(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
         read_text(written(tmp_path, text), PAIR)
 
 
@@ -153,7 +153,7 @@ def with_cells(cells):
 
 
 @pytest.mark.parametrize(
-    ("cells", "line", "complaint"),
+    ("cells", "line", "message"),
     [
         ({5: '"big', 30: '"big'}, 7, "text follows the next quote, in line 32"),
         ({5: '"big'}, 7, "never closed"),
@@ -162,10 +162,10 @@ def with_cells(cells):
         ({5: '"12" pipe"'}, 7, "text follows the next quote, in line 7"),
     ],
 )
-def test_stray_quotes_are_refused_by_line(tmp_path, cells, line, complaint):
+def test_stray_quotes_are_refused_by_line(tmp_path, cells, line, message):
     path = written(tmp_path, with_cells(cells))
     types = {"user": TEXT, "city": TEXT, "click": NUMBER}
-    with pytest.raises(ValueError, match=f"rows.txt, line {line}: .*{complaint}.*data.quotes"):
+    with pytest.raises(ValueError, match=f"rows.txt, line {line}: .*{message}.*data.quotes"):
         read_csv(path, types)
     plain = read_csv(path, types, Format(",", header=True))
     assert len(plain) == 40

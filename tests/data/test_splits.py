@@ -186,14 +186,14 @@ def test_without_time_the_last_rows_of_the_file_are_held_out(log):
 
 
 @pytest.mark.parametrize(
-    ("columns", "complaint"),
+    ("columns", "message"),
     [
         (Columns(user="user", categorical=("brand",)), "needs a user and an item column"),
         (Columns(label="place", user="user", item="item"), "takes every row as a positive"),
     ],
 )
-def test_leave_one_out_says_what_it_needs(log, columns, complaint):
-    with pytest.raises(ValueError, match=complaint):
+def test_leave_one_out_says_what_it_needs(log, columns, message):
+    with pytest.raises(ValueError, match=message):
         LeaveOneOut(10).split(log, columns, seeded())
 
 

@@ -145,10 +145,10 @@ def test_column_names_of_several_lines_are_shown_in_one(tmp_path, frame):
 
 
 @pytest.mark.parametrize(
-    ("separator", "complaint"), [("", "write data.separator=tab"), ("tabs", "did you mean 'tab'")]
+    ("separator", "message"), [("", "write data.separator=tab"), ("tabs", "did you mean 'tab'")]
 )
-def test_a_separator_that_is_none_is_refused(separator, complaint):
-    with pytest.raises(ValueError, match=f"data.separator: {separator!r} .*{complaint}"):
+def test_a_separator_that_is_none_is_refused(separator, message):
+    with pytest.raises(ValueError, match=f"data.separator: {separator!r} .*{message}"):
         Table("rows.csv", "columns.yaml", separator=separator)
 
 
@@ -180,7 +180,7 @@ def test_a_number_too_far_from_the_training_rows_is_refused(tmp_path, frame):
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
 @pytest.mark.parametrize(
-    ("column", "value", "complaint"),
+    ("column", "value", "message"),
     [
         ("clicked", 2, "clicked is 2.0; a label must be 0 or 1"),
         ("price", np.nan, "price is nan, not a finite number.*missing_ok"),
@@ -189,10 +189,10 @@ def test_a_number_too_far_from_the_training_rows_is_refused(tmp_path, frame):
         ("at", "yesterday", "at is 'yesterday', not a time"),
     ],
 )
-def test_a_wrong_cell_is_named(tmp_path, frame, name, column, value, complaint):
+def test_a_wrong_cell_is_named(tmp_path, frame, name, column, value, message):
     frame.loc[10, column] = value
     where = f"{name}, line 12: " if name == "rows.csv" else f"{name}, row 11: "
-    with pytest.raises(ValueError, match=where + complaint):
+    with pytest.raises(ValueError, match=where + message):
         source(tmp_path, frame, name=name).load(seed=0)
 
 
@@ -229,7 +229,7 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path, frame):
 
 
 @pytest.mark.parametrize(
-    ("roles", "complaint"),
+    ("roles", "message"),
     [
         ("lable: clicked", "no role 'lable'.*did you mean 'label'"),
         ("dense: price", "dense: .*'price'"),
@@ -239,10 +239,10 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path, frame):
         ("label: [", "not YAML"),
     ],
 )
-def test_a_wrong_columns_file_is_refused(tmp_path, roles, complaint):
+def test_a_wrong_columns_file_is_refused(tmp_path, roles, message):
     path = tmp_path / "columns.yaml"
     path.write_text(roles)
-    with pytest.raises(ValueError, match=r"columns.yaml: .*" + complaint):
+    with pytest.raises(ValueError, match=r"columns.yaml: .*" + message):
         read_columns(path)
 
 
