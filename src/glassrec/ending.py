@@ -43,7 +43,7 @@ class Terminated(KeyboardInterrupt):
 
 
 class UsageError(ValueError):
-    """What was asked for is not possible, and nothing was made: the exit code is 2."""
+    """The command is not possible, and nothing was made: the exit code is 2."""
 
 
 class StoppedEarly(Exception):  # noqa: N818  it is no error
@@ -66,7 +66,7 @@ def graceful_shutdown() -> Iterator[None]:
     block is left. A second signal does not disturb the cleaning up; a third one ends the process at
     once, as does the time limit `LIMIT`.
 
-    Signals that are ignored stay ignored, and SIGINT is left to a handler of somebody else.
+    Signals that are ignored stay ignored, and SIGINT is left to a handler of another library.
     Lightning puts a handler of its own before ours while it trains, calls ours after it, and then
     puts ours back. Other threads than the main one cannot handle signals: there nothing changes.
     """
@@ -119,7 +119,7 @@ class _Shutdown:
     """gets an item at the first signal, and when the block is left"""
 
     def __call__(self, number: int, _: object) -> None:
-        """Handle a signal. It takes no lock: whoever it interrupts may hold it."""
+        """Handle a signal. It takes no lock: the interrupted code may hold it."""
         if self.over:
             return
         if self.repeated:
@@ -161,7 +161,9 @@ class _Shutdown:
         looks = 0
         while not self.over:
             if looks * LOOK_EVERY > LIMIT:
-                line = f"glassrec: error: no orderly end within {LIMIT:.0f} s; ended at once\n"
+                line = (
+                    f"glassrec: error: no graceful shutdown within {LIMIT:.0f} s; ended at once\n"
+                )
                 os.write(2, line.encode())
                 os._exit(128 + self.number)
             if self.swallowed:

@@ -1,4 +1,4 @@
-"""Names in sentences: in a row, counted, and the nearest one for whoever misspelt it."""
+"""Names in sentences: in a row, counted, and the nearest one to a misspelt name."""
 
 from __future__ import annotations
 

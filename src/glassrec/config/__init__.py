@@ -1,1 +1,1 @@
-"""From the words of a command to a checked configuration."""
+"""From the overrides of a command to a checked configuration."""

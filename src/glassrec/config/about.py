@@ -1,4 +1,4 @@
-"""What Hydra tells of itself: `--info`, `--hydra-help`, `--cfg hydra`, `--cfg all`."""
+"""Hydra's reports on itself: `--info`, `--hydra-help`, `--cfg hydra`, `--cfg all`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from glassrec.config.overrides import forced
 
 
 def about(options: argparse.Namespace) -> int:
-    """Let Hydra answer a command line; it reads it by itself, and nothing is run."""
+    """Have Hydra report on itself; it parses the command line, and nothing is run."""
 
     def job(_: DictConfig) -> None: ...
 

@@ -1,7 +1,7 @@
-"""All that is wrong with a configuration, told before anything of it is imported or called.
+"""All errors of a configuration, found before any class in it is imported or called.
 
-Each node is bound to the signature of its target: whether a key exists and a value fits is the
-code's to say, so that all problems are found at once.
+Each node is bound to the signature of its target, which defines the keys and the types of their
+values; so all errors are found at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MISSING = "???"
 
 
 def check(config: dict[str, Any], groups: Mapping[str, Iterable[str]] | None = None) -> list[str]:
-    """All that is wrong with a resolved configuration; nothing is imported or called for it.
+    """All errors of a resolved configuration; no class is imported or called.
 
     Each node is bound to the signature of its `_target_`, which must be an allowed one. Values
     become, in place, what the target takes: paths absolute, lists tuples. `run.dir` may be null.
@@ -33,20 +33,20 @@ def check(config: dict[str, Any], groups: Mapping[str, Iterable[str]] | None = N
 
 @dataclass(frozen=True)
 class _Unknown:
-    """What to say of a key that does not exist where it stands."""
+    """The message about a key that does not exist where it stands."""
 
     config: dict[str, Any]
     groups: Mapping[str, Iterable[str]]
 
     def __call__(self, path: str, key: str, value: Any, parameters: Iterable[str]) -> str:
-        """The end of the message: the key that is meant, the nearest one, or all that there are."""
+        """The end of the message: the intended key, the nearest one, or all keys."""
         if note := guesses.note(path):
             return f"; {note}"
-        words = guesses.meant(path, value, self.config, self.groups)
-        if not words and (near := did_you_mean(key, parameters)):
+        found = guesses.meant(path, value, self.config, self.groups)
+        if not found and (near := did_you_mean(key, parameters)):
             return near
-        words = words or guesses.nearby(path, value, self.config)
-        return f"; did you mean {either(words)}?" if words else f"; it has {', '.join(parameters)}"
+        found = found or guesses.nearby(path, value, self.config)
+        return f"; did you mean {either(found)}?" if found else f"; it has {', '.join(parameters)}"
 
 
 _BY_THE_PROGRAM = ("config", "command", "written")

@@ -1,8 +1,8 @@
-"""From the words of a command to a checked configuration, before anything heavy is imported.
+"""From the overrides of a command to a checked configuration, before anything heavy is imported.
 
-Hydra composes. Whether a key exists and a value fits is not Hydra's to say but the signature's of
-the target, so that all problems are found at once, and a key that a YAML file leaves at its default
-can be overridden like any other.
+Hydra composes. The signature of each target defines the keys and the types of their values, so
+that all errors are found at once, and a key that a YAML file leaves at its default can be
+overridden like any other.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def prepare(
 
     Args:
         stage: the first word of the command.
-        words: the other words, in Hydra's grammar.
+        words: the overrides, in Hydra's grammar.
         extra: a folder of the user's own options.
         sweep: the job is one of several, which must not meet in one directory.
 
@@ -89,9 +89,9 @@ def prepare(
 
 
 def _refuse_other_settings(words: Sequence[str]) -> None:
-    """ConfigError for a word that is not on where the run or its data lie, or where to compute.
+    """ConfigError for an override that is not about the place of the run or its data, or devices.
 
-    What else those words may change is of the experiment, which the run keeps. A class of the
+    Other overrides change the experiment, which the run keeps. A class of the
     user's own may be named, so that it is imported.
     """
     for override in parse(words):
@@ -198,13 +198,13 @@ def _other_experiment(config: Config) -> Iterator[str]:
 def compose(stage: str, words: Sequence[str], extra: Path | None = None) -> Config:
     """The configuration that a command asks for, interpolations resolved, not yet checked.
 
-    It comes from `configs/`; or, where `run.dir` holds a configuration whose experiment no word
-    touches, from there, with the words laid over it. A new run that starts from another has its
-    data, model and seed, where no word chooses others.
+    It comes from `configs/`; or, where `run.dir` holds a configuration whose experiment no override
+    touches, from there, with the overrides laid over it. A new run that starts from another has its
+    data, model and seed, where no override chooses others.
 
     Raises:
-        ConfigError: the words say nothing that could be composed, or the run names a class that is
-            not installed and that the words do not name.
+        ConfigError: the overrides cannot be composed, or the run names a class that is
+            not installed and that the overrides do not name.
     """
     overrides = parse(words)
     for override in overrides:
@@ -232,7 +232,7 @@ def compose(stage: str, words: Sequence[str], extra: Path | None = None) -> Conf
 def _named(
     overrides: Sequence[Override], extra: Path | None, base: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The nodes and classes that the words of a command give, in groups that `base` may fill."""
+    """The nodes and classes that the overrides of a command give, where `base` may give others."""
     known, node = options_of_groups(extra), OmegaConf.create()
     chosen = [override for override in overrides if override.key_or_group in known]
     if chosen:
@@ -275,7 +275,7 @@ def _fresh(
 
 
 def _is_plain(override: Override) -> bool:
-    """Whether a word only sets a value, which can be done after all options are chosen."""
+    """Whether an override only sets a value, which can be done after all options are chosen."""
     elsewhere = override.package is not None or override.is_hydra_override()
     return override.is_force_add() and not elsewhere
 

@@ -1,7 +1,7 @@
 """Settings of a command that have no effect beside its other settings.
 
 Only what the command itself names is checked: defaults, and settings that a run keeps from an
-earlier command, may lie idle.
+earlier command, may have none.
 """
 
 from __future__ import annotations

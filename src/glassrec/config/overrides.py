@@ -24,10 +24,10 @@ from glassrec.spelling import did_you_mean, one_of
 
 
 def forced(words: Iterable[str], extra: Path | None = None) -> list[str]:
-    """The words as Hydra takes them: an option as it is, and `++` before any other key.
+    """The overrides as Hydra takes them: an option as it is, and `++` before any other key.
 
     Raises:
-        ConfigError: a word names a config group that does not exist.
+        ConfigError: an override names a config group that does not exist.
     """
     known = options_of_groups(extra)
     return [_forced(override, known) for override in parse(words)]
@@ -70,7 +70,7 @@ def started() -> Iterator[None]:
 
 
 def searching(extra: Path | None) -> list[str]:
-    """The word, if any, by which Hydra looks into a folder of the user's own options, too."""
+    """The override, if any, by which Hydra searches a folder of the user's own options, too."""
     if extra is None:
         return []
     quoted = str(_with_current_groups(extra.absolute())).replace("'", r"\'")
@@ -78,7 +78,7 @@ def searching(extra: Path | None) -> list[str]:
 
 
 def parse(words: Iterable[str]) -> list[Override]:
-    """The words as Hydra reads them; ConfigError for those that it cannot."""
+    """The overrides, parsed by Hydra; ConfigError where that fails."""
     known = [current_word(word) for word in words]
     warn(note for _, notes in known for note in notes)
     with readable_errors():

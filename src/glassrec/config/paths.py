@@ -1,4 +1,4 @@
-"""Whether a path can be used at all, asked before anything is read or written."""
+"""Whether a path can be used, checked before anything is read or written."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def not_writable(directory: Path) -> str:
 
 
 def usable(key: str, value: str) -> Path:
-    """The path that a word names, as it is written there; ConfigError if there is no such path."""
+    """The path that an argument names, as it is written; ConfigError if there is no such path."""
     try:
         absolute(value)
     except ValueError as error:

@@ -1,7 +1,7 @@
-"""What a `_target_` stands for, found by reading source files: nothing is imported to know it.
+"""The class of a `_target_`, found by reading source files: nothing is imported.
 
 A configuration may name what Glassrec defines, the optimisers of PyTorch, and a user's own models,
-sources and trackers. What counts is where a definition stands, not the path that leads to it:
+sources and trackers. The place of the definition counts, not the path that leads to it:
 `glassrec.run.files.os.system` is `os.system`, and refused.
 """
 
@@ -24,7 +24,7 @@ SEAMS = frozenset(
         "glassrec.tracking.tracker.Tracker",
     }
 )
-"""Whoever inherits one of these may stand in a configuration, wherever it is defined."""
+"""A class that inherits one of these may stand in a configuration, wherever it is defined."""
 
 RULE = (
     "a target is defined in glassrec or is an optimiser of torch.optim, "

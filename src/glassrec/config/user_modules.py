@@ -1,9 +1,9 @@
-"""Modules of the user's own: which of them a command names, and where they are looked for.
+"""Modules of the user's own, and the places where they are searched.
 
 A configuration names classes by `_target_`. One that is neither Glassrec's nor PyTorch's lies in
 an installed package, or in the working directory. That directory is searched only for what the
-command itself names, by a word or by a YAML file of `--config-dir`: the `config.yaml` of a run that
-somebody else has sent is no reason to run the code beside it.
+command itself names, by an override or by a YAML file of `--config-dir`: the `config.yaml` of a run
+that came from elsewhere is no reason to run the code beside it.
 """
 
 from __future__ import annotations

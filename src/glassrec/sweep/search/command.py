@@ -22,7 +22,7 @@ What to search: a setting with several values; all others are the same in every 
   model.factors='range(8,65,8)'                 8, 16, ... 64
   trainer.batch_size='int(tag(log,interval(64,4096)))'    any whole number, evenly on a log scale
   optimizer.lr='tag(log,interval(1e-4,1e-2))'   any number, evenly on a log scale
-  seeds=[0,1,2]                                 no choice: each trial is the mean over three seeds
+  seeds=[0,1,2]                                 each trial is the mean over three seeds
 
 Options
   --trials N          how many there shall be in all [20]
@@ -65,10 +65,10 @@ command runs them again; 2 the command is wrong and nothing was run; 130 Ctrl-C;
 
 
 def main(words: Sequence[str]) -> int:
-    """Search, or go on with the search of the same words; the exit code is as the help says.
+    """Search, or continue the search of the same arguments; the exit code is as in the help.
 
     Raises:
-        ConfigError: the words are wrong, and nothing was run.
+        ConfigError: the arguments are wrong, and nothing was run.
         ValueError: Optuna is not installed, or the directory is another search's or in use.
     """
     options = _options(words)
@@ -88,7 +88,7 @@ def main(words: Sequence[str]) -> int:
 def _options(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="glassrec search", usage="%(prog)s [key=value ...] [options]", add_help=False,
-        allow_abbrev=False, epilog="glassrec search --help tells more",
+        allow_abbrev=False, epilog="glassrec search --help explains them",
     )  # fmt: skip
     parser.add_argument("words", nargs="*")
     parser.add_argument("-h", "--help", action="store_true")

@@ -1,4 +1,4 @@
-"""What a search is after: a metric of a finished run, and which way it is better."""
+"""The objective of a search: a metric of a finished run, and its direction."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from glassrec.spelling import did_you_mean
 from glassrec.sweep.job_table import metrics
 
 Direction = Literal["minimize", "maximize"]
-"""In Optuna's words."""
+"""By Optuna's names."""
 
 
 class Objective(NamedTuple):
@@ -27,7 +27,7 @@ class Objective(NamedTuple):
 
     @property
     def each_epoch(self) -> bool:
-        """Whether training tells it after each epoch."""
+        """Whether training reports it after each epoch."""
         return self.metric.startswith("val/")
 
     def merit(self, value: float) -> float:
@@ -93,6 +93,6 @@ def _best_epoch(run: Path, objective: Objective) -> dict[str, float]:
     """The row of the epoch that was kept: the objective is what selects it."""
     with (run / HISTORY.name).open(encoding="utf-8", newline="") as file:
         rows = [{k: float(v or "nan") for k, v in row.items()} for row in csv.DictReader(file)]
-    told = [row for row in rows if not isnan(row.get(objective.metric, nan))]
-    best = max(told, key=lambda row: objective.merit(row[objective.metric]), default={})
+    known = [row for row in rows if not isnan(row.get(objective.metric, nan))]
+    best = max(known, key=lambda row: objective.merit(row[objective.metric]), default={})
     return best or next(iter(rows), {})

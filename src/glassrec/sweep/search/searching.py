@@ -1,4 +1,4 @@
-"""A search from its command to its end: what is asked is checked, tried, and told."""
+"""A search from its command to its end: checks, trials and the summary."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def search(options: Namespace) -> int:
     """Search as the options of the command say, or go on; the exit code of the command.
 
     Raises:
-        ConfigError: the words are wrong, and nothing was run.
+        ConfigError: the overrides are wrong, and nothing was run.
         ValueError: the directory is in use, or no trial succeeded.
     """
-    space, objectives = _asked(options)
+    space, objectives = _checked_request(options)
     command = _command(options, objectives)
     place = sweep_directory(["search", *space.dimensions], command)
     directory = (options.dir or place).absolute()
@@ -48,11 +48,11 @@ def search(options: Namespace) -> int:
         print(f"search    {done} of {total} trials are done in {directory}", flush=True)
         with watched(directory, total), suppress(KeyboardInterrupt):  # the second Ctrl-C
             trials.until(options.trials)
-        return _tell(directory, study, stopping.code)
+        return _report(directory, study, stopping.code)
 
 
-def _asked(options: Namespace) -> tuple[Space, Sequence[Objective]]:
-    """What is searched, and for what; checked, as far as can be done before anything runs."""
+def _checked_request(options: Namespace) -> tuple[Space, Sequence[Objective]]:
+    """The space and the objectives, checked as far as possible before anything runs."""
     space = Space.read(options.words, options.config_dir)
     objectives = [objective(text) for text in options.objective]
     _refuse(options, space, objectives)
@@ -62,7 +62,7 @@ def _asked(options: Namespace) -> tuple[Space, Sequence[Objective]]:
 
 
 def _refuse(options: Namespace, space: Space, objectives: Sequence[Objective]) -> None:
-    """ConfigError for what does not go together."""
+    """ConfigError for options that exclude each other."""
     if len(objectives) > 2 or len(set(objectives)) < len(objectives):
         named = ", ".join(each.metric for each in objectives)
         raise ConfigError(f"--objective: one, or two different ones, not {named}")
@@ -71,9 +71,9 @@ def _refuse(options: Namespace, space: Space, objectives: Sequence[Objective]) -
         "--stage train": options.stage == "train",
     }
     single = len(objectives) < 2 and all(each.each_epoch for each in objectives)
-    for option in (name for name, asked in of_one.items() if asked and not single):
+    for option in (name for name, given in of_one.items() if given and not single):
         raise ConfigError(
-            f"{option}: for one objective of the form val/METRIC, which each epoch tells; Optuna "
+            f"{option}: for one objective of the form val/METRIC, which each epoch reports; Optuna "
             "stops no trial early for two"
         )
     if options.pruner == "median" and any(word.startswith("seeds=") for word in space.fixed):
@@ -81,7 +81,7 @@ def _refuse(options: Namespace, space: Space, objectives: Sequence[Objective]) -
 
 
 def _monitored(space: Space, extra: Path | None) -> Objective:
-    """The metric that training monitors, which the data tell."""
+    """The metric that training monitors, which depends on the data."""
     checked = compose.prepare("train", space.words(space.first), extra)
     parts = compose.build(checked)
     print("loading the data, to see what to make better ...", flush=True)
@@ -100,12 +100,12 @@ def _selecting(space: Space, first: Objective) -> Space:
 
 
 def _stage(options: Namespace) -> list[str]:
-    """The words that the command line of each job begins with."""
+    """The beginning of the command line of each job."""
     return SweepRequest(options.stage, options.words, options.config_dir).command
 
 
 def _command(options: Namespace, objectives: Sequence[Objective]) -> list[str]:
-    """What makes the search what it is, in words: not how many trials, nor how they are run."""
+    """The arguments that identify the search: not the number of trials, nor how they run."""
     return [
         "glassrec", "search", *options.words, *_stage(options)[1:], f"--stage={options.stage}",
         *(f"--objective={each.metric}:{each.direction}" for each in objectives),
@@ -114,7 +114,7 @@ def _command(options: Namespace, objectives: Sequence[Objective]) -> list[str]:
 
 
 def _record(directory: Path, command: list[str], objectives: Sequence[Objective]) -> SweepRecord:
-    """The record of this search, begun or found."""
+    """The record of this search, new or loaded."""
     found = load_record(directory)
     if found is None:
         if (directory / JOURNAL).is_file():
@@ -131,7 +131,7 @@ def _record(directory: Path, command: list[str], objectives: Sequence[Objective]
     return found
 
 
-def _tell(directory: Path, study: Study, stopped: int) -> int:
+def _report(directory: Path, study: Study, stopped: int) -> int:
     record = read(directory)
     for line in (*_summary(directory, record, study), *summary_lines(directory)):
         print(line, flush=True)
@@ -141,7 +141,7 @@ def _tell(directory: Path, study: Study, stopped: int) -> int:
     elif left:
         raise ValueError(f"trial {', '.join(left)} did not end; the same command runs it again")
     elif all(job.values is None for job in record.jobs):
-        raise ValueError("no trial succeeded; the logs tell why")
+        raise ValueError("no trial succeeded; see their logs")
     return stopped
 
 

@@ -1,4 +1,4 @@
-"""What a search may change: words with several values, in Hydra's grammar, as Optuna takes them."""
+"""The space of a search: overrides with several values, in Hydra's grammar, for Optuna."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ Point = Mapping[str, str | int | float]
 
 @dataclass(frozen=True)
 class Space:
-    """The words of a search: those that all trials share, and what they differ in."""
+    """The overrides of a search: those that all trials share, and the dimensions."""
 
     fixed: tuple[str, ...]
     dimensions: dict[str, BaseDistribution]
 
     @classmethod
     def read(cls, words: Sequence[str], extra: Path | None = None) -> Space:
-        """The space that some words span.
+        """The space that some overrides span.
 
         Args:
             words: `key=value` is fixed; several values, `range` and `interval` are a dimension.
             extra: a folder of the user's own options.
 
         Raises:
-            ConfigError: the words cannot be read, or leave nothing to search.
+            ConfigError: the overrides cannot be read, or leave nothing to search.
         """
         overrides = parse(words)
         known = options_of_groups(extra)
@@ -58,7 +58,7 @@ class Space:
         return cls(tuple(map(str, fixed)), dimensions)
 
     def words(self, point: Point) -> list[str]:
-        """The words of the trial at a point."""
+        """The overrides of the trial at a point."""
         return [*self.fixed, *(f"{key}={value}" for key, value in point.items())]
 
     @property
@@ -88,7 +88,7 @@ class Space:
 
 
 def _refuse(override: Override, *, twice: bool) -> None:
-    """ConfigError for a word that is not for a search."""
+    """ConfigError for an override that a search does not take."""
     line = override.input_line
     if override.key_or_group == "run.dir":
         raise ConfigError(f"{line}: each trial has a directory of its own; say --dir=DIR")

@@ -74,9 +74,9 @@ class Study:
         )
 
     def until(self, total: int) -> Iterator[Trial]:
-        """The trials that were begun and not ended, then new ones until there are `total`.
+        """The trials that are running, then new ones until there are `total`.
 
-        A new one is chosen when it is asked for, from what is known by then.
+        A new one is chosen when it is needed, from the results by then.
         """
         trials = self._study.get_trials()
         for trial in trials:
@@ -104,7 +104,7 @@ class Study:
         self._study.tell(number - 1, list(values))
 
     def stopped(self, number: int) -> None:
-        """Take in that a trial was stopped early; its last epoch tells how good it was."""
+        """Take in that a trial was stopped early; its last epoch is its value."""
         self._study.tell(number - 1, state=TrialState.PRUNED)
 
     def failed(self, number: int) -> None:
