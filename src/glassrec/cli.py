@@ -273,11 +273,11 @@ def _dry_run(stage: str, overrides: Sequence[str], extra: Path | None, *, multir
     """
     from glassrec.config import compose
     from glassrec.config.build import build, check_devices
-    from glassrec.sweep.completed import CompletedJobs
+    from glassrec.sweep.planning import CompletedJobs
 
     is_complete = CompletedJobs(stage)
     if multirun:
-        from glassrec.sweep.plan import planned_jobs
+        from glassrec.sweep.planning import planned_jobs
 
         jobs = list(planned_jobs(stage, overrides, extra))
     else:

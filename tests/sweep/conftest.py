@@ -14,9 +14,9 @@ import yaml
 
 from glassrec import __version__
 from glassrec.config import compose
-from glassrec.sweep import job, launch, plan
-from glassrec.sweep.job import Outcome
-from glassrec.sweep.plan import SweepRequest
+from glassrec.sweep import launch, planning, sweep_job
+from glassrec.sweep.planning import SweepRequest
+from glassrec.sweep.sweep_job import Outcome
 
 STUB = """
 import os, pathlib, sys
@@ -49,7 +49,7 @@ def program(folder: Path) -> Path:
 @pytest.fixture
 def stub(program: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Jobs of this process run the stub; gives the folder."""
-    monkeypatch.setattr(job, "PROGRAM", (sys.executable, str(program)))
+    monkeypatch.setattr(sweep_job, "PROGRAM", (sys.executable, str(program)))
     return program.parent
 
 
@@ -64,7 +64,7 @@ class Jobs:
 
     def check(self, request: SweepRequest, jobs: Sequence[list[str]]) -> Any:
         """Check as ever, and remember the configuration of each job."""
-        kept, found = plan.check_jobs(request, jobs)
+        kept, found = planning.check_jobs(request, jobs)
         self.checked |= {" ".join(words): each for words, each in zip(kept, found, strict=True)}
         return kept, found
 
@@ -119,7 +119,7 @@ def _finish() -> Callable[[dict[str, Any], str], None]:
 def jobs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
     """Jobs end at once, as told, and leave what finished ones do."""
     jobs = Jobs()
-    monkeypatch.setattr(job, "supervise", jobs.supervise)
+    monkeypatch.setattr(sweep_job, "supervise", jobs.supervise)
     monkeypatch.setattr(launch, "check_jobs", jobs.check)
     return jobs
 

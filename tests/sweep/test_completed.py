@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from glassrec.config import compose
-from glassrec.sweep.completed import CompletedJobs
+from glassrec.sweep.planning import CompletedJobs
 
 Finish = Callable[..., dict[str, Any]]
 

@@ -15,8 +15,8 @@ import pytest
 
 PATCH = """
 import sys
-from glassrec.sweep import job
-job.PROGRAM = (sys.executable, {program!r})
+from glassrec.sweep import sweep_job
+sweep_job.PROGRAM = (sys.executable, {program!r})
 """
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from glassrec.sweep.job_table import metrics, result_text
-from glassrec.sweep.sweep_record import Job, SweepRecord
+from glassrec.sweep.sweep_record import SweepJob, SweepRecord
 
 
 def _evaluated(run: Path, latency: float, **found: float | None) -> None:
@@ -34,7 +34,7 @@ def test_no_number_is_not_a_number(tmp_path: Path) -> None:
 
 def test_a_trial_is_told_by_what_its_search_is_after(tmp_path: Path) -> None:
     _evaluated(tmp_path, 1.0, **{"test/auroc": 0.7, "pruned/test/auroc": 0.6})
-    job = Job(1, "job", ["run"], ".", "1.log", "finished")
+    job = SweepJob(1, "job", ["run"], ".", "1.log", "finished")
     after = [{"metric": "val/auroc"}, {"metric": "parameters"}]
     assert (
         result_text(tmp_path, SweepRecord([], "", [job]), job) == "test/auroc 0.7000, pruned 0.6000"

@@ -9,7 +9,7 @@ import pytest
 
 from glassrec.__main__ import main
 from glassrec.sweep import executors
-from glassrec.sweep.job import Outcome
+from glassrec.sweep.sweep_job import Outcome
 
 SWEEP = ["model=gmf", "seed=0,1"]
 

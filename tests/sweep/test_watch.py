@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from glassrec.sweep.sweep_record import Job, SweepRecord, update, write
-from glassrec.sweep.watch import SweepProgress, seconds_left
+from glassrec.sweep.job_table import SweepProgress, seconds_left
+from glassrec.sweep.sweep_record import SweepJob, SweepRecord, update, write
 
 
-def job(number: int, state: str = "waiting", **facts) -> Job:
-    return Job(number, f"seed={number}", ["run"], None, f"logs/{number}.log", state, **facts)
+def job(number: int, state: str = "waiting", **facts) -> SweepJob:
+    return SweepJob(number, f"seed={number}", ["run"], None, f"logs/{number}.log", state, **facts)
 
 
 DONE = [job(1, "finished", seconds=60.0), job(2, "finished", seconds=120.0)]

@@ -23,7 +23,7 @@ ROOT = "glassrec.pipeline.Pipeline"
 
 
 @dataclass(frozen=True)
-class SettingView:
+class OptionSetting:
     """A setting as an option of its config group gives it."""
 
     group: str
@@ -58,15 +58,15 @@ def explain_setting(key: str) -> str:
 
 
 @cache
-def settings() -> dict[str, list[SettingView]]:
+def settings() -> dict[str, list[OptionSetting]]:
     """Every setting of `configs/` by its dotted key, with the options that have it.
 
     The option that is chosen by default comes first.
     """
-    found: dict[str, list[SettingView]] = {}
+    found: dict[str, list[OptionSetting]] = {}
     root = groups.configs_folder() / "run.yaml"
     for name, (value, comment) in _entries(root).items():
-        views = _nested(name, SettingView("", "", name, value, comment, ROOT))
+        views = _nested(name, OptionSetting("", "", name, value, comment, ROOT))
         found |= {key: [view] for key, view in views}
     for group, options in _groups().items():
         default = _default(group)
@@ -93,22 +93,22 @@ def known_values(key: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _nested(key: str, view: SettingView) -> Iterator[tuple[str, SettingView]]:
+def _nested(key: str, view: OptionSetting) -> Iterator[tuple[str, OptionSetting]]:
     if isinstance(view.value, dict) and "_target_" in view.value:
         for name, value in view.value.items():
             target = view.value["_target_"]
-            yield f"{key}.{name}", SettingView(key, "", name, value, "", target)
+            yield f"{key}.{name}", OptionSetting(key, "", name, value, "", target)
     else:
         yield key, view
 
 
-def _of_option(group: str, option: str) -> dict[str, SettingView]:
+def _of_option(group: str, option: str) -> dict[str, OptionSetting]:
     """The settings of one option, with those of the option that it starts from."""
     file = groups.configs_folder() / group / f"{option}.yaml"
     if not file.is_file() or "@package" in file.read_text(encoding="utf-8").partition("\n")[0]:
         return {}
     entries = _entries(file)
-    found: dict[str, SettingView] = {}
+    found: dict[str, OptionSetting] = {}
     target = str(entries.pop("_target_", ("", ""))[0])
     for default in (entries.pop("defaults", ([], ""))[0]) or []:
         base = _base(group, default)
@@ -118,9 +118,9 @@ def _of_option(group: str, option: str) -> dict[str, SettingView]:
     for name, (value, comment) in entries.items():
         before = found.get(name)
         comment = comment or (before.comment if before else "")
-        found[name] = SettingView(group, option, name, value, comment, target)
+        found[name] = OptionSetting(group, option, name, value, comment, target)
     return {
-        key: SettingView(group, option, view.name, view.value, view.comment, target)
+        key: OptionSetting(group, option, view.name, view.value, view.comment, target)
         for key, view in found.items()
     }
 
@@ -195,7 +195,7 @@ def _about(file: Path) -> str:
     return next((line for line in comments if not line.startswith("@package")), "")
 
 
-def _describe_setting(key: str, views: list[SettingView]) -> str:
+def _describe_setting(key: str, views: list[OptionSetting]) -> str:
     first = views[0]
     parameter, about = _parameter(first)
     lines = [f"{key}={_text(first.value)}"]
@@ -229,7 +229,7 @@ def _text(value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()
 
 
-def _parameter(view: SettingView) -> tuple[targets.Parameter | None, str]:
+def _parameter(view: OptionSetting) -> tuple[targets.Parameter | None, str]:
     """The parameter of a setting's class, and the line of the docstring about it."""
     try:
         definition = targets.locate(view.target)

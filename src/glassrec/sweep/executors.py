@@ -23,7 +23,7 @@ from omegaconf import OmegaConf
 from glassrec.config.build import build_node
 from glassrec.config.errors import ConfigError, readable_errors
 from glassrec.config.overrides import parse, searching, started
-from glassrec.sweep.job import run_job, run_numbered
+from glassrec.sweep.sweep_job import run_job, run_numbered
 
 EXTRAS = {"submitit": "slurm", "ray": "ray"}
 """The package of an executor, by the beginning of its name, and what installs it."""

@@ -11,19 +11,18 @@ from pathlib import Path
 
 from glassrec.config.environment import Config
 from glassrec.config.errors import ConfigError
-from glassrec.sweep.completed import CompletedJobs
 from glassrec.sweep.executors import (
     Executor,
     choose_executor,
     parallel_overrides,
     split_overrides,
 )
-from glassrec.sweep.job_table import lines, summary_lines
-from glassrec.sweep.plan import SweepRequest, check_jobs, entries, expand
-from glassrec.sweep.stopping import stoppable
+from glassrec.sweep.job_table import lines, summary_lines, watched
+from glassrec.sweep.planning import CompletedJobs, SweepRequest, check_jobs, entries, expand
+from glassrec.sweep.sweep_job import stoppable
 from glassrec.sweep.sweep_record import (
-    Job,
     State,
+    SweepJob,
     SweepRecord,
     load_record,
     locked,
@@ -31,7 +30,6 @@ from glassrec.sweep.sweep_record import (
     update,
     write,
 )
-from glassrec.sweep.watch import watched
 
 
 def sweep(
@@ -69,7 +67,7 @@ def sweep(
 
 
 def _plan(
-    directory: Path, command: Sequence[str], jobs: Sequence[Job], configs: Sequence[Config]
+    directory: Path, command: Sequence[str], jobs: Sequence[SweepJob], configs: Sequence[Config]
 ) -> set[int]:
     """Write the record anew, and return the complete jobs; the time that they took stays in it."""
     is_complete, old = CompletedJobs(command[0]), load_record(directory)
@@ -114,6 +112,6 @@ def _report(directory: Path, before: Collection[int], stopped: int) -> int:
     return stopped
 
 
-def _failure(job: Job) -> str:
+def _failure(job: SweepJob) -> str:
     state = "was not started" if job.state == "waiting" else job.state
     return f"job {job.number} {state}: {job.label}" + (f": {job.problem}" if job.problem else "")

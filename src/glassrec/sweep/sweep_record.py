@@ -28,7 +28,7 @@ State = Literal[
 
 
 @dataclass
-class Job:
+class SweepJob:
     """One job of a sweep; paths are relative to the sweep's directory."""
 
     number: int
@@ -74,7 +74,7 @@ class SweepRecord:
     command: Sequence[str]
     folder: str
     """where the command was given: paths in it are relative to that"""
-    jobs: list[Job]
+    jobs: list[SweepJob]
     objectives: Sequence[dict[str, Any]] = field(default_factory=list)
     """of a search: `metric` and `direction` of each"""
 
@@ -97,7 +97,7 @@ def load_record(directory: Path) -> SweepRecord | None:
         return None
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        return SweepRecord(**facts | {"jobs": [Job(**job) for job in facts["jobs"]]})
+        return SweepRecord(**facts | {"jobs": [SweepJob(**job) for job in facts["jobs"]]})
     except (ValueError, TypeError, KeyError):
         raise ValueError(f"{path} is damaged; delete it to have the sweep planned anew") from None
 

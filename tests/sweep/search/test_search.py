@@ -15,11 +15,11 @@ import pytest
 
 from glassrec.__main__ import main
 from glassrec.ending import StoppedEarly
-from glassrec.sweep import job as job_module
-from glassrec.sweep.job import Outcome
+from glassrec.sweep import sweep_job
 from glassrec.sweep.search.searching import Space
 from glassrec.sweep.search.study import NAME, storage
 from glassrec.sweep.search.watcher import TRIAL, Watcher
+from glassrec.sweep.sweep_job import Outcome
 
 WORDS = ["model=gmf,mlp", "model.factors=range(2,33,2)", "optimizer.lr=interval(0.001,0.1)"]
 TWO = ["--objective=val/auroc", "--objective=pruned/parameters"]
@@ -93,7 +93,7 @@ def jobs(monkeypatch, tmp_path) -> Jobs:
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(Space, "check", lambda *_: None)  # tests/sweep/test_search_space.py
     stub = Jobs()
-    monkeypatch.setattr(job_module, "supervise", stub)
+    monkeypatch.setattr(sweep_job, "supervise", stub)
     return stub
 
 

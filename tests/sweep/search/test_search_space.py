@@ -8,8 +8,7 @@ from optuna.distributions import FloatDistribution as Float
 from optuna.distributions import IntDistribution as Int
 
 from glassrec.config.errors import ConfigError
-from glassrec.sweep.search.objective import Objective, objective
-from glassrec.sweep.search.space import Space
+from glassrec.sweep.search.search_space import SearchObjective, Space, objective
 
 
 @pytest.mark.parametrize(
@@ -82,7 +81,7 @@ def test_wrong_words_are_refused_before_anything_runs(words, said):
     ],
 )
 def test_it_is_known_which_way_a_metric_is_better(text, direction):
-    assert objective(text) == Objective(text.partition(":")[0], direction)
+    assert objective(text) == SearchObjective(text.partition(":")[0], direction)
 
 
 @pytest.mark.parametrize(

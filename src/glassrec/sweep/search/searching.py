@@ -12,15 +12,13 @@ from pathlib import Path
 
 from glassrec.config import compose
 from glassrec.config.errors import ConfigError
-from glassrec.sweep.job_table import lines, summary_lines
-from glassrec.sweep.plan import SweepRequest, sweep_directory
-from glassrec.sweep.search.objective import Objective, objective
-from glassrec.sweep.search.space import Space
+from glassrec.sweep.job_table import lines, summary_lines, watched
+from glassrec.sweep.planning import SweepRequest, sweep_directory
+from glassrec.sweep.search.search_space import SearchObjective, Space, objective
 from glassrec.sweep.search.study import JOURNAL, Study
 from glassrec.sweep.search.trials import Trials
-from glassrec.sweep.stopping import stoppable
+from glassrec.sweep.sweep_job import stoppable
 from glassrec.sweep.sweep_record import FILE, SweepRecord, load_record, locked, read, write
-from glassrec.sweep.watch import watched
 
 DONE = ("finished", "stopped", "failed")
 """States of trials that the same command does not run again."""
@@ -51,7 +49,7 @@ def search(options: Namespace) -> int:
         return _report(directory, study, stopping.code)
 
 
-def _checked_request(options: Namespace) -> tuple[Space, Sequence[Objective]]:
+def _checked_request(options: Namespace) -> tuple[Space, Sequence[SearchObjective]]:
     """The space and the objectives, checked as far as possible before anything runs."""
     space = Space.read(options.words, options.config_dir)
     objectives = [objective(text) for text in options.objective]
@@ -61,7 +59,7 @@ def _checked_request(options: Namespace) -> tuple[Space, Sequence[Objective]]:
     return _selecting(space, objectives[0]) if options.stage == "train" else space, objectives
 
 
-def _refuse(options: Namespace, space: Space, objectives: Sequence[Objective]) -> None:
+def _refuse(options: Namespace, space: Space, objectives: Sequence[SearchObjective]) -> None:
     """ConfigError for options that exclude each other."""
     if len(objectives) > 2 or len(set(objectives)) < len(objectives):
         named = ", ".join(each.metric for each in objectives)
@@ -80,7 +78,7 @@ def _refuse(options: Namespace, space: Space, objectives: Sequence[Objective]) -
         raise ConfigError("--pruner median: not with seeds=, as a trial is several trainings then")
 
 
-def _monitored(space: Space, extra: Path | None) -> Objective:
+def _monitored(space: Space, extra: Path | None) -> SearchObjective:
     """The metric that training monitors, which depends on the data."""
     checked = compose.prepare("train", space.words(space.first), extra)
     parts = compose.build(checked)
@@ -89,7 +87,7 @@ def _monitored(space: Space, extra: Path | None) -> Objective:
     return objective(parts["trainer"].monitors(dataset, parts["objective"]))
 
 
-def _selecting(space: Space, first: Objective) -> Space:
+def _selecting(space: Space, first: SearchObjective) -> Space:
     """The space, in which the objective selects the best epoch."""
     word = f"trainer.monitor={first.metric}"
     for other in (each for each in space.fixed if each.startswith("trainer.monitor=")):
@@ -104,7 +102,7 @@ def _stage(options: Namespace) -> list[str]:
     return SweepRequest(options.stage, options.words, options.config_dir).command
 
 
-def _command(options: Namespace, objectives: Sequence[Objective]) -> list[str]:
+def _command(options: Namespace, objectives: Sequence[SearchObjective]) -> list[str]:
     """The arguments that identify the search: not the number of trials, nor how they run."""
     return [
         "glassrec", "search", *options.words, *_stage(options)[1:], f"--stage={options.stage}",
@@ -113,7 +111,9 @@ def _command(options: Namespace, objectives: Sequence[Objective]) -> list[str]:
     ]  # fmt: skip
 
 
-def _record(directory: Path, command: list[str], objectives: Sequence[Objective]) -> SweepRecord:
+def _record(
+    directory: Path, command: list[str], objectives: Sequence[SearchObjective]
+) -> SweepRecord:
     """The record of this search, new or loaded."""
     found = load_record(directory)
     if found is None:

@@ -20,8 +20,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from glassrec.sweep.search.objective import Objective
-from glassrec.sweep.search.space import Point, Space
+from glassrec.sweep.search.search_space import Point, SearchObjective, Space
 
 JOURNAL = "optuna.journal"
 """Optuna's file in the directory of a search. It needs no database, and works on shared disks."""
@@ -56,7 +55,7 @@ class Study:
 
     directory: Path
     space: Space
-    objectives: Sequence[Objective]
+    objectives: Sequence[SearchObjective]
     sampler: Sampler = "tpe"
     seed: int = 0
 

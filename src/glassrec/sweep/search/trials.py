@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from glassrec.ending import STOPPED
-from glassrec.sweep import stopping
+from glassrec.sweep import sweep_job
 from glassrec.sweep.executors import thread_share
-from glassrec.sweep.job import run_job
-from glassrec.sweep.plan import label as label_of
-from glassrec.sweep.search.objective import values
+from glassrec.sweep.planning import label as label_of
+from glassrec.sweep.search.search_space import values
 from glassrec.sweep.search.study import Study, Trial
 from glassrec.sweep.search.watcher import TRIAL
-from glassrec.sweep.sweep_record import Job, read, update
+from glassrec.sweep.sweep_job import run_job
+from glassrec.sweep.sweep_record import SweepJob, read, update
 
 MAX_FIRST_FAILURES = 3
 """So many failed trials before the first good one end a search: the command is wrong."""
@@ -49,7 +49,7 @@ class Trials:
         """
         trials = self.study.until(total)
         before = {job.number for job in read(self.directory).jobs if job.state == "failed"}
-        running: set[Future[Job]] = set()
+        running: set[Future[SweepJob]] = set()
         with ThreadPoolExecutor(self.at_once) as pool:
             while True:
                 while len(running) < self.at_once and not self._is_over(before):
@@ -69,7 +69,7 @@ class Trials:
         failed = [job for job in jobs if job.state == "failed" and job.number not in before]
         hopeless = len(failed) >= MAX_FIRST_FAILURES or any(job.code == 0 for job in failed)
         none_good = all(job.values is None for job in jobs)
-        return bool(stopping.stop_requested(stopping.file(self.directory))) or (
+        return bool(sweep_job.stop_requested(sweep_job.stop_file(self.directory))) or (
             hopeless and none_good
         )
 
@@ -86,19 +86,19 @@ class Trials:
             self.study.finished(job.number, job.values)
         return twin is None
 
-    def _job(self, trial: Trial) -> Job:
+    def _job(self, trial: Trial) -> SweepJob:
         number, label = trial.number, label_of(trial.point)
         run = str(self.directory / "trials" / str(number)).replace("'", r"\'")
         words = [*self.stage, *self.study.space.words(trial.point), f"run.dir='{run}'"]
-        return Job(number, label, words, f"trials/{number}", f"logs/{number}-{label}.log")
+        return SweepJob(number, label, words, f"trials/{number}", f"logs/{number}-{label}.log")
 
-    def _run(self, number: int) -> Job:
+    def _run(self, number: int) -> SweepJob:
         environment = thread_share(self.at_once)
         if self.stops:
             environment[TRIAL] = f"{number} {self.study.objectives[0].metric}"
         return run_job(self.directory, number, environment, self._judge)
 
-    def _judge(self, job: Job) -> None:
+    def _judge(self, job: SweepJob) -> None:
         """What came of a trial whose process has ended."""
         if self.stops and job.code == STOPPED:
             job.state, job.problem = "stopped", "worse than the median of the trials before"
@@ -109,7 +109,7 @@ class Trials:
             except ValueError as error:
                 job.state, job.problem = "failed", str(error)
 
-    def _learn(self, job: Job) -> None:
+    def _learn(self, job: SweepJob) -> None:
         """Tell Optuna, after all is written down: a kill between the two runs the trial again."""
         if job.values is not None:
             self.study.finished(job.number, job.values)

@@ -1,6 +1,8 @@
-"""One job of a sweep or a search: a process with a log of its own, whose end is recorded.
+"""One job of a sweep or a search: a process with a log of its own, and how it is stopped.
 
-Nothing is raised, whichever executor runs it and wherever.
+Nothing is raised, whichever executor runs it and wherever. On Ctrl-C and SIGTERM the process of the
+sweep writes a file, and the process that supervises a job looks for it, on this machine or another
+one. So jobs end as they would alone, and the sweep still writes its table.
 """
 
 from __future__ import annotations
@@ -10,15 +12,16 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter, sleep, time
+from types import FrameType
 from typing import Literal, NamedTuple
 
-from glassrec.run import is_locked
-from glassrec.sweep import stopping
-from glassrec.sweep.stopping import stop_requested
-from glassrec.sweep.sweep_record import Job, update
+from glassrec.run import is_locked, replacing
+from glassrec.sweep.sweep_record import SweepJob, update
 from glassrec.tracking.run_naming import LABEL, SWEEP
 
 PROGRAM = (sys.executable, "-m", "glassrec")
@@ -42,7 +45,7 @@ class Outcome(NamedTuple):
 
 def run_numbered(directory: str, number: int) -> None:
     """Run a job in a process of an executor's, to which a terminal sends Ctrl-C too."""
-    stopping.ignore_signals()
+    ignore_signals()
     run_job(Path(directory), number)
 
 
@@ -50,8 +53,8 @@ def run_job(
     directory: Path,
     number: int,
     environment: Mapping[str, str] | None = None,
-    judge: Callable[[Job], None] = lambda _: None,
-) -> Job:
+    judge: Callable[[SweepJob], None] = lambda _: None,
+) -> SweepJob:
     """Run a job of the sweep in `directory`, unless it was stopped, and record how the job ended.
 
     Args:
@@ -60,7 +63,7 @@ def run_job(
         environment: variables that the job has besides our own.
         judge: completes the entry of the job before it is written.
     """
-    stop = stopping.file(directory)
+    stop = stop_file(directory)
     with update(directory) as record:
         job, folder = record.jobs[number - 1], Path(record.folder)
         if stop_requested(stop):
@@ -176,3 +179,59 @@ def _problem(code: int, log: Path, start: int) -> str:
     reported = re.findall(r"^glassrec: error: (.+)", text, re.M)
     raised = re.findall(r"^Traceback \(most recent.*\n(?:[ \t].*\n|\n)*(\S.*)", text, re.M)
     return next((lines[-1].strip() for lines in (reported, raised) if lines), f"exit code {code}")
+
+
+def stop_file(directory: Path) -> Path:
+    """The file that holds the number of the signal by which the jobs of the sweep end."""
+    return directory / "stop"
+
+
+def stop_requested(stop: Path | None) -> int:
+    """The signal by which running jobs end and after which none starts; 0 if there is none."""
+    return int(stop.read_text(encoding="utf-8")) if stop is not None and stop.is_file() else 0
+
+
+class StopHandler:
+    """The handler of signals of a sweep."""
+
+    def __init__(self, directory: Path) -> None:
+        self.file = stop_file(directory)
+        self.code = 0
+        """the exit code of a sweep that was stopped: 130 or 143"""
+
+    def __call__(self, number: int, _: FrameType | None) -> None:
+        """End the jobs, and start no other; the second time kill them, and leave."""
+        first, self.code = not self.code, self.code or 128 + number
+        with replacing(self.file) as part:
+            part.write_text(str(number if first else signal.SIGKILL.value), encoding="utf-8")
+        if not first:
+            raise KeyboardInterrupt
+        print("\nstopping: the running jobs end; once more kills them", file=sys.stderr)
+
+
+@contextmanager
+def stoppable(directory: Path) -> Iterator[StopHandler]:
+    """Ctrl-C and SIGTERM end the jobs of the sweep, and not this process."""
+    stopping = StopHandler(directory)
+    stopping.file.unlink(missing_ok=True)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handled = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    if threading.current_thread() is not threading.main_thread():
+        handled = []  # Python handles signals in its main thread alone
+    for number in handled:
+        signal.signal(number, stopping)
+    try:
+        yield stopping
+    finally:
+        for number in handled:
+            signal.signal(number, before[number])
+
+
+def ignore_signals() -> None:
+    """Leave signals to the process of the sweep: a terminal and `timeout` send them to all."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    defaults = (signal.default_int_handler, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) in defaults:
+            signal.signal(number, lambda *_: None)  # not ignored: a job would inherit that

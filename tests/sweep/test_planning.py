@@ -8,7 +8,7 @@ import pytest
 
 from glassrec.config.errors import ConfigError
 from glassrec.sweep.executors import parallel_overrides, split_overrides
-from glassrec.sweep.plan import SweepRequest, check_jobs, expand, labels
+from glassrec.sweep.planning import SweepRequest, check_jobs, expand, labels
 
 
 def asked(*words: str) -> SweepRequest:

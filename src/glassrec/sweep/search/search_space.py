@@ -1,10 +1,14 @@
-"""The space of a search: overrides with several values, in Hydra's grammar, for Optuna."""
+"""The space of a search, as Optuna takes it, and its objectives: metrics of a finished run."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan, nan
 from pathlib import Path
+from statistics import fmean
+from typing import Literal, NamedTuple, cast
 
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
 from optuna.distributions import (
@@ -14,10 +18,13 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from glassrec.artifacts.table import HISTORY
 from glassrec.config import compose
 from glassrec.config.errors import ConfigError
 from glassrec.config.overrides import options_of_groups, parse
+from glassrec.metrics.metadata import TARGET_VALUES, sign
 from glassrec.spelling import did_you_mean
+from glassrec.sweep.job_table import metrics
 
 Point = Mapping[str, str | int | float]
 """A value for each dimension, by its key; of a categorical one, the text after the `=`."""
@@ -142,3 +149,86 @@ def _ends(dimension: BaseDistribution) -> list[str | int | float]:
         return [str(choice) for choice in dimension.choices]
     assert isinstance(dimension, IntDistribution | FloatDistribution)
     return [dimension.low, dimension.high]
+
+
+Direction = Literal["minimize", "maximize"]
+"""By Optuna's names."""
+
+
+class SearchObjective(NamedTuple):
+    """A metric by its name in `metrics.json` or `latency.json`, and which way it is better."""
+
+    metric: str
+    direction: Direction
+
+    @property
+    def each_epoch(self) -> bool:
+        """Whether training reports it after each epoch."""
+        return self.metric.startswith("val/")
+
+    def merit(self, value: float) -> float:
+        """A number of which more is better."""
+        return value if self.direction == "maximize" else -value
+
+
+def objective(text: str) -> SearchObjective:
+    """The objective that `METRIC` or `METRIC:minimize` names.
+
+    Raises:
+        ConfigError: it is of the test split, or it is not known which way it is better.
+    """
+    metric, colon, direction = text.partition(":")
+    if "test" in metric.split("/"):
+        near = "/".join("val" if part == "test" else part for part in metric.split("/"))
+        raise ConfigError(
+            f"--objective: {metric} is of the test split, which judges what a search has found and "
+            f"must not guide it; take {near}"
+        )
+    if colon and direction not in ("minimize", "maximize"):
+        raise ConfigError(f"--objective: {text!r} must end in :minimize or :maximize")
+    return SearchObjective(metric, cast(Direction, direction) if colon else _direction(metric))
+
+
+def _direction(metric: str) -> Direction:
+    if sign(metric) < 0:
+        return "minimize"
+    quality = "val" in metric.split("/") and metric.rpartition("/")[2] not in TARGET_VALUES
+    if quality or metric == "pruned/units":
+        return "maximize"
+    known = [name for cost in TARGET_VALUES for name in (cost, f"pruned/{cost}")]
+    raise ConfigError(
+        f"--objective: which way is {metric} better? Write {metric}:minimize or "
+        f"{metric}:maximize{did_you_mean(metric, [*known, 'pruned/units'])}"
+    )
+
+
+def values(directory: Path, objectives: Sequence[SearchObjective], stage: str) -> list[float]:
+    """What a run came to, an objective each; the mean over the seeds where there are several.
+
+    Raises:
+        ValueError: it has no such metric, or it is not a number.
+    """
+    runs = sorted(directory.glob("seed_*")) or [directory]
+    return [fmean(_value(run, each, stage) for run in runs) for each in objectives]
+
+
+def _value(run: Path, objective: SearchObjective, stage: str) -> float:
+    found = _best_epoch(run, objective) if stage == "train" else metrics(run)
+    if objective.metric not in found:
+        near = did_you_mean(objective.metric, found)
+        raise ValueError(
+            f"--objective: {run} has no metric {objective.metric!r}{near}; it has "
+            f"{', '.join(name for name in found if 'test' not in name.split('/')) or 'none'}"
+        )
+    if isnan(found[objective.metric]):
+        raise ValueError(f"{objective.metric} is not a number")
+    return found[objective.metric]
+
+
+def _best_epoch(run: Path, objective: SearchObjective) -> dict[str, float]:
+    """The row of the epoch that was kept: the objective is what selects it."""
+    with (run / HISTORY.name).open(encoding="utf-8", newline="") as file:
+        rows = [{k: float(v or "nan") for k, v in row.items()} for row in csv.DictReader(file)]
+    known = [row for row in rows if not isnan(row.get(objective.metric, nan))]
+    best = max(known, key=lambda row: objective.merit(row[objective.metric]), default={})
+    return best or next(iter(rows), {})

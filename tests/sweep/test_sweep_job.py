@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from glassrec.sweep.job import supervise
+from glassrec.sweep.sweep_job import supervise
 
 ENDS = {
     "nothing": ("", "finished", 0, ""),
