@@ -9,7 +9,7 @@ from pathlib import Path
 
 from glassrec.config import groups
 from glassrec.config.manual import ACROSS, COMMANDS
-from glassrec.ending import UsageError
+from glassrec.process_exit import UsageError
 from glassrec.spelling import did_you_mean, either
 from glassrec.sweep.search.command import count
 

@@ -21,7 +21,8 @@ from typing import Any
 from glassrec import __version__
 from glassrec.arguments import complete, completion, parse_options, unknown_command
 from glassrec.config.manual import ACROSS, COMMANDS, manual, manual_of
-from glassrec.ending import (
+from glassrec.failures import describe, is_of_output, is_out_of_memory
+from glassrec.process_exit import (
     OUTPUT_CLOSED,
     Interrupted,
     StoppedEarly,
@@ -30,7 +31,6 @@ from glassrec.ending import (
     exit_code,
     graceful_shutdown,
 )
-from glassrec.failures import describe, is_of_output, is_out_of_memory
 
 _MODULES = {
     "compare": "glassrec.compare.compare_command",

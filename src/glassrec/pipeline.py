@@ -16,9 +16,9 @@ from typing import Any
 
 from glassrec.artifacts.table import REPORT, STAGES, WEIGHTS
 from glassrec.data.dataset_metadata import anomaly_lines
-from glassrec.ending import UsageError
 from glassrec.failures import memory_needed
 from glassrec.metrics.metadata import primary_metrics
+from glassrec.process_exit import UsageError
 from glassrec.run import flat, is_path, trusted_sha256
 from glassrec.stages import lines, pictures, tracked
 from glassrec.stages.context import Context, OnEpoch, Settings

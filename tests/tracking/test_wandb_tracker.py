@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from glassrec.ending import Terminated
+from glassrec.process_exit import Terminated
 from glassrec.tracking import Log, NoTracker, TablePreview, WandB
 from glassrec.tracking.run_naming import tracked_settings
 

@@ -12,7 +12,7 @@ from yaml import YAMLError
 
 from glassrec.config import groups
 from glassrec.config.guesses import no_option
-from glassrec.ending import UsageError
+from glassrec.process_exit import UsageError
 
 
 class ConfigError(UsageError):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from glassrec.artifacts.table import STAGES, STATUS
-from glassrec.ending import StoppedEarly
+from glassrec.process_exit import StoppedEarly
 from glassrec.run.files import replacing
 
 

@@ -27,8 +27,8 @@ from glassrec.data.columns import Columns
 from glassrec.data.encoding import Encoder, MultiValued, Vocabulary
 from glassrec.data.saved_encoder import describe_encoder, overlap, restore_encoder
 from glassrec.data.schema import Schema
-from glassrec.ending import UsageError
 from glassrec.models.base import Recommender
+from glassrec.process_exit import UsageError
 from glassrec.run import ReadOnlyRun, experiment, flat, is_path, mask_config, recorded_file
 
 

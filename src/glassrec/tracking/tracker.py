@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from glassrec.ending import StoppedEarly, exit_code
+from glassrec.process_exit import StoppedEarly, exit_code
 
 if TYPE_CHECKING:  # the command line reads this module, and must not wait for pandas
     import pandas as pd

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from glassrec.artifacts.table import TRACKER_STATE
-from glassrec.ending import defer_signals
+from glassrec.process_exit import defer_signals
 from glassrec.run import key_of, replacing
 from glassrec.tracking.run_naming import public_values
 from glassrec.tracking.tracker import Log, TablePreview

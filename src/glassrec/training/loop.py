@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from glassrec.data.batch import Batch, track_batches
-from glassrec.ending import Terminated
 from glassrec.metrics.metadata import format_metric
+from glassrec.process_exit import Terminated
 from glassrec.run import Lock
 from glassrec.training.checkpoint import AtomicFile
 from glassrec.training.devices import train_on_devices

@@ -14,7 +14,7 @@ import optuna
 import pytest
 
 from glassrec.__main__ import main
-from glassrec.ending import StoppedEarly
+from glassrec.process_exit import StoppedEarly
 from glassrec.sweep import sweep_job
 from glassrec.sweep.search.searching import Space
 from glassrec.sweep.search.study import NAME, storage

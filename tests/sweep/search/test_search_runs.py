@@ -13,7 +13,7 @@ from time import monotonic, sleep
 import pytest
 
 from glassrec.__main__ import main
-from glassrec.ending import StoppedEarly
+from glassrec.process_exit import StoppedEarly
 from glassrec.sweep.search import watcher
 
 SMALL = [

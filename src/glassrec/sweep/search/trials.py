@@ -7,7 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from glassrec.ending import STOPPED
+from glassrec.process_exit import STOPPED
 from glassrec.sweep import sweep_job
 from glassrec.sweep.executors import thread_share
 from glassrec.sweep.planning import label as label_of

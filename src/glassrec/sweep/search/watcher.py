@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from glassrec.ending import StoppedEarly
+from glassrec.process_exit import StoppedEarly
 from glassrec.tracking.run_naming import SWEEP
 
 TRIAL = "GLASSREC_TRIAL"

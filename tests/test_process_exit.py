@@ -11,7 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from glassrec.ending import Interrupted, Terminated, defer_signals, exit_code, graceful_shutdown
+from glassrec.process_exit import (
+    Interrupted,
+    Terminated,
+    defer_signals,
+    exit_code,
+    graceful_shutdown,
+)
 
 
 def _terminate() -> None:
@@ -79,7 +85,7 @@ def test_an_exception_that_is_caught_is_raised_where_the_block_ends() -> None:
 
 FINALISED = """
 import os, signal, sys, time
-from glassrec.ending import exit_code, graceful_shutdown
+from glassrec.process_exit import exit_code, graceful_shutdown
 
 class Profiler:
     def __del__(self):
@@ -108,10 +114,10 @@ def test_a_signal_inside_a_finaliser_is_not_lost(signals: int) -> None:
 
 STUCK = """
 import os, signal, sys, time
-from glassrec import ending
+from glassrec import process_exit
 
 ending.LIMIT = float(sys.argv[1])
-with ending.graceful_shutdown():
+with process_exit.graceful_shutdown():
     try:
         os.kill(os.getpid(), signal.SIGINT)
     finally:

@@ -1,4 +1,4 @@
-"""How a process ends: its exit codes, and signals as exceptions that let it end in order."""
+"""The exit of a process: its exit codes, and signals as exceptions, for a graceful shutdown."""
 
 from __future__ import annotations
 
