@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar
-
-import yaml
+from typing import Any, TypeVar
 
 from glassrec.artifacts.formats import Artifact
-from glassrec.artifacts.table import CONFIG, PROVENANCE, File, find
-from glassrec.config.aliases import current
+from glassrec.artifacts.table import PROVENANCE, File, find
 from glassrec.run.provenance import read_provenance
-from glassrec.run.record import read_record, refuse_changed, refuse_changed_config
+from glassrec.run.record import read_record, refuse_changed
 
 A = TypeVar("A", bound=Artifact)
 
@@ -34,18 +31,6 @@ class ReadOnlyRun:
         self, dir: Path, config: Mapping[str, Any], written: Mapping[str, Any] | None = None
     ) -> None:
         self.dir, self.config, self.written = Path(dir), config, written
-
-    @classmethod
-    def open(cls, dir: Path) -> Self:
-        """A run with the settings that made its results; ValueError if they were changed."""
-        refuse_changed_config(dir)
-        try:
-            config = yaml.safe_load((dir / CONFIG).read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise ValueError(f"{dir / CONFIG} cannot be read: {error}") from None
-        if not isinstance(config, dict):
-            raise ValueError(f"{dir / CONFIG} is damaged: it holds no settings")
-        return cls(dir, current(config)[0])
 
     @property
     def shown(self) -> Mapping[str, Any]:

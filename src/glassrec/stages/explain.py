@@ -13,22 +13,7 @@ import pandas as pd
 from safetensors.torch import load_file, save_file
 
 from glassrec.artifacts import AttributionFile, Explanation, File, Metrics, Table
-from glassrec.artifacts.table import (
-    AGREEMENT,
-    ATTRIBUTIONS,
-    COMPLETENESS,
-    EXPLANATION,
-    FAITHFULNESS,
-    IMPORTANCE,
-    METHODS,
-    NEURONS,
-    OTHER_ATTRIBUTIONS,
-    OTHER_EXPLANATION,
-    PAIRS,
-    REMOVALS,
-    SELECTIONS,
-    TRUTH,
-)
+from glassrec.artifacts import table as files
 from glassrec.explain import explanation_tables as tables
 from glassrec.explain.evaluation.method_comparison import MethodComparison
 from glassrec.explain.evaluation.significance import ROWS
@@ -75,7 +60,7 @@ class ExplainResult:
 def explain(trained: TrainedModel) -> ExplainResult:
     """Attribute the logit to the inputs and to every neuron, and judge the attributions."""
     context = trained.context
-    attributions = _attributions(context, ATTRIBUTIONS, lambda: trained.explainer)
+    attributions = _attributions(context, files.ATTRIBUTIONS, lambda: trained.explainer)
 
     @cache
     def totals() -> tables.AttributionTotals:
@@ -100,13 +85,15 @@ def explain(trained: TrainedModel) -> ExplainResult:
             tables.ground_truth_by_method(found.importance, truth), how="left"
         )
 
-    about = context.once(EXPLANATION, lambda: totals().summary(tables.agreement(trained.explainer)))
-    features = table(IMPORTANCE, importance)
+    about = context.once(
+        files.EXPLANATION, lambda: totals().summary(tables.agreement(trained.explainer))
+    )
+    features = table(files.IMPORTANCE, importance)
     neurons = table(
-        NEURONS, lambda: _neurons(trained), "following the predictions through every neuron"
+        files.NEURONS, lambda: _neurons(trained), "following the predictions through every neuron"
     )
     pairs = table(
-        PAIRS,
+        files.PAIRS,
         lambda: tables.pair_table(trained.explainer),
         "looking for features that act together",
     )
@@ -118,19 +105,20 @@ def explain(trained: TrainedModel) -> ExplainResult:
         features,
         neurons,
         pairs,
-        methods=table(METHODS, methods, "judging the method and those beside it"),
+        methods=table(files.METHODS, methods, "judging the method and those beside it"),
         truth=context.once(
-            TRUTH, lambda: Metrics(tables.ground_truth_metrics(trained.explainer, features, pairs))
+            files.TRUTH,
+            lambda: Metrics(tables.ground_truth_metrics(trained.explainer, features, pairs)),
         ).values,
         other=_other_selection(trained, attributions, totals),
-        removals=table(REMOVALS, lambda: tables.removal_table(trained.explainer))
+        removals=table(files.REMOVALS, lambda: tables.removal_table(trained.explainer))
         if ranked
         else NONE,
-        completeness=table(COMPLETENESS, lambda: tables.completeness_table(trained.explainer))
+        completeness=table(files.COMPLETENESS, lambda: tables.completeness_table(trained.explainer))
         if active
         else NONE,
-        curves=table(FAITHFULNESS, lambda: judged().curves) if ranked else NONE,
-        agreement=table(AGREEMENT, lambda: judged().agreement) if ranked else NONE,
+        curves=table(files.FAITHFULNESS, lambda: judged().curves) if ranked else NONE,
+        agreement=table(files.AGREEMENT, lambda: judged().agreement) if ranked else NONE,
     )
 
 
@@ -156,19 +144,19 @@ def _attributions(
 def _pieces(context: Context, file: File[AttributionFile], explainer: Explainer) -> AttributionFile:
     """Piece by piece, from where a killed process stopped."""
     folder = context.parts(file)
-    files = sorted(folder.glob("*.parquet"))
-    done = AttributionFile(tuple(files)).rows
+    parts = sorted(folder.glob("*.parquet"))
+    done = AttributionFile(tuple(parts)).rows
     pieces = ((len(piece.rows), piece) for piece in explainer.pieces(done))
     for piece in with_progress(pieces, len(explainer.rows), done):
-        files.append(folder / f"{len(files):06}.parquet")
-        with replacing(files[-1]) as temporary:
+        parts.append(folder / f"{len(parts):06}.parquet")
+        with replacing(parts[-1]) as temporary:
             AttributionFile.write_piece(temporary, piece)
-    return AttributionFile(tuple(files))
+    return AttributionFile(tuple(parts))
 
 
 def _neurons(trained: TrainedModel) -> pd.DataFrame:
     """The contribution of each neuron of each layer, from where a killed process stopped."""
-    saved = trained.context.parts(NEURONS) / "spreads.safetensors"
+    saved = trained.context.parts(files.NEURONS) / "spreads.safetensors"
     explainer = trained.explainer
     statistics = _read(saved) or {
         name: RunningStatistics(seed=explainer.seed) for name in explainer.model.layers
@@ -191,7 +179,7 @@ def _other_selection(
     """The same explanation of the reference selection, if there is one, and the comparison."""
     context, settings = trained.context, trained.context.settings.explain
     if settings.reference is None:
-        context.run.forget(OTHER_ATTRIBUTIONS)
+        context.run.forget(files.OTHER_ATTRIBUTIONS)
         return None
     selection = settings.reference
 
@@ -199,15 +187,15 @@ def _other_selection(
     def explainer() -> Explainer:
         return trained.explained_by(replace(context.explain, select=selection))
 
-    others = _attributions(context, OTHER_ATTRIBUTIONS, explainer, "those of the other rows")
+    others = _attributions(context, files.OTHER_ATTRIBUTIONS, explainer, "those of the other rows")
 
     @cache
     def other_totals() -> tables.AttributionTotals:
         return tables.AttributionTotals(explainer()).update(others.pieces())
 
-    about = context.once(OTHER_EXPLANATION, lambda: other_totals().summary(None))
+    about = context.once(files.OTHER_EXPLANATION, lambda: other_totals().summary(None))
     compared = context.once(
-        SELECTIONS,
+        files.SELECTIONS,
         lambda: Table(
             compare_selections(attributions.players, totals().statistics, other_totals().statistics)
         ),

@@ -29,26 +29,7 @@ from glassrec.artifacts import (
     Weights,
     digest,
 )
-from glassrec.artifacts.table import (
-    ATTRIBUTIONS,
-    CANDIDATES,
-    CERTIFICATE,
-    CERTIFICATE_TEXT,
-    CONFIG,
-    DATA,
-    EXPLANATION,
-    HISTORY,
-    IMPORTANCE,
-    LATENCY,
-    LOCK,
-    METRICS,
-    PLAN,
-    PROVENANCE,
-    PRUNED,
-    RECORD,
-    STATUS,
-    WEIGHTS,
-)
+from glassrec.artifacts import table as files
 from glassrec.explain import explanation_tables as tables
 from glassrec.metrics.metadata import best_index, sign
 from glassrec.metrics.quality import quality
@@ -115,47 +96,48 @@ class RecordedRun:
     @cached_property
     def trained(self) -> TrainedModel:
         """The model as trained."""
-        return TrainedModel(self.context, self.run.load(WEIGHTS))
+        return TrainedModel(self.context, self.run.load(files.WEIGHTS))
 
     @cached_property
     def plan(self) -> PrunePlan:
         """As it lies there."""
-        return self.run.load(PLAN)
+        return self.run.load(files.PLAN)
 
     @cached_property
     def pruned(self) -> Weights:
         """As they lie there."""
-        return self.run.load(PRUNED)
+        return self.run.load(files.PRUNED)
 
     @cached_property
     def certificate(self) -> Certificate:
         """As it lies there."""
-        return self.run.load(CERTIFICATE)
+        return self.run.load(files.CERTIFICATE)
 
     @cached_property
     def measured(self) -> dict[str, float]:
         """The metrics, computed again."""
         pruned = PruneResult(self.context, self.plan, self.pruned, self.certificate, None)
-        return measure(self.trained, self.run.load(EXPLANATION), pruned)
+        return measure(self.trained, self.run.load(files.EXPLANATION), pruned)
 
 
 def _metrics(recorded: RecordedRun) -> Iterator[Finding]:
     """Quality and cost of both models, and the changes by pruning."""
-    there = recorded.run.load(METRICS).values
+    there = recorded.run.load(files.METRICS).values
     tolerance = partial(_metric_tolerance, max(1.0, recorded.certificate.max_abs_logit))
-    yield from differing(METRICS.name, there, recorded.measured, tolerance)
+    yield from differing(files.METRICS.name, there, recorded.measured, tolerance)
     yield Passed(f"{len(there)} metrics follow from weights and data, to {CLOSE:g}")
 
 
 def _history(recorded: RecordedRun) -> Iterator[Finding]:
     """The row of the epoch that was kept."""
-    if not recorded.run.has(DATA):
+    if not recorded.run.has(files.DATA):
         return
-    frame = recorded.run.load(HISTORY).frame
-    monitor = str(recorded.run.load(DATA).values.get("monitor"))
+    frame = recorded.run.load(files.HISTORY).frame
+    monitor = str(recorded.run.load(files.DATA).values.get("monitor"))
     if monitor not in frame:
         yield (
-            f"{HISTORY.name} has no column {monitor}, by which {DATA.name} says epochs were chosen"
+            f"{files.HISTORY.name} has no column {monitor}, by which {files.DATA.name} says "
+            "epochs were chosen"
         )
         return
     if frame.empty:
@@ -165,12 +147,12 @@ def _history(recorded: RecordedRun) -> Iterator[Finding]:
     there = {name: float(row[name]) for name in map(str, frame) if name.startswith("val/")}
     found = {name: value for name, value in _validation(recorded).items() if name in there}
     epoch = f"{row['epoch']:.0f}"
-    yield from differing(f"{HISTORY.name}, epoch {epoch}", there, found, _close)
+    yield from differing(f"{files.HISTORY.name}, epoch {epoch}", there, found, _close)
     yield Passed(f"the weights give the validation metrics of epoch {epoch} in the history")
 
 
 def _validation(recorded: RecordedRun) -> Mapping[str, float]:
-    if recorded.run.has(METRICS):
+    if recorded.run.has(files.METRICS):
         return recorded.measured
     found = quality(recorded.trained.model, recorded.context.dataset, "val")
     return {f"val/{name}": value for name, value in found.items()}
@@ -178,50 +160,50 @@ def _validation(recorded: RecordedRun) -> Mapping[str, float]:
 
 def _data(recorded: RecordedRun) -> Iterator[Finding]:
     """The description of the data."""
-    found = as_read(Facts(description(recorded.context)), DATA).values
-    yield from differing(DATA.name, flat(recorded.run.load(DATA).values), flat(found))
-    yield Passed(f"{DATA.name} describes the data")
+    found = as_read(Facts(description(recorded.context)), files.DATA).values
+    yield from differing(files.DATA.name, flat(recorded.run.load(files.DATA).values), flat(found))
+    yield Passed(f"{files.DATA.name} describes the data")
 
 
 def _lists(recorded: RecordedRun) -> Iterator[Finding]:
     """The ranking lists, drawn again."""
-    found = as_read(candidates(recorded.context.load_data()), CANDIDATES)
-    there = recorded.run.load(CANDIDATES)
+    found = as_read(candidates(recorded.context.load_data()), files.CANDIDATES)
+    there = recorded.run.load(files.CANDIDATES)
     for split in sorted({*found.ids, *there.ids}):
         one, other = (
             digest({part: lists[split] for part, lists in vars(each).items() if split in lists})
             for each in (there, found)
         )
         if one != other:
-            yield f"{CANDIDATES.name}: the ranking lists of {split} are not those drawn"
+            yield f"{files.CANDIDATES.name}: the ranking lists of {split} are not those drawn"
     yield Passed("the ranking lists are those that the seed draws")
 
 
 def _latency(recorded: RecordedRun) -> Iterator[Finding]:
     """Times, of which no two measurements are equal: they are there, and could be times."""
-    values = recorded.run.load(LATENCY).values
+    values = recorded.run.load(files.LATENCY).values
     bare = {name.removeprefix("pruned/") for name in values}
     for name in sorted({name for one in bare for name in (one, f"pruned/{one}")} - {*values}):
-        yield f"{LATENCY.name}: {name} is missing"
+        yield f"{files.LATENCY.name}: {name} is missing"
     for name, value in values.items():
         if not (name.rpartition("/")[2].startswith("latency_") and 0 < value < inf):
-            yield f"{LATENCY.name}: {name} is {value}, which is no time"
-    yield Passed(f"{LATENCY.name} has times of both models, which are not measured again")
+            yield f"{files.LATENCY.name}: {name} is {value}, which is no time"
+    yield Passed(f"{files.LATENCY.name} has times of both models, which are not measured again")
 
 
 def _attributions(recorded: RecordedRun) -> Iterator[Finding]:
     """The attributions of some rows."""
     explainer, seen, parts = recorded.trained.explainer, 0, list[tuple[int, Attributions]]()
-    for piece in recorded.run.load(ATTRIBUTIONS).pieces():
+    for piece in recorded.run.load(files.ATTRIBUTIONS).pieces():
         here = explainer.rows[seen : seen + len(piece.rows)]
         if not torch.equal(here.long(), piece.rows):
-            yield f"{ATTRIBUTIONS.name} is of other rows than those that the settings select"
+            yield f"{files.ATTRIBUTIONS.name} is of other rows than those that the settings select"
             return
         ends = _ends(len(piece.rows))
         parts = [*parts[:1], *((seen + first, piece.take(ends[first])) for first in ends)]
         seen += len(piece.rows)
     if seen != len(explainer.rows):
-        yield f"{ATTRIBUTIONS.name} has {seen} of {len(explainer.rows)} rows"
+        yield f"{files.ATTRIBUTIONS.name} has {seen} of {len(explainer.rows)} rows"
     for start, there in dict((parts[0], parts[-1])).items():
         rows = explainer.rows[start : start + len(there.rows)]
         found = explainer.explained(explainer.method, rows, start)
@@ -237,7 +219,7 @@ def _ends(count: int) -> dict[int, torch.Tensor]:
 
 def _same_attributions(there: Attributions, found: Attributions) -> Iterator[str]:
     if there.players != found.players:
-        yield f"{ATTRIBUTIONS.name} has other columns than the settings give"
+        yield f"{files.ATTRIBUTIONS.name} has other columns than the settings give"
         return
     scale = CLOSE * max(1e-30, found.values.abs().max().item(), found.logits.abs().max().item())
     for name in ("values", "logits", "baseline_logits", "labels"):
@@ -245,34 +227,34 @@ def _same_attributions(there: Attributions, found: Attributions) -> Iterator[str
         wrong = ~torch.isclose(one, other, rtol=0, atol=scale, equal_nan=True)
         if wrong.any():
             row = there.rows[wrong.view(len(wrong), -1).any(1).nonzero()[0]].item()
-            yield f"{ATTRIBUTIONS.name}: {name} of row {row} do not follow from the model"
+            yield f"{files.ATTRIBUTIONS.name}: {name} of row {row} do not follow from the model"
 
 
 def _summary(recorded: RecordedRun) -> Iterator[Finding]:
     """Importance and facts, from all attributions."""
     run = recorded.run
-    if not run.has(ATTRIBUTIONS, EXPLANATION):
+    if not run.has(files.ATTRIBUTIONS, files.EXPLANATION):
         return
     totals = tables.AttributionTotals(recorded.trained.explainer).update(
-        run.load(ATTRIBUTIONS).pieces()
+        run.load(files.ATTRIBUTIONS).pieces()
     )
-    frame, found = run.load(IMPORTANCE).frame, totals.frame()
+    frame, found = run.load(files.IMPORTANCE).frame, totals.frame()
     there = frame[[column for column in found if column in frame]]
-    yield from differing(IMPORTANCE.name, _cells(there), _cells(found), _near)
-    about = run.load(EXPLANATION)
-    again = as_read(totals.summary(about.agreement), EXPLANATION)
-    yield from differing(EXPLANATION.name, vars(about), vars(again), _near)
+    yield from differing(files.IMPORTANCE.name, _cells(there), _cells(found), _near)
+    about = run.load(files.EXPLANATION)
+    again = as_read(totals.summary(about.agreement), files.EXPLANATION)
+    yield from differing(files.EXPLANATION.name, vars(about), vars(again), _near)
     yield Passed("importance and facts of the explanation follow from the attributions")
 
 
 CHECKS: dict[File[Any], Callable[[RecordedRun], Iterator[Finding]]] = {
-    METRICS: _metrics,
-    HISTORY: _history,
-    DATA: _data,
-    CANDIDATES: _lists,
-    LATENCY: _latency,
-    ATTRIBUTIONS: _attributions,
-    IMPORTANCE: _summary,
+    files.METRICS: _metrics,
+    files.HISTORY: _history,
+    files.DATA: _data,
+    files.CANDIDATES: _lists,
+    files.LATENCY: _latency,
+    files.ATTRIBUTIONS: _attributions,
+    files.IMPORTANCE: _summary,
 }
 """The checks, by the file whose claims they compute again."""
 
@@ -280,14 +262,20 @@ CHECKS: dict[File[Any], Callable[[RecordedRun], Iterator[Finding]]] = {
 def unchecked(recorded: RecordedRun) -> Iterator[Finding]:
     """The files of which the hash alone is checked, or nothing."""
     run = recorded.run
-    checked = {*CHECKS, EXPLANATION, *CERTIFICATE.inputs, CERTIFICATE, CERTIFICATE_TEXT}
+    checked = {
+        *CHECKS,
+        files.EXPLANATION,
+        *files.CERTIFICATE.inputs,
+        files.CERTIFICATE,
+        files.CERTIFICATE_TEXT,
+    }
     by_hash = [name for name in run.recorded if name not in {file.name for file in checked}]
     figures = [name for name in by_hash if name.endswith(".png")]
     names = [name for name in by_hash if name not in figures]
     if by_hash:
         names += [f"{len(figures)} figures"] if figures else []
         yield Passed(f"checked by their hash alone: {', '.join(names)}")
-    known = {*run.recorded, CONFIG, RECORD, PROVENANCE, STATUS, LOCK}
+    known = {*run.recorded, files.CONFIG, files.RECORD, files.PROVENANCE, files.STATUS, files.LOCK}
     folders = {name.split("/")[0] for name in known if "/" in name}
     unknown = set()
     for path in run.dir.rglob("*"):

@@ -12,20 +12,7 @@ from typing import Any
 import pandas as pd
 
 from glassrec.artifacts import File
-from glassrec.artifacts.table import (
-    ATTRIBUTIONS,
-    CERTIFICATE,
-    CERTIFICATE_TEXT,
-    EXPLANATION,
-    IMPORTANCE,
-    METHODS,
-    NEURONS,
-    PAIRS,
-    PLAN,
-    PRUNED,
-    PRUNING_CURVES,
-    WEIGHTS,
-)
+from glassrec.artifacts import table as files
 from glassrec.report.statements import significant
 from glassrec.run import ReadOnlyRun, experiment
 from glassrec.spelling import NAMED
@@ -52,7 +39,7 @@ def track_data(log: Log, context: Context) -> None:
 
 def track_training(log: Log, context: Context) -> None:
     """The weights, and the hashes of what they were trained on."""
-    _files(log, "checkpoint", context.run, (WEIGHTS,), context.external)
+    _files(log, "checkpoint", context.run, (files.WEIGHTS,), context.external)
 
 
 def track_explanation(log: Log, result: ExplainResult) -> None:
@@ -71,27 +58,27 @@ def track_explanation(log: Log, result: ExplainResult) -> None:
     log.summary({f"explain/{name}": value for name, value in facts.items()})
     neurons = result.neurons.sort_values("mean_abs", ascending=False, kind="stable")
     frames = {
-        "importance": (IMPORTANCE, result.importance.sort_values("rank", kind="stable")),
-        "neurons": (NEURONS, neurons),
-        "methods": (METHODS, result.methods),
-        "pairs": (PAIRS, result.pairs),
+        "importance": (files.IMPORTANCE, result.importance.sort_values("rank", kind="stable")),
+        "neurons": (files.NEURONS, neurons),
+        "methods": (files.METHODS, result.methods),
+        "pairs": (files.PAIRS, result.pairs),
     }
     for name, (file, frame) in frames.items():
         if len(frame) and frame.get("mean_abs", ONE).any():  # a ranking of zeros is none
             log.table(
                 name, run.sha256_of(file), partial(TablePreview, frame, len(frame), file.name)
             )
-    log.table("attributions", run.sha256_of(ATTRIBUTIONS), lambda: _rows(result))
-    log.curve("neuron/rank", run.sha256_of(NEURONS), lambda: _by_rank(result.neurons))
-    files = (ATTRIBUTIONS, IMPORTANCE, NEURONS, EXPLANATION)
-    _files(log, "attributions", run, files, _hashes(run, (WEIGHTS,)))
+    log.table("attributions", run.sha256_of(files.ATTRIBUTIONS), lambda: _rows(result))
+    log.curve("neuron/rank", run.sha256_of(files.NEURONS), lambda: _by_rank(result.neurons))
+    made = (files.ATTRIBUTIONS, files.IMPORTANCE, files.NEURONS, files.EXPLANATION)
+    _files(log, "attributions", run, made, _hashes(run, (files.WEIGHTS,)))
 
 
 def track_pruning(log: Log, result: PruneResult) -> None:
     """The curves, the facts of the certificate, and the smaller model."""
     run, certificate, curves = result.context.run, result.certificate, result.curves
     if curves is not None:
-        log.curve("prune/share", run.sha256_of(PRUNING_CURVES), lambda: _by_share(curves))
+        log.curve("prune/share", run.sha256_of(files.PRUNING_CURVES), lambda: _by_share(curves))
     facts: dict[str, float | str] = {
         "level": certificate.level,
         "exact": float(certificate.exact),
@@ -101,19 +88,19 @@ def track_pruning(log: Log, result: PruneResult) -> None:
         "units": float(result.plan.dropped),
     }
     log.summary({f"certificate/{name}": value for name, value in facts.items()})
-    files = (PRUNED, PLAN, CERTIFICATE, CERTIFICATE_TEXT)
-    _files(log, "pruned", run, files, _hashes(run, (WEIGHTS, NEURONS)))
+    made = (files.PRUNED, files.PLAN, files.CERTIFICATE, files.CERTIFICATE_TEXT)
+    _files(log, "pruned", run, made, _hashes(run, (files.WEIGHTS, files.NEURONS)))
 
 
 def _files(
-    log: Log, kind: str, run: ReadOnlyRun, files: tuple[File[Any], ...], made_of: Mapping[str, Any]
+    log: Log, kind: str, run: ReadOnlyRun, made: tuple[File[Any], ...], made_of: Mapping[str, Any]
 ) -> None:
-    facts = {"files": _hashes(run, files), "made_of": made_of}
-    log.artifact(kind, [run.dir / file.name for file in files], facts)
+    facts = {"files": _hashes(run, made), "made_of": made_of}
+    log.artifact(kind, [run.dir / file.name for file in made], facts)
 
 
-def _hashes(run: ReadOnlyRun, files: tuple[File[Any], ...]) -> dict[str, str]:
-    return {file.name: run.sha256_of(file) for file in files}
+def _hashes(run: ReadOnlyRun, made: tuple[File[Any], ...]) -> dict[str, str]:
+    return {file.name: run.sha256_of(file) for file in made}
 
 
 def _rows(result: ExplainResult) -> TablePreview:
@@ -124,7 +111,7 @@ def _rows(result: ExplainResult) -> TablePreview:
     about = {"row": sample.rows, "label": sample.labels, "logit": sample.logits}
     facts = pd.DataFrame({name: column.numpy() for name, column in about.items()})
     frame = pd.concat([facts, values], axis=1)
-    return TablePreview(frame, result.attributions.rows, ATTRIBUTIONS.name)
+    return TablePreview(frame, result.attributions.rows, files.ATTRIBUTIONS.name)
 
 
 def _by_rank(neurons: pd.DataFrame) -> Iterator[dict[str, float]]:

@@ -19,19 +19,7 @@ import yaml
 from torch import Tensor
 
 from glassrec.artifacts import Artifact, File, Text
-from glassrec.artifacts.table import (
-    CERTIFICATE,
-    CERTIFICATE_TEXT,
-    CONFIG,
-    LOCK,
-    PLAN,
-    PROVENANCE,
-    PRUNED,
-    RECORD,
-    STAGES,
-    STATUS,
-    WEIGHTS,
-)
+from glassrec.artifacts import table as files
 from glassrec.config.aliases import current_keys
 from glassrec.prune.certificate import TOLERANCE, data_digests, versions
 from glassrec.prune.certificate_text import text
@@ -84,8 +72,8 @@ def verify(context: Context, external: Callable[[], dict[str, Any]]) -> list[str
     directory = context.run.dir
     if not holds_results(directory):
         raise ValueError(f"run.dir: {directory} holds no results; run something there first")
-    path = directory / LOCK
-    with closing(Lock(path if path.is_file() else directory / CONFIG, shared=True)):
+    path = directory / files.LOCK
+    with closing(Lock(path if path.is_file() else directory / files.CONFIG, shared=True)):
         found = _verify(RecordedRun(context), external)
     if not found:
         print("verify    everything is as recorded", flush=True)
@@ -119,22 +107,23 @@ def _verify(run: RecordedRun, external: Callable[[], dict[str, Any]]) -> list[st
 def _files(recorded: RecordedRun) -> Iterator[Finding]:
     """Every file of the record, and those that are certified among them."""
     run = recorded.run
-    needed = (*CERTIFICATE.inputs, CERTIFICATE, CERTIFICATE_TEXT)
+    needed = (*files.CERTIFICATE.inputs, files.CERTIFICATE, files.CERTIFICATE_TEXT)
     missing = [file for file in needed if not run.has(file)]
     yield from (
-        f"{file.name} is not in {RECORD}; run `glassrec {file.stage}` first" for file in missing
+        f"{file.name} is not in {files.RECORD}; run `glassrec {file.stage}` first"
+        for file in missing
     )
     entries = read_entries(run.dir)
-    if (run.dir / RECORD).read_text(encoding="utf-8") != record_text(entries):
-        yield f"{RECORD} has been edited: it is not laid out as it was written"
+    if (run.dir / files.RECORD).read_text(encoding="utf-8") != record_text(entries):
+        yield f"{files.RECORD} has been edited: it is not laid out as it was written"
     for name, entry in entries.items():
-        if name == CONFIG:
+        if name == files.CONFIG:
             continue
         path, expected = run.dir / name, str(entry["sha256"])
         if entry.keys() != {"key", "sha256", "inputs", "settings"}:
-            yield f"{RECORD} has been edited: {name} has the entries {', '.join(entry)}"
+            yield f"{files.RECORD} has been edited: {name} has the entries {', '.join(entry)}"
         if not path.is_file():
-            yield f"{name} is missing, and {RECORD} has it"
+            yield f"{name} is missing, and {files.RECORD} has it"
         elif (found := sha256(path)) != expected:
             yield f"{name} has changed: its sha256 is {found[:12]}…, recorded {expected[:12]}…"
     yield Passed(f"{len(run.recorded)} files have the sha256 that is recorded")
@@ -157,22 +146,24 @@ def _keys(recorded: RecordedRun) -> Iterator[Finding]:
     other = [name for name in run.recorded if not is_made_so(entries[name])]
     names = ", ".join(other[:3]) + (f" and {len(other) - 3} more" if other[3:] else "")
     if other:
-        yield f"not made of what {CONFIG} and {RECORD} say: {names}"
-    yield Passed(f"each was made with the settings of {CONFIG}, and of the others as they are")
+        yield f"not made of what {files.CONFIG} and {files.RECORD} say: {names}"
+    yield Passed(
+        f"each was made with the settings of {files.CONFIG}, and of the others as they are"
+    )
 
 
 def _beside(recorded: RecordedRun) -> Iterator[Finding]:
     """The files that no stage makes: settings, provenance and status."""
     run, version = recorded.run, recorded.certificate.versions.get("glassrec", "")
-    config = (run.dir / CONFIG).read_bytes()
+    config = (run.dir / files.CONFIG).read_bytes()
     if config != config_text(yaml.safe_load(config) or {}).encode():
-        yield f"{CONFIG} has been edited: it is not laid out as it was written"
-    entry = read_entries(run.dir).get(CONFIG, {})
-    if entry and sha256(run.dir / CONFIG) not in entry.values():
-        yield f"{CONFIG} has changed: its sha256 is not the one that is recorded"
+        yield f"{files.CONFIG} has been edited: it is not laid out as it was written"
+    entry = read_entries(run.dir).get(files.CONFIG, {})
+    if entry and sha256(run.dir / files.CONFIG) not in entry.values():
+        yield f"{files.CONFIG} has changed: its sha256 is not the one that is recorded"
     yield from _provenance(run, version)
-    yield from _status(run.dir / STATUS)
-    yield Passed(f"{CONFIG}, {PROVENANCE} and {STATUS} are as they were written")
+    yield from _status(run.dir / files.STATUS)
+    yield Passed(f"{files.CONFIG}, {files.PROVENANCE} and {files.STATUS} are as they were written")
 
 
 def _provenance(run: ReadOnlyRun, version: str) -> Iterator[str]:
@@ -183,7 +174,7 @@ def _provenance(run: ReadOnlyRun, version: str) -> Iterator[str]:
         return
     for name, value in {"glassrec": version, "seed": run.config["seed"]}.items():
         if facts.get(name) != value:
-            yield f"{PROVENANCE}: {name} is {facts.get(name)}, and the run says {value}"
+            yield f"{files.PROVENANCE}: {name} is {facts.get(name)}, and the run says {value}"
 
 
 def _status(path: Path) -> Iterator[str]:
@@ -197,7 +188,7 @@ def _status(path: Path) -> Iterator[str]:
     except (ValueError, KeyError, TypeError):
         yield f"{path.name} is damaged"
         return
-    if known[0] == "finished" and known[1] in (*STAGES, "export"):
+    if known[0] == "finished" and known[1] in (*files.STAGES, "export"):
         if content != status_text("finished", known[1]).encode():
             yield f"{path.name} has been edited: it is not laid out as it was written"
     else:
@@ -210,11 +201,11 @@ def _status(path: Path) -> Iterator[str]:
 def _external(recorded: RecordedRun, external: Callable[[], dict[str, Any]]) -> Iterator[Finding]:
     """The files that came from outside."""
     found = flat(external())
-    files = sum(isinstance(value, str) for value in found.values())
+    count = sum(isinstance(value, str) for value in found.values())
     yield from differing("what came from outside", flat(recorded.certificate.given), found)
     yield Passed(
-        f"{files} files from outside have the sha256 that is certified"
-        if files
+        f"{count} files from outside have the sha256 that is certified"
+        if count
         else "nothing came from outside"
     )
 
@@ -223,14 +214,14 @@ def _layout(recorded: RecordedRun) -> Iterator[Finding]:
     """Whether JSON and text agree, byte for byte."""
     certificate = recorded.certificate
     written: dict[File[Any], Artifact] = {
-        PLAN: recorded.plan,
-        CERTIFICATE: certificate,
-        CERTIFICATE_TEXT: Text(text(certificate)),
+        files.PLAN: recorded.plan,
+        files.CERTIFICATE: certificate,
+        files.CERTIFICATE_TEXT: Text(text(certificate)),
     }
     for file, content in written.items():
         if not _is_written(recorded.run.dir / file.name, content):
             yield f"{file.name} has been edited: it is not what Glassrec writes"
-    yield Passed(f"{CERTIFICATE_TEXT.name} says what {CERTIFICATE.name} says")
+    yield Passed(f"{files.CERTIFICATE_TEXT.name} says what {files.CERTIFICATE.name} says")
 
 
 def _is_written(path: Path, content: Artifact) -> bool:
@@ -260,9 +251,9 @@ def _pruning(recorded: RecordedRun) -> Iterator[Finding]:
     differ = [n for n in sorted({*there, *found}) if not _is_equal(there.get(n), found.get(n))]
     for name in differ:
         if not _is_close(there.get(name), found.get(name)):
-            yield f"{PRUNED.name}: {name} is not what the plan cuts"
-    files = f"{WEIGHTS.name} to {PRUNED.name}"
-    yield Passed(f"the plan cuts {files}, {'up to rounding' if differ else 'bit for bit'}")
+            yield f"{files.PRUNED.name}: {name} is not what the plan cuts"
+    change = f"{files.WEIGHTS.name} to {files.PRUNED.name}"
+    yield Passed(f"the plan cuts {change}, {'up to rounding' if differ else 'bit for bit'}")
 
 
 def _is_equal(one: Tensor | None, other: Tensor | None) -> bool:
@@ -288,14 +279,18 @@ def _comparison(recorded: RecordedRun) -> Iterator[Finding]:
         recorded.pruned,
         recorded.plan,
         recorded.context.dataset,
-        files={each.name: sha256(recorded.run.dir / each.name) for each in CERTIFICATE.inputs},
+        files={
+            each.name: sha256(recorded.run.dir / each.name) for each in files.CERTIFICATE.inputs
+        },
         given=certificate.given,
     )
     here, there = (
         {k: v for k, v in flat(asdict(each)).items() if k.split(".")[0] not in SKIPPED_FIELDS}
         for each in (found, certificate)
     )
-    yield from differing(CERTIFICATE.name, there, here, partial(_rounding, found.max_abs_logit))
+    yield from differing(
+        files.CERTIFICATE.name, there, here, partial(_rounding, found.max_abs_logit)
+    )
     yield Passed(
         f"on all {sum(found.rows.values()):,} rows the logits of both models differ by at most "
         f"{found.max_abs_logit_difference:.2g}, as certified"
