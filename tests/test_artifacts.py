@@ -25,10 +25,10 @@ from glassrec.artifacts import (
     CertifiedLayer,
     Explanation,
     Facts,
-    Gone,
-    LayerCut,
+    LayerPlan,
     Metrics,
     Picture,
+    PrunedNeurons,
     PrunePlan,
     Table,
     Text,
@@ -37,7 +37,7 @@ from glassrec.artifacts import (
 )
 from glassrec.spreadsheet import write_csv
 
-CUT = LayerCut(3, [0, 2], {"data": [1]}, {1: 0.1 + 0.2}, proposed=1, refuted=0, tied=0, stays="")
+CUT = LayerPlan(3, [0, 2], {"data": [1]}, {1: 0.1 + 0.2}, proposed=1, refuted=0, tied=0, stays="")
 ARTIFACTS: dict[str, Artifact] = {
     "weights.safetensors": Weights({"a": torch.randn(3, 2), "b": torch.arange(2).double()}),
     "candidates.safetensors": Candidates(
@@ -70,7 +70,9 @@ ARTIFACTS: dict[str, Artifact] = {
         rows_changed=0,
         max_abs_logit=0.5,
         tolerance=1e-9,
-        layers={"tower.0": CertifiedLayer(3, 3, [Gone("data", 0.1 + 0.2, 1, "tower.0[1]")])},
+        layers={
+            "tower.0": CertifiedLayer(3, 3, [PrunedNeurons("data", 0.1 + 0.2, 1, "tower.0[1]")])
+        },
         weights="a",
         pruned="b",
         files={"plan.json": "c"},
@@ -126,7 +128,7 @@ def _file(folder: Path, *sizes: int, players: Sequence[str] = ("I1", "C1")) -> A
 
 def _equal(found: Attributions, expected: Attributions) -> bool:
     names = ("values", "logits", "baseline_logits", "rows", "labels")
-    return found.players == expected.players and all(
+    return found.features == expected.features and all(
         torch.equal(getattr(found, name), getattr(expected, name)) for name in names
     )
 
@@ -146,14 +148,14 @@ def test_attributions_are_written_and_read_piece_by_piece(tmp_path: Path) -> Non
 def test_unsaved_pieces_read_as_one(tmp_path: Path) -> None:
     saved = _file(tmp_path, 3, 2)
     parts = AttributionFile((tmp_path / "part0", tmp_path / "part1"))
-    assert (parts.players, parts.rows) == (saved.players, saved.rows) == (("I1", "C1"), 5)
+    assert (parts.features, parts.rows) == (saved.features, saved.rows) == (("I1", "C1"), 5)
     assert _equal(*(Attributions.join(each.pieces()) for each in (parts, saved)))
 
 
 def test_a_sample_of_attributions_is_of_rows_at_even_places(tmp_path: Path) -> None:
     file = _file(tmp_path, 4096, 4096, 809)
     assert file.sample(10).rows.tolist() == [*range(0, 9001, 1000)]
-    assert _equal(file.sample(10), _attributions(0, 9001).take(torch.arange(0, 9001, 1000)))
+    assert _equal(file.sample(10), _attributions(0, 9001).select(torch.arange(0, 9001, 1000)))
     assert _equal(file.sample(10_000), _attributions(0, 9001))
     assert file.sample(1).rows.tolist() == [0]
 

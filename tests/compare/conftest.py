@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from glassrec.artifacts import CertifiedLayer, Gone
+from glassrec.artifacts import CertifiedLayer, PrunedNeurons
 from small_certificate import certificate
 
 MODELS = {"gmf": {"factors": 8}, "mlp": {"factors": 8, "hidden": [32, 16]}}
@@ -73,7 +73,7 @@ def leave(
             directory / "history.csv", index=False
         )
     levels = {"data": 2} if gone is None else gone
-    removed = [Gone(level, 0.0, n, "a") for level, n in levels.items()]
+    removed = [PrunedNeurons(level, 0.0, n, "a") for level, n in levels.items()]
     certificate(exact="budget" not in levels, layers={"top": CertifiedLayer(10, 10, removed)}).save(
         directory / "certificate.json"
     )

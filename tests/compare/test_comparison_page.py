@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from glassrec.artifacts import CertifiedLayer, Gone
+from glassrec.artifacts import CertifiedLayer, PrunedNeurons
 from glassrec.compare.comparison_page import write_page
 from glassrec.compare.run_comparison import MAX_DETAILED, compare
 from glassrec.compare.scan import scan
@@ -52,7 +52,7 @@ def _evaluated(path: Path, factors: int, auroc: float) -> None:
     pd.DataFrame(curve | {"val/auroc": [auroc, auroc - 0.1]}).to_parquet(
         path / "pruning_curves.parquet"
     )
-    removed = [Gone("data", 0.0, 1, "top.0[0]")]
+    removed = [PrunedNeurons("data", 0.0, 1, "top.0[0]")]
     certificate(layers={"top.0": CertifiedLayer(4, 4, removed)}).save(path / "certificate.json")
 
 

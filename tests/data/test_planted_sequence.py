@@ -79,7 +79,7 @@ def test_explanations_find_the_step_that_matters(tmp_path, cell):
     assert quality(model, data, "test")["auroc"] > 0.93
     explain = Explain(granularity="steps", select=Selection("test"))
     found = explain.build_explainer(model, data, seed=0).attributions()
-    assert list(found.players) == step_names(6)
+    assert list(found.features) == step_names(6)
     largest = found.values.abs().argmax(1)
     assert (largest == 3).float().mean() >= 0.95
     assert found.importance().index[0] == "history[-3]"

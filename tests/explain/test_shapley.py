@@ -120,7 +120,7 @@ def test_with_50_background_rows_it_agrees_with_shap_over_raw_columns(
     expected = _by_shap(
         model, schema, rows, background, [t.name for t in schema.targets].index(task)
     )
-    assert found.players == ("I1", "I2", "I3", "C1", "user", "item", "C2")
+    assert found.features == ("I1", "I2", "I3", "C1", "user", "item", "C2")
     assert np.abs(expected).mean(0).min() > 0.01
     np.testing.assert_allclose(found.values.numpy(), expected, rtol=0, atol=1e-5)
     assert found.delta.abs().max() < 1e-5

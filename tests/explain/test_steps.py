@@ -159,7 +159,7 @@ def test_attributions_of_steps_add_up_and_padding_has_none(
     )
     found = explain.build_explainer(model, dataset, seed=0).attributions()
     steps = ("history[-4]", "history[-3]", "history[-2]", "history[-1]")
-    assert found.players[-4:] == steps
+    assert found.features[-4:] == steps
     assert found.delta.abs().max() < 3e-3  # at the kinks of the ReLU tower
     assert (found.logits - found.baseline_logits).abs().max() > 0.1
     padded = dataset.test.batch.history == 0

@@ -13,8 +13,8 @@ import torch
 from glassrec.artifacts import (
     Certificate,
     CertifiedLayer,
-    Gone,
-    LayerCut,
+    LayerPlan,
+    PrunedNeurons,
     PrunePlan,
     Weights,
     digest,
@@ -33,7 +33,7 @@ def _plan(model: Recommender, level: str, gone: dict[str, dict[int, float]]) -> 
     for name, layer in model.layers.items():
         constants = gone.get(name, {})
         kept = [unit for unit in layer.units.tolist() if unit not in constants]
-        cuts[name] = LayerCut(layer.size, kept, {level: [*constants]}, constants, 0, 0, 0, "")
+        cuts[name] = LayerPlan(layer.size, kept, {level: [*constants]}, constants, 0, 0, 0, "")
     return PrunePlan(level, "", "by hand", 1, True, False, digest(model.state_dict()), cuts)
 
 
@@ -148,9 +148,14 @@ def test_it_names_every_unit_that_went_as_it_was_built(
     )
     found = _certificate(once, prune_model(once, plan), plan, dataset)
     assert found.layers["top.0"] == CertifiedLayer(
-        8, 7, [Gone("sample", 0.0, 3, "top.0[5-7]"), Gone("sample", 1.5, 1, "top.0[1]")]
+        8,
+        7,
+        [
+            PrunedNeurons("sample", 0.0, 3, "top.0[5-7]"),
+            PrunedNeurons("sample", 1.5, 1, "top.0[1]"),
+        ],
     )
-    assert found.layers["interaction"].gone == [Gone("sample", 0.0, 1, "dense×C1")]
+    assert found.layers["interaction"].gone == [PrunedNeurons("sample", 0.0, 1, "dense×C1")]
     assert found.layers["top.1"] == CertifiedLayer(5, 5, [])
 
 
@@ -204,8 +209,8 @@ CERTIFICATE = Certificate(
     layers={
         "top.0": CertifiedLayer(
             512, 512,
-            [Gone("data", 0.0, 3, "top.0[0-2]"), Gone("data", 0.5, 1, "top.0[9]"),
-             Gone("data", 0.1 + 0.2, 1, "top.0[11]")],
+            [PrunedNeurons("data", 0.0, 3, "top.0[0-2]"), PrunedNeurons("data", 0.5, 1, "top.0[9]"),
+             PrunedNeurons("data", 0.1 + 0.2, 1, "top.0[11]")],
         ),
         "top.1": CertifiedLayer(8, 8, []),
     },
@@ -256,7 +261,7 @@ def test_the_first_sentence_says_what_is_proven(change: dict, said: str) -> None
 
 def test_hundreds_of_units_are_all_in_the_text() -> None:
     units = [*range(0, 600, 2)]
-    gone = [Gone("budget", 0.0, 300, in_short(f"t[{u}]" for u in units))]
+    gone = [PrunedNeurons("budget", 0.0, 300, in_short(f"t[{u}]" for u in units))]
     layers = {"t": CertifiedLayer(700, 600, gone)}
     said = text(replace(CERTIFICATE, layers=layers))
     assert max(map(len, said.splitlines())) <= 100

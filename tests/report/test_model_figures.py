@@ -11,15 +11,15 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from glassrec.artifacts import Certificate, LayerCut, PrunePlan
+from glassrec.artifacts import Certificate, LayerPlan, PrunePlan
 from glassrec.report.model_figures import before_and_after, pruning_curves
 from glassrec.report.style import REST, SMALL
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 LAYERS = {
-    "bottom.0": LayerCut(4, [0, 1, 2], {"data": [3]}, {3: 0.5}, 1, 0, 0, ""),
-    "top.0": LayerCut(8, list(range(8)), {"data": []}, {}, 0, 0, 0, ""),
+    "bottom.0": LayerPlan(4, [0, 1, 2], {"data": [3]}, {3: 0.5}, 1, 0, 0, ""),
+    "top.0": LayerPlan(8, list(range(8)), {"data": []}, {}, 0, 0, 0, ""),
 }
 CERTIFICATE = Certificate(
     level="data",

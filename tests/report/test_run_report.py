@@ -19,8 +19,8 @@ from glassrec.artifacts import (
     Explanation,
     Facts,
     File,
-    Gone,
-    LayerCut,
+    LayerPlan,
+    PrunedNeurons,
     PrunePlan,
     Table,
 )
@@ -69,7 +69,7 @@ def _certificate(level: str, changed: int) -> Certificate:
         rows={"train": 800, "val": 100, "test": 100},
         max_abs_logit_difference=0.5 if changed else 1e-15, p999_abs_logit_difference=0.25,
         rows_changed=changed, max_abs_logit=0.5, tolerance=1e-9,
-        layers={"top.0": CertifiedLayer(8, 8, [Gone(level, 0.5, 2, "top.0[1, 4]")])},
+        layers={"top.0": CertifiedLayer(8, 8, [PrunedNeurons(level, 0.5, 2, "top.0[1, 4]")])},
         weights="a" * 64, pruned="b" * 64, files={"weights.safetensors": "c" * 64},
         given={"data": {"rows.csv": "d" * 64}}, splits={"train": "e" * 64},
         versions={"glassrec": "0.1.0"},
@@ -97,7 +97,7 @@ def found(about: Explanation, statistics: Callable[..., pd.DataFrame]) -> RunRec
             "negative_share": [0.5, 0.5, 0.5, 0.0, 1.0],
         }
     )  # fmt: skip
-    cut = LayerCut(8, [0, 2, 3, 5, 6, 7], {"data": [1, 4]}, {1: 0.5, 4: 0.5}, 3, 1, 0, "")
+    cut = LayerPlan(8, [0, 2, 3, 5, 6, 7], {"data": [1, 4]}, {1: 0.5, 4: 0.5}, 3, 1, 0, "")
     plan = PrunePlan("data", "", "all 1,000 rows", 1, True, False, "a" * 64, {"top.0": cut})
     config = {
         "seed": 3, "data": {"_target_": "glassrec.data.table.Table", "path": "/home/me/clicks.csv"},

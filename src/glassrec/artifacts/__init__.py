@@ -7,7 +7,13 @@ measured times.
 
 from glassrec.artifacts.attributions import AttributionFile, Attributions, Explanation
 from glassrec.artifacts.formats import Artifact, Binary, Facts, Metrics, Picture, Table, Text
-from glassrec.artifacts.pruning import Certificate, CertifiedLayer, Gone, LayerCut, PrunePlan
+from glassrec.artifacts.pruning import (
+    Certificate,
+    CertifiedLayer,
+    LayerPlan,
+    PrunedNeurons,
+    PrunePlan,
+)
 from glassrec.artifacts.table import File
 from glassrec.artifacts.tensors import Candidates, Weights, digest
 
@@ -22,11 +28,11 @@ __all__ = [
     "Explanation",
     "Facts",
     "File",
-    "Gone",
-    "LayerCut",
+    "LayerPlan",
     "Metrics",
     "Picture",
     "PrunePlan",
+    "PrunedNeurons",
     "Table",
     "Text",
     "Weights",

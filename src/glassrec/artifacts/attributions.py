@@ -26,7 +26,7 @@ _PIECE_ROWS, _PIECES_IN_GROUP = 4096, 4
 class Attributions:
     """How much each of P features moved each of N logits away from the baseline's."""
 
-    players: tuple[str, ...]
+    features: tuple[str, ...]
     values: Tensor
     """(N, P)"""
     logits: Tensor
@@ -48,12 +48,12 @@ class Attributions:
             torch.cat([getattr(part, name) for part in (first, *others)])
             for name in ("values", "logits", "baseline_logits", "rows", "labels")
         )
-        return cls(first.players, *tensors)
+        return cls(first.features, *tensors)
 
-    def take(self, places: Tensor) -> Attributions:
+    def select(self, places: Tensor) -> Attributions:
         """Some of the rows, by their places."""
         tensors = (self.values, self.logits, self.baseline_logits, self.rows, self.labels)
-        return Attributions(self.players, *(tensor[places] for tensor in tensors))
+        return Attributions(self.features, *(tensor[places] for tensor in tensors))
 
     @property
     def delta(self) -> Tensor:
@@ -72,7 +72,7 @@ class Attributions:
         """The mean of |attribution| by feature, largest first. Signs never cancel."""
         import pandas as pd
 
-        mean = pd.Series(self.values.abs().mean(0).tolist(), index=list(self.players))
+        mean = pd.Series(self.values.abs().mean(0).tolist(), index=list(self.features))
         return mean.sort_values(ascending=False, kind="stable")
 
 
@@ -95,7 +95,7 @@ class AttributionFile(Artifact):
         about = (piece.rows, piece.labels, piece.logits, piece.baseline_logits)
         columns = [*about, *piece.values.unbind(1)]
         arrays = [pa.array(column.numpy()) for column in columns]
-        table = pa.Table.from_arrays(arrays, [*_ABOUT, *piece.players])
+        table = pa.Table.from_arrays(arrays, [*_ABOUT, *piece.features])
         # No two parts are equal, so a dictionary of them would only take time.
         pq.write_table(table, path, row_group_size=max(1, len(piece.rows)), use_dictionary=False)
 
@@ -124,7 +124,7 @@ class AttributionFile(Artifact):
         return cls((path,))
 
     @property
-    def players(self) -> tuple[str, ...]:
+    def features(self) -> tuple[str, ...]:
         """The features, in the order of the columns."""
         import pyarrow.parquet as pq
 
@@ -141,12 +141,12 @@ class AttributionFile(Artifact):
         """All rows, some thousand at a time."""
         import torch
 
-        players = self.players
+        features = self.features
         for batch in self._batches():
             rows, labels, logits, baselines, *values = (
                 torch.from_numpy(column.to_numpy().copy()) for column in batch.columns
             )
-            yield Attributions(players, torch.stack(values, 1), logits, baselines, rows, labels)
+            yield Attributions(features, torch.stack(values, 1), logits, baselines, rows, labels)
 
     def sample(self, count: int) -> Attributions:
         """At most `count` rows, evenly spaced."""
@@ -156,7 +156,7 @@ class AttributionFile(Artifact):
         parts, start = [], 0
         for piece in self.pieces():
             inside = wanted[(wanted >= start) & (wanted < start + len(piece.rows))]
-            parts.append(piece.take(inside - start))
+            parts.append(piece.select(inside - start))
             start += len(piece.rows)
         return Attributions.join(parts)
 

@@ -10,7 +10,7 @@ from glassrec.artifacts.formats import JsonRecord
 
 
 @dataclass(frozen=True)
-class LayerCut:
+class LayerPlan:
     """The plan for one layer; neurons are numbered as the layer was built."""
 
     built: int
@@ -53,7 +53,7 @@ class PrunePlan(JsonRecord):
     """whether the smaller model was trained afterwards: its weights do not follow from the plan"""
     weights: str
     """sha256 of the tensors of the model that was pruned, in the order of their names"""
-    layers: dict[str, LayerCut]
+    layers: dict[str, LayerPlan]
 
     @property
     def dropped(self) -> int:
@@ -71,9 +71,9 @@ class PrunePlan(JsonRecord):
         return values | {"layers": _cuts(values["layers"])}
 
 
-def _cuts(layers: Mapping[str, Any]) -> dict[str, LayerCut]:
+def _cuts(layers: Mapping[str, Any]) -> dict[str, LayerPlan]:
     cuts = {
-        name: LayerCut(**(cut | {"constants": {int(u): c for u, c in cut["constants"].items()}}))
+        name: LayerPlan(**(cut | {"constants": {int(u): c for u, c in cut["constants"].items()}}))
         for name, cut in layers.items()
     }
     for name, cut in cuts.items():
@@ -85,7 +85,7 @@ def _cuts(layers: Mapping[str, Any]) -> dict[str, LayerCut]:
 
 
 @dataclass(frozen=True)
-class Gone:
+class PrunedNeurons:
     """Neurons of a layer that were pruned at one level and replaced by the same constant."""
 
     level: str
@@ -103,7 +103,7 @@ class CertifiedLayer:
     """neurons that the layer was built with"""
     before: int
     """neurons that it had before pruning"""
-    gone: list[Gone]
+    gone: list[PrunedNeurons]
 
     @property
     def count(self) -> int:
@@ -152,7 +152,9 @@ class Certificate(JsonRecord):
     def fields_from(cls, values: dict[str, Any]) -> dict[str, Any]:
         """The fields, with each layer's record."""
         layers = {
-            name: CertifiedLayer(**(layer | {"gone": [Gone(**gone) for gone in layer["gone"]]}))
+            name: CertifiedLayer(
+                **(layer | {"gone": [PrunedNeurons(**gone) for gone in layer["gone"]]})
+            )
             for name, layer in values["layers"].items()
         }
         return super().fields_from(values) | {"layers": layers}

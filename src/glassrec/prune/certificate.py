@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from glassrec import __version__
-from glassrec.artifacts import Certificate, CertifiedLayer, Gone, LayerCut, PrunePlan, digest
+from glassrec.artifacts import (
+    Certificate,
+    CertifiedLayer,
+    LayerPlan,
+    PrunedNeurons,
+    PrunePlan,
+    digest,
+)
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
@@ -134,13 +141,13 @@ def _layers(large: Recommender, plan: PrunePlan) -> dict[str, CertifiedLayer]:
     return found
 
 
-def _pruned(cut: LayerCut, names: Mapping[int, str]) -> list[Gone]:
+def _pruned(cut: LayerPlan, names: Mapping[int, str]) -> list[PrunedNeurons]:
     """The pruned neurons, those of one level and one constant together."""
     together: dict[tuple[str, float], list[str]] = {}
     for level, units in cut.dropped.items():
         for unit in units:
             together.setdefault((level, cut.constants[unit]), []).append(names[unit])
     return [
-        Gone(level, constant, len(units), in_short(units))
+        PrunedNeurons(level, constant, len(units), in_short(units))
         for (level, constant), units in together.items()
     ]

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from glassrec.artifacts import LayerCut, PrunePlan, digest
+from glassrec.artifacts import LayerPlan, PrunePlan, digest
 from glassrec.models.base import Recommender
 from glassrec.models.layers import PrunableLayer
 from glassrec.prune.guarantees.constants import ActivationRange
@@ -54,10 +54,10 @@ class LayerState:
         layer.keep((~mask).nonzero().flatten(), constants)
         return True
 
-    def result(self, layer: PrunableLayer) -> LayerCut:
+    def result(self, layer: PrunableLayer) -> LayerPlan:
         """The plan of this layer."""
         kept = layer.units.tolist()
-        return LayerCut(
+        return LayerPlan(
             built=self.built,
             kept=kept,
             dropped=self.dropped,

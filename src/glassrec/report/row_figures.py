@@ -97,9 +97,9 @@ def single_rows(sample: Attributions, about: Explanation) -> Figure:
         axes, [f"row {n}: {minus(way)}" for n, way in zip(numbers, ends, strict=True)], letters=99
     )
     axes.set_xlabel("logit")
-    named = [sample.players[place] for place in order[:MAX_COLOURED]]
+    named = [sample.features[place] for place in order[:MAX_COLOURED]]
     marks = axes.get_legend_handles_labels()[0]
-    handles = [*colour_legend(named, len(sample.players)), *marks]
+    handles = [*colour_legend(named, len(sample.features)), *marks]
     drawing.legend(handles=handles, loc="outside lower left", ncols=4)
     set_title(
         drawing,
@@ -163,7 +163,7 @@ def attribution_strips(sample: Attributions, about: Explanation) -> Figure:
     look: dict[str, Any] = {"cmap": LOW_TO_HIGH, "vmin": 0, "vmax": 1, "linewidths": 0}
     dots = axes.scatter(values.ravel(), lines.ravel(), 7, ranks, **look)
     zero_line(axes)
-    label_rows(axes, [sample.players[place] for place in shown])
+    label_rows(axes, [sample.features[place] for place in shown])
     axes.set_xlabel("attribution to the logit")
     label = "the row's logit\n(lowest, median, highest)"
     bar = colour_bar(drawing, dots, label, ax=axes, ticks=[0, 0.5, 1], pad=0.01, aspect=40)
@@ -173,7 +173,7 @@ def attribution_strips(sample: Attributions, about: Explanation) -> Figure:
         drawing,
         "Does an input raise some predictions and lower others?",
         *subtitle(about),
-        f"a dot is one of {len(rows)} of these rows; {len(shown)} of {len(sample.players):,} "
+        f"a dot is one of {len(rows)} of these rows; {len(shown)} of {len(sample.features):,} "
         "inputs, the most important first",
     )
     return drawing
@@ -241,7 +241,7 @@ def time_steps(sample: Attributions, history: Tensor, about: Explanation) -> Fig
 
 def attributions_of_steps(sample: Attributions, history: Tensor) -> HistorySteps:
     """The attributions (N, T) of the steps among the features."""
-    found = [_STEP.fullmatch(name) for name in sample.players]
+    found = [_STEP.fullmatch(name) for name in sample.features]
     of_feature = [int(match[1]) if match else 0 for match in found]
     length = max(of_feature)
     # One more column, which is dropped, for the features that are no steps.

@@ -197,7 +197,9 @@ def _other_selection(
     compared = context.once(
         files.SELECTIONS,
         lambda: Table(
-            compare_selections(attributions.players, totals().statistics, other_totals().statistics)
+            compare_selections(
+                attributions.features, totals().statistics, other_totals().statistics
+            )
         ),
     )
     return compared.frame, about

@@ -82,7 +82,7 @@ def _of_inputs(result: ExplainResult) -> Iterator[Drawing]:
     yield files.FEATURE_IMPORTANCE, lambda: feature_importance(result.importance, about)
     yield files.SINGLE_ROWS, lambda: single_rows(attributions.sample(SAMPLE), about)
     yield files.SPREAD, lambda: attribution_strips(attributions.sample(SAMPLE), about)
-    if explains_steps(attributions.players):
+    if explains_steps(attributions.features):
         yield files.TIME_STEPS, lambda: _time_steps(result)
     rows = min(KNOWN, about.rows)
     yield files.REMOVED_KINDS, lambda: removals(result.removals, rows, about)

@@ -200,7 +200,7 @@ def _attributions(recorded: RecordedRun) -> Iterator[Finding]:
             yield f"{files.ATTRIBUTIONS.name} is of other rows than those that the settings select"
             return
         ends = _ends(len(piece.rows))
-        parts = [*parts[:1], *((seen + first, piece.take(ends[first])) for first in ends)]
+        parts = [*parts[:1], *((seen + first, piece.select(ends[first])) for first in ends)]
         seen += len(piece.rows)
     if seen != len(explainer.rows):
         yield f"{files.ATTRIBUTIONS.name} has {seen} of {len(explainer.rows)} rows"
@@ -218,7 +218,7 @@ def _ends(count: int) -> dict[int, torch.Tensor]:
 
 
 def _same_attributions(there: Attributions, found: Attributions) -> Iterator[str]:
-    if there.players != found.players:
+    if there.features != found.features:
         yield f"{files.ATTRIBUTIONS.name} has other columns than the settings give"
         return
     scale = CLOSE * max(1e-30, found.values.abs().max().item(), found.logits.abs().max().item())

@@ -107,7 +107,7 @@ def _rows(result: ExplainResult) -> TablePreview:
     """Some rows, evenly spaced; the most important features come first."""
     sample = result.attributions.sample(SAMPLE)
     order = list(result.importance.sort_values("rank", kind="stable")["player"])
-    values = pd.DataFrame(sample.values.numpy(), columns=list(sample.players))[order]
+    values = pd.DataFrame(sample.values.numpy(), columns=list(sample.features))[order]
     about = {"row": sample.rows, "label": sample.labels, "logit": sample.logits}
     facts = pd.DataFrame({name: column.numpy() for name, column in about.items()})
     frame = pd.concat([facts, values], axis=1)
