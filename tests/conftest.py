@@ -102,19 +102,19 @@ def build(schema: Schema) -> Callable[..., Recommender]:
 
 
 @pytest.fixture
-def play(build: Callable[..., Recommender], schema: Schema) -> Callable[..., MaskedModel]:
-    """Makes a game of a model by name, in float64, of rows that stand beside others."""
+def masked_model(build: Callable[..., Recommender], schema: Schema) -> Callable[..., MaskedModel]:
+    """Makes a view of a model by name, in float64, of rows that stand beside others."""
 
     def make(
-        name: str, players: Granularity = "fields", rows: int = 3, **settings: object
+        name: str, features: Granularity = "fields", rows: int = 3, **settings: object
     ) -> MaskedModel:
         model = build(name, **settings).double()
         embedded = [part.detach().double() for part in model.embed(draw(schema, 2 * rows))]
         inputs, others = (
             Inputs(*parts) for parts in zip(*(p.chunk(2) for p in embedded), strict=True)
         )
-        view = build_feature_mask(model.schema, model.width, players, model.device)
-        return MaskedModel(model, view, inputs, others.expand_to(inputs))
+        mask = build_feature_mask(model.schema, model.width, features, model.device)
+        return MaskedModel(model, mask, inputs, others.expand_to(inputs))
 
     return make
 

@@ -38,12 +38,12 @@ class Arbitrary(Method):
 
     name = "arbitrary"
 
-    def evaluations(self, players: int) -> int:
+    def evaluations(self, features: int) -> int:
         return 1
 
-    def attribute(self, game: MaskedModel, seed: int) -> Tensor:
-        found = [torch.Generator().manual_seed(seed * 10_000 + i) for i in game.index.tolist()]
-        return torch.stack([torch.randn(game.size, generator=each) for each in found]).double()
+    def attribute(self, view: MaskedModel, seed: int) -> Tensor:
+        found = [torch.Generator().manual_seed(seed * 10_000 + i) for i in view.index.tolist()]
+        return torch.stack([torch.randn(view.size, generator=each) for each in found]).double()
 
 
 def rows_of(dense: Tensor) -> Inputs:
@@ -66,14 +66,14 @@ def linear() -> Callable[..., Sample]:
         generator = torch.Generator().manual_seed(5)
 
         def normal(count: int) -> Tensor:
-            return torch.randn(count, players, generator=generator, dtype=torch.double)
+            return torch.randn(count, features, generator=generator, dtype=torch.double)
 
-        players = len(weights)
-        view = FeatureMask(tuple(f"I{place}" for place in range(players)), torch.arange(players))
+        features = len(weights)
+        mask = FeatureMask(tuple(f"I{place}" for place in range(features)), torch.arange(features))
         inputs = normal(rows).repeat_interleave(background, 0)
         base = normal(rows * background)
         model = Linear(weights.double()).eval()
-        game = MaskedModel(model, view, rows_of(inputs), rows_of(base), chunk=chunk)
-        return Sample(game, rows_of(normal(rows)))
+        view = MaskedModel(model, mask, rows_of(inputs), rows_of(base), chunk=chunk)
+        return Sample(view, rows_of(normal(rows)))
 
     return make

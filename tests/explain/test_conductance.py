@@ -81,11 +81,11 @@ def test_integrated_gradients_over_gates_equal_captums_over_embeddings(
 ) -> None:
     model.double()
     inputs, base = (Inputs(*(part.double() for part in x)) for x in row)
-    view = build_feature_mask(model.schema, model.width, "fields", model.device)
+    mask = build_feature_mask(model.schema, model.width, "fields", model.device)
     spread = base.expand_to(inputs)
-    game = MaskedModel(model, view, inputs, spread)
-    ours = gradients.IntegratedGradients(20).attribute(game, 0)
-    delta = ours.sum(1) - game.difference
+    view = MaskedModel(model, mask, inputs, spread)
+    ours = gradients.IntegratedGradients(20).attribute(view, 0)
+    delta = ours.sum(1) - view.difference
     theirs, their_delta = IntegratedGradients(_read_by(model)).attribute(
         _read(model, inputs), _read(model, spread), n_steps=20, return_convergence_delta=True,
         additional_forward_args=_unread(model, inputs),
@@ -99,9 +99,9 @@ def test_parts_add_up_to_the_logit_difference(
     model: Recommender, row: tuple[Inputs, Inputs]
 ) -> None:
     inputs, base = (_double(x) for x in row)
-    view = build_feature_mask(model.schema, model.width, "fields", model.device)
-    game = MaskedModel(model.double(), view, inputs, base.expand_to(inputs))
-    parts = gradients.IntegratedGradients(200).attribute(game, 0)
+    mask = build_feature_mask(model.schema, model.width, "fields", model.device)
+    view = MaskedModel(model.double(), mask, inputs, base.expand_to(inputs))
+    parts = gradients.IntegratedGradients(200).attribute(view, 0)
     with torch.no_grad():
         difference = model.task_logits(inputs) - model.task_logits(base.expand_to(inputs))
     missed = (parts.sum(1) - difference[:, 0]).abs().mean()

@@ -38,11 +38,11 @@ def _game(
     )
 
 
-def _error(game: MaskedModel) -> float:
+def _error(view: MaskedModel) -> float:
     """The largest error of a row's sum, as a share of the mean difference."""
-    delta = DeepLift().attribute(game, 0).double().sum(1) - game.difference
-    assert game.difference.abs().mean() > 0.05
-    return (delta.abs().max() / game.difference.abs().mean()).item()
+    delta = DeepLift().attribute(view, 0).double().sum(1) - view.difference
+    assert view.difference.abs().mean() > 0.05
+    return (delta.abs().max() / view.difference.abs().mean()).item()
 
 
 @pytest.mark.parametrize("kind", ["zero", "mean", "unseen"])
@@ -80,21 +80,21 @@ def test_parts_add_up_in_every_form_of_a_model(
 def test_without_products_they_are_captums(
     build: Callable[..., Recommender], batch: Batch, name: str
 ) -> None:
-    game = _game(build(name), batch)
-    scored = _Scored(game)
-    read = tuple(part.requires_grad_() for part in game.inputs[:2])
-    theirs = Captum(scored).attribute(read, game.masked_out[:2])
+    view = _game(build(name), batch)
+    scored = _Scored(view)
+    read = tuple(part.requires_grad_() for part in view.inputs[:2])
+    theirs = Captum(scored).attribute(read, view.masked_out[:2])
     expected = torch.cat([theirs[0], theirs[1].sum(2)], 1)
-    torch.testing.assert_close(DeepLift().attribute(game, 0), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(DeepLift().attribute(view, 0), expected, rtol=0, atol=1e-5)
     assert expected.abs().mean() > 0.01
 
 
 class _Scored(nn.Module):
     """The logit of dense columns and fields, all of them read."""
 
-    def __init__(self, game: MaskedModel) -> None:
+    def __init__(self, view: MaskedModel) -> None:
         super().__init__()
-        self.model, self.task = game.model, game.task
+        self.model, self.task = view.model, view.task
 
     def forward(self, dense: Tensor, fields: Tensor) -> Tensor:
         none = fields.new_zeros(len(fields), 0, fields.shape[2])
@@ -115,13 +115,13 @@ def test_over_a_background_it_is_captums_deep_lift_shap(
         Inputs(*(part.detach() for part in model.embed(batch.slice(*at))))
         for at in ((0, 5), (5, 12))
     )
-    view = build_feature_mask(model.schema, model.width, "fields", model.device)
+    mask = build_feature_mask(model.schema, model.width, "fields", model.device)
     every, each = torch.arange(5).repeat_interleave(7), torch.arange(7).repeat(5)
-    game = MaskedModel(
-        model, view, *(Inputs(*(p[at] for p in x)) for x, at in ((rows, every), (pool, each)))
+    view = MaskedModel(
+        model, mask, *(Inputs(*(p[at] for p in x)) for x, at in ((rows, every), (pool, each)))
     )
-    found = DeepLiftShap().attribute(game, 0).view(5, 7, -1).mean(1)
-    theirs = CaptumShap(_Scored(game)).attribute(rows[:2], pool[:2])
+    found = DeepLiftShap().attribute(view, 0).view(5, 7, -1).mean(1)
+    theirs = CaptumShap(_Scored(view)).attribute(rows[:2], pool[:2])
     torch.testing.assert_close(found, theirs[1].sum(2), rtol=0, atol=1e-5)
 
 
@@ -172,11 +172,11 @@ def test_a_model_without_a_rule_is_refused_before_training(schema: Schema) -> No
 
 def test_the_average_over_training_rows_needs_several(build: Callable[..., Recommender]) -> None:
     model = build("gmf")
-    view = build_feature_mask(model.schema, model.width, "fields", model.device)
-    DeepLift().check(model, view, 1)
-    DeepLiftShap().check(model, view, 2)
+    mask = build_feature_mask(model.schema, model.width, "fields", model.device)
+    DeepLift().check(model, mask, 1)
+    DeepLiftShap().check(model, mask, 2)
     with pytest.raises(ValueError, match=r"there is 1 baseline; set explain\.baseline=background"):
-        DeepLiftShap().check(model, view, 1)
+        DeepLiftShap().check(model, mask, 1)
 
 
 def test_the_model_stays_as_it_is(build: Callable[..., Recommender], batch: Batch) -> None:
@@ -194,11 +194,11 @@ def test_the_model_stays_as_it_is(build: Callable[..., Recommender], batch: Batc
 
 def test_rows_do_not_depend_on_each_other(build: Callable[..., Recommender], batch: Batch) -> None:
     model = build("dlrm").double()
-    game = _game(model, batch._replace(dense=batch.dense.double()))
-    together = DeepLift().attribute(game, 0)
-    for row in range(game.rows):
-        inputs, base = (Inputs(*(p[[row]] for p in x)) for x in (game.inputs, game.baseline))
-        alone = DeepLift().attribute(MaskedModel(model, game.feature_mask, inputs, base), 0)
+    view = _game(model, batch._replace(dense=batch.dense.double()))
+    together = DeepLift().attribute(view, 0)
+    for row in range(view.rows):
+        inputs, base = (Inputs(*(p[[row]] for p in x)) for x in (view.inputs, view.baseline))
+        alone = DeepLift().attribute(MaskedModel(model, view.feature_mask, inputs, base), 0)
         torch.testing.assert_close(alone[0], together[row], rtol=0, atol=1e-12)
 
 

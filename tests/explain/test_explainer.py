@@ -27,8 +27,8 @@ Build = Callable[..., Recommender]
 class WrongOfOneRow(IntegratedGradients):
     """Parts that are right but for those of the last of 21 rows."""
 
-    def attribute(self, game: MaskedModel, seed: int) -> Tensor:
-        return super().attribute(game, seed) * (1 + (game.index == 20).unsqueeze(1))
+    def attribute(self, view: MaskedModel, seed: int) -> Tensor:
+        return super().attribute(view, seed) * (1 + (view.index == 20).unsqueeze(1))
 
 
 def test_a_row_that_is_left_over_is_not_judged_by_itself(

@@ -31,28 +31,28 @@ def _sample(model: Recommender, batch: Batch) -> Sample:
     inputs, others = (
         Inputs(*(part.detach()[at] for part in rows)) for at in (slice(4), slice(4, 8))
     )
-    view = build_feature_mask(model.schema, model.width, "fields", model.device)
+    mask = build_feature_mask(model.schema, model.width, "fields", model.device)
     base = build_baseline(model, "mean", inputs).expand_to(inputs)
-    return Sample(MaskedModel(model, view, inputs, base), others)
+    return Sample(MaskedModel(model, mask, inputs, base), others)
 
 
 def _by_hand(sample: Sample, parts: Tensor, kind: str) -> np.ndarray:
-    """The mean logit of a linear model with the first k players replaced, or put back, by row."""
+    """The mean logit of a linear model with the first k features replaced, or put back, by row."""
     weights, bias = (p.detach().numpy() for p in sample.view.model.output.parameters())
     x, other = sample.inputs.dense.numpy(), sample.references.dense.numpy()
     logits = np.empty((len(x), x.shape[1] + 1))
     for row, part in enumerate(parts.numpy()):
         now, then = (x, other) if kind == "deletion" else (other, x)
         mixed = now[row].copy()
-        for k, player in enumerate([None, *sorted(range(len(part)), key=lambda p: -part[p])]):
-            if player is not None:
-                mixed[player] = then[row, player]
+        for k, feature in enumerate([None, *sorted(range(len(part)), key=lambda p: -part[p])]):
+            if feature is not None:
+                mixed[feature] = then[row, feature]
             logits[row, k] = mixed @ weights[0] + bias[0]
     return logits.mean(0)
 
 
 @pytest.mark.parametrize("kind", ["deletion", "insertion"])
-def test_curves_equal_replacing_one_player_after_the_other(
+def test_curves_equal_replacing_one_feature_after_the_other(
     linear: Callable[..., Sample], kind: str
 ) -> None:
     sample = linear(WEIGHTS)
@@ -119,7 +119,7 @@ def test_a_model_that_nothing_moves_has_no_area(linear: Callable[..., Sample]) -
     assert np.isnan([*areas.values()]).all()
 
 
-def test_many_players_are_replaced_in_few_steps(linear: Callable[..., Sample]) -> None:
+def test_many_features_are_replaced_in_few_steps(linear: Callable[..., Sample]) -> None:
     sample = linear(torch.randn(107), rows=3)
     frame = curves(sample, torch.randn(3, 107), steps=20, seed=0).frame
     assert frame.groupby(["kind", "order"]).size().tolist() == [21] * 4
@@ -130,16 +130,16 @@ def test_infidelity_is_that_of_captum_on_the_same_sets(
     build: Callable[..., Recommender], batch: Batch, name: str
 ) -> None:
     sample = _sample(build(name), batch)
-    game = sample.view
+    view = sample.view
     parts = sample.attributions(IntegratedGradients(8), 0)
-    removed = subsets(game.size, 25, seed=3)
+    removed = subsets(view.size, 25, seed=3)
 
     def forward(on: Tensor) -> Tensor:
         inputs, base = (
             Inputs(*(x.repeat_interleave(len(on) // 4, 0) for x in rows))
-            for rows in (game.inputs, game.baseline)
+            for rows in (view.inputs, view.baseline)
         )
-        return game.model.task_logits(game.feature_mask.apply(on, inputs, base))[:, 0]
+        return view.model.task_logits(view.feature_mask.apply(on, inputs, base))[:, 0]
 
     def perturb(on: Tensor) -> tuple[Tensor, Tensor]:
         drawn = removed.repeat(4, 1)
@@ -198,12 +198,12 @@ def test_removing_a_kind_equals_replacing_its_inputs(model: Recommender, batch: 
             assert row[f"positive_{when}"] == pytest.approx((logits > 0).double().mean().item())
 
 
-def test_removals_do_not_depend_on_the_players(
+def test_removals_do_not_depend_on_the_features(
     build: Callable[..., Recommender], batch: Batch
 ) -> None:
     model = build("dlrm")
     sample = _sample(model, batch)
     dense = build_feature_mask(model.schema, model.width, "dense", model.device)
     other = MaskedModel(model, dense, sample.view.inputs, sample.view.baseline, chunk=3)
-    found, expected = (removals({"baseline": [game]}) for game in (other, sample.view))
+    found, expected = (removals({"baseline": [view]}) for view in (other, sample.view))
     pd.testing.assert_frame_equal(found, expected)

@@ -21,15 +21,15 @@ def _inputs(rows: int, width: int) -> Inputs:
 
 
 @pytest.mark.parametrize("granularity", ["fields", "dimensions", "dense", "steps"])
-def test_gates_move_what_a_player_owns(schema: Schema, granularity: str) -> None:
+def test_gates_move_what_a_feature_owns(schema: Schema, granularity: str) -> None:
     width, rows = 2, 3
     inputs, base = _inputs(rows, width), _inputs(1, width)
-    view = build_feature_mask(schema, width, granularity, torch.device("cpu"))
-    on = torch.rand(rows, len(view.features))
-    found = view.apply(on, inputs, base.expand_to(inputs))
+    mask = build_feature_mask(schema, width, granularity, torch.device("cpu"))
+    on = torch.rand(rows, len(mask.features))
+    found = mask.apply(on, inputs, base.expand_to(inputs))
     for row in range(rows):
         for d, name in enumerate(schema.dense):
-            g = on[row, view.features.index(name)] if name in view.features else 1.0
+            g = on[row, mask.features.index(name)] if name in mask.features else 1.0
             expected = base.dense[0, d] + g * (inputs.dense[row, d] - base.dense[0, d])
             assert found.dense[row, d] == pytest.approx(expected.item(), abs=1e-6)
         steps = [f"history[{step}]" for step in (-4, -3, -2, -1)]
@@ -37,18 +37,18 @@ def test_gates_move_what_a_player_owns(schema: Schema, granularity: str) -> None
             before, after, moved = (getattr(x, part) for x in (base, inputs, found))
             for at, name in enumerate(names):
                 for k in range(width):
-                    player = f"{name}[{k}]" if granularity == "dimensions" else name
-                    g = on[row, view.features.index(player)] if player in view.features else 1.0
+                    feature = f"{name}[{k}]" if granularity == "dimensions" else name
+                    g = on[row, mask.features.index(feature)] if feature in mask.features else 1.0
                     expected = before[0, at, k] + g * (after[row, at, k] - before[0, at, k])
                     assert moved[row, at, k] == pytest.approx(expected.item(), abs=1e-6)
     assert torch.equal(found.steps, inputs.steps)
 
 
-def test_sums_over_players(schema: Schema) -> None:
+def test_sums_over_features(schema: Schema) -> None:
     parts = _inputs(2, 5)
-    view = build_feature_mask(schema, 5, "fields", torch.device("cpu"))
+    mask = build_feature_mask(schema, 5, "fields", torch.device("cpu"))
     expected = torch.cat([parts.dense, parts.fields.sum(2), parts.history.sum(2)], 1)
-    torch.testing.assert_close(view.sum_by_feature(parts), expected)
+    torch.testing.assert_close(mask.sum_by_feature(parts), expected)
     only_dense = build_feature_mask(schema, 5, "dense", torch.device("cpu"))
     torch.testing.assert_close(only_dense.sum_by_feature(parts), parts.dense)
 
@@ -63,7 +63,7 @@ def test_baselines(build: Callable[..., Recommender], schema: Schema, batch: Bat
     assert torch.equal(unseen.fields[0], model.table.weight[[0, 4, 11, 16]])
 
 
-def test_a_model_without_dense_columns_has_no_dense_players(
+def test_a_model_without_dense_columns_has_no_dense_features(
     build: Callable[..., Recommender],
 ) -> None:
     model = build("gmf")
@@ -73,10 +73,10 @@ def test_a_model_without_dense_columns_has_no_dense_players(
 
 def test_groups_own_what_they_name_and_the_rest_stays_as_it_is(schema: Schema) -> None:
     groups = {"who": ["user", "I2"], "low": ["item[0:2]", "C1[0]"], "past": ["history[-1]"]}
-    view = build_feature_mask(schema, 3, "groups", torch.device("cpu"), groups)
-    assert view.features == ("who", "low", "past")
+    mask = build_feature_mask(schema, 3, "groups", torch.device("cpu"), groups)
+    assert mask.features == ("who", "low", "past")
     inputs, base = _inputs(2, 3), _inputs(1, 3)
-    off = view.apply(torch.zeros(2, 3), inputs, base.expand_to(inputs))
+    off = mask.apply(torch.zeros(2, 3), inputs, base.expand_to(inputs))
     moved = Inputs(*(a != b for a, b in zip(off, inputs, strict=True)))
     assert moved.dense[0].tolist() == [False, True, False]
     assert moved.fields[0].int().tolist() == [[1, 0, 0], [1, 1, 1], [0, 0, 0], [1, 1, 0]]
@@ -84,11 +84,11 @@ def test_groups_own_what_they_name_and_the_rest_stays_as_it_is(schema: Schema) -
 
 
 def test_in_a_mixture_the_first_kind_that_knows_a_number_owns_it(schema: Schema) -> None:
-    view = build_feature_mask(
+    mask = build_feature_mask(
         schema, 2, ["groups", "fields"], torch.device("cpu"), {"who": ["user", "I1"]}
     )
     steps = [f"history[{step}]" for step in (-4, -3, -2, -1)]
-    assert view.features == ("who", "I2", "I3", "C1", "C2", "item", *steps)
+    assert mask.features == ("who", "I2", "I3", "C1", "C2", "item", *steps)
     mixed = build_feature_mask(schema, 2, ["dense", "dimensions"], torch.device("cpu"))
     assert (
         mixed.features == build_feature_mask(schema, 2, "dimensions", torch.device("cpu")).features

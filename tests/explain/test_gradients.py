@@ -57,10 +57,10 @@ def test_a_row_has_its_own_points_whatever_rows_are_beside_it(pairs: MaskedModel
     together = method.attribute(pairs, 5)
     part = slice(7, 11)
     inputs, base = (Inputs(*(p[part] for p in x)) for x in (pairs.inputs, pairs.baseline))
-    game = MaskedModel(
+    view = MaskedModel(
         pairs.model, pairs.feature_mask, inputs, base, chunk=2, index=pairs.index[part]
     )
-    torch.testing.assert_close(method.attribute(game, 5), together[part], rtol=0, atol=1e-6)
+    torch.testing.assert_close(method.attribute(view, 5), together[part], rtol=0, atol=1e-6)
     assert not torch.allclose(method.attribute(pairs, 6), together, atol=1e-3)
     same = Inputs(*(p[[0, 0]] for p in pairs.inputs)), Inputs(*(p[[0, 0]] for p in pairs.baseline))
     first, second = method.attribute(MaskedModel(pairs.model, pairs.feature_mask, *same), 5)

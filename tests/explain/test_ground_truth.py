@@ -29,7 +29,7 @@ def test_a_shapley_value_deviates_by_its_main_effect_and_half_of_its_pairs() -> 
     assert found.tolist() == pytest.approx(
         [sqrt(4 + 1 / 4), sqrt(1 + 1 / 16), sqrt(1 / 4 + 1 / 16), 0]
     )
-    # A player that is not explained leaves the others as they are.
+    # A feature that is not explained leaves the others as they are.
     assert true_importance(TRUTH, ["c"]).tolist() == [found["c"]]
 
 
@@ -45,7 +45,7 @@ def test_the_true_importance_is_that_of_the_generated_logits() -> None:
     np.testing.assert_allclose(shapley.std(), expected, rtol=0.03)
 
 
-def test_marks_of_players() -> None:
+def test_marks_of_features() -> None:
     right = pd.Series({"dead": 0.1, "c": 0.4, "a": 9.0, "b": 3.0})
     assert score_features(right, TRUTH) == RankingMetrics(1.0, 1.0)
     wrong = pd.Series({"dead": 5.0, "c": 0.4, "a": 9.0, "b": 3.0})

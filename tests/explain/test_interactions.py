@@ -26,17 +26,17 @@ def _inputs(model: Recommender, batch: Batch) -> Inputs:
     return Inputs(*(part.detach() for part in model.embed(batch)))
 
 
-def _without(inputs: Inputs, base: Inputs, players: tuple[int, ...]) -> Inputs:
+def _without(inputs: Inputs, base: Inputs, features: tuple[int, ...]) -> Inputs:
     """The rows with some dense columns, fields and steps, counted in this order, at baseline."""
     dense, fields, history, steps = (part.clone() for part in inputs)
     width, count = dense.shape[1], fields.shape[1]
-    for player in players:
-        if player < width:
-            dense[:, player] = base.dense[:, player]
-        elif player < width + count:
-            fields[:, player - width] = base.fields[:, player - width]
+    for feature in features:
+        if feature < width:
+            dense[:, feature] = base.dense[:, feature]
+        elif feature < width + count:
+            fields[:, feature - width] = base.fields[:, feature - width]
         else:
-            history[:, player - width - count] = base.history[:, player - width - count]
+            history[:, feature - width - count] = base.history[:, feature - width - count]
     return Inputs(dense, fields, history, steps)
 
 
@@ -47,15 +47,15 @@ def test_interactions_equal_brute_force(
 ) -> None:
     inputs = _inputs(model.double(), batch._replace(dense=batch.dense.double()))
     base = build_baseline(model, "mean", inputs).expand_to(inputs)
-    view = build_feature_mask(model.schema, model.width, "fields", model.device)
-    found = interactions(MaskedModel(model, view, inputs, base, task, chunk))
+    mask = build_feature_mask(model.schema, model.width, "fields", model.device)
+    found = interactions(MaskedModel(model, mask, inputs, base, task, chunk))
 
-    def score(*players: int) -> Tensor:
-        return model.task_logits(_without(inputs, base, players)).detach()[:, task]
+    def score(*features: int) -> Tensor:
+        return model.task_logits(_without(inputs, base, features)).detach()[:, task]
 
     expected = [
         score() - score(i) - score(j) + score(i, j)
-        for i, j in combinations(range(len(view.features)), 2)
+        for i, j in combinations(range(len(mask.features)), 2)
     ]
     assert found.shape == (batch.rows, len(expected))
     for column, values in enumerate(expected):
@@ -67,11 +67,11 @@ def test_no_more_rows_than_a_chunk_pass_the_model_at_once(
 ) -> None:
     model = build("dlrm", embedding=2)
     inputs = _inputs(model, batch)
-    view = build_feature_mask(model.schema, model.width, "fields", model.device)
+    mask = build_feature_mask(model.schema, model.width, "fields", model.device)
     sizes = []
     model.bottom.register_forward_hook(lambda *found: sizes.append(len(found[2])))
     base = build_baseline(model, "zero", inputs).expand_to(inputs)
-    interactions(MaskedModel(model, view, inputs, base, chunk=50))
+    interactions(MaskedModel(model, mask, inputs, base, chunk=50))
     assert max(sizes) <= 50
     assert sum(sizes) == batch.rows * evaluations(7) == batch.rows * (1 + 7 + 21)
 
@@ -146,11 +146,11 @@ def test_results_are_averaged_over_the_baseline_rows(known: tuple[Known, Dataset
     assert pair["mean_abs"] == pytest.approx(each.mean(1).abs().mean().item(), abs=1e-12)
 
 
-@pytest.mark.parametrize(("players", "expected"), [("fields", 5), ("dimensions", 5), ("dense", 3)])
-def test_players_are_whole_features(
-    known: tuple[Known, Dataset], players: Granularity, expected: int
+@pytest.mark.parametrize(("features", "expected"), [("fields", 5), ("dimensions", 5), ("dense", 3)])
+def test_features_are_whole_features(
+    known: tuple[Known, Dataset], features: Granularity, expected: int
 ) -> None:
-    frame = tables.pair_table(Explain(granularity=players).build_explainer(*_single(known), 0))
+    frame = tables.pair_table(Explain(granularity=features).build_explainer(*_single(known), 0))
     assert len({*frame["first"], *frame["second"]}) == expected
 
 
@@ -174,9 +174,9 @@ def test_as_many_rows_as_asked_for_and_none_for_none(
 
 
 def test_the_models_own_view_stands_beside_its_pair() -> None:
-    players = ("a", "b", "history[-1]")
+    features = ("a", "b", "history[-1]")
     weights = pd.DataFrame([[1.0, 2], [2, 3]], ["a", "b"], ["a", "b"])
-    frame = pair_names(players, weights)
+    frame = pair_names(features, weights)
     assert frame[["first", "second"]].to_numpy().tolist() == [
         ["a", "b"], ["a", "history[-1]"], ["b", "history[-1]"],
     ]  # fmt: skip

@@ -26,150 +26,154 @@ from glassrec.explain.methods.kernel_shap import KernelShap
 
 def _by_orders(worth: Tensor) -> Tensor:
     """Shapley values (P,) from the worth (2, ..., 2) of every coalition, by all P! orders."""
-    players = worth.ndim
-    orders = list(permutations(range(players)))
-    total = torch.zeros(players, dtype=torch.float64)
+    features = worth.ndim
+    orders = list(permutations(range(features)))
+    total = torch.zeros(features, dtype=torch.float64)
     for order in orders:
-        before = [0] * players
-        for player in order:
+        before = [0] * features
+        for feature in order:
             after = list(before)
-            after[player] = 1
-            total[player] += worth[tuple(after)] - worth[tuple(before)]
+            after[feature] = 1
+            total[feature] += worth[tuple(after)] - worth[tuple(before)]
             before = after
     return total / len(orders)
 
 
-@pytest.mark.parametrize("players", [1, 2, 3, 4, 5, 6])
-def test_with_all_coalitions_it_is_the_mean_over_all_orders(players: int) -> None:
-    generator = torch.Generator().manual_seed(players)
-    worth = torch.randn([2] * players, generator=generator, dtype=torch.float64)
-    members, weights = module._fit(players, 2**players, 0)
-    assert len(members.unique(dim=0)) == len(members) == 2**players
+@pytest.mark.parametrize("features", [1, 2, 3, 4, 5, 6])
+def test_with_all_coalitions_it_is_the_mean_over_all_orders(features: int) -> None:
+    generator = torch.Generator().manual_seed(features)
+    worth = torch.randn([2] * features, generator=generator, dtype=torch.float64)
+    members, weights = module._fit(features, 2**features, 0)
+    assert len(members.unique(dim=0)) == len(members) == 2**features
     found = worth[tuple(members.long().T)] @ weights
     torch.testing.assert_close(found, _by_orders(worth), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["dlrm", "two_tower", "dcn"])
-def test_few_players_get_exact_shapley_values_however_few_samples(
-    play: Callable[..., MaskedModel], name: str
+def test_few_features_get_exact_shapley_values_however_few_samples(
+    masked_model: Callable[..., MaskedModel], name: str
 ) -> None:
-    game = play(name)
-    assert 5 < game.size <= 12
+    view = masked_model(name)
+    assert 5 < view.size <= 12
     method = KernelShap(samples=2)
-    assert not method.draws(game.size)
-    assert method.evaluations(game.size) == 2**game.size
-    expected = Shapley().attribute(game, 0)
-    torch.testing.assert_close(method.attribute(game, 0), expected, rtol=0, atol=1e-9)
-    assert torch.equal(method.attribute(game, 0), method.attribute(game, 1))
+    assert not method.draws(view.size)
+    assert method.evaluations(view.size) == 2**view.size
+    expected = Shapley().attribute(view, 0)
+    torch.testing.assert_close(method.attribute(view, 0), expected, rtol=0, atol=1e-9)
+    assert torch.equal(method.attribute(view, 0), method.attribute(view, 1))
 
 
-def test_samples_for_all_coalitions_of_more_players_take_them_all(
-    play: Callable[..., MaskedModel],
+def test_samples_for_all_coalitions_of_more_features_take_them_all(
+    masked_model: Callable[..., MaskedModel],
 ) -> None:
-    game = play("gmf", "dimensions", factors=7)
-    assert game.size == 14
+    view = masked_model("gmf", "dimensions", factors=7)
+    assert view.size == 14
     method = KernelShap(samples=2**14)
     assert not method.draws(14)
-    found, expected = method.attribute(game, 0), Shapley(max_features=14).attribute(game, 0)
+    found, expected = method.attribute(view, 0), Shapley(max_features=14).attribute(view, 0)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("samples", [160, 999, None])
 def test_drawn_values_add_up_and_depend_on_no_other_row_and_no_chunk(
-    play: Callable[..., MaskedModel], samples: int | None
+    masked_model: Callable[..., MaskedModel], samples: int | None
 ) -> None:
-    game = play("neumf", "dimensions", rows=4)
+    view = masked_model("neumf", "dimensions", rows=4)
     method = KernelShap(samples)
-    found = method.attribute(game, 3)
-    torch.testing.assert_close(found.sum(1), game.difference, rtol=0, atol=1e-9)
-    small = replace(game, chunk=11)
+    found = method.attribute(view, 3)
+    torch.testing.assert_close(found.sum(1), view.difference, rtol=0, atol=1e-9)
+    small = replace(view, chunk=11)
     torch.testing.assert_close(method.attribute(small, 3), found, rtol=0, atol=1e-9)
     alone = torch.cat([method.attribute(part, 3) for part in small.chunks(100)])
     torch.testing.assert_close(alone, found, rtol=0, atol=1e-9)
-    same = torch.allclose(found, method.attribute(game, 4))
-    assert method.draws(game.size) is not same
-    assert same is (samples == 160)  # each player alone, and all the others: nothing is drawn
+    same = torch.allclose(found, method.attribute(view, 4))
+    assert method.draws(view.size) is not same
+    assert same is (samples == 160)  # each feature alone, and all the others: nothing is drawn
 
 
-@pytest.mark.parametrize(("players", "samples"), [(13, 400), (20, 1000), (21, 99)])
+@pytest.mark.parametrize(("features", "samples"), [(13, 400), (20, 1000), (21, 99)])
 def test_coalitions_come_with_complements_and_count_as_the_kernel_says(
-    players: int, samples: int
+    features: int, samples: int
 ) -> None:
-    members, kernel = module._coalitions(players, samples // 2, 0)
+    members, kernel = module._coalitions(features, samples // 2, 0)
     first, second = members.chunk(2)
     assert torch.equal(first, 1 - second)
     assert samples - 1 <= len(members) <= samples
     sizes = members.sum(1).long()
-    every = torch.arange(1, players)
-    mass = torch.zeros(players, dtype=torch.float64).index_add(0, sizes, kernel)[1:]
-    expected = (players - 1) / (every * (players - every)).double()
+    every = torch.arange(1, features)
+    mass = torch.zeros(features, dtype=torch.float64).index_add(0, sizes, kernel)[1:]
+    expected = (features - 1) / (every * (features - every)).double()
     assert mass.sum().item() == pytest.approx(expected.sum().item(), abs=1e-9)
     # Sizes that are drawn have their mass but for what one pair more or less makes.
     torch.testing.assert_close(mass, expected, rtol=0, atol=1.01 * kernel.max().item())
     assert (mass > 0).all()
-    for size in (1, players - 1):
-        assert len(members[sizes == size].unique(dim=0)) == players
+    for size in (1, features - 1):
+        assert len(members[sizes == size].unique(dim=0)) == features
     counts = members.mean(0)
     torch.testing.assert_close(counts, torch.full_like(counts, 0.5), rtol=0, atol=0)
 
 
-def test_more_samples_come_nearer_to_the_exact_values(play: Callable[..., MaskedModel]) -> None:
-    game = play("mlp", "dimensions", factors=4, rows=8)
-    game = replace(
-        game, feature_mask=replace(game.feature_mask, features=tuple("abcdefghijklmnop"))
+def test_more_samples_come_nearer_to_the_exact_values(
+    masked_model: Callable[..., MaskedModel],
+) -> None:
+    view = masked_model("mlp", "dimensions", factors=4, rows=8)
+    view = replace(
+        view, feature_mask=replace(view.feature_mask, features=tuple("abcdefghijklmnop"))
     )
-    game = replace(
-        game,
-        feature_mask=replace(game.feature_mask, feature_ids=game.feature_mask.feature_ids % 16),
+    view = replace(
+        view,
+        feature_mask=replace(view.feature_mask, feature_ids=view.feature_mask.feature_ids % 16),
     )
-    exact = Shapley(max_features=16).attribute(game, 0)
+    exact = Shapley(max_features=16).attribute(view, 0)
     errors = [
-        np.mean([_error(KernelShap(samples), game, seed, exact) for seed in range(4)])
+        np.mean([_error(KernelShap(samples), view, seed, exact) for seed in range(4)])
         for samples in (64, 512, 4096)
     ]
     assert errors[0] > 2 * errors[1] > 4 * errors[2] > 0
     assert errors[2] < 0.05 * exact.abs().mean()
 
 
-def _error(method: KernelShap, game: MaskedModel, seed: int, exact: Tensor) -> float:
-    return (method.attribute(game, seed) - exact).square().mean().sqrt().item()
+def _error(method: KernelShap, view: MaskedModel, seed: int, exact: Tensor) -> float:
+    return (method.attribute(view, seed) - exact).square().mean().sqrt().item()
 
 
-def test_it_agrees_with_kernel_explainer_of_shap(play: Callable[..., MaskedModel]) -> None:
-    game = play("dlrm")
+def test_it_agrees_with_kernel_explainer_of_shap(masked_model: Callable[..., MaskedModel]) -> None:
+    view = masked_model("dlrm")
 
     def worth(row: int) -> Callable[[np.ndarray], np.ndarray]:
         part = replace(
-            game,
-            inputs=type(game.inputs)(*(x[row : row + 1] for x in game.inputs)),
-            baseline=type(game.inputs)(*(x[row : row + 1] for x in game.baseline)),
-            index=game.index[:1],
+            view,
+            inputs=type(view.inputs)(*(x[row : row + 1] for x in view.inputs)),
+            baseline=type(view.inputs)(*(x[row : row + 1] for x in view.baseline)),
+            index=view.index[:1],
         )
         return lambda on: part.logits(torch.from_numpy(on))[0].numpy()
 
-    for row, found in enumerate(KernelShap().attribute(game, 0).numpy()):
-        explainer = shap.KernelExplainer(worth(row), np.zeros((1, game.size)))
+    for row, found in enumerate(KernelShap().attribute(view, 0).numpy()):
+        explainer = shap.KernelExplainer(worth(row), np.zeros((1, view.size)))
         expected = explainer.shap_values(
-            np.ones((1, game.size)), nsamples=2**game.size, l1_reg=False, silent=True
+            np.ones((1, view.size)), nsamples=2**view.size, l1_reg=False, silent=True
         )
         np.testing.assert_allclose(found, expected[0], rtol=0, atol=1e-6)
 
 
-def test_captum_comes_near_to_it_with_many_samples(play: Callable[..., MaskedModel]) -> None:
-    game = play("gmf", "dimensions", factors=2)
-    fields = game.inputs.fields
+def test_captum_comes_near_to_it_with_many_samples(
+    masked_model: Callable[..., MaskedModel],
+) -> None:
+    view = masked_model("gmf", "dimensions", factors=2)
+    fields = view.inputs.fields
 
     def logits(fields: Tensor) -> Tensor:
-        return game.model.task_logits(game.inputs._replace(fields=fields.double()))[:, 0]
+        return view.model.task_logits(view.inputs._replace(fields=fields.double()))[:, 0]
 
     owner = torch.arange(4).view(1, 2, 2)
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that many rows take long
         expected = CaptumKernelShap(logits).attribute(
-            fields, game.baseline.fields, feature_mask=owner, n_samples=2000
+            fields, view.baseline.fields, feature_mask=owner, n_samples=2000
         )
-    found = KernelShap().attribute(game, 0)
+    found = KernelShap().attribute(view, 0)
     # Captum draws its coalitions, and holds the sum by a large weight only.
     torch.testing.assert_close(found.float(), expected.flatten(1), rtol=0, atol=0.06)
     assert found.abs().mean() > 0.25
@@ -182,13 +186,13 @@ def test_too_few_samples_are_refused_with_what_to_do() -> None:
     assert KernelShap().evaluations(80) == 2 + 2 * 80 + 2048
 
 
-@pytest.mark.parametrize(("players", "samples"), [(80, 10_000), (20, 3000), (20, 40_000)])
+@pytest.mark.parametrize(("features", "samples"), [(80, 10_000), (20, 3000), (20, 40_000)])
 def test_no_size_is_taken_whole_at_the_cost_of_those_that_count_more(
-    players: int, samples: int
+    features: int, samples: int
 ) -> None:
-    members, kernel = module._coalitions(players, samples // 2, 0)
+    members, kernel = module._coalitions(features, samples // 2, 0)
     sizes = members.sum(1).long()
-    sizes = sizes.minimum(players - sizes)
-    drawn = kernel[sizes == players // 2]
+    sizes = sizes.minimum(features - sizes)
+    drawn = kernel[sizes == features // 2]
     assert len(drawn.unique()) == 1
     assert (kernel[sizes > 1] >= drawn[0]).all()

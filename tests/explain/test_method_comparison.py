@@ -40,9 +40,9 @@ class Refusing(IntegratedGradients):
 
     allowed: int = 0
 
-    def attribute(self, game: MaskedModel, seed: int) -> Tensor:
-        if game.rows == 1 or self.allowed:
-            return super().attribute(game, seed)
+    def attribute(self, view: MaskedModel, seed: int) -> Tensor:
+        if view.rows == 1 or self.allowed:
+            return super().attribute(view, seed)
         raise ValueError("no rule for this model")
 
 
@@ -128,8 +128,8 @@ def test_seconds_are_for_a_thousand_rows(
 def test_delta_is_what_the_parts_miss(linear: Callable[..., Sample]) -> None:
     @dataclass(frozen=True)
     class Half(IntegratedGradients):
-        def attribute(self, game: MaskedModel, seed: int) -> Tensor:
-            return super().attribute(game, seed) / 2
+        def attribute(self, view: MaskedModel, seed: int) -> Tensor:
+            return super().attribute(view, seed) / 2
 
     sample = linear(WEIGHTS, background=3)
     table = compare_methods({"half": Half(2)}, sample, SETTINGS, seed=0).methods
@@ -171,9 +171,9 @@ def test_if_no_method_can_explain_the_tables_keep_their_columns(
 def _sample(model: Recommender, batch: Batch, chunk: int) -> Sample:
     rows = Inputs(*(part.detach() for part in model.embed(batch)))
     inputs, others = (Inputs(*(part[at] for part in rows)) for at in (slice(6), slice(6, 12)))
-    view = build_feature_mask(model.schema, model.width, "fields", model.device)
+    mask = build_feature_mask(model.schema, model.width, "fields", model.device)
     base = build_baseline(model, "mean", inputs).expand_to(inputs)
-    return Sample(MaskedModel(model, view, inputs, base, chunk=chunk), others)
+    return Sample(MaskedModel(model, mask, inputs, base, chunk=chunk), others)
 
 
 def test_chunks_change_no_table(model: Recommender, batch: Batch, arbitrary: Method) -> None:
@@ -192,13 +192,13 @@ def test_chunks_change_no_table(model: Recommender, batch: Batch, arbitrary: Met
 def test_a_gpu_finds_the_same(model: Recommender, batch: Batch) -> None:
     methods = {"ig": IntegratedGradients(3)}
     sample = _sample(model, batch, 10_000)
-    game, others = sample.view, sample.references
+    view, others = sample.view, sample.references
     here = compare_methods(methods, sample, SETTINGS, seed=0)
     inputs, base, others = (
-        Inputs(*(part.cuda() for part in rows)) for rows in (game.inputs, game.baseline, others)
+        Inputs(*(part.cuda() for part in rows)) for rows in (view.inputs, view.baseline, others)
     )
-    view = replace(game.feature_mask, feature_ids=game.feature_mask.feature_ids.cuda())
-    there = replace(game, model=model.cuda(), feature_mask=view, inputs=inputs, baseline=base)
+    mask = replace(view.feature_mask, feature_ids=view.feature_mask.feature_ids.cuda())
+    there = replace(view, model=model.cuda(), feature_mask=mask, inputs=inputs, baseline=base)
     found = compare_methods(methods, Sample(there, others), SETTINGS, seed=0)
     for first, second in zip(here, found, strict=True):
         same = [column for column in first if column != "seconds"]

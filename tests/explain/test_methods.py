@@ -29,36 +29,36 @@ def method(request: pytest.FixtureRequest) -> Method:
 
 
 @pytest.fixture
-def game(play: Callable[..., MaskedModel]) -> MaskedModel:
-    """Five rows with the seven players of a DLRM."""
-    return play("dlrm", rows=5)
+def view(masked_model: Callable[..., MaskedModel]) -> MaskedModel:
+    """Five rows with the seven features of a DLRM."""
+    return masked_model("dlrm", rows=5)
 
 
-def test_values_depend_on_no_other_row_and_no_chunk(method: Method, game: MaskedModel) -> None:
-    found = method.attribute(game, 1)
+def test_values_depend_on_no_other_row_and_no_chunk(method: Method, view: MaskedModel) -> None:
+    found = method.attribute(view, 1)
     assert found.shape == (5, 7)
-    assert found.dtype == game.inputs.dense.dtype
-    alone = [method.attribute(part, 1) for part in replace(game, chunk=3).chunks(24)]
+    assert found.dtype == view.inputs.dense.dtype
+    alone = [method.attribute(part, 1) for part in replace(view, chunk=3).chunks(24)]
     assert len(alone) == 3
     torch.testing.assert_close(torch.cat(alone), found, rtol=0, atol=1e-9)
 
 
 def test_another_seed_gives_other_values_where_it_is_said(
-    method: Method, game: MaskedModel
+    method: Method, view: MaskedModel
 ) -> None:
-    first, same, other = (method.attribute(game, seed) for seed in (1, 1, 2))
+    first, same, other = (method.attribute(view, seed) for seed in (1, 1, 2))
     assert torch.equal(first, same)
-    assert method.draws(game.size) is not torch.equal(first, other)
+    assert method.draws(view.size) is not torch.equal(first, other)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_gives_what_the_cpu_gives(method: Method, game: MaskedModel) -> None:
-    here = method.attribute(game, 0)
+def test_a_gpu_gives_what_the_cpu_gives(method: Method, view: MaskedModel) -> None:
+    here = method.attribute(view, 0)
     inputs, baseline = (
-        Inputs(*(part.cuda() for part in each)) for each in (game.inputs, game.baseline)
+        Inputs(*(part.cuda() for part in each)) for each in (view.inputs, view.baseline)
     )
-    view = replace(game.feature_mask, feature_ids=game.feature_mask.feature_ids.cuda())
-    there = method.attribute(MaskedModel(game.model.cuda(), view, inputs, baseline), 0)
+    mask = replace(view.feature_mask, feature_ids=view.feature_mask.feature_ids.cuda())
+    there = method.attribute(MaskedModel(view.model.cuda(), mask, inputs, baseline), 0)
     assert there.is_cuda
     torch.testing.assert_close(there.cpu(), here)

@@ -39,14 +39,14 @@ CONFIG = Path(__file__).parents[2] / "configs/explain/method/neuron_conductance.
 
 
 @pytest.fixture
-def game(batch: Batch) -> Make:
+def view(batch: Batch) -> Make:
     """Rows in float64 beside the mean embedding."""
 
-    def make(model: Recommender, players: str = "fields", **settings: int) -> MaskedModel:
+    def make(model: Recommender, features: str = "fields", **settings: int) -> MaskedModel:
         inputs = Inputs(*(part.detach().double() for part in model.double().embed(batch)))
         base = build_baseline(model, "mean", inputs).expand_to(inputs)
-        view = build_feature_mask(model.schema, model.width, players, model.device)
-        return MaskedModel(model, view, inputs, base, **settings)
+        mask = build_feature_mask(model.schema, model.width, features, model.device)
+        return MaskedModel(model, mask, inputs, base, **settings)
 
     return make
 
@@ -61,10 +61,10 @@ def middle(model: Recommender) -> list[tuple[str, int, str]]:
 
 
 @pytest.mark.parametrize("task", [0, 1])
-def test_it_is_captums(model: Recommender, game: Make, task: int) -> None:
+def test_it_is_captums(model: Recommender, view: Make, task: int) -> None:
     if not model.layers:
         pytest.skip("no neurons")
-    rows = game(model, task=task)
+    rows = view(model, task=task)
     parts = (rows.inputs, rows.baseline)
     inputs, base = (tuple(part.contiguous() for part in each) for each in parts)
     reads = [bool(part.numel()) for part in inputs[:3]]
@@ -97,12 +97,12 @@ def test_it_is_captums(model: Recommender, game: Make, task: int) -> None:
     assert size > 0
 
 
-@pytest.mark.parametrize("players", ["fields", "dimensions", "dense"])
+@pytest.mark.parametrize("features", ["fields", "dimensions", "dense"])
 def test_the_parts_add_up_to_what_flows_through_the_neuron(
-    build: Build, game: Make, players: str
+    build: Build, view: Make, features: str
 ) -> None:
     model = build("dlrm", bottom=[8], top=[8])
-    rows = game(model, players)
+    rows = view(model, features)
     flows = conductance(model, rows.inputs, rows.masked_out, steps=2000)
     for layer, unit, name in middle(model):
         parts = NeuronConductance(name, 300).attribute(rows, 0)
@@ -114,10 +114,10 @@ def test_the_parts_add_up_to_what_flows_through_the_neuron(
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_a_recurrent_neuron_is_explained_by_steps_and_padding_has_no_part(
-    build: Build, game: Make, cell: str
+    build: Build, view: Make, cell: str
 ) -> None:
     model = build("lstm", cell=cell, hidden=3)
-    rows = game(model, "steps")
+    rows = view(model, "steps")
     parts = NeuronConductance("recurrent[1]", 300).attribute(rows, 0)
     flow = conductance(model, rows.inputs, rows.masked_out, steps=2000)["recurrent"][:, 1]
     assert flow.abs().max() > 1e-3
@@ -128,42 +128,42 @@ def test_a_recurrent_neuron_is_explained_by_steps_and_padding_has_no_part(
     assert parts[~padded].any()
 
 
-def test_a_chunk_changes_nothing(build: Build, game: Make) -> None:
+def test_a_chunk_changes_nothing(build: Build, view: Make) -> None:
     model = build("dlrm", bottom=[8], top=[8])
     method = NeuronConductance("top.0[3]", 10)
-    expected = method.attribute(game(model), 0)
+    expected = method.attribute(view(model), 0)
     for chunk in (1, 50):
-        found = method.attribute(game(model, chunk=chunk), 0)
+        found = method.attribute(view(model, chunk=chunk), 0)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
-def test_a_neuron_that_does_not_exist_is_refused_with_what_exists(build: Build, game: Make) -> None:
+def test_a_neuron_that_does_not_exist_is_refused_with_what_exists(build: Build, view: Make) -> None:
     model = build("dlrm", bottom=[8], top=[9])
-    view = build_feature_mask(model.schema, model.width, "fields", model.device)
+    mask = build_feature_mask(model.schema, model.width, "fields", model.device)
     with pytest.raises(ValueError, match="no neuron") as error:
-        NeuronConductance("topp.0[3]").check(model, view, 1)
+        NeuronConductance("topp.0[3]").check(model, mask, 1)
     assert "did you mean 'top.0[3]'?" in str(error.value)
     for layer in ("bottom.0 (8)", "bottom.1 (16)", "interaction (26)", "top.0 (9)"):
         assert layer in str(error.value)
     with pytest.raises(ValueError, match=r"did you mean 'C1×user'"):
-        NeuronConductance("C1xuser").check(model, view, 1)
+        NeuronConductance("C1xuser").check(model, mask, 1)
     with pytest.raises(ValueError, match=r"top.0\[9\]"):
-        NeuronConductance("top.0[9]").attribute(game(model), 0)
+        NeuronConductance("top.0[9]").attribute(view(model), 0)
     for known in ("bottom.0[7]", "dense[3]", "C1×user", "top.0[8]"):
-        NeuronConductance(known).check(model, view, 1)
+        NeuronConductance(known).check(model, mask, 1)
 
 
 def test_a_model_without_neurons_says_so(build: Build) -> None:
     model = build("popularity")
     assert not model.layers
-    view = build_feature_mask(model.schema, model.width, "fields", model.device)
+    mask = build_feature_mask(model.schema, model.width, "fields", model.device)
     with pytest.raises(ValueError, match="none"):
-        NeuronConductance("top.0[1]").check(model, view, 1)
+        NeuronConductance("top.0[1]").check(model, mask, 1)
 
 
-def test_neurons_of_a_pruned_layer_keep_their_names(build: Build, game: Make) -> None:
+def test_neurons_of_a_pruned_layer_keep_their_names(build: Build, view: Make) -> None:
     model = build("dlrm", bottom=[8], top=[8])
-    rows = game(model)
+    rows = view(model)
     layer = model.layers["top.0"]
     expected = NeuronConductance("top.0[5]", 10).attribute(rows, 0)
     layer.keep(torch.tensor([2, 5, 7]), torch.zeros(8).double())
@@ -184,14 +184,14 @@ def test_its_file_asks_for_a_neuron() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_finds_what_the_cpu_finds(build: Build, game: Make) -> None:
+def test_a_gpu_finds_what_the_cpu_finds(build: Build, view: Make) -> None:
     model = build("dlrm", bottom=[8], top=[8])
-    rows = game(model)
+    rows = view(model)
     method = NeuronConductance("dense[3]", 10)
     here = method.attribute(rows, 0)
-    view = build_feature_mask(model.schema, model.width, "fields", torch.device("cuda"))
+    mask = build_feature_mask(model.schema, model.width, "fields", torch.device("cuda"))
     there = MaskedModel(
-        model.cuda(), view, *(Inputs(*(part.cuda() for part in each)) for each in
+        model.cuda(), mask, *(Inputs(*(part.cuda() for part in each)) for each in
         (rows.inputs, rows.baseline)),
     )  # fmt: skip
     torch.testing.assert_close(method.attribute(there, 0).cpu(), here)

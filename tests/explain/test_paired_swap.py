@@ -1,4 +1,4 @@
-"""What players do alone, on a function whose effects are known in closed form."""
+"""What features do alone, on a function whose effects are known in closed form."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Written(Recommender):
 
 
 def written(function: Callable[..., Tensor], dense: Tensor, chunk: int = 16384) -> MaskedModel:
-    """The game of standard normal columns (N, D) and a function of them."""
+    """The view of standard normal columns (N, D) and a function of them."""
     rows, columns = dense.shape
     model = Written(columns, function).double()
     empty = torch.empty(rows, 0)
     inputs = model.embed(Batch(dense.double(), empty.long(), empty.long(), empty))
-    view = build_feature_mask(model.schema, 1, "fields", model.device)
+    mask = build_feature_mask(model.schema, 1, "fields", model.device)
     return MaskedModel(
-        model, view, inputs, Inputs(*(torch.zeros_like(x) for x in inputs)), 0, chunk
+        model, mask, inputs, Inputs(*(torch.zeros_like(x) for x in inputs)), 0, chunk
     )
 
 
@@ -47,8 +47,8 @@ def normal(rows: int, columns: int, seed: int = 0) -> Tensor:
 
 def test_every_row_is_in_one_pair_and_takes_its_partners_value() -> None:
     dense = normal(7, 2)
-    game = written(lambda x, y: 10 * x + y, dense, chunk=4)
-    found = PairedSwap.draw(game, seed=0)
+    view = written(lambda x, y: 10 * x + y, dense, chunk=4)
+    found = PairedSwap.draw(view, seed=0)
     assert found.rows.shape == (2, 3)
     assert len(found.rows.unique()) == 6
     own, other = dense.double()[found.rows], dense.double()[found.rows.flip(0)]
@@ -58,9 +58,9 @@ def test_every_row_is_in_one_pair_and_takes_its_partners_value() -> None:
 
 
 def test_pairs_follow_from_the_seed() -> None:
-    game = written(lambda x: x, normal(20, 1))
-    assert torch.equal(PairedSwap.draw(game, 0).rows, PairedSwap.draw(game, 0).rows)
-    assert not torch.equal(PairedSwap.draw(game, 0).rows, PairedSwap.draw(game, 1).rows)
+    view = written(lambda x: x, normal(20, 1))
+    assert torch.equal(PairedSwap.draw(view, 0).rows, PairedSwap.draw(view, 0).rows)
+    assert not torch.equal(PairedSwap.draw(view, 0).rows, PairedSwap.draw(view, 1).rows)
 
 
 def test_one_row_has_no_partner() -> None:
@@ -70,8 +70,8 @@ def test_one_row_has_no_partner() -> None:
 
 def test_main_effects_have_their_strengths_in_logits_and_pairs_have_none() -> None:
     # x² has the deviation √2 and z·w is a pure pair; the constant is no effect.
-    game = written(lambda x, y, z, w, dead: 5 + 2 * x + y**2 + 3 * z * w, normal(20_000, 5))
-    found = PairedSwap.draw(game, seed=0).main_effects()
+    view = written(lambda x, y, z, w, dead: 5 + 2 * x + y**2 + 3 * z * w, normal(20_000, 5))
+    found = PairedSwap.draw(view, seed=0).main_effects()
     true = np.array([2, np.sqrt(2), 0, 0, 0])
     assert ((found["strength_low"] <= true) & (true <= found["strength_high"])).all()
     np.testing.assert_allclose(found["strength"][:2], true[:2], rtol=0.1)
@@ -82,7 +82,7 @@ def test_main_effects_have_their_strengths_in_logits_and_pairs_have_none() -> No
 def test_the_interval_of_a_main_effect_holds_it_in_95_of_100_cases() -> None:
     held = []
     for seed in range(200):
-        game = written(lambda x, y: x + 2 * x * y, normal(400, 2, seed))
-        row = PairedSwap.draw(game, seed).main_effects().iloc[0]
+        view = written(lambda x, y: x + 2 * x * y, normal(400, 2, seed))
+        row = PairedSwap.draw(view, seed).main_effects().iloc[0]
         held.append(row["strength_low"] <= 1 <= row["strength_high"])
     assert 0.9 < np.mean(held) < 0.99

@@ -43,21 +43,21 @@ def test_a_method_gets_no_more_rows_than_a_chunk_has_room_for(
     seen = []
     own = IntegratedGradients.attribute
 
-    def attribute(self: IntegratedGradients, game: MaskedModel, seed: int) -> torch.Tensor:
-        seen.append(game.rows)
-        return own(self, game, seed)
+    def attribute(self: IntegratedGradients, view: MaskedModel, seed: int) -> torch.Tensor:
+        seen.append(view.rows)
+        return own(self, view, seed)
 
     monkeypatch.setattr(IntegratedGradients, "attribute", attribute)
     linear(WEIGHTS, rows=10, chunk=12).attributions(IntegratedGradients(3), 0)
     assert seen == [4, 4, 2]
 
 
-def test_beside_others_a_player_that_is_off_has_their_value(linear: Callable[..., Sample]) -> None:
+def test_beside_others_a_feature_that_is_off_has_their_value(linear: Callable[..., Sample]) -> None:
     sample = linear(WEIGHTS, rows=3, background=4)
-    game = sample.with_reference_rows()
-    torch.testing.assert_close(game.masked_out.dense, sample.references.dense)
-    torch.testing.assert_close(game.inputs.dense, sample.view.inputs.dense[::4])
-    assert game.index.tolist() == [0, 4, 8]
+    view = sample.with_reference_rows()
+    torch.testing.assert_close(view.masked_out.dense, sample.references.dense)
+    torch.testing.assert_close(view.inputs.dense, sample.view.inputs.dense[::4])
+    assert view.index.tolist() == [0, 4, 8]
 
 
 def test_moved_inputs_stand_beside_every_baseline(linear: Callable[..., Sample]) -> None:

@@ -133,7 +133,7 @@ def test_its_words_say_what_is_asked_for() -> None:
         ({"below": -7}, r"below -7: none of 30 val rows is scored so"),
         ({"above": 1, "below": 1.0000001}, r"below 1: none of \d+ val rows is scored so"),
         ({"label": 3}, r"label 3: none of 30 val rows has it; there are the labels 0, 1"),
-        ({"user": 7}, r"user 7: the model knows the users 0 to 6"),
+        ({"user": 7}, r"user 7: the model has the users 0 to 6"),
     ],
 )
 def test_an_empty_selection_says_which_filter_emptied_it(

@@ -1,4 +1,4 @@
-"""Permutation tests on players that are known to do nothing, and corrections against scipy."""
+"""Permutation tests on features that are known to do nothing, and corrections against scipy."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def _exchange(function: Callable[[Tensor], Tensor], columns: Tensor) -> PairedSw
     """Rows 0 and 1, 2 and 3, ... are pairs."""
     rows = torch.arange(len(columns)).view(-1, 2).T
     exchanged = []
-    for player in range(columns.shape[1]):
+    for feature in range(columns.shape[1]):
         changed = columns.clone()
-        changed[rows, player] = columns[rows.flip(0), player]
+        changed[rows, feature] = columns[rows.flip(0), feature]
         exchanged.append(function(changed)[rows])
     return PairedSwap(rows, function(columns)[rows], torch.stack(exchanged, 2))
 
@@ -61,7 +61,7 @@ def _by_features(seed: int) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("test", [_by_labels, _by_features])
-def test_dead_players_have_uniform_p_values_and_live_ones_are_found(
+def test_dead_features_have_uniform_p_values_and_live_ones_are_found(
     test: Callable[[int], pd.DataFrame],
 ) -> None:
     frames = [test(seed) for seed in range(60)]
@@ -138,7 +138,7 @@ def test_what_is_constant_is_not_significant() -> None:
     assert (of_one_label == 1).all(axis=None)
 
 
-def test_labels_do_not_tell_a_useless_player_from_one_that_follows_a_useful_one() -> None:
+def test_labels_do_not_tell_a_useless_feature_from_one_that_follows_a_useful_one() -> None:
     columns = _normal(0, rows=3000)
     clicks = _clicks(columns[:, 0], 1)
     parts = torch.stack([columns[:, 0], (1 + 0.1 * columns[:, 5]) * columns[:, 0]], 1)

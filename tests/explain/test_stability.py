@@ -37,9 +37,9 @@ def _sample(model: Recommender, batch: Batch) -> Sample:
     """Six rows beside their mean, and the six others."""
     rows = Inputs(*(part.detach().double() for part in model.double().embed(batch)))
     inputs, others = (Inputs(*(part[at] for part in rows)) for at in (slice(6), slice(6, 12)))
-    view = build_feature_mask(model.schema, model.width, "fields", model.device)
+    mask = build_feature_mask(model.schema, model.width, "fields", model.device)
     return Sample(
-        MaskedModel(model, view, inputs, build_baseline(model, "mean", inputs).expand_to(inputs)),
+        MaskedModel(model, mask, inputs, build_baseline(model, "mean", inputs).expand_to(inputs)),
         others,
     )
 
@@ -71,8 +71,8 @@ class Noisy(IntegratedGradients):
     sampled = True
     noise: float = 1.0
 
-    def attribute(self, game: MaskedModel, seed: int) -> Tensor:
-        parts = super().attribute(game, seed)
+    def attribute(self, view: MaskedModel, seed: int) -> Tensor:
+        parts = super().attribute(view, seed)
         generator = torch.Generator().manual_seed(seed)
         return parts + self.noise * torch.randn(parts.shape, generator=generator)
 
@@ -87,7 +87,7 @@ def test_agreement_falls_with_the_noise_of_a_method(
     assert agreement(arbitrary, sample, (0, 1)) == pytest.approx(0, abs=0.1)
     assert agreement(Noisy(), sample, (7, 7)) == 1
     assert isnan(agreement(IntegratedGradients(), sample, (0, 1)))
-    # Of few players all coalitions are taken.
+    # Of few features all coalitions are taken.
     assert isnan(agreement(KernelShap(), linear(torch.ones(4), rows=5), (0, 1)))
 
 
@@ -123,11 +123,11 @@ def test_sensitivity_is_that_of_captum_on_the_same_points(
     def explain(leaves: tuple[Tensor, ...]) -> tuple[Tensor]:
         count = len(leaves[0]) // sample.rows
         base = Inputs(*(part.repeat_interleave(count, 0) for part in sample.view.baseline))
-        game = MaskedModel(
+        view = MaskedModel(
             sample.view.model, sample.view.feature_mask, Inputs(*leaves, base.steps), base
         )
         with torch.enable_grad():  # which Captum turns off
-            return (method.attribute(game, 0),)
+            return (method.attribute(view, 0),)
 
     def perturb(_: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(torch.stack(part, 1).flatten(0, 1) for part in zip(*points, strict=True))[:3]
@@ -182,12 +182,12 @@ class Blind(Method):
 
     name = "blind"
 
-    def evaluations(self, players: int) -> int:
+    def evaluations(self, features: int) -> int:
         return 1
 
-    def attribute(self, game: MaskedModel, seed: int) -> Tensor:
-        moved = (x - b for x, b in zip(game.inputs, game.baseline, strict=True))
-        return game.feature_mask.sum_by_feature(Inputs(*moved))
+    def attribute(self, view: MaskedModel, seed: int) -> Tensor:
+        moved = (x - b for x, b in zip(view.inputs, view.baseline, strict=True))
+        return view.feature_mask.sum_by_feature(Inputs(*moved))
 
 
 def test_randomisation_tells_a_method_that_does_not_look_at_the_model(

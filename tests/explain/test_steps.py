@@ -149,13 +149,13 @@ def test_a_unit_that_acts_through_others_alone_is_not_silent(
 
 
 @CELLS
-@pytest.mark.parametrize("players", ["steps", "fields"])
+@pytest.mark.parametrize("features", ["steps", "fields"])
 def test_attributions_of_steps_add_up_and_padding_has_none(
-    build: Build, dataset: Dataset, cell: str, players: str
+    build: Build, dataset: Dataset, cell: str, features: str
 ) -> None:
     model = build("lstm", cell=cell).double()
     explain = Explain(
-        granularity=players, select=Selection("test"), method=IntegratedGradients(400)
+        granularity=features, select=Selection("test"), method=IntegratedGradients(400)
     )
     found = explain.build_explainer(model, dataset, seed=0).attributions()
     steps = ("history[-4]", "history[-3]", "history[-2]", "history[-1]")

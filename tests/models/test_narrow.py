@@ -92,7 +92,7 @@ def test_a_model_that_lost_nothing_keeps_its_very_table(model: Recommender) -> N
 @pytest.mark.parametrize("kind", ["unseen", "mean", "background", "zero"])
 @pytest.mark.parametrize("players", ["fields", "dimensions"])
 def test_a_narrowed_model_is_explained_as_before(
-    cut: Recommender, batch: Batch, kind: BaselineKind, players: Granularity
+    cut: Recommender, batch: Batch, kind: BaselineKind, features: Granularity
 ) -> None:
     small = deepcopy(cut)
     small.narrow()
@@ -100,8 +100,8 @@ def test_a_narrowed_model_is_explained_as_before(
     for model in (cut.double(), small.double()):
         inputs = Inputs(*(part.detach().double() for part in model.embed(batch)))
         base = build_baseline(model, kind, inputs).expand_to(inputs)
-        view = build_feature_mask(model.schema, model.width, players, model.device)
-        found.append(IntegratedGradients(20).attribute(MaskedModel(model, view, inputs, base), 0))
+        mask = build_feature_mask(model.schema, model.width, features, model.device)
+        found.append(IntegratedGradients(20).attribute(MaskedModel(model, mask, inputs, base), 0))
     torch.testing.assert_close(found[1], found[0], rtol=0, atol=1e-9)
 
 

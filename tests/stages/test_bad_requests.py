@@ -60,7 +60,7 @@ def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "explain.groups.a: no input 'prize'; did you mean 'price'? (choices: dense, fields",
         ),
         (["explain.select.above=0.9999"], 1, "above 0.9999: none of 60 val rows is scored so"),
-        (["explain.select.user=99"], 1, "user 99: the model knows the users 0 to 12"),
+        (["explain.select.user=99"], 1, "user 99: the model has the users 0 to 12"),
         (
             ["explain/method=neuron_conductance", "explain.method.neuron='top.7[1]'"],
             1,

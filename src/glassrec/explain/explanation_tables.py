@@ -13,6 +13,7 @@ from torch import Tensor
 
 from glassrec.artifacts import Attributions, Explanation
 from glassrec.data.dataset import GroundTruth
+from glassrec.explain.captum_methods import CaptumMethod
 from glassrec.explain.evaluation import faithfulness, stability
 from glassrec.explain.evaluation.completeness import layer_completeness
 from glassrec.explain.evaluation.ground_truth import score_features, score_main, score_pairs
@@ -213,7 +214,8 @@ def method_comparison(explainer: Explainer) -> MethodComparison:
     methods = dict(settings.compare)
     method = explainer.method
     if method not in methods.values():
-        key = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(method).__name__).lower()
+        kind = method.name if isinstance(method, CaptumMethod) else type(method).__name__
+        key = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind).lower()
         methods = {key if key not in methods else f"{key}_chosen": method, **methods}
     sample = explainer.sample(settings.faithfulness.rows)
     return compare_methods(methods, sample, settings.faithfulness, explainer.seed)

@@ -158,12 +158,12 @@ class Selection:
         place, column = schema.field_index(schema.user), schema.id_columns(schema.user)[0]
         last = schema.fields[place].size - 1
         if self.user > last:
-            raise ValueError(f"user {self.user}: the model knows the users 0 to {last:,}")
+            raise ValueError(f"user {self.user}: the model has the users 0 to {last:,}")
         found = rows[batch.ids[rows, column] == schema.offsets[place] + self.user]
         if not len(found):
             raise ValueError(
                 f"user {self.user}: in none of {len(rows):,} {self.split} rows; "
-                f"the model knows the users 0 to {last:,}"
+                f"the model has the users 0 to {last:,}"
             )
         return found
 
