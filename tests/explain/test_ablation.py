@@ -34,9 +34,7 @@ def test_ablation_is_captums_with_masks(
     ids = mask.feature_ids[: sum(sizes)]
     theirs = Captum(logit).attribute(at, beside, feature_mask=ids.unsqueeze(0))
     # Captum gives what a feature counts for to each number that the feature owns.
-    first = torch.stack(
-        [(ids == feature).nonzero()[0, 0] for feature in range(len(mask.features))]
-    )
+    first = torch.stack([(ids == feature).nonzero()[0, 0] for feature in range(len(mask.features))])
     found = FeatureAblation().attribute(MaskedModel(model, mask, inputs, base), 0)
     torch.testing.assert_close(found, theirs[:, first], rtol=0, atol=1e-9)
     assert found.abs().max() > 0.1

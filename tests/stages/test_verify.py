@@ -297,6 +297,19 @@ def test_a_bias_that_took_over_a_constant_is_compared_but_for_rounding(
     assert "up to rounding" in out if code == 0 else "output.bias is not what the plan cuts" in err
 
 
+def test_an_older_wording_of_the_certificate_is_compared_by_its_numbers(
+    run: Path, verify: Verify
+) -> None:
+    path = run / "certificate.md"
+    older = "# Certificate of a cut\n" + path.read_text().split("\n", 1)[1].replace(
+        "neuron", "unit"
+    )
+    for content, code in ((older, 0), (older.replace("400 rows", "401 rows"), 1)):
+        path.write_text(content)
+        _record_anew(run)
+        assert verify()[0] == code
+
+
 def test_a_run_at_work_is_not_verified(run: Path, verify: Verify) -> None:
     with (run / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
