@@ -262,11 +262,33 @@ def _update_parameters(node: Any) -> list[str]:
 
 
 def _restore_parameters(node: Any) -> None:
-    """The inverse, but for targets with another implementation, whose results are other ones."""
-    for each in _nodes(node):
+    """The inverse, in place."""
+    for each in [*_nodes(node)]:
         for old, new in PARAMETERS.get(each["_target_"], {}).items():
             if "." not in new and (value := _take(each, new)) is not _NOTHING:
                 _put(each, old, value)
+        if (before := _before_replacement(each)) is not None:
+            each.clear()
+            each.update(before)
+
+
+def _before_replacement(node: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The node with an old target of `REPLACED`; None where its settings are new ones."""
+    for old, settings in REPLACED.items():
+        fixed = {key: value for key, value in settings.items() if key != "kwargs"}
+        kwargs = dict(node.get("kwargs") or {})
+        given = [
+            kwargs.pop(key, None) == value for key, value in settings.get("kwargs", {}).items()
+        ]
+        steps = {"steps": kwargs.pop("n_steps")} if "n_steps" in kwargs else {}
+        if (
+            all(node.get(key) == value for key, value in fixed.items())
+            and all(given)
+            and not kwargs
+        ):
+            rest = {key: value for key, value in node.items() if key not in (*fixed, "kwargs")}
+            return {"_target_": old} | rest | steps
+    return None
 
 
 def _nodes(node: Any) -> Iterator[dict[str, Any]]:
