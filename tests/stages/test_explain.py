@@ -65,7 +65,7 @@ def test_few_samples_of_many_dimensions_are_called_unstable(told: Callable[..., 
     lines = told("explain.granularity=dimensions", "explain/method=lime_classic")
     (line,) = (line for line in lines if "two seeds" in line)
     assert line.endswith(": unstable; take more samples or another method")
-    assert not any("known to act" in line for line in lines)
+    assert not any("known effects" in line for line in lines)
 
 
 def test_many_samples_of_few_fields_are_not_and_known_effects_are_marked(
@@ -74,7 +74,7 @@ def test_many_samples_of_few_fields_are_not_and_known_effects_are_marked(
     lines = told("explain/method=shapley_sampling")
     (line,) = (line for line in lines if "two seeds" in line)
     assert "unstable" not in line
-    (line,) = (line for line in lines if "known to act" in line)
+    (line,) = (line for line in lines if "known effects" in line)
     shares = line.partition("on top: ")[2].split(", ")
     assert [share.partition(" of ")[2] for share in shares] == ["inputs", "main effects", "pairs"]
 
@@ -100,14 +100,14 @@ def test_incomplete_and_unstable_methods_are_named(
     words.append("explain/reference=all")
     assert main(["explain", f"run.dir={tmp_path}", *words]) == 0
     told = capsys.readouterr().out
-    assert "deeplift_captum: the parts miss" in told
+    assert "deeplift_captum: the completeness error is" in told
     assert "lime_classic: two seeds agree at only" in told
-    assert told.count("the parts miss") == 2  # the other is of the method of the run
+    assert told.count("the completeness error is") == 2  # the other is of the method of the run
     assert "kernel_shap: " not in told  # so few players are not drawn
     assert told.count("against all 40 val rows: ") == 1
     methods = pd.read_parquet(tmp_path / "methods.parquet")
     assert "truth_precision" not in methods  # the players are dimensions
-    assert "attributing those of the other rows to the inputs ..." in told
+    assert "attributing the predictions of the reference selection to the inputs ..." in told
 
 
 def test_known_effects_are_told_in_words_where_there_are_any(

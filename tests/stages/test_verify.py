@@ -216,7 +216,7 @@ def test_a_data_file_that_is_gone_is_a_difference(run: Path, verify: Verify) -> 
     (run.parent / "rows.csv").write_text("user,item,price,click\n")
     code, _, err = verify()
     assert code == 1
-    assert "so the cut, the comparison and the metrics were not checked" in err
+    assert "so pruning, comparison and metrics were not checked" in err
 
 
 @pytest.mark.parametrize(("old", "new"), [("seed: 0", "seed: 1"), ("level: data", "level: sample")])
@@ -294,7 +294,9 @@ def test_a_bias_that_took_over_a_constant_is_compared_but_for_rounding(
     _record_anew(run)
     found, out, err = verify()
     assert found == code, err
-    assert "up to rounding" in out if code == 0 else "output.bias is not what the plan cuts" in err
+    assert (
+        "up to rounding" in out if code == 0 else "output.bias is not as the plan gives it" in err
+    )
 
 
 def test_an_older_wording_of_the_certificate_is_compared_by_its_numbers(

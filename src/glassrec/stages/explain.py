@@ -67,7 +67,7 @@ def explain(trained: TrainedModel) -> ExplainResult:
         return tables.AttributionTotals(trained.explainer).update(attributions.pieces())
 
     @cache
-    def judged() -> MethodComparison:
+    def comparison() -> MethodComparison:
         return tables.method_comparison(trained.explainer)
 
     def table(file: File[Table], make: Callable[[], pd.DataFrame], doing: str = "") -> pd.DataFrame:
@@ -78,7 +78,7 @@ def explain(trained: TrainedModel) -> ExplainResult:
         return pd.concat([totals().frame(), chance], axis=1)
 
     def methods() -> pd.DataFrame:
-        found, truth = judged(), tables.ground_truth(trained.explainer)
+        found, truth = comparison(), tables.ground_truth(trained.explainer)
         if truth is None:
             return found.methods
         return found.methods.merge(
@@ -90,12 +90,12 @@ def explain(trained: TrainedModel) -> ExplainResult:
     )
     features = table(files.IMPORTANCE, importance)
     neurons = table(
-        files.NEURONS, lambda: _neurons(trained), "following the predictions through every neuron"
+        files.NEURONS, lambda: _neurons(trained), "attributing the predictions to every neuron"
     )
     pairs = table(
         files.PAIRS,
         lambda: tables.pair_table(trained.explainer),
-        "looking for features that act together",
+        "explaining pairs of features",
     )
     ranked, active = _has_effects(about, features), neurons["max_abs"].any()
     return ExplainResult(
@@ -105,7 +105,7 @@ def explain(trained: TrainedModel) -> ExplainResult:
         features,
         neurons,
         pairs,
-        methods=table(files.METHODS, methods, "judging the method and those beside it"),
+        methods=table(files.METHODS, methods, "evaluating the method and those compared with it"),
         truth=context.once(
             files.TRUTH,
             lambda: Metrics(tables.ground_truth_metrics(trained.explainer, features, pairs)),
@@ -117,8 +117,8 @@ def explain(trained: TrainedModel) -> ExplainResult:
         completeness=table(files.COMPLETENESS, lambda: tables.completeness_table(trained.explainer))
         if active
         else NONE,
-        curves=table(files.FAITHFULNESS, lambda: judged().curves) if ranked else NONE,
-        agreement=table(files.AGREEMENT, lambda: judged().agreement) if ranked else NONE,
+        curves=table(files.FAITHFULNESS, lambda: comparison().curves) if ranked else NONE,
+        agreement=table(files.AGREEMENT, lambda: comparison().agreement) if ranked else NONE,
     )
 
 
@@ -187,7 +187,9 @@ def _other_selection(
     def explainer() -> Explainer:
         return trained.explained_by(replace(context.explain, select=selection))
 
-    others = _attributions(context, files.OTHER_ATTRIBUTIONS, explainer, "those of the other rows")
+    others = _attributions(
+        context, files.OTHER_ATTRIBUTIONS, explainer, "the predictions of the reference selection"
+    )
 
     @cache
     def other_totals() -> tables.AttributionTotals:

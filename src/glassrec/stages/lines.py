@@ -70,7 +70,7 @@ def explain_lines(result: ExplainResult) -> Iterator[str]:
         yield f"the mean logit is {about.mean_logit:z.2f}, and {at_baseline}"
         yield from _trust(result)
     (inactive, never), count = neuron_counts(result.neurons), len(result.neurons)
-    yield f"{inactive:,} of {count:,} neurons are silent, {never:,} are never positive"
+    yield f"{inactive:,} of {count:,} neurons have zero attribution, {never:,} are never positive"
     yield from _pairs(result)
     yield from _methods(result)
     yield from _truth(result)
@@ -84,7 +84,7 @@ def _inputs(result: ExplainResult) -> Iterator[str]:
         yield nothing
     elif tested(importance):
         names = significant(importance)["player"].head(3)
-        yield f"what moves the prediction most: {', '.join(names)} (q < {SIGNIFICANCE})"
+        yield f"the largest significant effects: {', '.join(names)} (q < {SIGNIFICANCE})"
     else:
         names = with_effect(importance)["player"].head(3)
         yield f"the largest attributions: {', '.join(names)} (not tested against chance)"
@@ -101,13 +101,13 @@ def _trust(result: ExplainResult) -> Iterator[str]:
     if about.complete:
         limit = f"explain.tolerance ({settings.tolerance:.1%})"
         if about.method != settings.method.name:
-            yield f"{settings.method.name}, missed more than {limit}; refined to {about.method}"
-        missed = f"the parts miss {about.relative_delta:.2%} of the logit difference"
+            yield f"{settings.method.name} exceeds {limit}; refined to {about.method}"
+        error = f"the completeness error is {about.relative_delta:.2%} of the logit difference"
         yield (
-            missed
+            error
             if about.trusted
             else (
-                f"not trusted: {missed}, more than {limit}; take another method, such as "
+                f"not trusted: {error}, more than {limit}; take another method, such as "
                 "explain/method=shapley_sampling, or raise the tolerance"
             )
         )
@@ -136,7 +136,7 @@ def _methods(result: ExplainResult) -> Iterator[str]:
         yield f"{row.method} is left out: {row.problem}"
     judged = judged[judged["name"] != result.about.method]  # that one has been reported
     for row in judged[judged["complete"] & (judged["delta"] > tolerance)].itertuples():
-        yield f"{row.method}: the parts miss {row.delta:.1%} of the logit difference"
+        yield f"{row.method}: the completeness error is {row.delta:.1%} of the logit difference"
     for row in judged[judged["agreement"] < UNSTABLE].itertuples():
         yield f"{row.method}: two seeds agree at only {row.agreement:.2f}: unstable"
 
@@ -149,7 +149,7 @@ def _truth(result: ExplainResult) -> Iterator[str]:
     # Not a number: there is none of the kind.
     shares = [f"{share:.0%} of {words}" for words, share in found.items() if share == share]
     if shares:
-        yield f"of what is known to act, these rank on top: {', '.join(shares)}"
+        yield f"of the known effects, these rank on top: {', '.join(shares)}"
 
 
 def _other_selection(result: ExplainResult) -> Iterator[str]:
@@ -180,21 +180,21 @@ def prune_lines(result: PruneResult) -> Iterator[str]:
     if plan.score:
         yield f"neurons are ranked by {plan.score}"
     else:
-        proposed, stay = (sum(getattr(x, name) for x in layers) for name in ("proposed", "refuted"))
-        yield f"{proposed:,} silent neurons were proposed; {stay:,} are needed elsewhere and stay"
+        proposed, kept = (sum(getattr(x, name) for x in layers) for name in ("proposed", "refuted"))
+        yield f"{proposed:,} neurons were proposed; {kept:,} are not constant and are kept"
     for name, layer in plan.layers.items():
         if layer.stays:
             share = "one" if layer.constants else "all"
             yield f"{name} keeps {share} of its neurons: {layer.stays}"
         if layer.tied:
             yield (
-                f"{name} keeps {layer.tied:,} neurons that are constant: what reads them does "
-                "more than weigh and add them"
+                f"{name} keeps {layer.tied:,} constant neurons: a downstream layer is more "
+                "than a weighted sum of them"
             )
-    yield f"{plan.dropped:,} of {plan.units:,} neurons are gone (level {plan.level})"
+    yield f"{plan.dropped:,} of {plan.units:,} neurons were pruned (level {plan.level})"
     if _is_exhausted(result, settings):
         yield (
-            f"no more can go: each layer that may be cut keeps one neuron, though prune.share "
+            f"no more can be pruned: each prunable layer keeps one neuron, though prune.share "
             f"asks for {settings.share:.0%} of the {settings.budget_unit}"
         )
     rows, largest = sum(result.certificate.rows.values()), result.certificate

@@ -140,7 +140,7 @@ def _round(
         found = replace(found, finetuned=settings.level == "budget" and settings.epochs > 0)
         return found if before is None else combine_plans(before.plan, found)
 
-    plan = context.once(plan_file, make_plan, f"choosing the neurons that go{number}")
+    plan = context.once(plan_file, make_plan, f"planning which neurons to prune{number}")
     pruned_file = replace(pruned_file, inputs=(WEIGHTS, plan_file))
 
     def of_origin(weights: Weights) -> Weights:
@@ -162,7 +162,7 @@ def _round(
         found = context.fit(small, trainer, folder, origin, lambda _: None, started=True)
         return of_origin(Weights(found.weights))
 
-    doing = f"training what is left for {settings.epochs} epochs"
+    doing = f"fine-tuning the smaller model for {settings.epochs} epochs"
     return _Round(plan, context.once(pruned_file, tuned, doing), (plan_file, pruned_file))
 
 
@@ -235,5 +235,5 @@ def _curves(
         calibration = settings.calibration(trained.model, neurons, context.dataset, seed, loss)
         return Table(curves.compute(calibration, measured, tuned))
 
-    doing = "cutting by each score, and measuring what is left"
+    doing = "measuring quality at other shares, by each importance score"
     return context.once(PRUNING_CURVES, make, doing).frame

@@ -96,7 +96,7 @@ def _verify(run: RecordedRun, external: Callable[[], dict[str, Any]]) -> list[st
     except (ValueError, OSError) as error:
         return [
             *problems,
-            f"{error}; so the cut, the comparison and the metrics were not checked",
+            f"{error}; so pruning, comparison and metrics were not checked",
         ]
     checks: list[Callable[[RecordedRun], Iterator[Finding]]] = [_rows, _pruning, _comparison]
     if not changed:  # the content of a damaged file is not worth reading
@@ -249,7 +249,7 @@ def _rows(recorded: RecordedRun) -> Iterator[Finding]:
 def _pruning(recorded: RecordedRun) -> Iterator[Finding]:
     """The pruning, made again."""
     if recorded.plan.finetuned:
-        yield Passed("the weights were trained on after the cut, which is not made again")
+        yield Passed("the model was fine-tuned after pruning, which is not repeated")
         return
     prune = recorded.context.settings.prune
     found = prune.prune(recorded.trained.exact, recorded.plan).tensors
@@ -257,9 +257,9 @@ def _pruning(recorded: RecordedRun) -> Iterator[Finding]:
     differ = [n for n in sorted({*there, *found}) if not _is_equal(there.get(n), found.get(n))]
     for name in differ:
         if not _is_close(there.get(name), found.get(name)):
-            yield f"{files.PRUNED.name}: {name} is not what the plan cuts"
+            yield f"{files.PRUNED.name}: {name} is not as the plan gives it"
     change = f"{files.WEIGHTS.name} to {files.PRUNED.name}"
-    yield Passed(f"the plan cuts {change}, {'up to rounding' if differ else 'bit for bit'}")
+    yield Passed(f"the plan prunes {change}, {'up to rounding' if differ else 'bit for bit'}")
 
 
 def _is_equal(one: Tensor | None, other: Tensor | None) -> bool:
