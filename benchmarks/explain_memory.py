@@ -28,7 +28,7 @@ import pyarrow as pa
 import torch
 
 from glassrec.__main__ import main as glassrec
-from glassrec.artifacts.table import FEATURE_IMPORTANCE, WEIGHTS
+from glassrec.artifacts.file_list import FEATURE_IMPORTANCE, WEIGHTS
 from glassrec.config import compose
 from glassrec.pipeline import Pipeline, external_hashes
 from glassrec.run import Run

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from glassrec.artifacts import table
-from glassrec.artifacts.table import BESIDE, FILES, LAYER_OVER_ROWS, ROUND_PLAN, STAGES, find
+from glassrec.artifacts import file_list
+from glassrec.artifacts.file_list import BESIDE, FILES, LAYER_OVER_ROWS, ROUND_PLAN, STAGES, find
 from glassrec.config import compose
 
-SOURCE = Path(table.__file__).parents[1]
+SOURCE = Path(file_list.__file__).parents[1]
 
 
 def test_names_are_unique_and_inputs_come_first() -> None:
@@ -35,7 +35,7 @@ def test_settings_are_keys_of_the_configuration() -> None:
     ("name", "row"),
     [("plan_12.json", ROUND_PLAN), ("figures/neurons_top_1_over_rows.png", LAYER_OVER_ROWS)],
 )
-def test_a_name_with_a_part_that_varies_is_found(name: str, row: table.File) -> None:
+def test_a_name_with_a_part_that_varies_is_found(name: str, row: file_list.File) -> None:
     found = find(name)
     assert found is not None
     assert (found.name, found.about) == (name, row.about)
@@ -56,7 +56,7 @@ def test_no_other_module_names_a_file() -> None:
     others = [
         f"{path.relative_to(SOURCE)}: {text}"
         for path in sorted(SOURCE.rglob("*.py"))
-        if path != Path(table.__file__)
+        if path != Path(file_list.__file__)
         for text in _texts(path)
         if text in names
     ]

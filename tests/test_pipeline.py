@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from glassrec.__main__ import main
 from glassrec.artifacts import Certificate, Metrics
-from glassrec.artifacts.table import HISTORY, IMPORTANCE, NEURONS
+from glassrec.artifacts.file_list import HISTORY, IMPORTANCE, NEURONS
 from glassrec.compare.scan import scan
 from glassrec.report.run_record import CERTIFIED_SHARE
 

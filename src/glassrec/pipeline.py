@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glassrec.artifacts.table import REPORT, STAGES, WEIGHTS
+from glassrec.artifacts.file_list import REPORT, STAGES, WEIGHTS
 from glassrec.data.dataset_metadata import anomaly_lines
 from glassrec.failures import memory_needed
 from glassrec.metrics.metadata import primary_metrics
 from glassrec.process_exit import UsageError
 from glassrec.run import flat, is_path, trusted_sha256
 from glassrec.stages import lines, pictures, tracked
-from glassrec.stages.context import Context, OnEpoch, Settings
+from glassrec.stages.context import Context, OnEpoch, PipelineSettings
 from glassrec.stages.evaluate import evaluate
 from glassrec.stages.explain import explain
 from glassrec.stages.export import export
@@ -44,7 +44,7 @@ _MEMORY = {
 
 
 @dataclass(frozen=True)
-class Pipeline(Settings):
+class Pipeline(PipelineSettings):
     """One experiment, to be made or verified."""
 
     def execute(self, stage: str, watch: OnEpoch | None = None) -> None:
@@ -148,7 +148,7 @@ def _stage(context: Context, name: str) -> Iterator[None]:
         yield
 
 
-def external_hashes(settings: Settings) -> dict[str, Any]:
+def external_hashes(settings: PipelineSettings) -> dict[str, Any]:
     """The hashes of all external inputs: data files, and the weights that training starts from.
 
     A path among the model's settings is a file, or the directory of a trained run.

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from glassrec.artifacts import Metrics, Table
-from glassrec.artifacts.table import METRICS
+from glassrec.artifacts import Metrics, StoredTable
+from glassrec.artifacts.file_list import METRICS
 from glassrec.metrics.metadata import format_metric, primary_metrics
 from glassrec.run import SEEDS, replacing
 
@@ -43,7 +43,7 @@ def _tell(frame: pd.DataFrame, path: Path) -> None:
         path.unlink(missing_ok=True)  # an older one would tell old news
         return
     with replacing(path) as part:
-        Table(frame).save(part)
+        StoredTable(frame).save(part)
     for line in summary(frame):
         print(f"seeds     {line}")
     print(f"results   {path}", flush=True)

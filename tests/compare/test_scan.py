@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from glassrec.artifacts import File, Table
-from glassrec.artifacts.table import IMPORTANCE, NEURONS, PRUNING_CURVES
+from glassrec.artifacts import File, StoredTable
+from glassrec.artifacts.file_list import IMPORTANCE, NEURONS, PRUNING_CURVES
 from glassrec.compare.run_comparison import compare
 from glassrec.compare.scan import scan
 from glassrec.report.run_record import CERTIFIED_SHARE, RunRecord
@@ -271,7 +271,7 @@ def test_a_folder_that_cannot_be_read_or_named_does_not_stop_the_others(
 
 @pytest.mark.parametrize("file", [IMPORTANCE, NEURONS, PRUNING_CURVES], ids=lambda f: f.name)
 def test_a_table_without_its_columns_or_its_numbers_is_told_of(
-    leave: Leave, tmp_path: Path, file: File[Table]
+    leave: Leave, tmp_path: Path, file: File[StoredTable]
 ) -> None:
     columns = ["player", "layer", "mean_abs", "max_abs", "score", "share", "folded", "epochs"]
     for run, frame in {"a": {"z": [1]}, "b": {column: ["x"] for column in columns}}.items():

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from glassrec.artifacts import Facts, Table
+from glassrec.artifacts import Facts, StoredTable
 from glassrec.data.columns import Columns, Part, Parts
 from glassrec.data.dataset import assemble
 from glassrec.data.encoding import Encoder, Scaler
@@ -51,9 +51,9 @@ def encoder() -> Encoder:
 def test_a_saved_encoder_encodes_as_before(tmp_path: Path, separator: str) -> None:
     columns = COLUMNS if separator == "|" else replace(COLUMNS, several={"tags": separator})
     encoder = Encoder.fit(frame(separator=separator), columns)
-    Table(vocabulary_table(encoder)).save(tmp_path / "values.parquet")
+    StoredTable(vocabulary_table(encoder)).save(tmp_path / "values.parquet")
     Facts(describe_encoder(encoder)).save(tmp_path / "encoder.json")
-    values = Table.load(tmp_path / "values.parquet").frame
+    values = StoredTable.load(tmp_path / "values.parquet").frame
     again = restore_encoder(values, Facts.load(tmp_path / "encoder.json").values)
     assert again.schema == encoder.schema
     assert again.columns == encoder.columns

@@ -22,10 +22,17 @@ from glassrec.artifacts import (
     LayerPlan,
     PrunedNeurons,
     PrunePlan,
-    Table,
+    StoredTable,
 )
-from glassrec.artifacts.table import CERTIFICATE, EXPLANATION, HISTORY, IMPORTANCE, NEURONS, PLAN
-from glassrec.artifacts.table import DATA as DATA_FILE
+from glassrec.artifacts.file_list import (
+    CERTIFICATE,
+    EXPLANATION,
+    HISTORY,
+    IMPORTANCE,
+    NEURONS,
+    PLAN,
+)
+from glassrec.artifacts.file_list import DATA as DATA_FILE
 from glassrec.report.blocks import Bars, Code, Details, Section, Sentences, TableBlock
 from glassrec.report.model_figures import learning_curve
 from glassrec.report.run_record import RunRecord
@@ -113,8 +120,9 @@ def found(about: Explanation, statistics: Callable[..., pd.DataFrame]) -> RunRec
         hashes={"certificate.json": "f" * 64},
         contents={
             DATA_FILE.name: Facts(DATA), EXPLANATION.name: about, PLAN.name: plan,
-            CERTIFICATE.name: _certificate("data", 0), HISTORY.name: Table(pd.DataFrame(epochs)),
-            IMPORTANCE.name: Table(importance), NEURONS.name: Table(neurons),
+            CERTIFICATE.name: _certificate("data", 0),
+            HISTORY.name: StoredTable(pd.DataFrame(epochs)),
+            IMPORTANCE.name: StoredTable(importance), NEURONS.name: StoredTable(neurons),
         },
     )  # fmt: skip
 
@@ -230,13 +238,13 @@ def test_the_epoch_that_is_kept_is_the_best_on_validation(
     found: RunRecord, values: list[float], said: str
 ) -> None:
     history = found.rows(HISTORY).assign(**{"val/auroc": values})
-    changed = _with_file(found, HISTORY, Table(history))
+    changed = _with_file(found, HISTORY, StoredTable(history))
     assert _section(changed, "training").finding == said
 
 
 def test_the_start_is_no_epoch_and_may_be_kept(found: RunRecord) -> None:
     history = found.rows(HISTORY).assign(epoch=[0, 1, 2], **{"val/auroc": [0.71, 0.6, 0.7]})
-    changed = _with_file(found, HISTORY, Table(history))
+    changed = _with_file(found, HISTORY, StoredTable(history))
     said = _section(changed, "training").finding
     assert "initial weights are kept" in said
     assert "0.7100" in said
@@ -368,7 +376,7 @@ def _with(
     assert found.explanation is not None
     frame = found.rows(IMPORTANCE).assign(**(importance or {}))
     changed = _with_file(found, EXPLANATION, replace(found.explanation, **about))
-    return _with_file(changed, IMPORTANCE, Table(frame))
+    return _with_file(changed, IMPORTANCE, StoredTable(frame))
 
 
 def test_effects_that_could_be_chance_are_not_named(found: RunRecord) -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from glassrec.__main__ import main
-from glassrec.artifacts import Facts, Table, Weights
+from glassrec.artifacts import Facts, StoredTable, Weights
 from glassrec.config import compose
 from glassrec.data.columns import Part
 from glassrec.data.encoding import Encoder
@@ -78,7 +78,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def encoder_of(run: Path) -> Encoder:
     return restore_encoder(
-        Table.load(run / "vocabulary.parquet").frame, Facts.load(run / "encoder.json").values
+        StoredTable.load(run / "vocabulary.parquet").frame, Facts.load(run / "encoder.json").values
     )
 
 
@@ -93,7 +93,7 @@ def predictions(run: Path, frame: pd.DataFrame) -> Tensor:
 
 
 def rows_of(run: Path, *splits: str) -> set[int]:
-    rows = Table.load(run / "rows.parquet").frame
+    rows = StoredTable.load(run / "rows.parquet").frame
     return {*rows.loc[rows["split"].isin(splits), "row"]}
 
 
@@ -110,7 +110,7 @@ def test_weights_say_what_they_were_made_from(folder: Path) -> None:
     assert origin["model"]["embedding"] == 4
     assert origin["vocabulary_sha256"] == encoder["vocabulary_sha256"]
     assert origin["encoder_sha256"] == encoder["encoder_sha256"]
-    rows = Table.load(folder / "random" / "rows.parquet").frame
+    rows = StoredTable.load(folder / "random" / "rows.parquet").frame
     assert dict(rows["split"].value_counts()) == {"train": 240, "val": 30, "test": 30}
     assert sorted(rows["row"]) == [*range(1, 301)]
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from glassrec.__main__ import main
-from glassrec.artifacts.table import WEIGHTS
+from glassrec.artifacts.file_list import WEIGHTS
 from glassrec.config import compose
 from glassrec.pipeline import Pipeline
 from glassrec.run import Run, sha256

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from flip_bits import flips
 from glassrec.__main__ import main
-from glassrec.artifacts import Certificate, Facts, Metrics, Table, Weights, digest
+from glassrec.artifacts import Certificate, Facts, Metrics, StoredTable, Weights, digest
 from glassrec.prune.certificate_text import text
 from glassrec.run import artifact_key, experiment, read_provenance, record_text, sha256
 from glassrec.run.provenance import as_text
@@ -373,7 +373,7 @@ def test_forged_metrics_are_found_before_and_after_evaluate(
 
 
 def _forge_table(run: Path, name: str, column: str) -> None:
-    table = Table.load(run / name)
+    table = StoredTable.load(run / name)
     table.frame.loc[0, column] += 0.25
     table.save(run / name)
 

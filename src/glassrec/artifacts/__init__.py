@@ -6,7 +6,8 @@ measured times.
 """
 
 from glassrec.artifacts.attributions import AttributionFile, Attributions, Explanation
-from glassrec.artifacts.formats import Artifact, Binary, Facts, Metrics, Picture, Table, Text
+from glassrec.artifacts.file_list import File
+from glassrec.artifacts.formats import Artifact, Binary, Facts, Metrics, Picture, StoredTable, Text
 from glassrec.artifacts.pruning import (
     Certificate,
     CertifiedLayer,
@@ -14,7 +15,6 @@ from glassrec.artifacts.pruning import (
     PrunedNeurons,
     PrunePlan,
 )
-from glassrec.artifacts.table import File
 from glassrec.artifacts.tensors import Candidates, Weights, digest
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
     "Picture",
     "PrunePlan",
     "PrunedNeurons",
-    "Table",
+    "StoredTable",
     "Text",
     "Weights",
     "digest",

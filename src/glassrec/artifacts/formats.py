@@ -82,7 +82,7 @@ class JsonRecord(Artifact):
 
 
 @dataclass(frozen=True)
-class Table(Artifact):
+class StoredTable(Artifact):
     """A table; parquet, or CSV where the name of the file says so. The index is not stored."""
 
     frame: pd.DataFrame

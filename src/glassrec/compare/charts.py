@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
-from glassrec.artifacts.table import HISTORY, NEURONS, PRUNING_CURVES
+from glassrec.artifacts.file_list import HISTORY, NEURONS, PRUNING_CURVES
 from glassrec.compare.page_blocks import SettingView, column_name
 from glassrec.compare.run_comparison import ComparisonGroup, Search, limited, pareto_front
 from glassrec.metrics.metadata import as_higher_is_better, best_index, sign

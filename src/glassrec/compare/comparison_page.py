@@ -11,7 +11,7 @@ from math import isfinite, nan
 from pathlib import Path
 from urllib.parse import quote
 
-from glassrec.artifacts.table import REPORT
+from glassrec.artifacts.file_list import REPORT
 from glassrec.compare.charts import Chart, charts
 from glassrec.compare.explanation_tables import explanations
 from glassrec.compare.page_blocks import PageTable, formatter, setting_views

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex
 
-from glassrec.artifacts.table import IMPORTANCE, NEURONS
+from glassrec.artifacts.file_list import IMPORTANCE, NEURONS
 from glassrec.compare.page_blocks import PageHead, PageRow, PageTable, SettingView, number
 from glassrec.compare.run_comparison import MAX_DETAILED, ComparisonGroup, limited
 from glassrec.report.formatting import Formatter, fixed, percent, sentence, shorten

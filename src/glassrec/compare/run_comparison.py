@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from glassrec.artifacts.table import HISTORY
+from glassrec.artifacts.file_list import HISTORY
 from glassrec.compare.setting_names import fingerprint, relevant, short_names, value_text, varying
 from glassrec.metrics.metadata import MONITORED, as_higher_is_better, primary_metrics, sign
 from glassrec.report.run_record import RunRecord

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 from hydra.utils import get_object
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from glassrec.artifacts.table import WEIGHTS
+from glassrec.artifacts.file_list import WEIGHTS
 from glassrec.config.environment import Config, with_texts
 from glassrec.config.errors import ConfigError
 

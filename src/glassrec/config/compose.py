@@ -21,7 +21,7 @@ import yaml
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from glassrec.artifacts.table import CONFIG, WEIGHTS
+from glassrec.artifacts.file_list import CONFIG, WEIGHTS
 from glassrec.config.aliases import original
 from glassrec.config.build import build as build
 from glassrec.config.check import check

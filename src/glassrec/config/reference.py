@@ -243,7 +243,7 @@ def _parameter(view: OptionSetting) -> tuple[targets.Parameter | None, str]:
 
 def _effect(key: str) -> list[str]:
     """Where a setting has an effect: stages, files and levels of pruning."""
-    from glassrec.artifacts.table import FILES
+    from glassrec.artifacts.file_list import FILES
     from glassrec.prune.levels import levels_of
     from glassrec.run import EXPERIMENT, RUNTIME_KEYS
 

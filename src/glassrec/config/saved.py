@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
-from glassrec.artifacts.table import CONFIG
+from glassrec.artifacts.file_list import CONFIG
 from glassrec.config.aliases import current
 from glassrec.config.errors import ConfigError, readable_errors
 from glassrec.config.overrides import warn

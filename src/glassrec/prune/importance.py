@@ -43,7 +43,7 @@ class CalibrationData:
     Args:
         model: in evaluation mode.
         layers: those of its layers whose neurons are ranked, by name.
-        conductance: neuron scores, see `artifacts.Table`, with a row for each of their neurons.
+        conductance: neuron scores, see `file_list.NEURONS`, with a row for each of their neurons.
         rows: training rows, negatives among them.
         chunk: rows that pass the model at once.
         seed: of the random scores.

@@ -74,7 +74,7 @@ class PlanBuilder:
 
     Args:
         model: in evaluation mode; it stays as it is.
-        scores: neuron scores, see `artifacts.Table`; neurons of zero attribution are proposed.
+        scores: neuron scores, see `file_list.NEURONS`; neurons of zero attribution are proposed.
         reasons: by layer, why it keeps all of its neurons; empty if it is prunable.
     """
 

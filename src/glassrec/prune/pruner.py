@@ -12,7 +12,7 @@ from annotated_types import Ge, Interval, MinLen
 from torch import Tensor
 
 from glassrec.artifacts import Certificate, PrunePlan, Weights, digest
-from glassrec.artifacts.table import PRUNED, WEIGHTS
+from glassrec.artifacts.file_list import PRUNED, WEIGHTS
 from glassrec.data.batch import Batch, track_batches
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
@@ -130,7 +130,7 @@ class Pruner:
 
         Args:
             model: the trained model.
-            scores: of its neurons, see `artifacts.Table`.
+            scores: of its neurons, see `file_list.NEURONS`.
             dataset: all rows of its splits, held-out rows and their candidates too.
             seed: of the calibration rows and of random scores.
             measures: needed by some scores and budgets.

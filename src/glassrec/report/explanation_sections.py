@@ -8,7 +8,7 @@ from math import floor, isnan, log10, nan
 import pandas as pd
 
 from glassrec.artifacts import Explanation
-from glassrec.artifacts.table import IMPORTANCE, METHODS, NEURONS
+from glassrec.artifacts.file_list import IMPORTANCE, METHODS, NEURONS
 from glassrec.report.blocks import (
     Bar,
     Bars,

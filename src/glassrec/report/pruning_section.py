@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import isnan, nan
 
 from glassrec.artifacts import PrunePlan
-from glassrec.artifacts.table import PRUNING_CURVES
+from glassrec.artifacts.file_list import PRUNING_CURVES
 from glassrec.metrics.metadata import IN_UNIT, format_metric, primary_metrics
 from glassrec.prune.certificate_text import proven, text
 from glassrec.report.blocks import (

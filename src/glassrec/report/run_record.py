@@ -26,9 +26,9 @@ from glassrec.artifacts import (
     File,
     Metrics,
     PrunePlan,
-    Table,
+    StoredTable,
 )
-from glassrec.artifacts.table import (
+from glassrec.artifacts.file_list import (
     CERTIFICATE,
     CONFIG,
     DATA,
@@ -167,7 +167,7 @@ class RunRecord:
             return None
         try:
             content = file.content.load(path)
-            if isinstance(content, Table):
+            if isinstance(content, StoredTable):
                 _require(content.frame, REQUIRED.get(file.name, ()))
             return content
         except (ValueError, pa.ArrowException, OSError) as error:
@@ -176,12 +176,12 @@ class RunRecord:
             self.unreadable.append(f"{path}: {error}")
             return None
 
-    def table(self, file: File[Table]) -> pd.DataFrame | None:
+    def table(self, file: File[StoredTable]) -> pd.DataFrame | None:
         """A table; None where there is none."""
         content = self.load(file)
         return None if content is None else content.frame
 
-    def rows(self, file: File[Table]) -> pd.DataFrame:
+    def rows(self, file: File[StoredTable]) -> pd.DataFrame:
         """A table; one without columns where there is none."""
         frame = self.table(file)
         return pd.DataFrame() if frame is None else frame
@@ -191,7 +191,7 @@ class RunRecord:
         facts = self.load(File(f"{name}.json", Facts, "", ""))
         if facts is not None:
             return pd.DataFrame([facts.values])
-        return self.table(File(f"{name}.parquet", Table, "", ""))
+        return self.table(File(f"{name}.parquet", StoredTable, "", ""))
 
     @property
     def explanation(self) -> Explanation | None:

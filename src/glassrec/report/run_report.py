@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from glassrec.artifacts.table import HISTORY, IMPORTANCE
+from glassrec.artifacts.file_list import HISTORY, IMPORTANCE
 from glassrec.report.blocks import Report, Section
 from glassrec.report.explanation_sections import (
     importance_section,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from glassrec.artifacts.table import CERTIFICATE, DATA, HISTORY, METRICS
+from glassrec.artifacts.file_list import CERTIFICATE, DATA, HISTORY, METRICS
 from glassrec.data.dataset_metadata import repeats_line
 from glassrec.metrics.metadata import best_index
 from glassrec.report.blocks import (

@@ -3,7 +3,7 @@
 Resuming is running again: only what is missing, or was made from something else, is made.
 """
 
-from glassrec.artifacts.table import PROVENANCE, SEEDS
+from glassrec.artifacts.file_list import PROVENANCE, SEEDS
 from glassrec.run.directory import Run, config_text
 from glassrec.run.experiment import (
     EXPERIMENT,

@@ -12,7 +12,7 @@ from pathlib import Path
 from time import sleep
 from typing import Any
 
-from glassrec.artifacts.table import LOCK
+from glassrec.artifacts.file_list import LOCK
 from glassrec.failures import write_error
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from glassrec.artifacts.file_list import PROVENANCE, File, find
 from glassrec.artifacts.formats import Artifact
-from glassrec.artifacts.table import PROVENANCE, File, find
 from glassrec.run.provenance import read_provenance
 from glassrec.run.record import read_record, refuse_changed
 

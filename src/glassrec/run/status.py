@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from glassrec.artifacts.table import STAGES, STATUS
+from glassrec.artifacts.file_list import STAGES, STATUS
 from glassrec.process_exit import StoppedEarly
 from glassrec.run.files import replacing
 

@@ -15,7 +15,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from glassrec.artifacts import Artifact, Candidates, File, Weights
-from glassrec.artifacts.table import CANDIDATES, WEIGHTS
+from glassrec.artifacts.file_list import CANDIDATES, WEIGHTS
 from glassrec.data.dataset import Dataset, Source, Split
 from glassrec.data.schema import Schema
 from glassrec.explain.explainer import Explain, Explainer
@@ -35,7 +35,7 @@ OnEpoch = Callable[[Mapping[str, float]], None]
 
 
 @dataclass(frozen=True)
-class Settings:
+class PipelineSettings:
     """One experiment. Its fields are the root of the configuration, in the order of `run.yaml`.
 
     `seeds` is for the command line, which makes a pipeline for each: here it is None. `start` is a
@@ -71,7 +71,7 @@ class Context:
             and the weights that training starts from (`start`).
     """
 
-    settings: Settings
+    settings: PipelineSettings
     external: Mapping[str, Any] = field(default_factory=dict)
 
     @property

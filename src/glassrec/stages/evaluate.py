@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from glassrec.artifacts import Explanation, Metrics, Weights
-from glassrec.artifacts.table import LATENCY, METRICS
+from glassrec.artifacts.file_list import LATENCY, METRICS
 from glassrec.data.dataset import Dataset
 from glassrec.explain.explanation_tables import change_of_kept_neurons
 from glassrec.explain.neurons import Conductance

@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 from safetensors.torch import load_file, save_file
 
-from glassrec.artifacts import AttributionFile, Explanation, File, Metrics, Table
-from glassrec.artifacts import table as files
+from glassrec.artifacts import AttributionFile, Explanation, File, Metrics, StoredTable
+from glassrec.artifacts import file_list as files
 from glassrec.explain import explanation_tables as tables
 from glassrec.explain.evaluation.method_comparison import MethodComparison
 from glassrec.explain.evaluation.significance import ROWS
@@ -70,8 +70,10 @@ def explain(trained: TrainedModel) -> ExplainResult:
     def comparison() -> MethodComparison:
         return tables.method_comparison(trained.explainer)
 
-    def table(file: File[Table], make: Callable[[], pd.DataFrame], doing: str = "") -> pd.DataFrame:
-        return context.once(file, lambda: Table(make()), doing).frame
+    def table(
+        file: File[StoredTable], make: Callable[[], pd.DataFrame], doing: str = ""
+    ) -> pd.DataFrame:
+        return context.once(file, lambda: StoredTable(make()), doing).frame
 
     def importance() -> pd.DataFrame:
         chance = tables.significance(trained.explainer, attributions.sample(ROWS))
@@ -198,7 +200,7 @@ def _other_selection(
     about = context.once(files.OTHER_EXPLANATION, lambda: other_totals().summary(None))
     compared = context.once(
         files.SELECTIONS,
-        lambda: Table(
+        lambda: StoredTable(
             compare_selections(
                 attributions.features, totals().statistics, other_totals().statistics
             )

@@ -10,7 +10,7 @@ from torch.export import ExportedProgram
 from torch.onnx import OnnxExporterError
 
 from glassrec.artifacts import Binary, Facts
-from glassrec.artifacts.table import ONNX, PROGRAM, PROGRAM_FACTS
+from glassrec.artifacts.file_list import ONNX, PROGRAM, PROGRAM_FACTS
 from glassrec.models.program import as_onnx, as_pt2, description, export_program
 from glassrec.stages.prune import PruneResult
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from math import nan
 from typing import Any
 
-from glassrec.artifacts.table import ONNX, PROGRAM, PROGRAM_FACTS
+from glassrec.artifacts.file_list import ONNX, PROGRAM, PROGRAM_FACTS
 from glassrec.data.dataset_metadata import repeats_line
 from glassrec.metrics.agreement import TOP
 from glassrec.metrics.cost import SIZES

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from glassrec.artifacts import File, Picture
-from glassrec.artifacts import table as files
+from glassrec.artifacts import file_list as files
 from glassrec.explain import explanation_tables as tables
 from glassrec.explain.explainer import KNOWN
 from glassrec.report.input_figures import feature_importance, feature_pairs, removals, selections

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from glassrec.artifacts import Certificate, File, PrunePlan, Table, Text, Weights
-from glassrec.artifacts.table import (
+from glassrec.artifacts import Certificate, File, PrunePlan, StoredTable, Text, Weights
+from glassrec.artifacts.file_list import (
     CERTIFICATE,
     CERTIFICATE_TEXT,
     PLAN,
@@ -230,10 +230,10 @@ def _curves(
             )
         return small.to(device).eval()  # training leaves it on the CPU
 
-    def make() -> Table:
+    def make() -> StoredTable:
         seed, loss = context.settings.seed, measures.measures.loss
         calibration = settings.calibration(trained.model, neurons, context.dataset, seed, loss)
-        return Table(curves.compute(calibration, measured, tuned))
+        return StoredTable(curves.compute(calibration, measured, tuned))
 
     doing = "measuring quality at other shares, by each importance score"
     return context.once(PRUNING_CURVES, make, doing).frame

@@ -29,7 +29,7 @@ from glassrec.artifacts import (
     Weights,
     digest,
 )
-from glassrec.artifacts import table as files
+from glassrec.artifacts import file_list as files
 from glassrec.explain import explanation_tables as tables
 from glassrec.metrics.metadata import best_index, sign
 from glassrec.metrics.quality import quality

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from glassrec.artifacts import Text
-from glassrec.artifacts.table import FIGURES, REPORT
+from glassrec.artifacts.file_list import FIGURES, REPORT
 from glassrec.report.run_record import RunRecord
 from glassrec.report.run_report import page
-from glassrec.stages.context import Context, Settings
+from glassrec.stages.context import Context, PipelineSettings
 
 
 def report(context: Context) -> str:
@@ -32,7 +32,7 @@ def _page(context: Context, hashes: dict[str, str]) -> str:
     return page(record, _descriptions(context.settings))
 
 
-def _descriptions(settings: Settings) -> dict[str, str]:
+def _descriptions(settings: PipelineSettings) -> dict[str, str]:
     """The descriptions of the model and of the split, from their docstrings."""
     made: Callable[..., Any] = getattr(settings.model, "func", settings.model)
     module = inspect.getmodule(made)

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from glassrec import __version__
-from glassrec.artifacts import Facts, Table, Weights
-from glassrec.artifacts.table import ENCODER, PRUNED, ROW_KEYS, VOCABULARY, WEIGHTS
+from glassrec.artifacts import Facts, StoredTable, Weights
+from glassrec.artifacts.file_list import ENCODER, PRUNED, ROW_KEYS, VOCABULARY, WEIGHTS
 from glassrec.data.columns import Columns
 from glassrec.data.encoding import Encoder, MultiValued, Vocabulary
 from glassrec.data.saved_encoder import describe_encoder, overlap, restore_encoder
@@ -138,7 +138,7 @@ class Start:
                 f"{encoder} (its sha256 is {found[:12]}…, that of the weights "
                 f"{origin['encoder_sha256'][:12]}…); name the run that trained it"
             )
-        return restore_encoder(Table.load(values).frame, description)
+        return restore_encoder(StoredTable.load(values).frame, description)
 
     @cached_property
     def trained_rows(self) -> np.ndarray | None:
@@ -146,7 +146,7 @@ class Start:
         rows = recorded_file(self.file.parent / ROW_KEYS.name)
         if rows is None or self.encoder is None:
             return None
-        frame = Table.load(rows).frame
+        frame = StoredTable.load(rows).frame
         return frame.loc[frame["split"].isin(["train", "start"]), "key"].to_numpy(np.uint64)
 
     @property

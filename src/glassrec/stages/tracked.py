@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from glassrec.artifacts import File
-from glassrec.artifacts import table as files
+from glassrec.artifacts import file_list as files
 from glassrec.report.statements import significant
 from glassrec.run import ReadOnlyRun, experiment
 from glassrec.spelling import NAMED

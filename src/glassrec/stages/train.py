@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from glassrec.artifacts import Facts, Table, Weights
-from glassrec.artifacts.table import (
+from glassrec.artifacts import Facts, StoredTable, Weights
+from glassrec.artifacts.file_list import (
     CHECKPOINT,
     DATA,
     ENCODER,
@@ -58,8 +58,8 @@ def describe(context: Context) -> dict[str, Any]:
         return with_start(context.dataset.row_keys, context.starts)
 
     if context.once(ENCODER, lambda: Facts(_described_encoder(context.dataset))).values:
-        context.once(VOCABULARY, lambda: Table(vocabulary_table(encoder())))
-        context.once(ROW_KEYS, lambda: Table(row_keys()))
+        context.once(VOCABULARY, lambda: StoredTable(vocabulary_table(encoder())))
+        context.once(ROW_KEYS, lambda: StoredTable(row_keys()))
     return context.once(DATA, lambda: Facts(description(context))).values
 
 
@@ -82,7 +82,7 @@ def train(context: Context, on_epoch: OnEpoch) -> TrainResult:
         on_epoch: gets each row of the history, and may raise `StoppedEarly`.
     """
     training = _Training(context, on_epoch)
-    history = context.once(HISTORY, lambda: Table(training.outcome.history)).frame
+    history = context.once(HISTORY, lambda: StoredTable(training.outcome.history)).frame
     weights = context.once(WEIGHTS, training.best)
     run = context.writable
     (run.dir / CHECKPOINT).unlink(missing_ok=True)

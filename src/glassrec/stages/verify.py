@@ -20,7 +20,7 @@ import yaml
 from torch import Tensor
 
 from glassrec.artifacts import Artifact, File, Text
-from glassrec.artifacts import table as files
+from glassrec.artifacts import file_list as files
 from glassrec.config.aliases import current_keys
 from glassrec.prune.certificate import TOLERANCE, data_digests, versions
 from glassrec.prune.certificate_text import text

@@ -14,7 +14,7 @@ from statistics import fmean
 from threading import Event, Thread
 from time import time
 
-from glassrec.artifacts.table import LATENCY, METRICS
+from glassrec.artifacts.file_list import LATENCY, METRICS
 from glassrec.metrics.metadata import primary_metrics
 from glassrec.progress import clock
 from glassrec.run import SEEDS

@@ -20,7 +20,7 @@ import yaml
 from hydra.core.override_parser.types import Glob, Override
 
 from glassrec import __version__
-from glassrec.artifacts.table import CONFIG
+from glassrec.artifacts.file_list import CONFIG
 from glassrec.config import compose
 from glassrec.config.aliases import current
 from glassrec.config.build import build_node

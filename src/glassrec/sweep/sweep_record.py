@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from glassrec.artifacts.table import LOCK
+from glassrec.artifacts.file_list import LOCK
 from glassrec.run import replacing
 
 FILE = "sweep.json"

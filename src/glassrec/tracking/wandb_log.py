@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from glassrec.artifacts.table import TRACKER_STATE
+from glassrec.artifacts.file_list import TRACKER_STATE
 from glassrec.process_exit import defer_signals
 from glassrec.run import key_of, replacing
 from glassrec.tracking.run_naming import public_values

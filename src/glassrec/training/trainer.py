@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from glassrec.artifacts.table import CHECKPOINT
+from glassrec.artifacts.file_list import CHECKPOINT
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
 from glassrec.run import Lock

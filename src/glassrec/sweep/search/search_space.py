@@ -18,7 +18,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from glassrec.artifacts.table import HISTORY
+from glassrec.artifacts.file_list import HISTORY
 from glassrec.config import compose
 from glassrec.config.errors import ConfigError
 from glassrec.config.overrides import options_of_groups, parse

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from glassrec.artifacts.attributions import AttributionFile, Explanation
-from glassrec.artifacts.formats import Artifact, Binary, Facts, Metrics, Picture, Table, Text
+from glassrec.artifacts.formats import Artifact, Binary, Facts, Metrics, Picture, StoredTable, Text
 from glassrec.artifacts.pruning import Certificate, PrunePlan
 from glassrec.artifacts.tensors import Candidates, Weights
 
@@ -65,13 +65,13 @@ CANDIDATES = File("candidates.safetensors", Candidates, "train",
     "the items that each held-out one is ranked against")
 ENCODER = File("encoder.json", Facts, "train",
     "scalers, roles of columns and separators, which make tensors of raw values")
-VOCABULARY = File("vocabulary.parquet", Table, "train",
+VOCABULARY = File("vocabulary.parquet", StoredTable, "train",
     "the raw value behind each id")
-ROW_KEYS = File("rows.parquet", Table, "train",
+ROW_KEYS = File("rows.parquet", StoredTable, "train",
     "a key of each row and its split, by which leaks are found")
 DATA = File("data.json", Facts, "train",
     "rows, columns, anomalies, and the metric that chooses the epoch")
-HISTORY = File("history.csv", Table, "train",
+HISTORY = File("history.csv", StoredTable, "train",
     "loss and validation metrics, one row for each epoch")
 WEIGHTS = File("weights.safetensors", Weights, "train",
     "the parameters of the best epoch, with their origin")
@@ -90,31 +90,31 @@ ATTRIBUTIONS = File("attributions.parquet", AttributionFile, "explain",
 EXPLANATION = File("explanation.json", Explanation, "explain",
     "the method, the rows, and how far the explanation can be trusted",
     (ATTRIBUTIONS,), (*_METHOD, *_of("explain", "neurons", "faithfulness")))
-IMPORTANCE = File("importance.parquet", Table, "explain",
+IMPORTANCE = File("importance.parquet", StoredTable, "explain",
     "for each feature the statistics of its attributions, and the test against chance",
     (ATTRIBUTIONS,), (*_METHOD, "explain.significance"))
-NEURONS = File("neurons.parquet", Table, "explain",
+NEURONS = File("neurons.parquet", StoredTable, "explain",
     "for each neuron its layer, its position, its number (`unit`) and its name as the layer was "
     "built, and the statistics of its conductance: mean_abs, max_abs, mean, cancellation, "
     "zero_share",
     (WEIGHTS,), (*_ROWS, "explain.neurons"))
-COMPLETENESS = File("completeness.parquet", Table, "explain",
+COMPLETENESS = File("completeness.parquet", StoredTable, "explain",
     "for each layer, whether all flow passes it, and the completeness error of its conductance",
     (WEIGHTS,), (*_ROWS, "explain.faithfulness"))
-PAIRS = File("pairs.parquet", Table, "explain",
+PAIRS = File("pairs.parquet", StoredTable, "explain",
     "for each pair of features (first, second) the statistics of its interaction, and weight_norm, "
     "the strength that the model's own weights give it, where there is one",
     (WEIGHTS,), (*_FEATURES, "explain.pair_rows"))
-METHODS = File("methods.parquet", Table, "explain",
+METHODS = File("methods.parquet", StoredTable, "explain",
     "for each method its completeness error, faithfulness, stability and time",
     (WEIGHTS,), _JUDGED)
-FAITHFULNESS = File("curves.parquet", Table, "explain",
+FAITHFULNESS = File("curves.parquet", StoredTable, "explain",
     "the deletion and insertion curves of each method",
     (WEIGHTS,), _JUDGED)
-AGREEMENT = File("agreement.parquet", Table, "explain",
+AGREEMENT = File("agreement.parquet", StoredTable, "explain",
     "the rank correlation of every two methods",
     (WEIGHTS,), _JUDGED)
-REMOVALS = File("removals.parquet", Table, "explain",
+REMOVALS = File("removals.parquet", StoredTable, "explain",
     "the share of the predictions that is left without a whole kind of inputs",
     (WEIGHTS,), _ROWS)
 TRUTH = File("truth.json", Metrics, "explain",
@@ -126,7 +126,7 @@ OTHER_ATTRIBUTIONS = File("attributions_against.parquet", AttributionFile, "expl
 OTHER_EXPLANATION = File("explanation_against.json", Explanation, "explain",
     "the facts of the explanation of the reference selection",
     (ATTRIBUTIONS, OTHER_ATTRIBUTIONS), (*_OTHER_METHOD, "explain.neurons"))
-SELECTIONS = File("selections.parquet", Table, "explain",
+SELECTIONS = File("selections.parquet", StoredTable, "explain",
     "for each feature its importance in both selections, and the difference",
     (ATTRIBUTIONS, OTHER_ATTRIBUTIONS))
 
@@ -148,7 +148,7 @@ CERTIFICATE = File("certificate.json", Certificate, "prune",
 CERTIFICATE_TEXT = File("certificate.md", Text, "prune",
     "the certificate for people",
     (CERTIFICATE,))
-PRUNING_CURVES = File("pruning_curves.parquet", Table, "prune",
+PRUNING_CURVES = File("pruning_curves.parquet", StoredTable, "prune",
     "quality against the share that is pruned, by importance score",
     (WEIGHTS, NEURONS), _of("prune", "curves", "layers", "rows", "chunk"))
 
