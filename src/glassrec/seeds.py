@@ -15,15 +15,15 @@ from glassrec.run import SEEDS, replacing
 
 
 def each(seeds: Collection[int], directory: Path, job: Callable[[int], bool]) -> str:
-    """Run the job of each seed, then write and print the table of those that went well.
+    """Run the job of each seed, then write and print the table of those that succeeded.
 
     Args:
         seeds: each has its run in `directory/seed_K`.
         directory: gets the table.
-        job: runs a seed, tells what went wrong, and returns whether nothing did.
+        job: runs a seed, reports its errors, and returns whether it succeeded.
 
     Returns:
-        What to say of the seeds that failed; nothing if none did.
+        A message about the seeds that failed; empty if none did.
     """
     failed = []
     for place, seed in enumerate(seeds, start=1):
@@ -31,16 +31,16 @@ def each(seeds: Collection[int], directory: Path, job: Callable[[int], bool]) ->
         if not job(seed):
             failed.append(seed)
     frame = table(directory, [seed for seed in seeds if seed not in failed])
-    _tell(frame, directory / SEEDS)
+    _report(frame, directory / SEEDS)
     if not failed:
         return ""
     covered = f"; {SEEDS} covers the other {len(seeds) - len(failed)}" if len(frame) else ""
     return f"failed: {', '.join(f'seed {seed}' for seed in failed)}{covered}"
 
 
-def _tell(frame: pd.DataFrame, path: Path) -> None:
+def _report(frame: pd.DataFrame, path: Path) -> None:
     if frame.empty:
-        path.unlink(missing_ok=True)  # an older one would tell old news
+        path.unlink(missing_ok=True)  # an older one is stale
         return
     with replacing(path) as part:
         StoredTable(frame).save(part)

@@ -48,7 +48,7 @@ class Changes:
         outside = [*self._outside(made_from.get("given", {}))]
         groups = [group for group in made_from if group in self.config]
         settings = {change: key for key, change in self._settings_of(groups, name)}
-        if not outside and not settings:  # files of other runs, or somebody deleted a part
+        if not outside and not settings:  # files of other runs have changed, or a part was deleted
             outside = ["files that the model starts from have changed since it was made"]
         changes = [change for change in (*outside, *settings) if change not in self._reported]
         self._reported.update(changes)

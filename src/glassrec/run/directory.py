@@ -121,7 +121,7 @@ class Run(ReadOnlyRun):
             found = sha256(temporary)
             if known is None or known["sha256"] != found:
                 self._forget_descendants(name)
-            # Its old entry goes first: a kill before the new one must not make this file a fake.
+            # Without its old entry: after a kill here this file must not look changed.
             self._write_record({k: e for k, e in self._record().items() if k != name})
         settings = {
             group: sorted(part) for group, part in made_from.items() if group in self.config

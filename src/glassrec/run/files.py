@@ -60,7 +60,7 @@ def sha256(path: Path) -> str:
 
 
 class Lock:
-    """A lock that is held until this process has closed it and those that it was sent to are gone.
+    """A lock, held until this process has closed it and those that it was sent to have ended.
 
     `multiprocessing` sends it to a process that it starts, as an open file: locks of `flock` belong
     to the open file, so that there is no moment at which the directory is free while one is alive.

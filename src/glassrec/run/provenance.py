@@ -1,6 +1,6 @@
 """Where a run comes from: versions of packages, the commit of the code, the command.
 
-`provenance.json` holds its own hash, of all that it says beside that, so that a change is seen.
+`provenance.json` holds its own hash, of all its other content, so that a change is seen.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a run wrote down of its artifacts: of each its hash, and a key of what it was made from."""
+"""The record of a run: for each file its hash, and a key of what it was made from."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def key_of(value: Any) -> str:
 def artifact_key(
     made_from: Mapping[str, Any], inputs: Mapping[str, str | None], version: str = __version__
 ) -> str:
-    """What an artifact is made of, as one hash: settings, hashes of its inputs, and Glassrec's.
+    """The key of a file: one hash of its settings, the hashes of its inputs, and the version.
 
     Settings count under their first names, so that renaming one makes no result stale.
     """
@@ -39,17 +39,17 @@ def record_text(record: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def holds_results(directory: Path) -> bool:
-    """Whether a run has made anything there; a start that failed binds nobody to its settings."""
+    """Whether a run has made anything there; a start that failed leaves other settings allowed."""
     return (directory / RECORD).is_file() or (directory / CHECKPOINT).is_file()
 
 
 def read_record(directory: Path) -> dict[str, dict[str, Any]]:
-    """What a run wrote down of its artifacts; nothing where no run has made any."""
+    """The entries of the files; empty where no run has made any."""
     return {name: entry for name, entry in read_entries(directory).items() if name != CONFIG}
 
 
 def read_entries(directory: Path) -> dict[str, dict[str, Any]]:
-    """All of the record: the artifacts, and the hash of the settings under `CONFIG`."""
+    """All of the record: the entries of the files, and that of the settings under `CONFIG`."""
     path = directory / RECORD
     if not path.is_file():
         return {}

@@ -89,5 +89,5 @@ def _first_line(error: BaseException) -> str:
 def _state_after(error: BaseException) -> str:
     if isinstance(error, StoppedEarly):
         return "stopped"
-    # A closed output is somebody's `head`, or a terminal that is gone.
+    # An output is closed by `head`, or with its terminal.
     return "interrupted" if isinstance(error, KeyboardInterrupt | BrokenPipeError) else "failed"
