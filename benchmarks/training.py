@@ -88,7 +88,7 @@ def quiet() -> contextlib.AbstractContextManager[object]:
 def ncf_rows(root: Path | None, count: int) -> tuple[Schema, Batch]:
     """The first rows of an epoch of the authors' files, or generated ones of the same sizes."""
     if root is not None:
-        from glassrec.data.ncf import NCF
+        from glassrec.data.ncf_files import NCF
 
         dataset = NCF(root).load(seed=0)
         return dataset.schema, dataset.epoch(0, 0).slice(0, count)

@@ -225,7 +225,7 @@ def test_every_problem_is_found_before_the_first_target_is_imported(own, folder)
 
 
 def test_parts_are_built_of_plain_values(folder):
-    from glassrec.data.ncf import NCF
+    from glassrec.data.ncf_files import NCF
 
     words = ["data=ncf", f"data.root={folder}", "model=dlrm", "optimizer=sgd", "optimizer.lr=2"]
     parts = config.build(config.prepare("run", words))

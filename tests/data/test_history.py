@@ -9,7 +9,7 @@ from glassrec.data.columns import Columns
 from glassrec.data.dataset import assemble
 from glassrec.data.events import EARLIER, step_names, with_history
 from glassrec.data.movielens import MovieLens100K
-from glassrec.data.ncf import NCF
+from glassrec.data.ncf_files import NCF
 from glassrec.data.splits import ByTime, Given, LeaveOneOut, Random
 
 LOGGED = Columns(user="user", item="item", time="time")

@@ -6,7 +6,7 @@ import pytest
 
 from glassrec.data.criteo import Criteo
 from glassrec.data.movielens import MovieLens1M, MovieLens100K
-from glassrec.data.ncf import NCF
+from glassrec.data.ncf_files import NCF
 from glassrec.data.splits import Random
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"

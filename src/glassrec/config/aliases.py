@@ -37,6 +37,7 @@ TARGETS: dict[str, str] = {
     f"{_EXPLAIN}shapley.Shapley": f"{_EXPLAIN}methods.coalitions.Shapley",
     f"{_EXPLAIN}shapley.ShapleySampling": f"{_EXPLAIN}methods.coalitions.ShapleySampling",
     f"{_EXPLAIN}stage.Explain": f"{_EXPLAIN}explainer.Explain",
+    "glassrec.data.ncf.NCF": "glassrec.data.ncf_files.NCF",
     "glassrec.models.gmf.GMF": "glassrec.models.ncf.GMF",
     "glassrec.models.mlp.MLP": "glassrec.models.ncf.MLP",
     "glassrec.models.neumf.NeuMF": "glassrec.models.ncf.NeuMF",

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from glassrec.data.ncf import NCF
+from glassrec.data.ncf_files import NCF
 
 # Newest first, as the authors write them; user 3 has a single row.
 TRAIN = [
