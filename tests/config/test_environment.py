@@ -81,6 +81,14 @@ def test_a_saved_run_reads_the_variable_again(
     assert "GLASSREC_TEST_SIZE" in capsys.readouterr().err
 
 
+def test_seeds_of_a_variable_are_written_into_their_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLASSREC_TEST_SEEDS", "[0,1]")
+    config = compose.prepare("run", ["seeds='${oc.decode:${oc.env:GLASSREC_TEST_SEEDS}}'"])
+    assert compose.written(config)["seeds"] == "${oc.decode:${oc.env:GLASSREC_TEST_SEEDS}}"
+    written = compose.written(compose.of_seed(config, 1))
+    assert (written["seed"], written["seeds"]) == (1, None)
+
+
 def test_the_status_of_a_run_does_not_show_the_value(tmp_path: Path) -> None:
     run = Run(
         tmp_path, {"seed": 0, "data": {"root": f"/data/{SECRET}"}},
