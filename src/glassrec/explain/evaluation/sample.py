@@ -20,8 +20,8 @@ class Sample:
     Args:
         view: B · M rows: each explained row M times in succession, with the M baselines.
         references: B embedded rows of the data, unrelated to those explained. A value that is
-            removed can be replaced by that of the reference row, which the model knows, where a
-            baseline may lie outside the data.
+            removed can be replaced by that of the reference row, which is one of the data, where a
+            baseline may lie outside them.
 
     Raises:
         ValueError: the rows of the view are no multiple of the reference rows.
