@@ -1,4 +1,4 @@
-"""Tables as CSV that no spreadsheet runs. Nothing heavy is imported."""
+"""CSV tables whose text no spreadsheet runs as a formula. Nothing heavy is imported."""
 
 from __future__ import annotations
 

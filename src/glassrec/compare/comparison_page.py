@@ -115,7 +115,6 @@ def _moments(setting: Setting, metric: str) -> str:
 
 
 def _tiles(comparison: RunComparison) -> Iterator[tuple[str, str]]:
-    """The tiles below the heading."""
     for state, count in comparison.states.most_common():
         yield f"{count:,}", f"runs {state}"
     if len(comparison.groups) > 1:

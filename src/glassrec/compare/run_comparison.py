@@ -201,7 +201,6 @@ def _settings(names: Sequence[str], runs: Sequence[RunRecord]) -> Iterator[Setti
 
 
 def _moments(alike: Sequence[Sequence[RunRecord]]) -> Iterator[Sequence[dict[Any, Any]]]:
-    """Mean, standard deviation and count of each metric that a setting has."""
     runs = [run for same in alike for run in same]
     place = np.repeat(np.arange(len(alike)), [len(same) for same in alike])
     seeds = [f"run {n}" if run.seed is None else run.seed for n, run in enumerate(runs)]

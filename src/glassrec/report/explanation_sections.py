@@ -145,7 +145,6 @@ def _trust(run: RunRecord, about: Explanation) -> Iterator[str]:
 
 
 def _truth(run: RunRecord) -> Iterator[str]:
-    """The share of the true effects that were found."""
     kinds = {"players": "inputs", "main": "main effects", "pairs": "pairs"}
     scores = {name: run.truth.get(f"truth/{kind}_precision", nan) for kind, name in kinds.items()}
     shares = [f"{percent(s, 0)} of the {name}" for name, s in scores.items() if not isnan(s)]

@@ -206,7 +206,6 @@ def selections(comparison: pd.DataFrame, about: Explanation, against: Explanatio
 
 
 def _dumbbells(axes: Axes, first: pd.Series, second: pd.Series) -> None:
-    """Two dots per line, with the distance between them."""
     places = np.arange(len(first))
     axes.hlines(places, first, second, color=REST, lw=2.5)
     axes.scatter(first, places, s=32, color=LARGE, zorder=3)

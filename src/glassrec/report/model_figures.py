@@ -95,7 +95,6 @@ def pruning_curves(frame: pd.DataFrame, metric: str, finding: str) -> Figure:
 
 
 def _bands(frame: pd.DataFrame) -> str:
-    """The meaning of lines and bands."""
     seeds = frame["seed"].nunique()
     orders = frame.loc[frame["score"] == RANDOM, "draw"].nunique()
     text = f"lines: means of {seeds} seeds" if seeds > 1 else "one run"
@@ -182,7 +181,6 @@ def _comparison(certificate: Certificate) -> str:
 
 
 def _agreement(metrics: Mapping[str, float]) -> list[str]:
-    """The share of each list's first ten that remain, per task."""
     end = "top10_agreement"
     found = {name.split("/")[-2]: share for name, share in metrics.items() if name.endswith(end)}
     return [

@@ -70,7 +70,7 @@ def neuron_importance(scores: pd.DataFrame, about: Explanation) -> Figure:
         drawing,
         "Which neurons carry the prediction?",
         *neuron_subtitle(about),
-        f"neurons by rank; band: the 95 % interval; red: zero; {DEFINED}",
+        f"neurons by rank; band: the 95 % interval; red: zero attribution; {DEFINED}",
     )
     return drawing
 
@@ -165,7 +165,6 @@ def _pair_triangle(axes: Axes, pairs: pd.DataFrame, norm: PowerNorm) -> AxesImag
 
 
 def _grid(axes: Axes, neurons: pd.DataFrame, norm: PowerNorm) -> AxesImage:
-    """Neurons by their numbers, row by row."""
     unit = neurons["unit"].to_numpy() - neurons["unit"].min()
     last = unit.max()
     width = min(last + 1, 16 if last < 64 else 32 if last < 1024 else 64)
@@ -187,7 +186,6 @@ def _grid(axes: Axes, neurons: pd.DataFrame, norm: PowerNorm) -> AxesImage:
 
 
 def _hatch(axes: Axes, rows: np.ndarray, columns: np.ndarray) -> None:
-    """Mark cells of zero attribution."""
     axes.bar(columns, 1, 1, bottom=rows - 0.5, color=REST, edgecolor="white", hatch="/////", lw=0)
 
 

@@ -74,7 +74,6 @@ def cost_change(run: RunRecord, name: str) -> str:
 
 
 def _kept(plan: PrunePlan) -> Iterator[str]:
-    """The reasons why layers keep candidates."""
     for name, layer in plan.layers.items():
         if layer.stays:
             share = "one" if layer.constants else "all"
@@ -88,7 +87,6 @@ def _kept(plan: PrunePlan) -> Iterator[str]:
 
 
 def _both_models(run: RunRecord) -> Iterator[Block]:
-    """Quality and cost of both models."""
     metrics, names = run.metrics, test_metrics(run)
     if not names:
         return
@@ -121,7 +119,6 @@ def _both(run: RunRecord, name: str) -> tuple[str, str]:
 
 
 def _change(run: RunRecord, name: str) -> str:
-    """The change with its interval."""
     ends = (f"pruned/test/{name}_change{end}" for end in ("", "_low", "_high"))
     values = [run.metrics.get(end, nan) for end in ends]
     if name.rpartition("/")[2] in IN_UNIT:
@@ -133,7 +130,6 @@ def _change(run: RunRecord, name: str) -> str:
 
 
 def _curves(run: RunRecord) -> Iterator[Block]:
-    """The cost of pruning more."""
     frame = run.rows(PRUNING_CURVES)
     if len(frame) and "pruning_curves" in run.figures:
         metric = curve_metric(frame)

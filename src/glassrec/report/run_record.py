@@ -307,7 +307,6 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def _state(path: Path) -> tuple[str, str, str]:
-    """State, stage and problem."""
     status = read_object(path / STATUS)
     if not status:  # before its first stage
         running = is_locked(path)

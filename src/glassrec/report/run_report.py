@@ -125,7 +125,6 @@ def tiles(run: RunRecord) -> Iterator[tuple[str, str]]:
 
 
 def _main_metrics(run: RunRecord) -> list[str]:
-    """The first primary metric of each task."""
     first: dict[str, str] = {}
     for name in test_metrics(run):
         first.setdefault(name.rpartition("/")[0], name)
@@ -146,7 +145,6 @@ def _trained(run: RunRecord) -> str:
 
 
 def _quality(run: RunRecord, name: str) -> str:
-    """The quality, with an interval where there is one."""
     task, _, last = name.rpartition("/")
     value = run.metrics[f"test/{name}"]
     default = f"{metric_name(last)} on the test split is {fixed(value)}"
@@ -158,7 +156,6 @@ def _quality(run: RunRecord, name: str) -> str:
 
 
 def _pruned(run: RunRecord) -> Iterator[str]:
-    """The pruned share, and the changes."""
     certificate = run.certificate
     if certificate is None:
         return

@@ -77,7 +77,6 @@ def data_section(run: RunRecord, descriptions: Mapping[str, str]) -> Section | N
 
 
 def _rows(source: str, facts: Mapping[str, Any]) -> str:
-    """The use of the rows."""
     train, val, test = (whole(facts["rows"][name]) for name in SPLITS)
     lists = facts["lists"]
     if "test" in lists:
@@ -118,7 +117,6 @@ def _tasks(facts: Mapping[str, Any]) -> Iterator[str]:
 def _origin(
     run: RunRecord, facts: Mapping[str, Any], descriptions: Mapping[str, str]
 ) -> Iterator[str]:
-    """The split, the other columns, and the files."""
     if split := descriptions.get("split"):
         yield f"Split: {split}"
     if facts["dense"]:

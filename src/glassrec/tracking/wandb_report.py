@@ -105,7 +105,6 @@ def group_report(
 
 
 def _main_metric(group: str, runs: Sequence[TrackedRun]) -> str:
-    """The first primary metric of the test split."""
     if not runs:
         raise ValueError(f"W&B has no runs of the group {group!r}; send offline ones: wandb sync")
     test = "test/"
