@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from math import isnan
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,7 +13,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from glassrec.metrics.metadata import IN_UNIT, best_index, format_metric, sign
 from glassrec.report.formatting import COSTS, format_value, minus, relative_change
-from glassrec.report.primitives import label_rows, line, share_bars
+from glassrec.report.primitives import horizontal_bars, label_rows, line, share_bars
 from glassrec.report.statements import (
     RANDOM,
     REFERENCE,
@@ -191,15 +190,15 @@ def _agreement(metrics: Mapping[str, float]) -> list[str]:
 
 
 def _quality_panel(axes: Axes, metrics: Mapping[str, float], shown: Sequence[str]) -> None:
-    places = np.arange(len(shown))
     for offset, prefix, label, colour in (
         (-0.2, "test/", "as trained", LARGE),
         (0.2, "pruned/test/", "pruned", SMALL),
     ):
         values = [metrics[prefix + m] for m in shown]
-        bars = axes.barh(places + offset, values, 0.38, label=label, color=colour)
         texts = [format_metric(m, value) for m, value in zip(shown, values, strict=True)]
-        axes.bar_label(bars, labels=texts, fontsize=8, padding=2)
+        horizontal_bars(
+            axes, values, color=colour, texts=texts, height=0.38, offset=offset, label=label
+        )
     label_rows(axes, shown, letters=60)
     axes.margins(x=0.25)
     axes.set_title("Quality on the test split")

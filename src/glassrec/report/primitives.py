@@ -30,7 +30,7 @@ def label_rows(axes: Axes, names: Iterable[str], *, letters: int = 26) -> None:
 def horizontal_bars(
     axes: Axes, values: Any, *, color: Any = LARGE,
     intervals: Sequence[Any] | None = None, texts: Sequence[str] = (), height: float = 0.7,
-    offset: float = 0, label: str | None = None, interval_label: str | None = None,
+    offset: float = 0, label: str | None = None,
 ) -> None:  # fmt: skip
     """A bar per value from the top down, with its interval (low, high) and a text at its end.
 
@@ -43,18 +43,21 @@ def horizontal_bars(
         height: of a bar; lines are 1 apart.
         offset: of the bars from their lines.
         label: of the bars in the legend.
-        interval_label: of the intervals in the legend.
     """
     size, places = np.asarray(values, float), np.arange(len(values)) + offset
     bars = axes.barh(places, size, height, color=color, label=label)
     if texts:
         axes.bar_label(bars, labels=[minus(text) for text in texts], fontsize=8.5, padding=3)
     if intervals is not None:
-        error_bars(axes, size, places, intervals, interval_label)
+        error_bars(axes, size, places, intervals)
 
 
 def error_bars(
-    axes: Axes, middle: np.ndarray, places: np.ndarray, ends: Sequence[Any], label: str | None
+    axes: Axes,
+    middle: np.ndarray,
+    places: np.ndarray,
+    ends: Sequence[Any],
+    label: str | None = None,
 ) -> None:
     """The intervals (low, high) of bars, without caps."""
     low, high = (np.asarray(end, float) for end in ends)
