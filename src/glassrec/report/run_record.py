@@ -87,9 +87,8 @@ class RunRecord:
     name: str = ""
     """the end of the path that no other run has; of a job without a directory, its label"""
     state: str = "finished"
-    """running, finished, failed, interrupted, stopped; crashed where the status is running and no
-    process works there; damaged where a file cannot be read; missing where a finished job's
-    directory does not exist; or the state of the job in its sweep"""
+    """as in `status.json`; crashed where that is running and no process works there; damaged where
+    a file cannot be read; missing where a finished job has no directory; or as in the sweep"""
     stage: str = ""
     """the last stage"""
     problem: str = ""
@@ -129,21 +128,18 @@ class RunRecord:
             if not isinstance(config, dict):
                 raise ValueError("config.yaml is damaged: it holds no settings")
             config = current(config)[0]
-            return None if config.get("seeds") is not None else cls._opened(path, config)
+            if config.get("seeds") is not None:
+                return None
+            refuse_changed_config(path)
+            provenance = read_object(path / PROVENANCE)
+            seed = provenance.get("seed", config.get("seed"))  # it may be `${oc.env:SEED}` there
+            return cls(
+                path, "", *_state(path), config, dotted_settings(config),
+                seed if isinstance(seed, int) else None, _metrics(path), provenance,
+            )  # fmt: skip
         except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, OSError) as error:
             problem = " ".join(f"{type(error).__name__}: {error}".split())
             return cls(path, "", "damaged", problem=problem)
-
-    @classmethod
-    def _opened(cls, path: Path, config: dict[str, Any]) -> RunRecord:
-        refuse_changed_config(path)
-        state, stage, problem = _state(path)
-        provenance = read_object(path / PROVENANCE)
-        seed = provenance.get("seed", config.get("seed"))  # it may be `${oc.env:SEED}` there
-        return cls(
-            path, "", state, stage, problem, config, dotted_settings(config),
-            seed if isinstance(seed, int) else None, _metrics(path), provenance,
-        )  # fmt: skip
 
     @classmethod
     def of_files(
@@ -151,8 +147,7 @@ class RunRecord:
         hashes: Mapping[str, str],
     ) -> RunRecord:  # fmt: skip
         """A run at work: its settings as they may be shown, and the files that count."""
-        there = (f for f in (METRICS, LATENCY) if f.name in hashes)
-        metrics = {n: v for f in there for n, v in f.content.load(path / f.name).values.items()}
+        metrics = _measured(path, [f for f in (METRICS, LATENCY) if f.name in hashes])
         return cls(path, config=config, metrics=metrics, provenance=provenance, hashes=hashes)
 
     def load(self, file: File[A]) -> A | None:
@@ -317,16 +312,17 @@ def _state(path: Path) -> tuple[str, str, str]:
     return state, stage, status.get("problem", "")
 
 
+def _measured(path: Path, files: list[File[Metrics]]) -> dict[str, float]:
+    contents = (file.content.load(path / file.name) for file in files)
+    return {name: float(value) for each in contents for name, value in each.values.items()}
+
+
 def _metrics(path: Path) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for file in (METRICS, LATENCY):
-        if (path / file.name).is_file():
-            content: Metrics = file.content.load(path / file.name)
-            found |= {name: float(value) for name, value in content.values.items()}
+    found = _measured(path, [f for f in (METRICS, LATENCY) if (path / f.name).is_file()])
     if (path / CERTIFICATE.name).is_file():
         certificate = CERTIFICATE.content.load(path / CERTIFICATE.name)
-        pruned, before = neuron_totals(certificate)
-        found[CERTIFIED_SHARE] = pruned / before if certificate.exact and before else nan
+        share = pruned_share(certificate) if certificate.exact else nan
+        found[CERTIFIED_SHARE] = share if neuron_totals(certificate)[1] else nan
     return found
 
 
