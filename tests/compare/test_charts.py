@@ -82,7 +82,7 @@ def test_a_curve_that_is_best_at_its_end_asks_for_more_epochs() -> None:
     assert charts.learning_finding(both, "val/rmse").endswith("more might help: down.")
 
 
-def test_silent_units_are_counted_over_all_seeds_of_a_setting(tmp_path: Path) -> None:
+def test_zero_attributions_are_counted_over_all_seeds_of_a_setting(tmp_path: Path) -> None:
     one = _run(tmp_path / "one", neurons=_neurons({"a": [0, 1], "b": [0]}))
     two = _run(tmp_path / "two", neurons=_neurons({"a": [1, 1], "b": [0]}))
     shares = explanation_tables.zero_attribution([_shown("both", one, two), _shown("none")])

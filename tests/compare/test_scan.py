@@ -42,7 +42,7 @@ def test_runs_are_found_at_any_depth_and_each_once(leave: Leave, tmp_path: Path)
     assert [run.name for run in runs] == ["a", "b"]
 
 
-def test_a_run_tells_settings_metrics_and_what_provably_went(leave: Leave, tmp_path: Path) -> None:
+def test_a_run_has_settings_metrics_and_its_certified_share(leave: Leave, tmp_path: Path) -> None:
     leave(
         "a", "mlp", 3, metrics={"test/auroc": 0.5, "val/auroc": None}, gone={"data": 2, "domain": 1}
     )

@@ -17,7 +17,7 @@ from glassrec.report.neuron_figures import (
 pytestmark = pytest.mark.filterwarnings("error")
 
 VALUES = np.array([[0.0, -1, -1, 2, 0], [0, -2, 0, -5, 0], [0, -3, 0, 1, 4]])
-"""Of three rows: silent, always negative, never positive, both, positive."""
+"""Of three rows: zero, always negative, never positive, both, positive."""
 
 
 @pytest.fixture
@@ -50,12 +50,12 @@ def test_any_neurons_can_be_drawn_over_rows(case, drawn, about) -> None:
     neurons_over_rows(torch.from_numpy(values), torch.arange(len(values)), names, about)
 
 
-def test_silent_and_negative_units_are_counted(scores) -> None:
+def test_zero_and_negative_neurons_are_counted(scores) -> None:
     words = count_text(scores("top", list("abcde"), VALUES))
     assert words == "5 neurons: 1 zero, 2 never positive (1 always negative)"
 
 
-def test_units_stand_at_their_rank_and_silent_ones_are_shaded(drawn, told, scores, about) -> None:
+def test_neurons_stand_at_their_rank_and_zero_ones_are_shaded(drawn, told, scores, about) -> None:
     frame = scores("top", [f"top[{unit}]" for unit in range(5)], VALUES)
     neuron_importance(frame, about)
     (axes,) = drawn[0].axes
@@ -105,7 +105,7 @@ def _cells(axes) -> dict[tuple[str, str], float]:
 def test_pairs_are_a_triangle_and_the_others_a_strip(drawn, told, scores, about) -> None:
     vectors = ["dense", "C1", "C2", "C3"]
     pairs = [f"{vectors[j]}×{vectors[i]}" for i in range(4) for j in range(i)]
-    values = np.arange(8.0)[None]  # dense[0] is silent
+    values = np.arange(8.0)[None]  # dense[0] is zero
     frame = scores("interaction", ["dense[0]", "dense[1]", *pairs], values)
     layer_neurons(frame, about)
     panels = {axes.get_title(loc="left"): axes for axes in drawn[0].axes}

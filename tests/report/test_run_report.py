@@ -277,7 +277,7 @@ def test_bars_are_ranked_and_pale_where_it_could_be_chance(found: RunRecord) -> 
     assert "subsets of the rows: 0.97" in trust[1]
 
 
-def test_silent_neurons_are_counted_by_layer(found: RunRecord) -> None:
+def test_neurons_with_zero_attribution_are_counted_by_layer(found: RunRecord) -> None:
     section = _section(found, "neurons")
     assert section.finding == (
         "1 of 5 neurons have zero attribution on all of the 2,000 explained rows; 1 only lowered "

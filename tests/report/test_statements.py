@@ -167,7 +167,7 @@ def test_folding_and_training_on_are_held_against_going_without(three_ways: pd.D
     ]
 
 
-def test_the_uncut_model_is_the_one_as_trained(three_ways: pd.DataFrame) -> None:
+def test_the_unpruned_model_is_the_one_as_trained(three_ways: pd.DataFrame) -> None:
     assert "the unpruned 0.8500 up to" in seed_statements(three_ways, "test/auroc")[1]
 
 
