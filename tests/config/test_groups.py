@@ -7,11 +7,11 @@ import pytest
 from glassrec.config import groups
 
 
-def _copy_of_slots_in(package: Path):
-    copied = package / "config" / "slots.py"
+def _copy_of_groups_in(package: Path):
+    copied = package / "config" / "groups.py"
     copied.parent.mkdir(parents=True)
     shutil.copy(groups.__file__, copied)
-    spec = importlib.util.spec_from_file_location("copied_slots", copied)
+    spec = importlib.util.spec_from_file_location("copied_groups", copied)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -21,20 +21,20 @@ def _copy_of_slots_in(package: Path):
 def test_configs_are_found_beside_the_package_and_above_it(tmp_path, monkeypatch, place):
     folder = tmp_path / place
     package = tmp_path / ("site" if "site" in place else "src") / "glassrec"
-    module = _copy_of_slots_in(package)
+    module = _copy_of_groups_in(package)
     folder.mkdir()
     (folder / "run.yaml").write_text("")
     monkeypatch.chdir("/")
-    assert module.find() == folder
+    assert module.configs_folder() == folder
 
 
 def test_missing_configs_are_reported(tmp_path):
-    module = _copy_of_slots_in(tmp_path / "site" / "glassrec")
+    module = _copy_of_groups_in(tmp_path / "site" / "glassrec")
     with pytest.raises(RuntimeError, match="install Glassrec again"):
-        module.find()
+        module.configs_folder()
 
 
-def test_choices_of_several_folders_are_joined(tmp_path):
+def test_options_of_several_folders_are_joined(tmp_path):
     for file in ("a/data/x.yaml", "a/data/split/s.yaml", "a/run.yaml", "b/data/w.yaml",
                  "a/hydra/quiet.yaml", "b/data/notes.txt"):  # fmt: skip
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
