@@ -93,13 +93,13 @@ def test_a_group_that_the_data_lacks_names_the_data_that_have_it():
 def test_every_name_stands_for_one_group_and_every_key_exists_somewhere():
     names = [name for each in guesses.GROUPS.values() for name in each.split()]
     assert len(names) == len(set(names))
-    known = config.choices(None)
+    known = config.options_of_groups(None)
     assert set(guesses.GROUPS) <= set(known)
     assert set(guesses.OPTIONS) <= {name for each in known.values() for name in each}
 
 
 def test_nothing_is_proposed_for_a_word_like_no_other():
     composed = config.compose("run", [])
-    assert guesses.meant("zzz", 1, composed, config.choices(None)) == []
+    assert guesses.meant("zzz", 1, composed, config.options_of_groups(None)) == []
     assert guesses.nearby("zzz", 1, composed) == []
     assert guesses.similar("zzz", ["adam", "sgd"]) == []
