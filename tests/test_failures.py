@@ -66,7 +66,7 @@ from glassrec.__main__ import main
 from glassrec.data.planted import Planted
 from glassrec.failures import WriteError
 from glassrec.run import replacing
-from glassrec.training.checkpoint import AtomicFile
+from glassrec.training.job import AtomicCheckpointIO
 
 values = numpy.random.default_rng(0).normal(size=200_000)
 path = Path(sys.argv[1])
@@ -84,7 +84,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 for name in [*writers, "checkpoint"]:
     try:
         if name == "checkpoint":
-            AtomicFile().save_checkpoint({"x": torch.tensor(values)}, path / name)
+            AtomicCheckpointIO().save_checkpoint({"x": torch.tensor(values)}, path / name)
         else:
             write(name, path / name)
     except WriteError as error:

@@ -216,7 +216,7 @@ def test_a_training_of_other_data_is_not_continued(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:  # right after the first epoch's checkpoint
-        patch.setattr("glassrec.training.loop.Loop._tell", interrupted)
+        patch.setattr("glassrec.training.loop.EpochHistory._report", interrupted)
         assert _run(tmp_path / "run", *words) == 130
     write(1)
     assert _run(tmp_path / "run", *words) == 1

@@ -5,14 +5,15 @@ import random
 import pytest
 import torch
 
-from glassrec.training.checkpoint import AtomicFile, read
+from glassrec.training.job import AtomicCheckpointIO
+from glassrec.training.job import read_checkpoint as read
 
 CONTENT = {"weights": torch.arange(50.0), "epoch": 3, "rows": [{"loss": 0.5}]}
 
 
 def test_what_is_saved_is_read_and_nothing_else_is_left(tmp_path):
     path = tmp_path / "a.ckpt"
-    AtomicFile().save_checkpoint(CONTENT, path)
+    AtomicCheckpointIO().save_checkpoint(CONTENT, path)
     found = read(path)
     assert torch.equal(found.pop("weights"), CONTENT["weights"])
     assert found == {"epoch": 3, "rows": [{"loss": 0.5}]}
@@ -21,7 +22,7 @@ def test_what_is_saved_is_read_and_nothing_else_is_left(tmp_path):
 
 def test_a_crash_while_saving_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a.ckpt"
-    AtomicFile().save_checkpoint({"epoch": 1}, path)
+    AtomicCheckpointIO().save_checkpoint({"epoch": 1}, path)
 
     def crash(content, file):
         file.write(b"half")
@@ -30,15 +31,15 @@ def test_a_crash_while_saving_leaves_the_old_file(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", crash)
         with pytest.raises(KeyboardInterrupt):
-            AtomicFile().save_checkpoint({"epoch": 2}, path)
+            AtomicCheckpointIO().save_checkpoint({"epoch": 2}, path)
     assert read(path) == {"epoch": 1}
-    AtomicFile().save_checkpoint({"epoch": 3}, path)
+    AtomicCheckpointIO().save_checkpoint({"epoch": 3}, path)
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_flipped_bit_anywhere_is_refused_or_harmless(tmp_path):
     path, bits = tmp_path / "a.ckpt", random.Random(0)
-    AtomicFile().save_checkpoint(CONTENT, path)
+    AtomicCheckpointIO().save_checkpoint(CONTENT, path)
     whole, refused = path.read_bytes(), 0
     for place in bits.sample(range(len(whole)), 600):
         path.write_bytes(
@@ -57,7 +58,7 @@ def test_a_flipped_bit_anywhere_is_refused_or_harmless(tmp_path):
 
 def test_a_file_cut_anywhere_is_refused(tmp_path):
     path = tmp_path / "a.ckpt"
-    AtomicFile().save_checkpoint(CONTENT, path)
+    AtomicCheckpointIO().save_checkpoint(CONTENT, path)
     whole = path.read_bytes()
     for length in range(0, len(whole), 101):
         path.write_bytes(whole[:length])

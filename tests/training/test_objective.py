@@ -24,9 +24,8 @@ from glassrec.models.mf import MF
 from glassrec.models.popularity import Popularity
 from glassrec.models.retriever import Retriever
 from glassrec.models.two_tower import TwoTower
-from glassrec.training.objective import Objective
+from glassrec.training.objective import InBatchSoftmax, Objective
 from glassrec.training.settings import cores
-from glassrec.training.softmax import InBatchSoftmax
 from glassrec.training.trainer import Trainer
 
 TASKS = (Target("find", "retrieval"), Target("label"), Target("stars", "rating", 3.0, 2.0))

@@ -16,11 +16,10 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from glassrec.data.dataset import Dataset
-from glassrec.metrics.quality import quality
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.layers import Affine, Tower
+from glassrec.training.callbacks import GroupLasso
 from glassrec.training.objective import Objective
-from glassrec.training.sparsity import Shrinkage
 from glassrec.training.trainer import Trained, Trainer
 
 SGD = partial(torch.optim.SGD, lr=0.1)
@@ -61,8 +60,7 @@ def _fit(
     trainer = {name: settings.pop(name) for name in set(settings) - {"optimizer", "on_epoch"}}
     folder.mkdir(exist_ok=True)
     return Trainer(**({"max_epochs": 3, "batch_size": 64} | trainer)).fit(
-        model, data, seed=1, directory=folder, objective=objective,
-        validate=partial(quality, name="val"), **settings,
+        model, data, seed=1, directory=folder, objective=objective, **settings,
     )  # fmt: skip
 
 
@@ -76,6 +74,12 @@ def _by_hand(column: Tensor, l1: float, group: float) -> Tensor:
     shrunk = column.sign() * (column.abs() - l1).clamp_min(0)
     factor = 1 - group * len(column) ** 0.5 / shrunk.norm().clamp_min(1e-30)
     return shrunk * factor.clamp_min(0)
+
+
+def _shrink(model: Recommender, objective: Objective, optimizers: list[Any]) -> None:
+    lasso = GroupLasso(objective)
+    lasso.attach(model, optimizers)
+    lasso.shrink()
 
 
 def _shrink_by_hand(model: Forked, l1: float, group: float) -> None:
@@ -94,7 +98,7 @@ def test_each_unit_is_shrunk_by_the_formula_over_all_of_its_readers(
 ) -> None:
     expected = deepcopy(forked)
     _shrink_by_hand(expected, l1, group)
-    Shrinkage(forked, Objective(l1=l1, group_lasso=group), [SGD(forked.parameters())]).step()
+    _shrink(forked, Objective(l1=l1, group_lasso=group), [SGD(forked.parameters())])
     found = forked.state_dict()
     for name, tensor in expected.state_dict().items():
         torch.testing.assert_close(found[name], tensor, rtol=1e-5, atol=1e-7)
@@ -104,7 +108,7 @@ def test_each_unit_is_shrunk_by_the_formula_over_all_of_its_readers(
 def test_the_step_is_the_minimum_of_distance_and_penalty(forked: Forked) -> None:
     l1, group, rate = 1.2, 0.9, 0.1
     before = [torch.cat(readers).double() for readers in forked.read()]
-    Shrinkage(forked, Objective(l1=l1, group_lasso=group), [SGD(forked.parameters())]).step()
+    _shrink(forked, Objective(l1=l1, group_lasso=group), [SGD(forked.parameters())])
     died = 0
     after = [torch.cat(readers).double() for readers in forked.read()]
     for was, now in zip(before, after, strict=True):
@@ -128,7 +132,7 @@ def test_the_last_layer_below_an_interaction_is_shrunk_where_it_is_made(build) -
     model = build("dlrm", bottom=[])
     layer = model.bottom.last.affine
     rows, table = layer.weight.detach().clone(), model.table.weight.clone()
-    Shrinkage(model, Objective(group_lasso=3.0), [SGD(model.parameters())]).step()
+    _shrink(model, Objective(group_lasso=3.0), [SGD(model.parameters())])
     expected = torch.stack([_by_hand(row, 0, 0.3) for row in rows])
     torch.testing.assert_close(layer.weight, expected)
     assert 0 < (layer.weight == 0).all(1).sum() < len(rows)
@@ -141,7 +145,7 @@ def test_weights_are_shrunk_in_proportion_to_the_learning_rate_of_their_optimise
     left, right = forked.left.weight.detach().clone(), forked.right.weight.detach().clone()
     rest = [p for p in forked.parameters() if p is not forked.right.weight]
     optimizers = [SGD(rest), torch.optim.Adam([forked.right.weight], lr=0.02)]
-    Shrinkage(forked, Objective(l1=1.0), optimizers).step()
+    _shrink(forked, Objective(l1=1.0), optimizers)
     torch.testing.assert_close(forked.left.weight, left.sign() * (left.abs() - 0.1).clamp_min(0))
     torch.testing.assert_close(
         forked.right.weight[:, :4], (right.sign() * (right.abs() - 0.02).clamp_min(0))[:, :4]
@@ -153,7 +157,7 @@ def test_a_learning_rate_of_zero_shrinks_nothing(forked: Forked) -> None:
         forked.left.weight[:, 1] = forked.right.weight[:, 1] = 0
     before = {name: tensor.clone() for name, tensor in forked.state_dict().items()}
     optimizer = torch.optim.SGD(forked.parameters(), lr=0.0)
-    Shrinkage(forked, Objective(group_lasso=2.0, l1=1.0), [optimizer]).step()
+    _shrink(forked, Objective(group_lasso=2.0, l1=1.0), [optimizer])
     assert _same(forked.state_dict(), before)
 
 

@@ -171,7 +171,7 @@ def test_a_monitor_that_is_undefined_on_the_validation_split_is_refused(tmp_path
 
 @pytest.mark.parametrize("look_every", [1000, 2])
 def test_a_loss_that_is_not_finite_names_epoch_and_step(tmp_path, monkeypatch, look_every):
-    monkeypatch.setattr("glassrec.training.loop.LOOK_EVERY", look_every)
+    monkeypatch.setattr("glassrec.training.callbacks.CHECK_EVERY_STEPS", look_every)
     data = toy.dataset()
     data.train.batch.dense[17] = math.nan
     place = data.epoch(1, 0).dense[:, 0].isnan().nonzero().item()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torchmetrics import F1Score
 
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
@@ -56,7 +57,7 @@ def average_unseen(weight):
     for start, size in ((0, 21), (21, 31)):
         if start == len(weight):
             break  # a model that reads the user alone
-        known = torch.ones(size).index_fill(0, torch.tensor(0), 0)
+        known = torch.ones(size).index_fill(0, torch.tensor(0), 0).to(weight)
         weight.data[start] = known @ weight.data[start : start + size] / (size - 1)
 
 
@@ -65,12 +66,13 @@ validate = partial(quality, name="val")
 
 def fit(
     directory, *, dropout=0.0, seed=1, optimizer=None, table_optimizer=None, pause=0.0,
-    quiet=False, **settings,
+    quiet=False, given=None, **settings,
 ):  # fmt: skip
     def slow_quality(model, dataset):
         time.sleep(pause)
         return quality(model, dataset, "val")
 
+    Path(directory).mkdir(exist_ok=True)
     trainer = Trainer(**({"max_epochs": 3, "batch_size": 64} | settings))
     return trainer.fit(
         model(dropout),
@@ -79,9 +81,10 @@ def fit(
         table_optimizer=table_optimizer,
         seed=seed,
         directory=Path(directory),
-        validate=slow_quality if pause else validate,
         on_epoch=lambda row: None,
         quiet=quiet,
+        **({"validate": slow_quality} if pause else {}),
+        **(given or {}),
     )
 
 
@@ -92,5 +95,7 @@ if __name__ == "__main__":
         options["optimizer"] = partial(torch.optim.SGD, lr=options.pop("sgd"))
     if "rowwise" in options:
         options["table_optimizer"] = partial(RowwiseAdagrad, lr=options.pop("rowwise"))
+    if options.pop("f1", False):
+        options["given"] = {"metrics": {"f1": F1Score("binary")}}
     trained = fit(folder, **options)
     torch.save((trained.weights, trained.history.to_dict("records")), Path(folder) / "trained.pt")

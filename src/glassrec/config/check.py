@@ -58,12 +58,14 @@ def _bind(
 ) -> Iterator[str]:
     signature = targets.signature(target)
     withheld = _BY_THE_PROGRAM if path == "run" else ()
-    parameters = {k: v for k, v in signature.parameters.items() if k not in withheld}
+    parameters = {k: v for k, v in targets.checkable(target).items() if k not in withheld}
+    further = targets.passed_on(target) if node.keys() - {*parameters, "_target_"} else {}
+    parameters |= {k: v for k, v in further.items() if k in node}
     for key in [key for key in node if key not in (*parameters, "_target_", "_partial_")]:
-        if signature.open and not re.fullmatch(r"_\w+_", key):
+        if signature.open and not further and not re.fullmatch(r"_\w+_", key):
             yield from _walk(_join(path, key), node[key], unknown)
         else:
-            end = unknown(_join(path, key), key, node[key], parameters)
+            end = unknown(_join(path, key), key, node[key], {**parameters, **further})
             where = f"{target.name} has no parameter" if path else "there is no setting"
             yield f"{_join(path, key)}: {where} {key!r}{end}"
     for key, parameter in parameters.items():

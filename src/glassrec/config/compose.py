@@ -143,7 +143,9 @@ def _directory(config: dict[str, Any], parts: Sequence[str]) -> Path:
     Many seeds are not part of the name: one more of them finds the others done.
     """
     many = config["seeds"] is not None
-    content = {part: config[part] for part in parts if not (many and part == "seed")}
+    own = experiment(config)
+    known = [part for part in parts if part in own or part not in EXPERIMENT]
+    content = {part: config[part] for part in known if not (many and part == "seed")}
     content = original(content)
     content["trainer"] = {k: v for k, v in content["trainer"].items() if k not in RUNTIME_KEYS}
     text = json.dumps(content, sort_keys=True, default=str)
@@ -313,7 +315,8 @@ def _saved(stage: str, overrides: list[Override]) -> dict[str, Any] | None:
 
 def _touches_experiment(override: Override) -> bool:
     where = [f"trainer.{name}" for name in RUNTIME_KEYS]
-    return group_of(override) in (*EXPERIMENT, "experiment") and override.key_or_group not in where
+    groups = (*EXPERIMENT, "experiment", "debug")
+    return group_of(override) in groups and override.key_or_group not in where
 
 
 def _lay(overrides: list[Override], saved: dict[str, Any], extra: Path | None) -> DictConfig:
@@ -323,8 +326,8 @@ def _lay(overrides: list[Override], saved: dict[str, Any], extra: Path | None) -
     chosen = [override for override in overrides if override.key_or_group in known]
     fresh = _fresh([str(override.input_line) for override in chosen], extra) if chosen else config
     for override in chosen:
-        if override.key_or_group == "experiment":
-            raise ConfigError("experiment: a run keeps the one it has; name another run.dir")
+        if (name := override.key_or_group) in ("experiment", "debug"):
+            raise ConfigError(f"{name}: a run keeps the one it has; name another run.dir")
         key = override.key_or_group.replace("/", ".")
         OmegaConf.update(config, key, OmegaConf.select(fresh, key), merge=False, force_add=True)
     for override in overrides:

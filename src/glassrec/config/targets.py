@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,14 +22,33 @@ SEAMS = frozenset(
         "glassrec.data.dataset.Source",
         "glassrec.explain.methods.Method",
         "glassrec.tracking.tracker.Tracker",
+        "lightning.pytorch.callbacks.callback.Callback",
+        "lightning.pytorch.loggers.logger.Logger",
+        "torchmetrics.metric.Metric",
     }
 )
 """A class that inherits one of these may stand in a configuration, wherever it is defined."""
 
 RULE = (
-    "a target is defined in glassrec or is an optimiser of torch.optim, "
-    "or it is your own class that inherits Recommender, Source, Method or Tracker"
+    "a target is defined in glassrec or is an optimiser or scheduler of torch.optim, a metric of "
+    "torchmetrics, or a callback, logger, profiler, strategy or plugin of Lightning; or it is your "
+    "own class that inherits Recommender, Source, Method, Tracker, Callback, Logger or Metric"
 )
+
+_LIBRARIES = (
+    "torch.optim.", "torchmetrics.", "lightning.pytorch.callbacks.", "lightning.pytorch.loggers.",
+    "lightning.pytorch.plugins.", "lightning.pytorch.profilers.", "lightning.pytorch.strategies.",
+)  # fmt: skip
+"""The parts of libraries whose classes may be named."""
+
+_PASSED_ON = {"glassrec.training.trainer.Trainer": "lightning.pytorch.Trainer"}
+"""Classes that take the arguments of others, too."""
+
+_CHECKED = {
+    "int", "float", "str", "bool", "list", "dict", "tuple", "Optional", "Union", "Literal",
+    "Tensor", "Optimizer",
+}  # fmt: skip
+"""Names in the annotations of libraries by which values are checked."""
 
 _HOPS = 32
 """How many re-exports are followed before they count as a circle."""
@@ -157,15 +176,35 @@ def signature(definition: Definition) -> Signature:
     return Signature({})
 
 
+def passed_on(definition: Definition) -> dict[str, Parameter]:
+    """The parameters that a class takes and hands on to another."""
+    other = _PASSED_ON.get(definition.path)
+    return checkable(locate(other)) if other else {}
+
+
+def checkable(definition: Definition) -> dict[str, Parameter]:
+    """The parameters of a target, without the annotations of libraries that say more than types."""
+    parameters = signature(definition).parameters
+    if not definition.path.startswith(("lightning.", "torchmetrics.")):
+        return parameters
+    return {
+        name: parameter if _is_plain(parameter.annotation) else replace(parameter, annotation=None)
+        for name, parameter in parameters.items()
+    }
+
+
+def _is_plain(annotation: ast.expr | None) -> bool:
+    tree = annotation or ast.Constant(None)
+    return all(each.id in _CHECKED for each in ast.walk(tree) if isinstance(each, ast.Name))
+
+
 def _allowed(definition: Definition) -> bool:
     home = f"{definition.module.name}."
     if home.startswith("glassrec."):
         return True
     if not isinstance(definition.tree, ast.ClassDef):
         return False
-    return home.startswith("torch.optim.") or any(
-        each.path in SEAMS for each in _lineage(definition)
-    )
+    return home.startswith(_LIBRARIES) or any(each.path in SEAMS for each in _lineage(definition))
 
 
 # --- modules ---------------------------------------------------------------------------------

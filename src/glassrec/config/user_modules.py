@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-OURS = ("glassrec", "torch")
+OURS = ("glassrec", "torch", "lightning", "torchmetrics")
 """Packages whose classes need no search."""
 
 _added: set[str] = set()

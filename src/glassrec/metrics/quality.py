@@ -31,7 +31,12 @@ ALL = slice(None)
 
 
 def quality(
-    model: Recommender, dataset: Dataset, name: str, *, groups: bool = False
+    model: Recommender,
+    dataset: Dataset,
+    name: str,
+    *,
+    groups: bool = False,
+    logits: Tensor | None = None,
 ) -> dict[str, float]:
     """The metrics of a model on the split `name`; `task/metric` where there are several tasks.
 
@@ -40,12 +45,14 @@ def quality(
         dataset: where the split is from.
         name: of the split: train, val or test.
         groups: also those of users and items that training has seen or not, see `by_group`.
+        logits: (N, K) those of the split, if they are known already.
 
     Raises:
         ValueError: the split is empty, a logit is not finite, or the split does not suit a task.
     """
     split, schema = dataset.splits[name], dataset.schema
-    logits, targets = predicted(model, split), split.batch.targets.double().cpu()
+    logits = predicted(model, split) if logits is None else _checked(logits.double())
+    targets = split.batch.targets.double().cpu()
     query = None if split.query is None else split.query.cpu()
     found: dict[str, float] = {}
     for column, target in enumerate(schema.targets):
@@ -82,7 +89,10 @@ def _means(values: Mapping[str, Tensor], chosen: Tensor | slice = ALL) -> dict[s
 
 def predicted(model: Recommender, split: Split) -> Tensor:
     """The logits (N, K) of a split in float64; ValueError if there are none, or not all finite."""
-    logits = model.predict(split.batch).double()
+    return _checked(model.predict(split.batch).double())
+
+
+def _checked(logits: Tensor) -> Tensor:
     if not len(logits):
         raise ValueError("no rows to evaluate: the split is empty")
     bad = (~logits.isfinite()).nonzero()

@@ -15,12 +15,29 @@ EXPERIMENT = (
     "optimizer",
     "table_optimizer",
     "trainer",
+    "scheduler",
+    "callbacks",
+    "metrics",
 )
 """What makes a trained model what it is; a directory holds one experiment."""
 
-RUNTIME_KEYS = ("accelerator", "strategy")
-"""Trainer settings that say where to compute, not what. The number of devices says what: each takes
-a batch of its own."""
+_OPTIONAL = ("scheduler", "callbacks", "metrics")
+"""Left out where they are not set, so that they change no key of a run without them."""
+
+RUNTIME_KEYS = (
+    "accelerator", "strategy", "compile", "logger", "log_every_n_steps", "profiler",
+    "enable_progress_bar", "enable_model_summary", "enable_checkpointing", "default_root_dir",
+    "num_sanity_val_steps", "limit_test_batches", "limit_predict_batches", "detect_anomaly",
+    "benchmark", "inference_mode", "model_registry", "enable_autolog_hparams",
+)  # fmt: skip
+"""Trainer settings that say where to compute or what to show, and not what is computed. The number
+of devices is none of them: each takes a batch of its own."""
+
+_OBSERVERS = (
+    "DeviceStatsMonitor", "LearningRateMonitor", "ModelCheckpoint", "ModelSummary", "ProgressBar",
+    "RichModelSummary", "RichProgressBar", "ThroughputMonitor", "TQDMProgressBar",
+)  # fmt: skip
+"""Lightning's callbacks that change no weight."""
 
 
 def experiment(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,11 +46,30 @@ def experiment(config: Mapping[str, Any]) -> dict[str, Any]:
     Where a path leads is left out: data, and models to start from, are known by the hashes of
     their files. Whether there is a start is not.
     """
+    config = {name: _without_observers(node) for name, node in config.items()}
     part = {name: _without_paths(config[name]) for name in EXPERIMENT if name in config}
     if part.get("start") is not None:
         part["start"] = "a trained model"
     trainer = part.get("trainer", {})
-    return part | {"trainer": {k: v for k, v in trainer.items() if k not in RUNTIME_KEYS}}
+    part["trainer"] = {k: v for k, v in trainer.items() if k not in RUNTIME_KEYS}
+    return {k: v for k, v in part.items() if v or k not in _OPTIONAL}
+
+
+def _without_observers(node: Any) -> Any:
+    """Callbacks, or the trainer's settings, but for callbacks that change no weight."""
+    if isinstance(node, Mapping):
+        if _is_observer(node):
+            return None
+        return {k: _without_observers(v) for k, v in node.items() if not _is_observer(v)}
+    if isinstance(node, list | tuple):
+        return [_without_observers(each) for each in node if not _is_observer(each)]
+    return node
+
+
+def _is_observer(node: Any) -> bool:
+    target = str(node.get("_target_")) if isinstance(node, Mapping) else ""
+    package, _, name = target.rpartition(".")
+    return package.startswith("lightning.pytorch.callbacks") and name in _OBSERVERS
 
 
 def _without_paths(node: Any) -> Any:

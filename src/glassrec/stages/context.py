@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -20,13 +20,13 @@ from glassrec.data.dataset import Dataset, Source, Split
 from glassrec.data.schema import Schema
 from glassrec.explain.explainer import Explain, Explainer
 from glassrec.failures import memory_needed
-from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
 from glassrec.prune.pruner import Pruner
 from glassrec.run import ReadOnlyRun, Run
 from glassrec.stages.start import Start, origin_of, starts
 from glassrec.tracking import Tracker
 from glassrec.training.objective import Objective
+from glassrec.training.optimizers import LRSchedule
 from glassrec.training.trainer import Trained, Trainer
 
 A = TypeVar("A", bound=Artifact)
@@ -55,6 +55,10 @@ class PipelineSettings:
     explain: Explain
     prune: Pruner
     tracker: Tracker
+    scheduler: LRSchedule | None = None
+    callbacks: Mapping[str, Any] | Sequence[Any] | None = None
+    logger: Mapping[str, Any] | Sequence[Any] | None = None
+    metrics: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.seeds is not None:
@@ -193,7 +197,10 @@ class Context:
             directory=directory,
             origin=origin,
             objective=settings.objective,
-            validate=partial(quality, name="val"),
+            scheduler=settings.scheduler,
+            metrics=settings.metrics,
+            callbacks=settings.callbacks,
+            logger=settings.logger,
             on_epoch=on_epoch,
             started=started,
             quiet=quiet,

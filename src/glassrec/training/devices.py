@@ -130,7 +130,7 @@ def device_process(
     }  # fmt: skip
     try:
         # Tensors arrive in memory that all processes share, and each trains weights of its own.
-        work(replace(job, model=deepcopy(job.model)))
+        work(replace(job, module=deepcopy(job.module)))
     except (ValueError, OSError, MemoryError) as error:
         report.send(_plain(error))
         os._exit(1)

@@ -1,23 +1,23 @@
-"""What is to be trained, and how far it has come."""
+"""A training and its progress, and the checkpoint file that holds both: whole or not there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.plugins.io import CheckpointIO
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from glassrec.data.dataset import Dataset
 from glassrec.metrics.metadata import best_index
-from glassrec.models.base import Recommender
-from glassrec.run import RUNTIME_KEYS
-from glassrec.training.checkpoint import read
-from glassrec.training.objective import Objective
+from glassrec.run import replacing
+from glassrec.training.datamodule import RecommenderDataModule
+from glassrec.training.module import RecommenderModule
 from glassrec.training.settings import Settings
 
 KEY = "glassrec"
@@ -29,6 +29,8 @@ class Progress:
 
     history: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
+    stopped: bool = False
+    """whether a callback ended the training early"""
 
     @property
     def epochs(self) -> int:
@@ -40,66 +42,63 @@ class Progress:
 class Job:
     """All that training needs; it travels to the processes of other devices by pickle."""
 
-    model: Recommender
-    dataset: Dataset
-    optimizer: Callable[[Iterable[Parameter]], Optimizer]
-    table_optimizer: Callable[[Iterable[Parameter]], Optimizer] | None
-    objective: Objective
-    validate: Callable[[Recommender, Dataset], Mapping[str, float]]
+    module: RecommenderModule
+    data: RecommenderDataModule
     settings: Settings
     monitor: str
-    seed: int
     path: Path
+    callbacks: Sequence[Any] = ()
+    loggers: Sequence[Any] = ()
     origin: str = ""
     quiet: bool = False
     start: dict[str, float] | None = None
     """The row of epoch 0, if the weights of the model are trained already."""
 
     def best_epoch(self, progress: Progress) -> int:
-        """The index in the history of the best epoch, the first among equals."""
-        return best_index(self.monitor, (row[self.monitor] for row in progress.history))
+        """The index in the history of the best validated epoch, the first among equals."""
+        rows = [i for i, row in enumerate(progress.history) if self.monitor in row]
+        if not rows:
+            return len(progress.history) - 1
+        values = [progress.history[i][self.monitor] for i in rows]
+        metric = self.module.metrics.get(self.monitor.rpartition("/")[2])
+        if metric is None or metric.higher_is_better is None:
+            return rows[best_index(self.monitor, values)]
+        return rows[values.index((max if metric.higher_is_better else min)(values))]
 
-    def over(self, progress: Progress) -> bool:
-        """Whether no epoch is left, or patience is used up."""
+    def is_complete(self, progress: Progress) -> bool:
+        """Whether no epoch is left, patience is used up, or a callback ended the training."""
         epochs = progress.epochs
-        if not epochs or epochs >= self.settings.max_epochs:
+        if not epochs or epochs >= self.settings.max_epochs or progress.stopped:
             return epochs > 0
         patience = self.settings.patience
         since = len(progress.history) - 1 - self.best_epoch(progress)
         return patience is not None and since >= patience
 
-    def optimizers(self) -> list[Optimizer]:
-        """The one of all parameters; or that of all but the joint table, and the table's."""
-        if self.table_optimizer is None:
-            return [self.optimizer(self.model.parameters())]
-        table = self.model.table.weight
-        others = [each for each in self.model.parameters() if each is not table]
-        assert isinstance(table, Parameter)
-        return [*([self.optimizer(others)] if others else []), self.table_optimizer([table])]
-
     def identity(self) -> dict[str, str]:
-        """What must agree before a checkpoint may be continued."""
+        """The facts that must agree before a checkpoint may be continued."""
+        module, model = self.module, self.module.model
         return {
-            "model": f"{type(self.model).__name__} of {self.model.parameter_count:,} parameters",
-            "data": f"{self.dataset.train.batch.rows:,} training rows",
-            "optimizer": _settings(self.optimizer),
-            "table optimizer": _settings(self.table_optimizer),
-            "objective": str(self.objective),
-            "trainer": str(
-                {k: v for k, v in asdict(self.settings).items() if k not in RUNTIME_KEYS}
-            ),
-            "seed": str(self.seed),
+            "model": f"{type(model).__name__} of {model.parameter_count:,} parameters",
+            "data": f"{self.data.dataset.train.batch.rows:,} training rows",
+            "optimizer": _settings(module.optimizer),
+            "table optimizer": _settings(module.table_optimizer),
+            "objective": str(module.objective),
+            "trainer": self.settings.identity(),
+            "seed": str(self.data.seed),
             "origin": self.origin or "unknown",
         }
 
     def pack(self, progress: Progress) -> dict[str, Any]:
-        """The part of a checkpoint that is ours."""
-        return {"job": self.identity(), "history": progress.history, "best": progress.best}
+        """The part of a checkpoint that is Glassrec's."""
+        return {
+            "job": self.identity(), "history": progress.history, "best": progress.best,
+            "stopped": progress.stopped,
+        }  # fmt: skip
 
     def unpack(self, checkpoint: Mapping[str, Any]) -> Progress:
         """The progress that `checkpoint` holds; ValueError if it is another job's."""
         mine = checkpoint.get(KEY)
-        if not isinstance(mine, dict):
+        if not isinstance(mine, dict) or "stopped" not in mine:
             raise ValueError(f"{self.path} is not a training checkpoint; delete it to train afresh")
         for name, here in self.identity().items():
             if mine["job"].get(name) != here:
@@ -107,17 +106,21 @@ class Job:
                     f"{self.path} is the checkpoint of another training; its {name} is "
                     f"{mine['job'].get(name)}, not {here}; delete it to train afresh"
                 )
-        return Progress(mine["history"], mine["best"])
+        return Progress(mine["history"], mine["best"], mine["stopped"])
 
     def progress(self) -> Progress:
-        """How far the checkpoint file says that this job is; at its beginning if there is none."""
-        return self.unpack(read(self.path, mapped=True)) if self.path.exists() else self.beginning()
+        """How far the checkpoint says that this job is; at its beginning if there is none."""
+        return (
+            self.unpack(read_checkpoint(self.path, mapped=True))
+            if self.path.exists()
+            else self.beginning()
+        )
 
     def beginning(self) -> Progress:
         """No epoch yet, or epoch 0 with the weights that the model has."""
         if self.start is None:
             return Progress()
-        weights = self.model.state_dict().items()
+        weights = self.module.model.state_dict().items()
         return Progress([self.start], {name: tensor.cpu().clone() for name, tensor in weights})
 
 
@@ -125,3 +128,49 @@ def _settings(optimizer: Callable[[Iterable[Parameter]], Optimizer] | None) -> s
     """An optimiser with its settings, in words; made for one number, as its state may be large."""
     made = None if optimizer is None else optimizer([Parameter(torch.zeros(1, 1))])
     return " ".join(repr(made).split())
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Saves a checkpoint so that a kill at any moment leaves the old file or the new one."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write beside `path`, flush to the disk, rename."""
+        with replacing(Path(path)) as part, part.open("wb") as file:  # which says why it fails
+            torch.save(checkpoint, file)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """What `save_checkpoint` wrote, on the CPU; Lightning moves it where it belongs."""
+        return read_checkpoint(Path(path))
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Delete the file."""
+        Path(path).unlink()
+
+
+def read_checkpoint(path: Path, *, mapped: bool = False) -> dict[str, Any]:
+    """The content of a checkpoint file, on the CPU, after its checksums are verified.
+
+    Args:
+        path: the file.
+        mapped: leave the tensors in the file until they are read, so that they take no memory.
+
+    Raises:
+        ValueError: the file is cut off, altered, or not a checkpoint at all.
+    """
+    try:
+        # torch.load does not look at the checksums that torch.save writes.
+        with zipfile.ZipFile(path) as archive:
+            altered = archive.testzip()
+        if altered:
+            raise zipfile.BadZipFile(f"wrong checksum of {altered}")
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except (FileNotFoundError, PermissionError):
+        raise
+    except Exception as error:  # a damaged archive fails in a dozen ways, OSError among them
+        raise ValueError(
+            f"{path} is damaged or not a checkpoint; delete it to train afresh ({error})"
+        ) from error

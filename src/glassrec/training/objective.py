@@ -1,4 +1,4 @@
-"""What training descends: each task by the loss of its kind, weighted and added up."""
+"""The loss of training: each task by the loss of its kind, weighted and added up."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
+import torch
 from annotated_types import Ge, Gt
 from torch import Tensor
 from torch.nn import functional as F
 
 from glassrec.data.batch import Batch
+from glassrec.data.catalogue import Catalogue
 from glassrec.data.dataset import Dataset
-from glassrec.data.schema import Target, TaskKind
-from glassrec.models.base import Recommender
+from glassrec.data.schema import UNSEEN, Schema, Target, TaskKind
+from glassrec.models.base import Inputs, Recommender
 from glassrec.models.retriever import Retriever
 from glassrec.spelling import one_of
-from glassrec.training.softmax import InBatchSoftmax
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,15 @@ class Objective:
     retrieval the cross-entropy of its item among the items of the batch, in nats. So the weights of
     tasks do not depend on the unit of a rating.
 
-    Beside it, the weights of units can be kept few, so that units die and can be pruned; see
-    `sparsity.Shrinkage`. That is no part of the loss of a batch: `train/loss` stays the loss on the
-    data, whatever these two are.
+    The weights of neurons can be kept few beside it, so that neurons become inactive and can be
+    pruned; see `GroupLasso`. This is no part of the loss of a batch: `train/loss` stays the loss on
+    the data.
 
     Args:
         weights: by the name of the task; 1 where nothing is named, and 0 leaves the task out.
-        temperature: what the dot products of retrieval are divided by in the loss.
-        group_lasso: loss for a unit of ‖w‖₂ · √n, w being the n weights that read a unit; makes
-            whole units zero (Yuan and Lin, "Model selection and estimation in regression with
+        temperature: divides the dot products of retrieval in the loss.
+        group_lasso: loss for a neuron of ‖w‖₂ · √n, w being the n weights that read it; makes
+            whole neurons zero (Yuan and Lin, "Model selection and estimation in regression with
             grouped variables", JRSS B 2006).
         l1: loss for a unit of |w|₁ over the same weights; makes single ones zero. Both together are
             the sparse group lasso.
@@ -105,3 +106,45 @@ def _judgement(kind: TaskKind, scores: Tensor, truth: Tensor) -> Tensor:
     if kind == "click":
         return F.binary_cross_entropy_with_logits(scores, truth)
     return F.mse_loss(scores, truth)
+
+
+class InBatchSoftmax:
+    """The cross-entropy of each row's item among the items of the batch (Yi et al., RecSys 2019).
+
+    An item stands in a batch as often as in the training rows, so popular ones would be pushed down
+    for being common: log q, with q the item's share of training rows, is taken off every logit.
+    Where the same item stands in a batch more than once, a row is not set against the others.
+
+    Args:
+        catalogue: what gives q.
+        schema: the columns of the batches.
+        temperature: what dot products are divided by.
+    """
+
+    def __init__(self, catalogue: Catalogue, schema: Schema, temperature: float) -> None:
+        assert schema.item is not None, "a catalogue is one of items"
+        self.column = catalogue.columns[0]
+        self.temperature = temperature
+        place = schema.field_index(schema.item)
+        self.first = schema.offsets[place] + UNSEEN
+        share = catalogue.counts / catalogue.counts.sum()
+        self.log_q = torch.zeros(schema.fields[place].size)
+        self.log_q[catalogue.rows[:, 0] - self.first] = share.log()
+
+    def __call__(self, model: Retriever, inputs: Inputs, batch: Batch, truth: Tensor) -> Tensor:
+        """The mean over the rows of `truth` (B,) 1; all rows are candidates for each other.
+
+        Args:
+            model: gives query and candidate.
+            inputs: the batch, embedded.
+            batch: B rows.
+            truth: whether the row's item is one that its user is to be shown.
+        """
+        items = batch.ids[:, self.column]
+        self.log_q = self.log_q.to(items.device)  # moves it once
+        products = model.query(inputs) @ model.candidate(inputs).T
+        logits = products / self.temperature - self.log_q[items - self.first]
+        twice = (items.unsqueeze(1) == items).fill_diagonal_(False)
+        own = torch.arange(len(items), device=items.device)
+        losses = F.cross_entropy(logits.masked_fill(twice, -torch.inf), own, reduction="none")
+        return (losses * truth).sum() / truth.sum().clamp_min(1)

@@ -1,41 +1,82 @@
-"""What can be set about training."""
+"""Settings of training, and the arguments of `lightning.Trainer` beside them."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge
 
+from glassrec.run import RUNTIME_KEYS
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, init=False)
 class Settings:
     """Settings of the training stage.
 
     Args:
         max_epochs: passes over the training rows; none at 0, which keeps the weights as they are.
-        batch_size: rows a step, on each device.
+        batch_size: rows of a step on each device.
         accelerator: where to compute; `auto` takes a GPU where there is one.
         devices: how many of them; each takes an equal share of the rows.
-        strategy: how several devices work together. `auto` starts a process each by spawning;
-            strategies that start the command line again would run the other stages again, too.
-        precision: of the training steps; validation is always in float32.
+        strategy: how several devices work together: `auto` (as `ddp`), another name or an object
+            of Lightning. Their processes are started by spawning, or by forking with `ddp_fork`.
+        precision: of the training steps; with a mixed one, validation is in float32.
         monitor: the metric that selects the best epoch, as `val/NAME`; by default that of the first
             task: `ndcg@10` on ranking lists and `auroc` otherwise for clicks, `rmse` for ratings,
             `recall@10` for retrieval.
         patience: stop after so many epochs without a better one.
+        compile: compile the loss by `torch.compile`; or the name of the backend.
+        arguments: all other arguments of `lightning.Trainer`, such as `gradient_clip_val`.
     """
 
-    max_epochs: Annotated[int, Ge(0)]
-    batch_size: Annotated[int, Ge(1)]
-    accelerator: Literal["cpu", "gpu", "auto"] = "cpu"
-    devices: Annotated[int, Ge(1)] = 1
-    strategy: Literal["auto", "ddp_spawn", "ddp_fork"] = "auto"
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
-    monitor: str | None = None
-    patience: Annotated[int, Ge(1)] | None = None
+    max_epochs: int
+    batch_size: int
+    accelerator: str
+    devices: int
+    strategy: Any
+    precision: Any
+    monitor: str | None
+    patience: int | None
+    compile: bool | str
+    lightning: Mapping[str, Any]
+
+    def __init__(
+        self,
+        max_epochs: Annotated[int, Ge(0)],
+        batch_size: Annotated[int, Ge(1)],
+        accelerator: Literal["cpu", "gpu", "cuda", "mps", "auto"] = "cpu",
+        devices: Annotated[int, Ge(1)] = 1,
+        strategy: Any = "auto",
+        precision: Literal[
+            "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "32", "64",
+            "16", "bf16", "transformer-engine", "transformer-engine-float16", 32, 64, 16,
+        ] = "32-true",
+        monitor: str | None = None,
+        patience: Annotated[int, Ge(1)] | None = None,
+        compile: bool | str = False,
+        **arguments: Any,
+    ) -> None:  # fmt: skip
+        lightning = {**arguments.pop("lightning", {}), **arguments}  # `replace` hands it over
+        self.__dict__.update(
+            max_epochs=max_epochs, batch_size=batch_size, accelerator=accelerator, devices=devices,
+            strategy=strategy, precision=precision, monitor=monitor, patience=patience,
+            compile=compile, lightning=lightning,
+        )  # fmt: skip
+
+    def identity(self) -> str:
+        """The settings on which the weights depend, in words."""
+        found = {**vars(self), **self.lightning}
+        return str(
+            {
+                name: value if isinstance(value, str | int | float | None) else type(value).__name__
+                for name, value in found.items()
+                if name not in RUNTIME_KEYS and name != "lightning"
+            }
+        )
 
     @property
     def device(self) -> torch.device:
@@ -47,15 +88,20 @@ class Settings:
         if self.accelerator == "cpu":
             return torch.device("cpu")
         found = torch.accelerator.current_accelerator(check_available=True)
-        if found is None and self.accelerator == "gpu":
+        if found is None and self.accelerator != "auto":
             raise ValueError(
-                "trainer.accelerator: 'gpu' is not allowed; PyTorch finds no GPU on this machine; "
-                "take trainer.accelerator=cpu, or auto"
+                f"trainer.accelerator: {self.accelerator!r} is not allowed; PyTorch finds no GPU "
+                "on this machine; take trainer.accelerator=cpu, or auto"
             )
         return found or torch.device("cpu")
 
     def check_devices(self) -> None:
         """ValueError if there are fewer devices than processes to train on them."""
+        if self.lightning.get("num_nodes", 1) != 1:
+            raise ValueError(
+                f"trainer.num_nodes: {self.lightning['num_nodes']} is not allowed; a run is on one "
+                "machine; take trainer.num_nodes=1"
+            )
         kind = self.device.type
         found = cores() if kind == "cpu" else torch.accelerator.device_count()
         if self.devices > found:

@@ -1,4 +1,4 @@
-"""How a model is trained: the settings, and what comes out.
+"""How a model is trained: the settings, and the result.
 
 Lightning takes seconds to import, and every stage imports this module: `fit` imports it.
 """
@@ -11,17 +11,17 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from torch import Tensor
-from torch.nn import Parameter
-from torch.optim import Optimizer
 
 from glassrec.artifacts.file_list import CHECKPOINT
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
 from glassrec.run import Lock
 from glassrec.training.objective import Objective
+from glassrec.training.optimizers import LRSchedule, MakeOptimizer
 from glassrec.training.settings import Settings
 
 DEFAULT = Objective()
@@ -29,7 +29,7 @@ DEFAULT = Objective()
 
 @dataclass(frozen=True)
 class Trained:
-    """What training hands on."""
+    """The result of training."""
 
     weights: dict[str, Tensor]
     """Of the epoch that was best on the validation split, on the CPU."""
@@ -38,23 +38,30 @@ class Trained:
     row of epoch 0, without a loss, where the weights were trained before."""
 
 
-@dataclass(frozen=True)
 class Trainer(Settings):
-    """Trains a recommender as its settings say, and hands on the best epoch."""
+    """Trains a recommender as its settings say, and returns the best epoch.
+
+    >>> Trainer(max_epochs=3, batch_size=256, gradient_clip_val=1.0).lightning
+    {'gradient_clip_val': 1.0}
+    """
 
     def fit(
         self,
         model: Recommender,
         dataset: Dataset,
-        optimizer: Callable[[Iterable[Parameter]], Optimizer],
+        optimizer: MakeOptimizer,
         *,
         seed: int,
         directory: Path,
         origin: str = "",
-        table_optimizer: Callable[[Iterable[Parameter]], Optimizer] | None = None,
+        table_optimizer: MakeOptimizer | None = None,
         objective: Objective = DEFAULT,
-        validate: Callable[[Recommender, Dataset], Mapping[str, float]],
-        on_epoch: Callable[[Mapping[str, float]], None],
+        scheduler: LRSchedule | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        callbacks: Any = None,
+        logger: Any = None,
+        validate: Callable[[Recommender, Dataset], Mapping[str, float]] | None = None,
+        on_epoch: Callable[[Mapping[str, float]], None] = lambda row: None,
         started: bool = False,
         quiet: bool = False,
         lock: Lock | None = None,
@@ -72,10 +79,14 @@ class Trainer(Settings):
             table_optimizer: makes the one of the joint table, whose gradients are sparse then: a
                 step touches only the rows of its batch. None leaves the table to `optimizer`.
             seed: fixes negatives, order and dropout.
-            directory: an existing folder.
+            directory: an existing folder, also of what callbacks, loggers and profilers write.
             origin: a hash of what training starts from; a checkpoint of another is not continued.
-            objective: what is descended.
-            validate: gives the metrics of a model on the validation split.
+            objective: the loss.
+            scheduler: changes the learning rate.
+            metrics: torchmetrics by name, evaluated on the validation split.
+            callbacks: of Lightning; one, a list or a mapping.
+            logger: of Lightning, as callbacks; a callable gets `save_dir`, a folder in `directory`.
+            validate: gives the metrics of a model on the validation split, in place of ours.
             on_epoch: gets each row of the history once, in order; those of a killed call first.
                 With several devices it is called when training is over.
             started: the weights are trained already: they are epoch 0 of the history, which has no
@@ -85,41 +96,68 @@ class Trainer(Settings):
 
         Raises:
             ValueError: the loss is not finite; the monitored metric does not exist; the checkpoint
-                is damaged or another run's; the device is not there; or it cannot train a table
-                with sparse gradients as the settings say.
+                is damaged or another run's; Lightning does not take an argument; the device is not
+                there; or it cannot train a table with sparse gradients as the settings say.
         """
+        from glassrec.training.datamodule import RecommenderDataModule
         from glassrec.training.job import Job
-        from glassrec.training.loop import train
+        from glassrec.training.loop import as_list, check_arguments, train
+        from glassrec.training.module import RecommenderModule, evaluate
 
+        check_arguments(self.lightning)
         if table_optimizer is not None:
             self._check_sparse()
         self.check_devices()
-        objective.of(dataset)  # complain of its weights, too
-        found = {f"val/{name}": value for name, value in validate(model, dataset).items()}
-        monitor = self._monitored(dataset, objective, found)
-        if self.max_epochs == 0:
-            return _untrained(model, found)
-        path = directory / CHECKPOINT
-        job = Job(
-            model, dataset, optimizer, table_optimizer, objective, validate, self, monitor, seed,
-            path, origin, quiet, {"epoch": 0, **found} if started else None,
+        module = RecommenderModule(
+            model, objective=objective, optimizer=optimizer, table_optimizer=table_optimizer,
+            scheduler=scheduler, metrics=metrics or {}, compile=self.compile, validate=validate,
         )  # fmt: skip
-        model.table.sparse = table_optimizer is not None
-        try:
-            progress = train(job, on_epoch, lock)
-        finally:
-            model.table.sparse = False
+        objective.of(dataset)  # its weights are checked, too
+        found = (
+            evaluate(model, dataset, "val", module.metrics)
+            if validate is None
+            else validate(model, dataset)
+        )
+        values = {f"val/{name}": float(value) for name, value in found.items()}
+        monitor = self._monitored(dataset, objective, values)
+        if self.max_epochs == 0:
+            return _untrained(model, values)
+        if self.lightning.get("fast_dev_run") and not quiet:
+            print(
+                "debug     fast_dev_run: a few batches in place of an epoch; the results say "
+                "nothing of the model, and are not to be kept",
+                flush=True,
+            )
+        loggers = [
+            each(save_dir=directory / "logs") if callable(each) else each
+            for each in as_list(logger)
+        ]
+        job = Job(
+            module,
+            RecommenderDataModule(
+                dataset, batch_size=self.batch_size, seed=seed, verbose=not quiet
+            ),
+            self, monitor, directory / CHECKPOINT, as_list(callbacks), loggers, origin, quiet,
+            {"epoch": 0, **values} if started else None,
+        )  # fmt: skip
+        progress = train(job, on_epoch, lock)
         gc.collect()  # Lightning's objects form circles, which hold the state of the optimisers
         model.load_state_dict(progress.best)
-        columns = ["epoch", "train/loss", *found]
-        return Trained(progress.best, pd.DataFrame(progress.history, columns=columns))
+        rows = progress.history
+        columns = dict.fromkeys(["epoch", "train/loss", *values, *(k for row in rows for k in row)])
+        return Trained(progress.best, pd.DataFrame(rows, columns=list(columns)))
 
     def monitors(self, dataset: Dataset, objective: Objective) -> str:
         """The metric that selects the best epoch."""
         return self.monitor or f"val/{_telling(dataset, objective)}"
 
     def _check_sparse(self) -> None:
-        """What is not known to work with sparse gradients is refused."""
+        """ValueError for settings that do not work with sparse gradients."""
+        if self.lightning.get("gradient_clip_val"):
+            raise ValueError(
+                "table_optimizer: not with trainer.gradient_clip_val, as PyTorch does not clip "
+                "sparse gradients; leave one of them out"
+            )
         if self.precision == "16-mixed":
             # Its scale may change between the steps of two optimisers.
             raise ValueError(

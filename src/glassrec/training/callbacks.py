@@ -1,0 +1,159 @@
+"""Callbacks of a `RecommenderModule`: the guard of the loss, and the group lasso."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.linalg import vector_norm
+from torch.optim import Optimizer
+
+from glassrec.data.batch import Batch
+from glassrec.models.base import Recommender
+from glassrec.models.layers import PrunableLayer
+from glassrec.training.objective import Objective
+
+CHECK_EVERY_STEPS = 1000
+"""Steps between two checks for a loss that is not finite; each waits for the device."""
+
+
+class FiniteLoss(Callback):
+    """Ends a training whose loss is not finite, and gives the mean loss of an epoch.
+
+    Nothing in a step waits for the device: losses stay there until they are checked.
+    """
+
+    def __init__(self) -> None:
+        self._recent: list[Tensor] = []
+        self._checked: list[Tensor] = []
+        self._sizes: list[int] = []
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget the epoch before."""
+        self._recent, self._checked, self._sizes = [], [], []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Keep the loss, and check the last ones now and then."""
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        if loss is not None:
+            self._recent.append(loss.detach())
+            self._sizes.append(batch.rows if isinstance(batch, Batch) else 1)
+        if (batch_idx + 1) % CHECK_EVERY_STEPS == 0:
+            self._check(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check before a model of such losses is validated."""
+        self._check(trainer)
+
+    def _check(self, trainer: Trainer) -> None:
+        """Read the last losses, the mean over processes; ValueError if one is not finite."""
+        if not self._recent:
+            return
+        losses = torch.stack(self._recent)
+        if trainer.accumulate_grad_batches > 1:  # Lightning divides them by it
+            losses = losses * trainer.accumulate_grad_batches
+        losses = trainer.strategy.reduce(losses, reduce_op="mean").cpu().double()
+        for place in (~losses.isfinite()).nonzero()[:1].flatten().tolist():
+            step = sum(map(len, self._checked)) + place + 1
+            raise ValueError(
+                f"the training loss is {losses[place]} at epoch {trainer.current_epoch + 1}, step "
+                f"{step} of {trainer.num_training_batches}; lower the learning rate, or look for "
+                "extreme values in the data"
+            )
+        self._recent = []
+        self._checked.append(losses)
+
+    def mean(self, trainer: Trainer) -> float:
+        """The mean loss over the rows of the epoch so far; batches may differ in size."""
+        self._check(trainer)
+        sizes = torch.tensor(self._sizes, dtype=torch.float64)
+        return (torch.cat([sizes[:0], *self._checked]) @ sizes / sizes.sum()).item()
+
+
+class GroupLasso(Callback):
+    """Shrinks the weights of each neuron by the strengths of the objective, to exact zeros.
+
+    A subgradient makes weights small and never zero, so the penalty is no part of the loss: after
+    each step of the optimiser comes its proximal operator, which has a closed form.
+
+    The weights of a neuron are those that read it, in all downstream layers together, or, where
+    none of those has weights, those that make it. With w of them, n in number, the penalty is
+    l1 · |w|₁ + group_lasso · √n · ‖w‖₂ (Simon, Friedman, Hastie and Tibshirani, "A sparse-group
+    lasso", JCGS 2013; for neurons: Scardapane et al., "Group sparse regularization for deep neural
+    networks", Neurocomputing 2017). Where groups overlap, as in front of the last bottom layer of
+    DLRM, one is shrunk after the other. A weight is shrunk in proportion to its learning rate.
+
+    The embedding table is left alone: a group of it would be a row, an id that is looked up, and
+    not a neuron. Only what a layer calls the weights of its neurons is shrunk.
+
+    Args:
+        objective: the strengths.
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        self.l1, self.group_lasso = objective.l1, objective.group_lasso
+        self.groups: list[list[tuple[Tensor, dict[str, Any]]]] = []
+        self.steps = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the weights, now that they and the optimisers are restored."""
+        assert isinstance(pl_module.model, Recommender)
+        self.attach(pl_module.model, trainer.optimizers)
+        self.steps = trainer.global_step
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Shrink after each step of the optimiser; batches whose gradients add up make one."""
+        if trainer.global_step > self.steps:
+            self.steps = trainer.global_step
+            self.shrink()
+
+    def attach(self, model: Recommender, optimizers: Iterable[Optimizer]) -> None:
+        """Find the weights of a model once: finding them waits for the device."""
+        settings = {
+            _address(parameter): group
+            for optimizer in optimizers
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+            if parameter.requires_grad
+        }
+        found = [_weights(layer, settings) for layer in model.layers.values()]
+        self.groups = [weights for weights in found if weights]
+
+    @torch.no_grad()
+    def shrink(self) -> None:
+        """The proximal operator of one step of the optimisers; never waits for the device."""
+        for weights in self.groups:
+            if self.l1:
+                for view, group in weights:
+                    size = group["lr"] * self.l1
+                    view.sub_(view.clamp(-size, size))
+            if self.group_lasso:
+                self._shrink_together(weights)
+
+    def _shrink_together(self, weights: list[tuple[Tensor, dict[str, Any]]]) -> None:
+        """Shorten each column, or make it zero where it is short."""
+        columns = [view.reshape(-1, view.shape[-1]) for view, _ in weights]
+        norm = vector_norm(torch.stack([vector_norm(each, dim=0) for each in columns]), dim=0)
+        norm.clamp_min_(torch.finfo(norm.dtype).tiny)
+        size = self.group_lasso * sum(len(each) for each in columns) ** 0.5
+        for view, group in weights:
+            view.mul_((1 - group["lr"] * size / norm).clamp_min_(0))
+
+
+def _weights(layer: PrunableLayer, settings: dict[int, Any]) -> list[tuple[Tensor, dict[str, Any]]]:
+    """Views (..., U) of a layer's trained weights, with the settings of the optimiser of each.
+
+    Some neurons have no weights, as those of a product whose numbers are added up.
+    """
+    views = [view.detach() for view in layer.outgoing_weights() or layer.incoming_weights()]
+    return [(view, settings[_address(view)]) for view in views if _address(view) in settings]
+
+
+def _address(tensor: Tensor) -> int:
+    """The address of a parameter, and of its views."""
+    return tensor.untyped_storage().data_ptr()
