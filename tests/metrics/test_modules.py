@@ -10,7 +10,12 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 from torchmetrics.functional.classification import binary_auroc
 from torchmetrics.retrieval import RetrievalNormalizedDCG, RetrievalRecall
 
-from glassrec.metrics.modules import ClickMetrics, RankingMetrics, RatingMetrics, RetrievalMetrics
+from glassrec.metrics.modules import (
+    ClickMetrics,
+    RankingListMetrics,
+    RatingMetrics,
+    RetrievalMetrics,
+)
 
 
 def _numbers(found: dict[str, Tensor]) -> dict[str, float]:
@@ -36,7 +41,7 @@ def test_clicks_and_ratings_in_batches_agree_with_torchmetrics() -> None:
 
 
 def test_a_list_may_lie_in_several_batches_and_ties_count_in_expectation() -> None:
-    metric = RankingMetrics()
+    metric = RankingListMetrics()
     for part in torch.arange(200).split(30):
         metric.update(torch.zeros(len(part)), (part % 100 == 3).long(), part // 100)
     found = _numbers(metric.compute())

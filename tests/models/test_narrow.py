@@ -90,7 +90,7 @@ def test_a_model_that_lost_nothing_keeps_its_very_table(model: Recommender) -> N
 
 
 @pytest.mark.parametrize("kind", ["unseen", "mean", "background", "zero"])
-@pytest.mark.parametrize("players", ["fields", "dimensions"])
+@pytest.mark.parametrize("features", ["fields", "dimensions"])
 def test_a_narrowed_model_is_explained_as_before(
     cut: Recommender, batch: Batch, kind: BaselineKind, features: Granularity
 ) -> None:

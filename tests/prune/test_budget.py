@@ -17,8 +17,7 @@ from glassrec.explain.selection import Selection
 from glassrec.models.base import Recommender
 from glassrec.prune.budget import Budget, BudgetUnit, Measures, largest_share, over_all_layers
 from glassrec.prune.importance import MagnitudeScore, RandomScore
-from glassrec.prune.plan import combine_plans
-from glassrec.prune.pruner import Pruner
+from glassrec.prune.pruner import Pruner, combine_plans
 from glassrec.prune.surgery import apply_plan, prune_model, prune_neurons
 
 EXPLAIN = Explain(select=Selection(rows=20), neurons=ConductanceScore(4))

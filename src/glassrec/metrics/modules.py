@@ -62,10 +62,10 @@ class ClickMetrics(RowMetric):
         return _tensors(found | probability_metrics(score, target == 1))
 
 
-class RankingMetrics(RowMetric):
+class RankingListMetrics(RowMetric):
     """`hr@k` and `ndcg@k` of scores (N,), labels (N,) and ranking lists (N,), with exact ties.
 
-    >>> metric = RankingMetrics(k=1)
+    >>> metric = RankingListMetrics(k=1)
     >>> metric.update(torch.zeros(2), torch.tensor([1, 0]), torch.tensor([7, 7]))
     >>> metric.compute()["hr@1"].item()
     0.5

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from glassrec.data.batch import Batch, track_batches
 from glassrec.data.schema import Schema
-from glassrec.models.embedding import JointTable
+from glassrec.models.embedding import JointTable, refuse_missing_numbers
 from glassrec.models.layers import PrunableLayer
 from glassrec.models.scale import TargetScale
 
@@ -81,7 +81,7 @@ class Recommender(nn.Module, ABC):
         self.target_scale = TargetScale(data.targets)
         dense = [data.dense.index(name) for name in reads.dense]
         self._dense = slice(None) if dense == [*range(len(data.dense))] else dense
-        self.register_load_state_dict_post_hook(_refuse_a_table_that_lacks_numbers)
+        self.register_load_state_dict_post_hook(refuse_missing_numbers)
 
     @final
     def embed(self, batch: Batch) -> Inputs:
@@ -145,10 +145,7 @@ class Recommender(nn.Module, ABC):
         return self.table.unseen()
 
     def feature_pairs(self) -> Tensor | None:
-        """How strongly the weights tie each pair of features: (D + F, D + F), symmetric.
-
-        In the order of dense columns, then fields. None where the weights do not show it.
-        """
+        """(D + F, D + F): how strongly the weights tie each pair of features; None if unknown."""
         return None
 
     def dimensions(self) -> Tensor:
@@ -185,11 +182,3 @@ class Recommender(nn.Module, ABC):
                 f"{origin} holds the weights of another model than this {type(self).__name__}: "
                 f"{first[:200]}"
             ) from None
-
-
-def _refuse_a_table_that_lacks_numbers(model: Recommender, _keys: object) -> None:
-    """After loading: all numbers that `score` reads must be stored; others are zeros."""
-    lacks = (model.dimensions() & ~model.table.read).any(1).tolist()
-    if any(lacks):
-        name = model.schema.field_names[lacks.index(True)]
-        raise RuntimeError(f"the table does not store all numbers of {name} that are read")

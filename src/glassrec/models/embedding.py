@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -212,3 +213,11 @@ def _take_size(
         )
     elif weight.shape != table.weight.shape or not torch.equal(read.to(table.read), table.read):
         table._store(read.to(table.read), table.weight.new_empty(weight.shape))
+
+
+def refuse_missing_numbers(model: Any, _keys: object) -> None:
+    """After loading a recommender: all numbers that `score` reads must be stored, not zeros."""
+    lacks = (model.dimensions() & ~model.table.read).any(1).tolist()
+    if any(lacks):
+        name = model.schema.field_names[lacks.index(True)]
+        raise RuntimeError(f"the table does not store all numbers of {name} that are read")

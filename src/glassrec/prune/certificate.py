@@ -28,10 +28,8 @@ from glassrec.prune.surgery import check_plan_fits
 TOLERANCE = 1e-9
 """The largest |Δlogit| in float64 that counts as equal, relative to the largest |logit| of all
 rows of the same task, or, if that is smaller, to 1 (of a rating, to its standard deviation). A sum
-in another order differs by less: it is off by about 1e-16
-of its largest term for each term (Higham, "Accuracy and Stability of Numerical Algorithms", 2002,
-chapter 4).
-"""
+in another order differs by less: it is off by about 1e-16 of its largest term for each term
+(Higham, "Accuracy and Stability of Numerical Algorithms", 2002, chapter 4)."""
 
 
 class BrokenPromiseError(RuntimeError):
@@ -60,8 +58,8 @@ def certify(
         rows: each split's rows, in chunks.
         weights: the digest of the large model's tensors, as they are stored.
         pruned: the digest of the small model's.
-        files: see `Certificate`, and so are the others.
-        given: the sha256 of external inputs.
+        files: see `Certificate`.
+        given: likewise.
         splits: see `data_digests`.
 
     Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import pandas as pd
@@ -44,7 +44,8 @@ class LayerState:
     def prune(self, layer: PrunableLayer, mask: Tensor, constants: Tensor, level: str) -> bool:
         """Prune neurons (U,) of the layer and record them; whether any was pruned."""
         if mask.all():
-            mask, self.not_prunable_reason = _all_but_first(mask), LAST
+            mask, self.not_prunable_reason = mask.clone(), LAST
+            mask[0] = False
         if not mask.any():
             return False
         units = layer.units.tolist()
@@ -156,24 +157,3 @@ class PlanBuilder:
 
     def _prune(self, name: str, mask: Tensor, constants: Tensor, level: str) -> bool:
         return self.states[name].prune(self.small.layers[name], mask, constants, level)
-
-
-def combine_plans(first: PrunePlan, then: PrunePlan) -> PrunePlan:
-    """One plan of two rounds, the second of which prunes the model that the first has left."""
-    layers = {}
-    for name, earlier in first.layers.items():
-        later = then.layers[name]
-        levels = dict.fromkeys([*earlier.dropped, *later.dropped])
-        layers[name] = replace(
-            later,
-            dropped={
-                level: sorted([*earlier.dropped.get(level, ()), *later.dropped.get(level, ())])
-                for level in levels
-            },
-            constants=dict(sorted((earlier.constants | later.constants).items())),
-        )
-    return replace(then, weights=first.weights, passes=first.passes + then.passes, layers=layers)
-
-
-def _all_but_first(mask: Tensor) -> Tensor:
-    return mask.index_fill(0, mask.new_zeros(1, dtype=torch.long), False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal, get_args
 
 import pandas as pd
@@ -245,6 +245,23 @@ class Pruner:
             given=given,
             splits=data_digests(dataset),
         )
+
+
+def combine_plans(first: PrunePlan, then: PrunePlan) -> PrunePlan:
+    """One plan of two rounds, the second of which prunes the model that the first has left."""
+    layers = {}
+    for name, earlier in first.layers.items():
+        later = then.layers[name]
+        levels = dict.fromkeys([*earlier.dropped, *later.dropped])
+        layers[name] = replace(
+            later,
+            dropped={
+                level: sorted([*earlier.dropped.get(level, ()), *later.dropped.get(level, ())])
+                for level in levels
+            },
+            constants=dict(sorted((earlier.constants | later.constants).items())),
+        )
+    return replace(then, weights=first.weights, passes=first.passes + then.passes, layers=layers)
 
 
 def _rows(dataset: Dataset, chunk: int) -> Iterator[Batch]:

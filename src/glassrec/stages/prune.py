@@ -28,7 +28,7 @@ from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
 from glassrec.prune.budget import Measures
 from glassrec.prune.certificate_text import text
-from glassrec.prune.plan import combine_plans
+from glassrec.prune.pruner import combine_plans
 from glassrec.prune.surgery import apply_plan
 from glassrec.stages.context import Context, TrainedModel
 

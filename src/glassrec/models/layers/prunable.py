@@ -140,14 +140,12 @@ def activations(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, list[Ten
     Those of a prunable layer are the outputs of its `activation_module`.
     """
     recorded: dict[str, list[Tensor]] = {name: [] for name in modules}
-    handles = []
-    for name, module in modules.items():
-        source = module.activation_module if isinstance(module, PrunableLayer) else module
-        handles.append(
-            source.register_forward_hook(
-                lambda _, __, output, name=name: recorded[name].append(output)
-            )
+    handles = [
+        getattr(module, "activation_module", module).register_forward_hook(
+            lambda _, __, output, name=name: recorded[name].append(output)
         )
+        for name, module in modules.items()
+    ]
     try:
         yield recorded
     finally:
