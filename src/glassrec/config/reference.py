@@ -46,7 +46,7 @@ def explain_setting(key: str) -> str:
     parts = []
     if (group := dotted.replace(".", "/")) in _groups():
         parts.append(_describe_group(group))
-    if found := settings().get(dotted):
+    if found := settings().get(dotted) or _unlisted(dotted):
         parts.append(_describe_setting(dotted, found))
     if not parts:
         names = [*settings(), *(each.replace("/", ".") for each in _groups())]
@@ -74,6 +74,20 @@ def settings() -> dict[str, list[OptionSetting]]:
             for key, view in _of_option(group, option).items():
                 found.setdefault(f"{group.replace('/', '.')}.{key}", []).append(view)
     return {key: views for key, views in found.items() if not key.endswith("_")}
+
+
+def _unlisted(key: str) -> list[OptionSetting]:
+    """A parameter of a class that no YAML file lists: its default is that of the class."""
+    parent, _, name = key.rpartition(".")
+    beside = [found for each, found in settings().items() if each.rpartition(".")[0] == parent]
+    for view in beside[0] if beside else ():
+        candidate = OptionSetting(view.group, view.option, name, None, "", view.target)
+        parameter, _ = _parameter(candidate)
+        if parameter is not None and not name.startswith("_"):
+            default = ast.unparse(parameter.default) if parameter.default else None
+            value = None if default in (None, "None") else default
+            return [OptionSetting(view.group, view.option, name, value, "", view.target)]
+    return []
 
 
 def known_values(key: str) -> list[str]:
@@ -235,7 +249,8 @@ def _parameter(view: OptionSetting) -> tuple[targets.Parameter | None, str]:
         definition = targets.locate(view.target)
     except LookupError:
         return None, ""
-    parameter = targets.signature(definition).parameters.get(view.name)
+    parameters = targets.passed_on(definition) | targets.signature(definition).parameters
+    parameter = parameters.get(view.name)
     text = ast.get_docstring(definition.tree) or ""
     line = re.search(rf"^ *{re.escape(view.name)}: (.*(?:\n {{8,}}.*)*)", text, re.MULTILINE)
     return parameter, " ".join(line[1].split()) if line else ""
