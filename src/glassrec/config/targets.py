@@ -18,21 +18,19 @@ from glassrec.spelling import did_you_mean
 
 SEAMS = frozenset(
     {
-        "glassrec.models.base.Recommender",
-        "glassrec.data.dataset.Source",
-        "glassrec.explain.methods.Method",
-        "glassrec.tracking.tracker.Tracker",
         "lightning.pytorch.callbacks.callback.Callback",
         "lightning.pytorch.loggers.logger.Logger",
         "torchmetrics.metric.Metric",
     }
 )
-"""A class that inherits one of these may stand in a configuration, wherever it is defined."""
+"""A class that inherits one of these, or any class of Glassrec, may be named wherever it is
+defined."""
 
 RULE = (
     "a target is defined in glassrec or is an optimiser or scheduler of torch.optim, a metric of "
     "torchmetrics, or a callback, logger, profiler, strategy or plugin of Lightning; or it is your "
-    "own class that inherits Recommender, Source, Method, Tracker, Callback, Logger or Metric"
+    "own class that inherits a class of glassrec (such as Recommender, Source, Method, Tracker or "
+    "ImportanceScore), or Callback, Logger or Metric"
 )
 
 _LIBRARIES = (
@@ -204,7 +202,9 @@ def _allowed(definition: Definition) -> bool:
         return True
     if not isinstance(definition.tree, ast.ClassDef):
         return False
-    return home.startswith(_LIBRARIES) or any(each.path in SEAMS for each in _lineage(definition))
+    return home.startswith(_LIBRARIES) or any(
+        each.path in SEAMS or each.path.startswith("glassrec.") for each in _lineage(definition)
+    )
 
 
 # --- modules ---------------------------------------------------------------------------------

@@ -15,13 +15,14 @@ from glassrec.progress import with_progress
 class Batch(NamedTuple):
     """N rows of a dataset; a whole split and a training step have the same shape.
 
-    >>> import torch
-    >>> ids = torch.tensor([[1, 4], [2, 5], [1, 6]])
-    >>> batch = Batch(torch.zeros(3, 2), ids, torch.zeros(3, 0).long(), torch.ones(3, 1))
-    >>> batch.rows, batch.select(torch.tensor([2, 0])).ids.tolist()
-    (3, [[1, 6], [1, 4]])
-    >>> [chunk.rows for chunk in batch.chunks(2)]
-    [2, 1]
+    Examples:
+        >>> import torch
+        >>> ids = torch.tensor([[1, 4], [2, 5], [1, 6]])
+        >>> batch = Batch(torch.zeros(3, 2), ids, torch.zeros(3, 0).long(), torch.ones(3, 1))
+        >>> batch.rows, batch.select(torch.tensor([2, 0])).ids.tolist()
+        (3, [[1, 6], [1, 4]])
+        >>> [chunk.rows for chunk in batch.chunks(2)]
+        [2, 1]
     """
 
     dense: Tensor
@@ -60,13 +61,14 @@ class Batch(NamedTuple):
 class Split:
     """Rows for one purpose: training, validation or test.
 
-    >>> import torch
-    >>> lists = torch.tensor([0, 0, 0, 1, 1, 1])  # two held-out items, each with two candidates
-    >>> targets = torch.tensor([1.0, 0, 0, 1, 0, 0])[:, None]
-    >>> empty = torch.zeros(6, 0)
-    >>> split = Split(Batch(empty, empty.long(), empty.long(), targets), query=lists)
-    >>> split.batch.targets[split.query == 1].flatten().tolist()
-    [1.0, 0.0, 0.0]
+    Examples:
+        >>> import torch
+        >>> lists = torch.tensor([0, 0, 0, 1, 1, 1])  # two held-out items, each with two candidates
+        >>> targets = torch.tensor([1.0, 0, 0, 1, 0, 0])[:, None]
+        >>> empty = torch.zeros(6, 0)
+        >>> split = Split(Batch(empty, empty.long(), empty.long(), targets), query=lists)
+        >>> split.batch.targets[split.query == 1].flatten().tolist()
+        [1.0, 0.0, 0.0]
 
     Attributes:
         batch: the N rows.

@@ -37,12 +37,13 @@ class GroundTruth:
 class Dataset:
     """Whole tensors in memory.
 
-    >>> from glassrec.data.planted import Planted
-    >>> data = Planted(rows=100).load(seed=0)
-    >>> {name: split.batch.ids.shape for name, split in data.splits.items()}
-    {'train': torch.Size([80, 8]), 'val': torch.Size([10, 8]), 'test': torch.Size([10, 8])}
-    >>> data.epoch(seed=0, epoch=3).rows
-    80
+    Examples:
+        >>> from glassrec.data.planted import Planted
+        >>> data = Planted(rows=100).load(seed=0)
+        >>> {name: split.batch.ids.shape for name, split in data.splits.items()}
+        {'train': torch.Size([80, 8]), 'val': torch.Size([10, 8]), 'test': torch.Size([10, 8])}
+        >>> data.epoch(seed=0, epoch=3).rows
+        80
 
     Attributes:
         schema: the columns of all batches.
@@ -118,21 +119,22 @@ class Source(ABC):
 
     Your own source is one file and one YAML file whose `_target_` is its import path:
 
-    >>> from dataclasses import dataclass
-    >>> import pandas as pd
-    >>> from glassrec.data.columns import Columns
-    >>> from glassrec.data.splits import Random
-    >>> @dataclass(frozen=True)
-    ... class Coins(Source):
-    ...     rows: int = 40
-    ...     def fingerprint(self):
-    ...         return {}
-    ...     def load(self, seed, scalers=NO_SCALERS):
-    ...         frame = pd.DataFrame({"side": [*"ht"] * self.rows, "won": [1, 0] * self.rows})
-    ...         columns = Columns(label="won", categorical=("side",))
-    ...         return build_dataset(frame, columns, Random(), seed, scalers=scalers)
-    >>> Coins().load(seed=0).train.batch.ids.shape
-    torch.Size([64, 1])
+    Examples:
+        >>> from dataclasses import dataclass
+        >>> import pandas as pd
+        >>> from glassrec.data.columns import Columns
+        >>> from glassrec.data.splits import Random
+        >>> @dataclass(frozen=True)
+        ... class Coins(Source):
+        ...     rows: int = 40
+        ...     def fingerprint(self):
+        ...         return {}
+        ...     def load(self, seed, scalers=NO_SCALERS):
+        ...         frame = pd.DataFrame({"side": [*"ht"] * self.rows, "won": [1, 0] * self.rows})
+        ...         columns = Columns(label="won", categorical=("side",))
+        ...         return build_dataset(frame, columns, Random(), seed, scalers=scalers)
+        >>> Coins().load(seed=0).train.batch.ids.shape
+        torch.Size([64, 1])
     """
 
     @abstractmethod

@@ -55,13 +55,14 @@ class Schema:
     All fields share one embedding table. An entry of `Batch.ids` is a global id, a row of that
     table: field f owns the rows from `offsets[f]` to `offsets[f] + size - 1`.
 
-    >>> schema = Schema(("age",), (Field("user", 3), Field("genres", 5, values=2)))
-    >>> schema.offsets, schema.num_ids
-    ((0, 3), 8)
-    >>> schema.id_columns("genres")
-    range(1, 3)
-    >>> schema.select(fields=["genres"]).field_names
-    ('genres',)
+    Examples:
+        >>> schema = Schema(("age",), (Field("user", 3), Field("genres", 5, values=2)))
+        >>> schema.offsets, schema.num_ids
+        ((0, 3), 8)
+        >>> schema.id_columns("genres")
+        range(1, 3)
+        >>> schema.select(fields=["genres"]).field_names
+        ('genres',)
 
     Attributes:
         dense: the D columns of `Batch.dense`.

@@ -48,10 +48,11 @@ class RowMetric(Metric):
 class ClickMetrics(RowMetric):
     """`auroc` with its interval, `log_loss`, `ece` and others of logits (N,) and labels (N,).
 
-    >>> metric = ClickMetrics()
-    >>> metric.update(torch.tensor([2.0, -1.0, 0.5]), torch.tensor([1, 0, 0]))
-    >>> metric.compute()["auroc"].item()
-    1.0
+    Examples:
+        >>> metric = ClickMetrics()
+        >>> metric.update(torch.tensor([2.0, -1.0, 0.5]), torch.tensor([1, 0, 0]))
+        >>> metric.compute()["auroc"].item()
+        1.0
     """
 
     def compute(self) -> dict[str, Tensor]:
@@ -65,10 +66,11 @@ class ClickMetrics(RowMetric):
 class RankingListMetrics(RowMetric):
     """`hr@k` and `ndcg@k` of scores (N,), labels (N,) and ranking lists (N,), with exact ties.
 
-    >>> metric = RankingListMetrics(k=1)
-    >>> metric.update(torch.zeros(2), torch.tensor([1, 0]), torch.tensor([7, 7]))
-    >>> metric.compute()["hr@1"].item()
-    0.5
+    Examples:
+        >>> metric = RankingListMetrics(k=1)
+        >>> metric.update(torch.zeros(2), torch.tensor([1, 0]), torch.tensor([7, 7]))
+        >>> metric.compute()["hr@1"].item()
+        0.5
     """
 
     states = ("scores", "targets", "queries")
@@ -90,10 +92,11 @@ class RetrievalMetrics(RowMetric):
 
     Users without an item to find do not count; items with a score of −inf are in no list.
 
-    >>> metric = RetrievalMetrics()
-    >>> metric.update(torch.arange(12.0).view(1, 12), torch.eye(1, 12, dtype=torch.bool))
-    >>> metric.compute()["recall@10"].item()
-    0.0
+    Examples:
+        >>> metric = RetrievalMetrics()
+        >>> metric.update(torch.arange(12.0).view(1, 12), torch.eye(1, 12, dtype=torch.bool))
+        >>> metric.compute()["recall@10"].item()
+        0.0
     """
 
     def compute(self) -> dict[str, Tensor]:
@@ -108,10 +111,11 @@ class RetrievalMetrics(RowMetric):
 class RatingMetrics(RowMetric):
     """`rmse`, `mae` and `bias` of estimates (N,) and ratings (N,).
 
-    >>> metric = RatingMetrics()
-    >>> metric.update(torch.tensor([3.0, 5.0]), torch.tensor([4.0, 5.0]))
-    >>> metric.compute()["mae"].item()
-    0.5
+    Examples:
+        >>> metric = RatingMetrics()
+        >>> metric.update(torch.tensor([3.0, 5.0]), torch.tensor([4.0, 5.0]))
+        >>> metric.compute()["mae"].item()
+        0.5
     """
 
     def compute(self) -> dict[str, Tensor]:

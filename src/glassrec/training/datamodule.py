@@ -32,9 +32,10 @@ class RecommenderDataModule(LightningDataModule):
         seed: fixes random splits, negatives, order and dropout.
         verbose: whether long epochs report how far they are.
 
-    >>> from glassrec.data.planted import Planted
-    >>> RecommenderDataModule(Planted(rows=100), batch_size=16).schema.targets[0].kind
-    'click'
+    Examples:
+        >>> from glassrec.data.planted import Planted
+        >>> RecommenderDataModule(Planted(rows=100), batch_size=16).schema.targets[0].kind
+        'click'
     """
 
     # A process without a row of the validation split has nothing to evaluate.

@@ -54,11 +54,12 @@ class RecommenderModule(LightningModule):
         compile: whether the loss is compiled by `torch.compile`; or the backend that compiles it.
         validate: gives metrics in place of those, from all rows in one process.
 
-    >>> from glassrec.data.planted import Planted
-    >>> from glassrec.models.ncf import GMF
-    >>> schema = Planted(rows=100).load(seed=0).schema
-    >>> RecommenderModule(partial(GMF, factors=2), schema).model.width
-    2
+    Examples:
+        >>> from glassrec.data.planted import Planted
+        >>> from glassrec.models.ncf import GMF
+        >>> schema = Planted(rows=100).load(seed=0).schema
+        >>> RecommenderModule(partial(GMF, factors=2), schema).model.width
+        2
     """
 
     loss: Loss
