@@ -88,7 +88,11 @@ def _sigint_blocked() -> Iterator[None]:
 def _wait(ranks: Sequence[BaseProcess], reports: Sequence[Connection]) -> None:
     running = {process.sentinel for process in ranks}
     while running:
-        running -= {*connection.wait(running)}
+        ended = {*connection.wait(running)}
+        running -= ended
+        for process in ranks:  # a sentinel is ready a moment before the exit code is
+            if process.sentinel in ended:
+                process.join()
         if any(process.exitcode for process in ranks):
             connection.wait(running, PATIENCE)
             raise _failure(ranks, reports)
