@@ -70,7 +70,7 @@ def configuration() -> str:
 
 def artifacts() -> str:
     """The files of a run, from the one table of them."""
-    from glassrec.artifacts.table import FILES
+    from glassrec.artifacts.file_list import FILES
 
     rows = [
         f"| `{each.name}` | {each.stage} | {each.about} | "
