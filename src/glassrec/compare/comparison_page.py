@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from glassrec.artifacts.file_list import REPORT
 from glassrec.compare.charts import Chart, charts
-from glassrec.compare.explanation_tables import explanations
+from glassrec.compare.explanation_agreement import explanations
 from glassrec.compare.page_blocks import PageTable, formatter, setting_views
 from glassrec.compare.page_tables import certificates, differences, settings_table, unfinished
 from glassrec.compare.run_comparison import (

@@ -12,7 +12,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from glassrec.config import field_types, guesses, targets
+from glassrec.config import field_types, guesses, library_targets, targets
 from glassrec.config.groups import options
 from glassrec.spelling import did_you_mean, either
 
@@ -58,8 +58,8 @@ def _bind(
 ) -> Iterator[str]:
     signature = targets.signature(target)
     withheld = _BY_THE_PROGRAM if path == "run" else ()
-    parameters = {k: v for k, v in targets.checkable(target).items() if k not in withheld}
-    further = targets.passed_on(target) if node.keys() - {*parameters, "_target_"} else {}
+    parameters = {k: v for k, v in library_targets.checkable(target).items() if k not in withheld}
+    further = library_targets.passed_on(target) if node.keys() - {*parameters, "_target_"} else {}
     parameters |= {k: v for k, v in further.items() if k in node}
     for key in [key for key in node if key not in (*parameters, "_target_", "_partial_")]:
         if signature.open and not further and not re.fullmatch(r"_\w+_", key):

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from glassrec.config import aliases, groups, targets
+from glassrec.config import aliases, groups, library_targets, targets
 from glassrec.spelling import did_you_mean, either
 
 ROOT = "glassrec.pipeline.Pipeline"
@@ -249,7 +249,7 @@ def _parameter(view: OptionSetting) -> tuple[targets.Parameter | None, str]:
         definition = targets.locate(view.target)
     except LookupError:
         return None, ""
-    parameters = targets.passed_on(definition) | targets.signature(definition).parameters
+    parameters = library_targets.passed_on(definition) | targets.signature(definition).parameters
     parameter = parameters.get(view.name)
     text = ast.get_docstring(definition.tree) or ""
     line = re.search(rf"^ *{re.escape(view.name)}: (.*(?:\n {{8,}}.*)*)", text, re.MULTILINE)

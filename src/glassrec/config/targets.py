@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 from glassrec.spelling import did_you_mean
 
-SEAMS = frozenset(
-    {
-        "lightning.pytorch.callbacks.callback.Callback",
-        "lightning.pytorch.loggers.logger.Logger",
-        "torchmetrics.metric.Metric",
-    }
-)
+SEAMS = {
+    "lightning.pytorch.callbacks.callback.Callback",
+    "lightning.pytorch.loggers.logger.Logger",
+    "torchmetrics.metric.Metric",
+}
 """A class that inherits one of these, or any class of Glassrec, may be named wherever it is
 defined."""
 
@@ -38,15 +36,6 @@ _LIBRARIES = (
     "lightning.pytorch.plugins.", "lightning.pytorch.profilers.", "lightning.pytorch.strategies.",
 )  # fmt: skip
 """The parts of libraries whose classes may be named."""
-
-_PASSED_ON = {"glassrec.training.trainer.Trainer": "lightning.pytorch.Trainer"}
-"""Classes that take the arguments of others, too."""
-
-_CHECKED = {
-    "int", "float", "str", "bool", "list", "dict", "tuple", "Optional", "Union", "Literal",
-    "Tensor", "Optimizer",
-}  # fmt: skip
-"""Names in the annotations of libraries by which values are checked."""
 
 _HOPS = 32
 """How many re-exports are followed before they count as a circle."""
@@ -172,28 +161,6 @@ def signature(definition: Definition) -> Signature:
         if model or is_dataclass(each):
             return Signature(_fields(lineage, model))
     return Signature({})
-
-
-def passed_on(definition: Definition) -> dict[str, Parameter]:
-    """The parameters that a class takes and hands on to another."""
-    other = _PASSED_ON.get(definition.path)
-    return checkable(locate(other)) if other else {}
-
-
-def checkable(definition: Definition) -> dict[str, Parameter]:
-    """The parameters of a target, without the annotations of libraries that say more than types."""
-    parameters = signature(definition).parameters
-    if not definition.path.startswith(("lightning.", "torchmetrics.")):
-        return parameters
-    return {
-        name: parameter if _is_plain(parameter.annotation) else replace(parameter, annotation=None)
-        for name, parameter in parameters.items()
-    }
-
-
-def _is_plain(annotation: ast.expr | None) -> bool:
-    tree = annotation or ast.Constant(None)
-    return all(each.id in _CHECKED for each in ast.walk(tree) if isinstance(each, ast.Name))
 
 
 def _allowed(definition: Definition) -> bool:

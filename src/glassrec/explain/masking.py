@@ -152,8 +152,7 @@ class MaskedModel:
         """All masks of all rows, row by row, at most `chunk` at a time.
 
         Yields:
-            masks (R, C, P), or (1, C, P) where they are those of all rows; and R rows and their
-            baselines, (R, 1, ...). To broadcast the two is twice as fast as to repeat them.
+            masks (R, C, P), or (1, C, P) for all rows; R rows and their baselines, (R, 1, ...).
         """
         masks = masks.to(self.inputs.dense)
         at_once = max(1, self.chunk // masks.shape[-2])

@@ -47,7 +47,7 @@ MAX_COMPARED = 25
 """Features in a comparison of two selections."""
 
 MAX_PAIRED = 30
-"""Features in a triangle of pairs whose names can still be told apart."""
+"""Features in a triangle of pairs whose names can still be read."""
 
 REMOVED = {"dense": "all dense columns", "fields": "all fields", "history": "the history"}
 REPLACEMENTS = {"baseline": "at the baseline", "data row": "of another row"}

@@ -41,7 +41,7 @@ class LogState:
     step: int = 0
     """W&B's own count of log entries; it never falls, over all processes of the run"""
     epochs: int = 0
-    told: dict[str, str] = field(default_factory=dict)
+    recorded: dict[str, str] = field(default_factory=dict)
     """the version of each recorded thing, by its name"""
 
     @classmethod
@@ -53,6 +53,7 @@ class LogState:
         path = directory / TRACKER_STATE
         try:
             known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            known = {"recorded" if key == "told" else key: known[key] for key in known}  # of 0.1
             if known and run_id in (None, known["id"]):
                 return cls(directory, **known)
         except (ValueError, TypeError, KeyError):
@@ -64,11 +65,11 @@ class LogState:
     @contextmanager
     def recording(self, name: str, version: str) -> Iterator[bool]:
         """Whether `name` has changed; if so, this version counts as recorded afterwards."""
-        changed = self.told.get(name) != version
+        changed = self.recorded.get(name) != version
         with defer_signals():
             yield changed
             if changed:
-                self.told[name] = version
+                self.recorded[name] = version
                 self._save()
 
     @contextmanager

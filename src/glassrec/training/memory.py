@@ -1,4 +1,4 @@
-"""What memory a training needs, told before it starts.
+"""The memory that a training needs, estimated before it starts.
 
 Nothing here knows an optimiser: each is asked, by a step on a parameter of a few rows.
 """

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from glassrec.artifacts import Explanation
-from glassrec.compare.explanation_tables import explanation_agreements, importance_finding
+from glassrec.compare.explanation_agreement import explanation_agreements, importance_finding
 from glassrec.compare.run_comparison import MAX_DETAILED, ComparisonGroup, compare
 from glassrec.compare.scan import scan
 
