@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,9 @@ from glassrec.__main__ import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = "\n".join(
+    path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs" / "guide").glob("*.md"))
+)
 
 
 def test_it_opens_with_the_two_commands_that_do_everything() -> None:
@@ -47,10 +51,17 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
     assert "neurons do nothing" in done.stdout
 
 
-def test_every_choice_of_data_and_model_is_in_the_readme() -> None:
-    for slot in ("data", "model"):
-        for path in (ROOT / "configs" / slot).glob("*.yaml"):
+def test_every_option_of_data_and_model_is_in_readme_and_guide() -> None:
+    for group in ("data", "model"):
+        for path in (ROOT / "configs" / group).glob("*.yaml"):
             assert f"`{path.stem}`" in README, path
+            assert f"`{path.stem}`" in GUIDE, path
+
+
+def test_it_is_short_and_its_links_lead_somewhere() -> None:
+    assert len(README.splitlines()) <= 220
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
 
 
 def test_the_model_of_the_readme_passes_all_four_stages(
@@ -79,8 +90,9 @@ def test_every_command_is_accepted(folder: Path, monkeypatch: pytest.MonkeyPatch
 
     A sweep has none; `test_pipeline` runs one.
     """
-    shown = re.findall(r"^(glassrec (?:run|train) (?!-m).*=.*)$", README, re.M)
-    assert shown
+    shown = re.findall(r"^(glassrec (?:run|train) (?!-m).*=.*)$", README + GUIDE, re.M)
+    assert len(shown) >= 8
     monkeypatch.chdir(folder)
     for command in shown:
-        assert main([*command.split()[1:], "--cfg", "job"]) == 0, command
+        arguments = shlex.split(command, comments=True)[1:]
+        assert main([*arguments, "--cfg", "job"]) == 0, command

@@ -1,4 +1,4 @@
-"""The `sweep.yaml` of the README, as W&B's own agent uses it."""
+"""The `sweep.yaml` of the documentation, as W&B's own agent uses it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from wandb import wandb_agent
 
 from glassrec.__main__ import main
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "guide" / "tracking.md"
 
 
 @pytest.fixture(scope="module")
 def sweep() -> dict[str, Any]:
-    (block,) = re.findall(r"```yaml\n(# sweep\.yaml\n.*?)```", README.read_text("utf-8"), re.DOTALL)
+    (block,) = re.findall(r"```yaml\n(# sweep\.yaml\n.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     found: dict[str, Any] = yaml.safe_load(block)
     return found
 
