@@ -189,7 +189,7 @@ def moments(count: int, seconds: float, seed: int) -> list[float]:
 
 def load() -> None:
     """Import all that a run does, and leave out most pictures, which take most of its time."""
-    for name in ("pipeline", "training.loop", "sweep.search.watcher", "execute"):
+    for name in ("pipeline", "training.loop", "sweep.search.watcher", "cli"):
         import_module(f"glassrec.{name}")
     import_module("glassrec.stages.pictures").explain_pictures = lambda result: ()
 

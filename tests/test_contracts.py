@@ -41,7 +41,7 @@ def test_the_contracts_hold(copy: Path) -> None:
         ("models/ncf.py", "import captum"),
         ("prune/plan.py", "from glassrec.explain import features"),
         ("training/job.py", "import hydra"),
-        ("report/figures.py", "import wandb"),
+        ("report/primitives.py", "import wandb"),
         ("metrics/cost.py", "import lightning"),
         ("models/base.py", "from glassrec.training import trainer"),
     ],

@@ -116,7 +116,7 @@ STUCK = """
 import os, signal, sys, time
 from glassrec import process_exit
 
-ending.LIMIT = float(sys.argv[1])
+process_exit.LIMIT = float(sys.argv[1])
 with process_exit.graceful_shutdown():
     try:
         os.kill(os.getpid(), signal.SIGINT)

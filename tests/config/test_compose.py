@@ -54,7 +54,10 @@ def test_only_paths_are_left_for_the_user_to_fill_in(slot, name):
     assert all(p.endswith("=PATH") for p in problems(f"{slot}={name}"))
 
 
-NOT_OURS = ("experiment", "optimizer", "table_optimizer")
+NOT_OURS = (
+    "experiment", "optimizer", "table_optimizer", "scheduler", "callbacks", "logger", "metrics",
+    "debug",
+)  # fmt: skip
 OURS = [each for each in CHOICES if "/" not in each[0] and each[0] not in NOT_OURS]
 
 

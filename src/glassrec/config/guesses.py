@@ -146,6 +146,8 @@ def no_option(word: str, known: Iterable[str]) -> str:
     hint = f"; did you mean {either(map(repr, near))}?" if (near := similar(word, names)) else ""
     if "table" in names and Path(word).suffix in _FILES:
         hint = f"; did you mean data=table data.path={word} data.columns=FILE.yaml?"
+    if "csv" in names and plain(word) in ("wandb", "weightsandbiases"):
+        hint = "; did you mean tracker=wandb?"
     return f"{hint} (choices: {', '.join(names)})"
 
 

@@ -88,7 +88,7 @@ def _rows(source: str, facts: Mapping[str, Any]) -> str:
         )
     return (
         f"{train} rows of {source} train the model, {val} select the epoch, and {test} are the "
-        "test, which nothing is selected by."
+        "test split, on which nothing is selected."
     )
 
 
