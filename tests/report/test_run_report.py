@@ -186,8 +186,8 @@ def test_only_what_is_proven_is_called_so(found: RunRecord, level: str, said: st
 def test_the_data_are_told_with_what_training_does_not_know(found: RunRecord) -> None:
     section = _section(found, "data")
     assert section.finding == (
-        "800 rows of clicks.csv train the model, 100 select the epoch, and 100 are the test, which "
-        "nothing is selected by."
+        "800 rows of clicks.csv train the model, 100 select the epoch, and 100 are the test split, "
+        "on which nothing is selected."
     )
     rows, fields = _tables(section.blocks)
     assert rows.rows[2] == ["test", "100", "0.250"]
