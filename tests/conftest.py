@@ -28,8 +28,24 @@ from glassrec.explain.masking import MaskedModel
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.layers import Affine
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+TESTS = Path(__file__).parent
+CONFIGS = TESTS.parent / "configs"
+SLOW = (
+    "compare", "report", "stages", "sweep", "tracking", "training", "explain/test_memory.py",
+    "explain/test_completeness.py", "data/test_planted_sequence.py", "models/test_scale.py",
+    "models/test_every_model.py", "test_command_line.py", "test_experiments.py", "test_extend.py",
+    "test_failures.py", "test_kill.py", "test_pipeline.py", "test_readme.py", "test_seeds.py",
+)  # fmt: skip
+"""Folders and files that `make test-fast` leaves out: their tests train, draw or start commands."""
 MODELS = sorted(path.stem for path in (CONFIGS / "model").glob("*.yaml"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of slow folders and files."""
+    for item in items:
+        if item.path.relative_to(TESTS).as_posix().startswith(SLOW):
+            item.add_marker("slow")
 
 
 def draw(schema: Schema, rows: int, seed: int = 0) -> Batch:
