@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from glassrec.compare import charts, explanation_tables
+from glassrec.compare import charts, explanation_agreement
 from glassrec.compare.charts import GRID, concentration, pruning
 from glassrec.compare.explanation_agreement import ExplanationAgreement
 from glassrec.compare.page_blocks import SettingView, formatter
@@ -85,7 +85,7 @@ def test_a_curve_that_is_best_at_its_end_asks_for_more_epochs() -> None:
 def test_zero_attributions_are_counted_over_all_seeds_of_a_setting(tmp_path: Path) -> None:
     one = _run(tmp_path / "one", neurons=_neurons({"a": [0, 1], "b": [0]}))
     two = _run(tmp_path / "two", neurons=_neurons({"a": [1, 1], "b": [0]}))
-    shares = explanation_tables.zero_attribution([_shown("both", one, two), _shown("none")])
+    shares = explanation_agreement.zero_attribution([_shown("both", one, two), _shown("none")])
     assert shares.to_dict("index") == {"both": {"a": 0.25, "b": 1.0}}
 
 
@@ -93,7 +93,7 @@ def test_agreement_of_settings_is_over_pairs_of_different_runs(tmp_path: Path) -
     runs = [RunRecord(tmp_path, name, "finished") for name in "abc"]
     # Ranks of a and b are the same, those of c the reverse.
     shares = pd.DataFrame({0: [3, 2, 1], 1: [9, 2, 1], 2: [1, 2, 3]}, index=[*"xyz"])
-    table = explanation_tables.agreement_by_setting(
+    table = explanation_agreement.agreement_by_setting(
         ExplanationAgreement(runs, [0, 0, 1], shares, shares > 0), [_shown("s"), _shown("t")]
     )
     assert table.loc["s"].tolist() == pytest.approx([1, -1])
@@ -109,10 +109,10 @@ def test_settings_without_a_curve_have_no_line(tmp_path: Path) -> None:
 
 def test_the_least_important_features_are_one_column() -> None:
     many = pd.DataFrame([np.arange(20.0)], columns=[f"f{i}" for i in range(20)])
-    found = explanation_tables.main_features(many)
+    found = explanation_agreement.main_features(many)
     assert list(found)[:2] == ["f19", "f18"]
     assert found["the other 6"].item() == 0 + 1 + 2 + 3 + 4 + 5
-    assert list(explanation_tables.main_features(many.iloc[:, :15])) == [
+    assert list(explanation_agreement.main_features(many.iloc[:, :15])) == [
         f"f{i}" for i in reversed(range(15))
     ]
 

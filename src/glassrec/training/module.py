@@ -145,9 +145,11 @@ class RecommenderModule(LightningModule):
         return [self.finite_loss, *([GroupLasso(self.objective)] if lasso else [])]
 
     def on_fit_start(self) -> None:
-        """Count how often the training rows hold each id."""
+        """Find the ids that the training rows hold."""
         history = self.model.schema.history_length > 0
-        self.occurrences = self.data.dataset.occurrences(history=history)
+        self.seen_ids = (
+            self.data.dataset.occurrences(history=history) > 0
+        )  # an eighth of the memory
 
     def on_train_epoch_start(self) -> None:
         """Seed dropout by seed, epoch and process alone, so that a resumed run agrees."""
@@ -169,7 +171,7 @@ class RecommenderModule(LightningModule):
 
     @torch.no_grad()
     def _average_unseen(self) -> None:
-        self.model.table.average_unseen(self.occurrences)
+        self.model.table.average_unseen(self.seen_ids)
 
     # --- evaluation --------------------------------------------------------------------------
 
