@@ -79,6 +79,16 @@ class Dataset:
         """Whether the validation split is judged by ranking lists."""
         return self.validation.query is not None
 
+    @property
+    def rows_per_positive(self) -> int:
+        """The training rows of an epoch for each row of `train`: itself and its negatives."""
+        return 1 if self.negatives is None else 1 + self.negatives.per_positive
+
+    @property
+    def rows_per_epoch(self) -> int:
+        """The training rows of an epoch, negatives among them."""
+        return self.train.batch.rows * self.rows_per_positive
+
     def occurrences(self, *, history: bool) -> Tensor:
         """(`schema.num_ids`,) int64: how often training rows hold each global id.
 
@@ -97,8 +107,8 @@ class Dataset:
         """Training rows at random, negatives among them; at most `rows`, and no row twice."""
         generator = torch.Generator().manual_seed(seed)
         batch, negatives = self.train.batch, self.negatives
-        each = 1 if negatives is None else 1 + negatives.per_positive
-        chosen = torch.randperm(batch.rows, generator=generator)[: max(rows // each, 1)]
+        count = max(rows // self.rows_per_positive, 1)
+        chosen = torch.randperm(batch.rows, generator=generator)[:count]
         batch = batch.select(chosen)
         return batch if negatives is None else negatives.augment(batch, generator)
 

@@ -106,7 +106,7 @@ class TrainingBatches:
         self.data, self.batch_size = data, data.batch_size
         trainer = _trainer(data)
         self.rank, self.processes = trainer.global_rank, trainer.world_size
-        self.rows = rows_per_epoch(data.dataset) // self.processes
+        self.rows = data.dataset.rows_per_epoch // self.processes
         if not self.rows:
             raise ValueError("no rows to train on: fewer training rows than devices")
         model = trainer.lightning_module
@@ -173,12 +173,6 @@ def _trainer(data: RecommenderDataModule) -> Any:
     if data.trainer is None:
         raise ValueError("RecommenderDataModule: training batches are those of a Trainer; fit one")
     return data.trainer
-
-
-def rows_per_epoch(dataset: Dataset) -> int:
-    """The training rows of an epoch with their negatives."""
-    negatives = dataset.negatives
-    return dataset.train.batch.rows * (1 if negatives is None else 1 + negatives.per_positive)
 
 
 def _fits(rows: Batch, device: torch.device) -> bool:

@@ -78,7 +78,7 @@ def needed(
     Where it `resumes`, the weights are there a third time while the checkpoint is read.
     """
     count, table = model.parameter_count, model.table.weight
-    lookups = min(settings.batch_size, _epoch(dataset)[0]) * model.table.lookups
+    lookups = min(settings.batch_size, dataset.rows_per_epoch) * model.table.lookups
     if table_optimizer is None or not table.numel():
         shares = [_dense(optimizer, count, model.width)]
     else:
@@ -86,7 +86,7 @@ def needed(
         shares = [_dense(optimizer, count - table.numel(), model.width), sparse]
     gradients, state, step = (sum(share[k] for share in shares) for k in range(3))
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
-    rows, drawing = _epoch(dataset)[1:]
+    rows, drawing = _epoch(dataset)
     # Histories are looked up apart from fields: two gradients of the table until they are added up.
     second = table.nbytes if table_optimizer is None and model.schema.history_length else 0
     stepping = gradients + max(step, second) + rows + weights * (settings.max_epochs > 1)
@@ -111,13 +111,11 @@ def _sparse(make: Make, rows: int, width: int, lookups: int) -> Share:
     return lookups * (width * FLOAT + 8), int(state * rows * width), int(step * touched * width)
 
 
-def _epoch(dataset: Dataset) -> tuple[int, int, int]:
-    """The rows of an epoch, their bytes, and the bytes held while the next epoch is drawn."""
-    batch, negatives = dataset.train.batch, dataset.negatives
-    times = 1 if negatives is None else 1 + negatives.per_positive
-    size = times * sum(column.nbytes for column in batch)
+def _epoch(dataset: Dataset) -> tuple[int, int]:
+    """The bytes of the rows of an epoch, and those held while the next epoch is drawn."""
+    size = dataset.rows_per_positive * sum(column.nbytes for column in dataset.train.batch)
     # The rows of the last epoch, those to be shuffled where they are made afresh, the shuffled.
-    return times * batch.rows, size, size * (2 if negatives is None else 3)
+    return size, size * (2 if dataset.negatives is None else 3)
 
 
 def _appetite(make: Make, width: int, sparse: bool) -> tuple[float, float]:
