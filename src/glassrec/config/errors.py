@@ -48,12 +48,13 @@ def _grammar(error: OverrideParseException) -> str:
 
 def _choice(error: MissingConfigException) -> str:
     file = error.missing_cfg_file or ""
-    found = (each for each in groups.options() if file.startswith(f"{each}/"))
+    options = groups.options()
+    found = (each for each in options if file.startswith(f"{each}/"))
     group = max(found, key=len, default=file.rpartition("/")[0])
     name = file[len(group) + 1 :]
     if error.options is None:
         return str(error).splitlines()[0]
-    return f"{group}={name}: there is no such option{no_option(name, error.options)}"
+    return f"{group}={name}: there is no such option{no_option(name, error.options, options)}"
 
 
 def _flat(error: Exception) -> str:

@@ -140,14 +140,16 @@ def note(key: str) -> str:
     return next((text for names, text in NOTES.items() if name in _plain(names)), "")
 
 
-def no_option(word: str, known: Iterable[str]) -> str:
-    """The end of a message on an unknown option: the nearest ones, then all of them."""
-    names = list(known)
-    hint = f"; did you mean {either(map(repr, near))}?" if (near := similar(word, names)) else ""
+def no_option(word: str, known: Iterable[str], groups: Mapping[str, Iterable[str]]) -> str:
+    """The end of a message on an unknown option: the nearest ones, then all of them.
+
+    Where none is near, the options of that very name in other config `groups` are named.
+    """
+    names, near = list(known), [*map(repr, similar(word, known))]
+    near = near or [f"{group}={word}" for group, there in groups.items() if word in there]
+    hint = f"; did you mean {either(near)}?" if near else ""
     if "table" in names and Path(word).suffix in _FILES:
         hint = f"; did you mean data=table data.path={word} data.columns=FILE.yaml?"
-    if "csv" in names and plain(word) in ("wandb", "weightsandbiases"):
-        hint = "; did you mean tracker=wandb?"
     return f"{hint} (choices: {', '.join(names)})"
 
 
