@@ -21,7 +21,7 @@ from glassrec.metrics.metadata import primary_metrics
 from glassrec.process_exit import UsageError
 from glassrec.run import flat, is_path, trusted_sha256
 from glassrec.stages import lines, pictures, tracked
-from glassrec.stages.context import Context, OnEpoch, PipelineSettings
+from glassrec.stages.context import Context, PipelineSettings
 from glassrec.stages.evaluate import evaluate
 from glassrec.stages.explain import explain
 from glassrec.stages.export import export
@@ -31,6 +31,7 @@ from glassrec.stages.start import start_file
 from glassrec.stages.train import describe, train
 from glassrec.stages.verify import verify
 from glassrec.tracking import Log
+from glassrec.training.settings import OnEpoch
 
 _MODEL = "the size of the model (model.embedding)"
 _MEMORY = {

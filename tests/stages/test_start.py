@@ -101,7 +101,7 @@ def test_the_exact_model_has_the_very_numbers(cut: Path, again: Path) -> None:
     checked = compose.prepare("train", [f"run.dir={again}"])
     with closing(Run(again, compose.plain(checked))) as run:
         context = Context(Pipeline(run=run, **compose.build(checked)))
-        weights = TrainedModel(context, run.read(WEIGHTS)).exact.state_dict()
+        weights = TrainedModel(context, run.read(WEIGHTS)).reference_model.state_dict()
         assert not run.new_files
     for name, tensor in load_file(cut / "pruned.safetensors").items():
         expected = tensor.double() if tensor.is_floating_point() else tensor

@@ -27,11 +27,10 @@ from glassrec.stages.start import Start, origin_of, starts
 from glassrec.tracking import Tracker
 from glassrec.training.objective import Objective
 from glassrec.training.optimizers import LRSchedule
+from glassrec.training.settings import OnEpoch
 from glassrec.training.trainer import Trained, Trainer
 
 A = TypeVar("A", bound=Artifact)
-
-OnEpoch = Callable[[Mapping[str, float]], None]
 
 
 @dataclass(frozen=True)
@@ -161,16 +160,21 @@ class Context:
         torch.manual_seed(self.settings.seed)
         return self.settings.model(self.dataset.schema)
 
-    def load_model(self, weights: Weights, file: File[Weights]) -> Recommender:
+    def load_model(
+        self, weights: Weights, file: File[Weights], *, float64: bool = False
+    ) -> Recommender:
         """The model with these weights, of the large or of a pruned one, on the trainer's device.
 
         Args:
             weights: its parameters and buffers.
             file: named in errors.
+            float64: whether to compute in it, with the very numbers of the file; on the CPU where
+                the device has no float64.
         """
-        model = self.new_model()
+        model = self.new_model().double() if float64 else self.new_model()
         model.load(weights.tensors, str(self.run.dir / file.name))
-        return model.to(self.settings.trainer.device).eval()
+        device = self.settings.trainer.device
+        return model.to("cpu" if float64 and device.type == "mps" else device).eval()
 
     def fit(
         self,
@@ -221,15 +225,9 @@ class TrainedModel:
         return self.context.load_model(self.weights, WEIGHTS)
 
     @cached_property
-    def exact(self) -> Recommender:
-        """In float64, with the very numbers of the file, for proofs.
-
-        It is on the trainer's device, or on the CPU where that device has no float64.
-        """
-        model = self.context.new_model().double()
-        model.load(self.weights.tensors, str(self.context.run.dir / WEIGHTS.name))
-        device = self.context.settings.trainer.device
-        return model.to("cpu" if device.type == "mps" else device).eval()
+    def reference_model(self) -> Recommender:
+        """In float64, for proofs."""
+        return self.context.load_model(self.weights, WEIGHTS, float64=True)
 
     @cached_property
     def explainer(self) -> Explainer:

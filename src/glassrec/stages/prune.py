@@ -63,7 +63,7 @@ def prune(trained: TrainedModel, neurons: pd.DataFrame) -> PruneResult:
     certificate = context.once(
         CERTIFICATE,
         lambda: settings.certify(
-            trained.exact,
+            trained.reference_model,
             weights,
             plan,
             context.dataset,
@@ -123,7 +123,7 @@ def _round(
 
     def large() -> Recommender:
         if before is None:
-            return trained.exact
+            return trained.reference_model
         return context.load_model(before.weights, before.files[1])
 
     def make_plan() -> PrunePlan:
@@ -147,7 +147,9 @@ def _round(
         return replace(weights, origin=trained.weights.origin)
 
     if not plan.finetuned:
-        weights = context.once(pruned_file, lambda: of_origin(settings.prune(trained.exact, plan)))
+        weights = context.once(
+            pruned_file, lambda: of_origin(settings.prune(trained.reference_model, plan))
+        )
         return _Round(plan, weights, (plan_file, pruned_file))
     earlier = () if before is None else (before.files[1],)
     pruned_file = replace(

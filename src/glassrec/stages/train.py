@@ -26,9 +26,10 @@ from glassrec.data.encoding import Encoder
 from glassrec.data.saved_encoder import describe_encoder, vocabulary_table
 from glassrec.models.base import Recommender
 from glassrec.run import experiment, key_of
-from glassrec.stages.context import Context, OnEpoch, TrainedModel
+from glassrec.stages.context import Context, TrainedModel
 from glassrec.stages.start import origin_of, with_start
 from glassrec.training.memory import needed
+from glassrec.training.settings import OnEpoch
 from glassrec.training.trainer import Trained
 
 

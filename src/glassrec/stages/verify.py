@@ -245,7 +245,7 @@ def _pruning(recorded: RecordedRun) -> Iterator[Finding]:
         yield Passed("the model was fine-tuned after pruning, which is not repeated")
         return
     prune = recorded.context.settings.prune
-    found = prune.prune(recorded.trained.exact, recorded.plan).tensors
+    found = prune.prune(recorded.trained.reference_model, recorded.plan).tensors
     there = recorded.pruned.tensors
     differ = [n for n in sorted({*there, *found}) if not _is_equal(there.get(n), found.get(n))]
     for name in differ:
@@ -274,7 +274,7 @@ def _comparison(recorded: RecordedRun) -> Iterator[Finding]:
     """Both models on all rows, and everything else that the certificate says."""
     certificate = recorded.certificate
     found = recorded.context.settings.prune.certify(
-        recorded.trained.exact,
+        recorded.trained.reference_model,
         recorded.pruned,
         recorded.plan,
         recorded.context.dataset,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from inspect import signature
 from time import perf_counter
@@ -25,8 +25,7 @@ from glassrec.run import Lock
 from glassrec.spelling import did_you_mean
 from glassrec.training.devices import train_on_devices
 from glassrec.training.job import KEY, AtomicCheckpointIO, Job, Progress
-
-OnEpoch = Callable[[Mapping[str, float]], None]
+from glassrec.training.settings import OnEpoch
 
 # Here, not in `train`: the processes of other devices import this module and shall be quiet, too.
 for _name in ("lightning.pytorch", "lightning.fabric"):  # tips and advertisements
@@ -161,7 +160,7 @@ class EpochHistory(Checkpoint):
         on_epoch: gets each new row; None where it could not cross to another process.
     """
 
-    def __init__(self, job: Job, on_epoch: Callable[[Mapping[str, float]], None] | None) -> None:
+    def __init__(self, job: Job, on_epoch: OnEpoch | None) -> None:
         self.job, self.on_epoch = job, on_epoch
         self.progress: Progress = job.beginning()
         self.started = 0.0

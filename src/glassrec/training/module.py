@@ -147,9 +147,8 @@ class RecommenderModule(LightningModule):
     def on_fit_start(self) -> None:
         """Find the ids that the training rows hold."""
         history = self.model.schema.history_length > 0
-        self.seen_ids = (
-            self.data.dataset.occurrences(history=history) > 0
-        )  # an eighth of the memory
+        counts = self.data.dataset.occurrences(history=history)
+        self.seen_ids = counts > 0  # a byte for each id, where its count takes eight
 
     def on_train_epoch_start(self) -> None:
         """Seed dropout by seed, epoch and process alone, so that a resumed run agrees."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -11,6 +11,9 @@ import torch
 from annotated_types import Ge
 
 from glassrec.run import RUNTIME_KEYS
+
+OnEpoch = Callable[[Mapping[str, float]], None]
+"""Gets each row of the training history."""
 
 
 @dataclass(frozen=True, init=False)

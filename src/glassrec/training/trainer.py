@@ -22,7 +22,7 @@ from glassrec.models.base import Recommender
 from glassrec.run import Lock
 from glassrec.training.objective import Objective
 from glassrec.training.optimizers import LRSchedule, MakeOptimizer
-from glassrec.training.settings import Settings
+from glassrec.training.settings import OnEpoch, Settings
 
 DEFAULT = Objective()
 
@@ -61,7 +61,7 @@ class Trainer(Settings):
         callbacks: Any = None,
         logger: Any = None,
         validate: Callable[[Recommender, Dataset], Mapping[str, float]] | None = None,
-        on_epoch: Callable[[Mapping[str, float]], None] = lambda row: None,
+        on_epoch: OnEpoch = lambda row: None,
         started: bool = False,
         quiet: bool = False,
         lock: Lock | None = None,
