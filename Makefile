@@ -30,7 +30,7 @@ test: .venv/installed  ## Install, then run all tests
 docs: .venv/installed  ## Build the documentation into site/, and fail on any warning
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
-pictures: .venv/installed  ## Make the pictures of README and docs from a run of the demo
+pictures: .venv/installed  ## Make the picture of README and docs from a run of the demo
 	$(BIN)/python docs/pictures.py
 
 fuzz: .venv/installed  ## Read 10,000 generated CSV and 10,000 parquet files, and compare with other readers

@@ -1,4 +1,4 @@
-"""Make the pictures of README and docs: figures of the demo, for screens of any theme.
+"""Make the picture of README and docs: the importance of the inputs in the demo.
 
 python docs/pictures.py [RUN]    the run to show; without it the demo is run first
 """
@@ -11,19 +11,18 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FIGURES = ("feature_importance", "neuron_importance", "before_and_after", "pruning_curves")
+FIGURE = "feature_importance.png"
 
 
 def main(arguments: list[str]) -> int:
-    """Copy the figures of the run, which is made if it does not exist."""
+    """Copy the figure of the run, which is made if it does not exist."""
     run = Path(arguments[0]) if arguments else ROOT / "runs" / "demo"
     glassrec = Path(sys.executable).parent / "glassrec"
     subprocess.run([glassrec, "run", f"run.dir={run}"], check=True)
-    target = ROOT / "docs" / "pictures"
-    target.mkdir(exist_ok=True)
-    for name in FIGURES:
-        shutil.copy(run / "figures" / f"{name}.png", target)
-    print(f"pictures  {', '.join(FIGURES)} in {target}")
+    target = ROOT / "docs" / "pictures" / FIGURE
+    target.parent.mkdir(exist_ok=True)
+    shutil.copy(run / "figures" / FIGURE, target)
+    print(f"picture   {target}")
     return 0
 
 
