@@ -93,9 +93,11 @@ def _lead(comparison: RunComparison) -> Iterator[str]:
         if not group.is_ranked(first):
             continue
         names = setting_labels([each.differs for each in group.settings], group.labels)
-        found, value = group_verdict(group), f"{names[0]}, with {_moments(first, group.by)}"
+        found, moments = group_verdict(group), _moments(first, group.by)
+        value = f"{names[0]}, with {moments}"
         if found is None:
-            yield f"The only setting of {group.name} with {group.by}: {value}."
+            only = moments if len(names) == 1 else value
+            yield f"{group.name} has one setting with {group.by}: {only}."
         elif found.best:
             yield f"Best of {group.name} by {group.by}: {value} ({found.evidence})."
         else:

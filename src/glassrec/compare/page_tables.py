@@ -160,4 +160,4 @@ def unfinished(runs: Sequence[RunRecord], log_link: dict[str, str]) -> Iterator[
             rows.append(PageRow(cells, run=run))
     finding = "Metrics that a run had before it ended count in the means above."
     if rows:
-        yield PageTable("Which runs are not finished?", finding, heads, rows)
+        yield PageTable("Which runs are not finished or not evaluated?", finding, heads, rows)

@@ -31,8 +31,7 @@ class Inputs(NamedTuple):
     history: Tensor
     """(B, T, E), zeros where there is padding"""
     steps: Tensor
-    """(B, T): 1 where the history has a step, 0 where it is padding. Not explained: a baseline has
-    the steps of its row."""
+    """(B, T): 1 where the history has a step, 0 where it is padding. Not explained."""
 
     @property
     def rows(self) -> int:
