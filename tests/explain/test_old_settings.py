@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from hydra.utils import instantiate
 
+from glassrec.aliases import current, original
 from glassrec.config import compose
-from glassrec.config.aliases import current, original
 from glassrec.explain.captum_methods import CaptumMethod, CaptumNeurons
 from glassrec.explain.explainer import Explain
 from glassrec.explain.methods.coalitions import Shapley

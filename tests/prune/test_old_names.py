@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from hydra.utils import get_class
 
+from glassrec.aliases import TARGETS
 from glassrec.config import compose
-from glassrec.config.aliases import TARGETS
 
 
 @pytest.mark.parametrize(

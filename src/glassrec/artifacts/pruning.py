@@ -1,4 +1,4 @@
-"""The plan of a pruning, and the certificate of its effect."""
+"""The levels of a guarantee, the plan of a pruning, and the certificate of its effect."""
 
 from __future__ import annotations
 
@@ -7,6 +7,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from glassrec.artifacts.formats import JsonRecord
+
+EXACT = ("domain", "data")
+"""The levels that guarantee equal logits. Explained rows play no part in them."""
+
+LEVELS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("prune.share", "prune.budget_unit", "prune.max_metric_drop", "prune.rounds",
+         "prune.epochs", "prune.score"), ("budget",)),
+    **dict.fromkeys(("prune.fold", "prune.rows"), ("sample", "budget")),
+    "prune.max_enumerated_inputs": ("domain",),
+}  # fmt: skip
+"""The levels at which a setting of pruning has an effect; the others have one at every level."""
+
+
+def levels_of(setting: str) -> tuple[str, ...] | None:
+    """The levels at which a setting, by its dotted name, has an effect; None for all levels."""
+    return next((LEVELS[name] for name in LEVELS if f"{setting}.".startswith(f"{name}.")), None)
 
 
 @dataclass(frozen=True)

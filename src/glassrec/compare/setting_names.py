@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from glassrec.prune.levels import EXACT, levels_of
+from glassrec.artifacts.pruning import EXACT, levels_of
 from glassrec.report.formatting import shorten
 from glassrec.report.run_record import RunRecord
 

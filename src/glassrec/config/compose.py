@@ -21,8 +21,8 @@ import yaml
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from glassrec.aliases import original
 from glassrec.artifacts.file_list import CONFIG, WEIGHTS
-from glassrec.config.aliases import original
 from glassrec.config.build import build as build
 from glassrec.config.check import check
 from glassrec.config.effect import NoEffectError, without_effect

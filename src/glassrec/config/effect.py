@@ -11,8 +11,8 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override
 
+from glassrec.artifacts.pruning import levels_of
 from glassrec.config.errors import ConfigError
-from glassrec.prune.levels import levels_of
 from glassrec.spelling import either
 
 

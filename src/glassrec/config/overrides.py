@@ -16,8 +16,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 
+from glassrec.aliases import current, current_defaults, current_key, current_word
 from glassrec.config import groups
-from glassrec.config.aliases import current, current_defaults, current_key, current_word
 from glassrec.config.errors import ConfigError, readable_errors
 from glassrec.config.groups import configs_folder
 from glassrec.spelling import did_you_mean, one_of

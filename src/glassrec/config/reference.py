@@ -16,7 +16,8 @@ from typing import Any
 
 import yaml
 
-from glassrec.config import aliases, groups, library_targets, targets
+from glassrec import aliases
+from glassrec.config import groups, library_targets, targets
 from glassrec.spelling import did_you_mean, either
 
 ROOT = "glassrec.pipeline.Pipeline"
@@ -259,7 +260,7 @@ def _parameter(view: OptionSetting) -> tuple[targets.Parameter | None, str]:
 def _effect(key: str) -> list[str]:
     """Where a setting has an effect: stages, files and levels of pruning."""
     from glassrec.artifacts.file_list import FILES
-    from glassrec.prune.levels import levels_of
+    from glassrec.artifacts.pruning import levels_of
     from glassrec.run import EXPERIMENT, RUNTIME_KEYS
 
     root = key.split(".")[0]

@@ -10,8 +10,8 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
+from glassrec.aliases import current
 from glassrec.artifacts.file_list import CONFIG
-from glassrec.config.aliases import current
 from glassrec.config.errors import ConfigError, readable_errors
 from glassrec.config.overrides import warn
 from glassrec.config.paths import usable

@@ -17,12 +17,12 @@ from glassrec.artifacts import (
     PrunePlan,
     digest,
 )
+from glassrec.artifacts.pruning import EXACT
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
 from glassrec.prune.certificate_text import in_short
 from glassrec.prune.guarantees.constants import logits
-from glassrec.prune.levels import EXACT
 from glassrec.prune.surgery import check_plan_fits
 
 TOLERANCE = 1e-9

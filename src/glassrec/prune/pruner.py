@@ -13,6 +13,7 @@ from torch import Tensor
 
 from glassrec.artifacts import Certificate, PrunePlan, Weights, digest
 from glassrec.artifacts.file_list import PRUNED, WEIGHTS
+from glassrec.artifacts.pruning import EXACT
 from glassrec.data.batch import Batch, track_batches
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
@@ -27,7 +28,6 @@ from glassrec.prune.guarantees.domain import (
     scope,
 )
 from glassrec.prune.importance import CalibrationData, ConductanceScore, ImportanceScore, Loss
-from glassrec.prune.levels import EXACT
 from glassrec.prune.plan import FindRanges, Level, PlanBuilder
 from glassrec.prune.pruning_curves import PruningCurves
 from glassrec.prune.surgery import (

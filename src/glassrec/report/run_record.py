@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import yaml
 
+from glassrec.aliases import current
 from glassrec.artifacts import (
     Artifact,
     Certificate,
@@ -47,7 +48,6 @@ from glassrec.artifacts.file_list import (
     STATUS,
     TRUTH,
 )
-from glassrec.config.aliases import current
 from glassrec.run import RUNTIME_KEYS, flat, is_locked, is_path, refuse_changed_config
 
 A = TypeVar("A", bound=Artifact)

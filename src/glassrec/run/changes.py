@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from glassrec import __version__
+from glassrec.aliases import current, current_keys
 from glassrec.artifacts.file_list import CONFIG, PROVENANCE
-from glassrec.config.aliases import current, current_keys
 from glassrec.run.experiment import flat
 from glassrec.run.record import holds_results, read_record
 

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 import yaml
 
+from glassrec.aliases import current
 from glassrec.artifacts.file_list import CONFIG, LOCK, PROVENANCE, RECORD, File
 from glassrec.artifacts.formats import Artifact
-from glassrec.config.aliases import current
 from glassrec.run.changes import Changes
 from glassrec.run.experiment import differing, experiment, flat, from_environment, mask_values
 from glassrec.run.files import Lock, replacing, sha256

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from glassrec import __version__
+from glassrec.aliases import original
 from glassrec.artifacts.file_list import CHECKPOINT, CONFIG, RECORD
-from glassrec.config.aliases import original
 from glassrec.run.experiment import experiment, flat, from_environment
 from glassrec.run.files import sha256
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from glassrec.aliases import original
 from glassrec.artifacts import Facts, StoredTable, Weights
 from glassrec.artifacts.file_list import (
     CHECKPOINT,
@@ -19,7 +20,6 @@ from glassrec.artifacts.file_list import (
     VOCABULARY,
     WEIGHTS,
 )
-from glassrec.config.aliases import original
 from glassrec.data.dataset import Dataset
 from glassrec.data.dataset_metadata import collect_metadata
 from glassrec.data.encoding import Encoder

@@ -19,9 +19,9 @@ import torch
 import yaml
 from torch import Tensor
 
+from glassrec.aliases import current_keys
 from glassrec.artifacts import Artifact, File, Text
 from glassrec.artifacts import file_list as files
-from glassrec.config.aliases import current_keys
 from glassrec.prune.certificate import TOLERANCE, data_digests, versions
 from glassrec.prune.certificate_text import text
 from glassrec.run import (

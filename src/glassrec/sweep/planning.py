@@ -20,9 +20,9 @@ import yaml
 from hydra.core.override_parser.types import Glob, Override
 
 from glassrec import __version__
+from glassrec.aliases import current
 from glassrec.artifacts.file_list import CONFIG
 from glassrec.config import compose
-from glassrec.config.aliases import current
 from glassrec.config.build import build_node
 from glassrec.config.effect import NoEffectError
 from glassrec.config.environment import Config

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from glassrec.config import aliases, compose, overrides
+from glassrec import aliases, compose, overrides
 from glassrec.run import artifact_key
 
 

@@ -1,7 +1,6 @@
 """Old names of settings: a command, a YAML file or a saved run may still use them for one release.
 
-To rename a setting, add a row here and use the new name everywhere else. No import of Glassrec:
-whatever reads a `config.yaml` may import this module.
+To rename a setting, add a row here and use the new name everywhere else.
 """
 
 from __future__ import annotations
