@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from glassrec import aliases, compose, overrides
+from glassrec import aliases
+from glassrec.config import compose, overrides
 from glassrec.run import artifact_key
 
 
