@@ -43,7 +43,8 @@ FILES = {
     "figures/neurons_top_1_over_rows.png", "figures/methods.png", "figures/faithfulness.png",
     "figures/agreement.png", "figures/feature_pairs.png", "figures/before_and_after.png",
     "data.json", "figures/learning_curve.png", "report.html", "vocabulary.parquet",
-    "encoder.json", "rows.parquet",
+    "encoder.json", "rows.parquet", "catalogue.parquet", "interactions.parquet",
+    "last_rows.parquet", "baseline.safetensors",
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from glassrec.artifacts.pruning import (
     PrunedNeurons,
     PrunePlan,
 )
-from glassrec.artifacts.tensors import Candidates, Weights, digest
+from glassrec.artifacts.tensors import Candidates, Tensors, Weights, digest
 
 __all__ = [
     "Artifact",
@@ -34,6 +34,7 @@ __all__ = [
     "PrunePlan",
     "PrunedNeurons",
     "StoredTable",
+    "Tensors",
     "Text",
     "Weights",
     "digest",

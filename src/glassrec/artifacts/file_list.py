@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from glassrec.artifacts.attributions import AttributionFile, Explanation
 from glassrec.artifacts.formats import Artifact, Binary, Facts, Metrics, Picture, StoredTable, Text
 from glassrec.artifacts.pruning import Certificate, PrunePlan
-from glassrec.artifacts.tensors import Candidates, Weights
+from glassrec.artifacts.tensors import Candidates, Tensors, Weights
 
 A = TypeVar("A", bound=Artifact)
 
@@ -69,6 +69,17 @@ VOCABULARY = File("vocabulary.parquet", StoredTable, "train",
     "the raw value behind each id")
 ROW_KEYS = File("rows.parquet", StoredTable, "train",
     "a key of each row and its split, by which leaks are found")
+CATALOGUE = File("catalogue.parquet", StoredTable, "train",
+    "for each item its value, display_name, training_count (training rows) and the raw columns of "
+    "its side; the first ones have the ids 1, 2, ... of the vocabulary, others are not known",
+    (ENCODER, VOCABULARY))
+INTERACTIONS = File("interactions.parquet", StoredTable, "train",
+    "for each row user, item, time and outcome, and its number in the file (`row`); the rows of a "
+    "user lie together, oldest first",
+    (ENCODER, VOCABULARY))
+LAST_ROWS = File("last_rows.parquet", StoredTable, "train",
+    "for each user the raw columns of their last row, but for those of the item's side",
+    (ENCODER, VOCABULARY))
 DATA = File("data.json", Facts, "train",
     "rows, columns, anomalies, and the metric that chooses the epoch")
 HISTORY = File("history.csv", StoredTable, "train",
@@ -84,6 +95,9 @@ _METHOD = (*_FEATURES, *_of("explain", "method", "tolerance"))
 _JUDGED = (*_METHOD, *_of("explain", "compare", "faithfulness"))
 _OTHER_METHOD = tuple("explain.reference" if n == "explain.select" else n for n in _METHOD)
 
+BASELINE = File("baseline.safetensors", Tensors, "explain",
+    "the embedded rows that explanations compare with: dense, fields, history, steps",
+    (WEIGHTS,), ("explain.baseline",))
 ATTRIBUTIONS = File("attributions.parquet", AttributionFile, "explain",
     "the attribution of each feature to each logit",
     (WEIGHTS,), _METHOD)

@@ -36,6 +36,24 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 @dataclass(frozen=True)
+class Tensors(Artifact):
+    """Tensors by name."""
+
+    tensors: dict[str, Tensor]
+
+    def save(self, path: Path) -> None:
+        """Write the tensors in safetensors format."""
+        from safetensors.torch import save_file
+
+        save_file({name: tensor.contiguous() for name, tensor in self.tensors.items()}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the tensors to the CPU."""
+        return cls(_tensors(path)[0])
+
+
+@dataclass(frozen=True)
 class Weights(Artifact):
     """The parameters and buffers of a model, by name, and what they were made from.
 

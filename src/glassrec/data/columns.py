@@ -32,7 +32,8 @@ class Columns:
     an empty cell becomes the training mean. `ranges` declares between which ends, in raw units,
     dense columns always lie, as in `age: [0, 120]`; the proofs of pruning for every possible input
     hold within them. An end may be infinite. `time` names the column that orders the rows;
-    `chronological` states instead that the file is in order of time.
+    `chronological` states instead that the file is in order of time. `item_name` names the column
+    that people know an item by, such as its title; no model reads it for that.
     """
 
     label: str | None = None
@@ -51,6 +52,7 @@ class Columns:
     missing_ok: tuple[str, ...] = ()
     log: tuple[str, ...] = ()
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    item_name: str | None = None
 
     def __post_init__(self) -> None:
         roles = [*self.fields, *self.dense, *filter(None, (self.label, self.rating, self.split))]
@@ -61,6 +63,8 @@ class Columns:
             raise ValueError("no column to learn from; name some under dense or categorical")
         if self.item_side and self.item is None:
             raise ValueError("item_side needs an item column; name one under item")
+        if self.item_name and self.item is None:
+            raise ValueError("item_name needs an item column; name one under item")
         if self.time and self.chronological:
             raise ValueError(f"chronological: {self.time!r} orders the rows; leave one of them out")
         if self.retrieval and not (self.user and self.item):
@@ -134,9 +138,14 @@ class Columns:
 
     @property
     def all(self) -> tuple[str, ...]:
-        """Every column that must exist."""
+        """Every column that makes tensors, or orders or divides the rows."""
         others = (self.label, self.rating, self.time, self.split)
         return tuple(dict.fromkeys([*self.fields, *self.dense, *filter(None, others)]))
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Every column that must exist: `all`, and the names of items."""
+        return tuple(dict.fromkeys([*self.all, *filter(None, (self.item_name,))]))
 
 
 class Part(NamedTuple):
@@ -147,6 +156,13 @@ class Part(NamedTuple):
     """(N, K): a column a task; or (N,) where there is one."""
     query: np.ndarray | None = None
     """(N,) int64, non-decreasing: the ranking list of each row."""
+
+
+def happened(part: Part) -> pd.DataFrame:
+    """The rows without drawn candidates: of a ranking list, one row happened."""
+    if part.query is None:
+        return part.frame
+    return part.frame[part.labels.reshape(len(part.frame), -1)[:, 0] == 1]
 
 
 class Parts(NamedTuple):

@@ -16,6 +16,7 @@ from glassrec.data.catalogue import Catalogue, Negatives
 from glassrec.data.columns import Columns, Parts
 from glassrec.data.encoding import NO_SCALERS, Encoder, Scalers
 from glassrec.data.events import Policy, check_past, with_history
+from glassrec.data.raw_tables import RawTables, RowLog, raw_tables
 from glassrec.data.saved_encoder import row_keys
 from glassrec.data.schema import Schema
 from glassrec.data.sides import check_undeclared
@@ -56,6 +57,7 @@ class Dataset:
         audit: the findings on the raw rows, where rows were read.
         encoder: made the tensors from raw values; None for data that was not made from raw rows.
         row_keys: of the raw rows, see `saved_encoder.row_keys`; None as for `encoder`.
+        raw: the items, interactions and last rows in raw values; None as for `encoder`.
     """
 
     schema: Schema
@@ -68,6 +70,7 @@ class Dataset:
     audit: Audit | None = None
     encoder: Encoder | None = None
     row_keys: pd.DataFrame | None = None
+    raw: RawTables | None = None
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -176,6 +179,7 @@ def build_dataset(
     duplicates: Policy = "keep",
     repeats: Policy = "keep",
     scalers: Scalers = NO_SCALERS,
+    date_unit: str | None = None,
 ) -> Dataset:
     """The dataset of a log.
 
@@ -190,6 +194,7 @@ def build_dataset(
         duplicates: whether to drop second records of one event, see `events.duplicate_events`.
         repeats: whether to drop rows of an item that their user has before, see `events.repeats`.
         scalers: those that dense columns keep, see `Encoder.fit`.
+        date_unit: of times that were written as dates, see `RowLog`.
 
     Raises:
         ValueError: the rows lack what the settings need, or would reveal held-out items.
@@ -202,6 +207,7 @@ def build_dataset(
             "second event, and held-out items would be in training too; name a time column, or set "
             "data.duplicates=drop"
         )
+    log = RowLog(frame, date_unit=date_unit)
     frame = with_history(frame, columns, history)
     parts = split.split(frame, columns, torch.Generator().manual_seed(seed))
     return assemble(
@@ -212,6 +218,7 @@ def build_dataset(
         history=history,
         audit=audit,
         scalers=scalers,
+        log=log,
     )
 
 
@@ -224,10 +231,12 @@ def assemble(
     history: int = 0,
     audit: Audit | None = None,
     scalers: Scalers = NO_SCALERS,
+    log: RowLog | None = None,
 ) -> Dataset:
     """The dataset of divided raw rows, which have the steps of their `history`.
 
     The other arguments are those of `build_dataset`; findings on the parts are added to the audit.
+    `log` are all rows, if histories show some that are in no part.
 
     Raises:
         ValueError: a training row's history would show held-out items, or a column that the
@@ -253,4 +262,5 @@ def assemble(
         audit=None if audit is None else with_parts(audit, parts, columns),
         encoder=encoder,
         row_keys=row_keys(parts, columns),
+        raw=raw_tables(log or RowLog.from_parts(parts), parts.train.frame, encoder),
     )

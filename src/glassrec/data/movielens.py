@@ -99,6 +99,7 @@ class _MovieLens(Source):
             item_side=("year", "genres"),
             several=("genres",),
             time="time",
+            item_name="title",
         )
         return build_dataset(
             frame, columns, self.split, seed,
@@ -164,7 +165,9 @@ def _described(users: pd.DataFrame) -> pd.DataFrame:
 
 
 def _dated(movies: pd.DataFrame) -> pd.DataFrame:
-    """Movies with the first year of the five in which they came out; '' where it is not known."""
+    """Movies with their title, and the first year of the five in which they came out, '' where it
+    is not known.
+    """
     year = movies["title"].astype(str).str.extract(r"\((\d{4})\)\s*$", expand=False).astype(float)
     five = (year // 5 * 5).map("{:.0f}".format, na_action="ignore").fillna("").astype("category")
-    return movies[["item", "genres"]].assign(year=five)
+    return movies[["item", "title", "genres"]].assign(year=five)

@@ -20,6 +20,7 @@ from glassrec.data.content import fingerprint
 from glassrec.data.dataset import Dataset, Source, assemble
 from glassrec.data.encoding import NO_SCALERS, Scalers
 from glassrec.data.events import with_history
+from glassrec.data.raw_tables import RowLog
 from glassrec.data.text_file import Origin, TextFile, read_text
 
 COLUMNS = Columns(user="user", item="item")
@@ -82,6 +83,7 @@ class NCF(Source):
         return assemble(
             parts, COLUMNS,
             negatives=self.negatives, history=self.history, audit=audit, scalers=scalers,
+            log=RowLog(log[::-1], order[::-1]),
         )  # fmt: skip
 
     @property

@@ -18,6 +18,7 @@ from glassrec.data.columns import Columns
 from glassrec.data.dataset import Dataset, GroundTruth, Source, assemble
 from glassrec.data.encoding import NO_SCALERS, Scalers
 from glassrec.data.events import EARLIER, with_history
+from glassrec.data.raw_tables import RowLog
 from glassrec.data.splits import ByTime
 
 COLUMNS = Columns(label="click", user="user", item="item", time="time")
@@ -65,12 +66,14 @@ class PlantedSequence(Source):
 
     def load(self, seed: int, scalers: Scalers = NO_SCALERS) -> Dataset:
         """The generated rows; `seed` changes nothing, as time divides them."""
-        rows = with_history(self.generate(), COLUMNS, self.history)
+        log = self.generate()
+        rows = with_history(log, COLUMNS, self.history)
         rows = rows[rows[EARLIER] >= self.lag].reset_index(drop=True)
         parts = ByTime().split(rows, COLUMNS, torch.Generator())
         truth = GroundTruth({}, {(f"history[-{self.lag}]", "item"): self.strength})
         return replace(
-            assemble(parts, COLUMNS, history=self.history, scalers=scalers), ground_truth=truth
+            assemble(parts, COLUMNS, history=self.history, scalers=scalers, log=RowLog(log)),
+            ground_truth=truth,
         )
 
     def generate(self) -> pd.DataFrame:

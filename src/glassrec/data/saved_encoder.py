@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter
 
-from glassrec.data.columns import Columns, Part, Parts
+from glassrec.data.columns import Columns, Part, Parts, happened
 from glassrec.data.encoding import Encoder, MultiValued, Scaler, Vocabulary
 from glassrec.data.schema import Schema
 
@@ -61,7 +61,8 @@ def describe_encoder(encoder: Encoder) -> dict[str, Any]:
         "vocabulary_sha256": _digest(vocabularies),
     }
     plain: dict[str, Any] = json.loads(json.dumps(described))
-    text = json.dumps(plain, sort_keys=True)
+    hashed = {k: v for k, v in plain["roles"].items() if k != "item_name"}  # it makes no tensor
+    text = json.dumps(plain | {"roles": hashed}, sort_keys=True)
     return plain | {"encoder_sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
@@ -138,9 +139,7 @@ def row_keys(parts: Parts, columns: Columns) -> pd.DataFrame:
 
 
 def _keys(part: Part, names: list[str]) -> pd.DataFrame:
-    frame = part.frame[names]
-    if part.query is not None:  # of a ranking list, one row happened and the others did not
-        frame = frame[part.labels.reshape(len(frame), -1)[:, 0] == 1]
+    frame = happened(part)[names]
     keys = pd.util.hash_pandas_object(frame, index=False).to_numpy(np.uint64)
     return pd.DataFrame({"row": frame.index.to_numpy(np.int64) + 1, "key": keys})
 

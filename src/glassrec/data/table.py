@@ -48,6 +48,7 @@ class Table(Source):
     user: user_id                  # optional, but leave-one-out needs both
     item: sku
     categorical: [city, device, brand]
+    item_name: title               # optional: the name that people know an item by
     item_side: [brand]             # columns that follow from the item, dense ones too
     context: [device]              # columns that describe the moment, although they seem to follow
                                    # from the item
@@ -134,21 +135,26 @@ class Table(Source):
                 where = origin.at(int(empty.argmax()))
                 raise ValueError(f"{where}: {name} is empty; correct or remove the line")
         check_item_side(frame, columns, origin)
+        unit = None
         if columns.time is not None:
-            frame[columns.time] = _moments(frame[columns.time], origin)
+            times = moments(frame[columns.time], origin)
+            if isinstance(times.dtype, pd.DatetimeTZDtype):
+                unit = times.dtype.unit
+                times = times.astype("int64")
+            frame[columns.time] = times.to_numpy()
         return build_dataset(
             frame, columns, self.split, seed,
             negatives=self.negatives, min_count=self.min_count, history=self.history,
-            duplicates=self.duplicates, repeats=self.repeats, scalers=scalers,
+            duplicates=self.duplicates, repeats=self.repeats, scalers=scalers, date_unit=unit,
         )  # fmt: skip
 
     def read(self, columns: Columns) -> tuple[pd.DataFrame, Origin]:
         """The columns that have a role, as they are in the file."""
         path = Path(self.path)
         numbers = {*columns.numbers, columns.label}
-        types = {name: NUMBER if name in numbers else TEXT for name in columns.all}
+        types = {name: NUMBER if name in numbers else TEXT for name in columns.stored}
         if is_parquet(path):
-            check_names(columns.all, _shown(parquet_names(path), columns), str(path))
+            check_names(columns.stored, _shown(parquet_names(path), columns), str(path))
             return read_parquet(path, types, columns.several), Origin(path, format=None)
         form = Format(self._separator, quotes=self.quotes, header=True)
         text = TextFile.open(path, form)
@@ -159,7 +165,7 @@ class Table(Source):
                     f"{path}: the header is one cell, {shortened(names[0])!r}; "
                     f"did you mean data.separator={word}"
                 )
-        check_names(columns.all, _shown(names, columns), str(path))
+        check_names(columns.stored, _shown(names, columns), str(path))
         return text.read(types), Origin(path, form)
 
     @property
@@ -197,14 +203,18 @@ def read_columns(path: Path) -> Columns:
 
 def _shown(names: list[str], columns: Columns) -> list[str]:
     """The names as a message may show them: those that no role has may hold line breaks."""
-    return [name if name in columns.all else printable(name) for name in names]
+    return [name if name in columns.stored else printable(name) for name in names]
 
 
-def _moments(values: pd.Series, origin: Origin) -> np.ndarray:
-    """(N,) times as numbers; ValueError at the first that is neither a number nor ISO 8601."""
+def moments(values: pd.Series, origin: Origin) -> pd.Series:
+    """Times as float64 or, where they are ISO 8601, as dates in UTC.
+
+    Raises:
+        ValueError: at the first that is neither, or not as the others.
+    """
     text = values.astype(str)
-    times = pd.to_numeric(text, errors="coerce").to_numpy(np.float64)
-    bad = np.isnan(times)
+    times = pd.to_numeric(text, errors="coerce").astype(np.float64)
+    bad = times.isna().to_numpy()
     if not bad.any():
         return times
     if not bad.all():  # numbers, then, and not dates
@@ -215,4 +225,4 @@ def _moments(values: pd.Series, origin: Origin) -> np.ndarray:
         ", not a time; write a number or a date as in 2024-01-31T12:30:00, the same in all rows"
     )
     origin.refuse_first(text, dates.isna().to_numpy(), reason)
-    return dates.astype("int64").to_numpy()
+    return dates

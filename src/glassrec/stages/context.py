@@ -194,7 +194,9 @@ class Context:
         settings = self.settings
         return trainer.fit(
             model,
-            replace(self.dataset, encoder=None, row_keys=None),  # no copies for other devices
+            replace(
+                self.dataset, encoder=None, row_keys=None, raw=None
+            ),  # no copies for other devices
             settings.optimizer,
             table_optimizer=settings.table_optimizer,
             seed=settings.seed,

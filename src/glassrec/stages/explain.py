@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from safetensors.torch import load_file, save_file
 
-from glassrec.artifacts import AttributionFile, Explanation, File, Metrics, StoredTable
+from glassrec.artifacts import AttributionFile, Explanation, File, Metrics, StoredTable, Tensors
 from glassrec.artifacts import file_list as files
 from glassrec.explain import explanation_tables as tables
 from glassrec.explain.evaluation.method_comparison import MethodComparison
@@ -60,6 +60,7 @@ class ExplainResult:
 def explain(trained: TrainedModel) -> ExplainResult:
     """Attribute the logit to the inputs and to every neuron, and judge the attributions."""
     context = trained.context
+    context.once(files.BASELINE, lambda: _baseline(trained.explainer))
     attributions = _attributions(context, files.ATTRIBUTIONS, lambda: trained.explainer)
 
     @cache
@@ -126,6 +127,10 @@ def explain(trained: TrainedModel) -> ExplainResult:
 
 def _has_effects(about: Explanation, importance: pd.DataFrame) -> bool:
     return not about.constant and bool(importance["mean_abs"].any())
+
+
+def _baseline(explainer: Explainer) -> Tensors:
+    return Tensors({name: part.cpu() for name, part in explainer.bases._asdict().items()})
 
 
 def _attributions(

@@ -12,10 +12,13 @@ import pandas as pd
 from glassrec.aliases import original
 from glassrec.artifacts import Facts, StoredTable, Weights
 from glassrec.artifacts.file_list import (
+    CATALOGUE,
     CHECKPOINT,
     DATA,
     ENCODER,
     HISTORY,
+    INTERACTIONS,
+    LAST_ROWS,
     ROW_KEYS,
     VOCABULARY,
     WEIGHTS,
@@ -58,9 +61,21 @@ def describe(context: Context) -> dict[str, Any]:
         assert context.dataset.row_keys is not None, "data with an encoder has keys of its rows"
         return with_start(context.dataset.row_keys, context.starts)
 
-    if context.once(ENCODER, lambda: Facts(_described_encoder(context.dataset))).values:
+    def raw(table: str) -> StoredTable:
+        found = getattr(context.dataset.raw, table)
+        assert found is not None, "data with an encoder has the raw tables of its roles"
+        return StoredTable(found)
+
+    if described := context.once(
+        ENCODER, lambda: Facts(_described_encoder(context.dataset))
+    ).values:
         context.once(VOCABULARY, lambda: StoredTable(vocabulary_table(encoder())))
         context.once(ROW_KEYS, lambda: StoredTable(row_keys()))
+        if described["roles"]["item"] is not None:
+            context.once(CATALOGUE, lambda: raw("catalogue"))
+            if described["roles"]["user"] is not None:
+                context.once(INTERACTIONS, lambda: raw("interactions"))
+                context.once(LAST_ROWS, lambda: raw("last_rows"))
     return context.once(DATA, lambda: Facts(description(context))).values
 
 
