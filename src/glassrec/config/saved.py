@@ -56,7 +56,7 @@ def of_start(overrides: Sequence[Override]) -> dict[str, Any]:
         config.pop("seed", None)
     found = {name: config[name] for name in ("data", "model", "seed") if name in config}
     if "model" in found:
-        found["model"] = _without_runs(found["model"])
+        found["model"] = without_runs(found["model"])
     return {name: node for name, node in found.items() if name not in chosen}
 
 
@@ -75,8 +75,8 @@ def _in_weights(file: Path) -> dict[str, Any]:
     return current(found)[0]
 
 
-def _without_runs(node: Any) -> Any:
+def without_runs(node: Any) -> Any:
     """The settings of a model but for the runs that it started from: it starts from another now."""
     if isinstance(node, dict):
-        return {key: _without_runs(value) for key, value in node.items()}
+        return {key: without_runs(value) for key, value in node.items()}
     return None if is_path(node) and not Path(node).is_file() else node

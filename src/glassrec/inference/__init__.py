@@ -1,0 +1,1 @@
+"""Work with finished runs: predictions, recommendations and reasons for new raw rows."""
