@@ -33,8 +33,8 @@ docs: .venv/installed  ## Build the documentation into site/, and fail on any wa
 pictures: .venv/installed  ## Make the picture of README and docs from a run of the demo
 	$(BIN)/python docs/pictures.py
 
-fuzz: .venv/installed  ## Read 10,000 generated CSV and 10,000 parquet files, and compare with other readers
-	GLASSREC_EXAMPLES=10000 $(BIN)/python -m pytest --timeout=0 --hypothesis-show-statistics tests/data/test_reading_properties.py
+fuzz: .venv/installed  ## Read 10,000 generated files and 10,000 fuzzed rows of each format, and compare with other readers
+	GLASSREC_EXAMPLES=10000 $(BIN)/python -m pytest --timeout=0 --hypothesis-show-statistics tests/data/test_reading_properties.py tests/inference/test_row_properties.py
 
 kill: .venv/installed  ## End runs at 120 random moments (kill -9, SIGTERM, SIGINT), and compare what resumed
 	$(BIN)/python tests/kill_study.py

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from glassrec.config import groups
-from glassrec.config.manual import ACROSS, COMMANDS
+from glassrec.config.manual import COMMANDS, OWN_PARSERS
 from glassrec.process_exit import UsageError
 from glassrec.spelling import did_you_mean, either
 from glassrec.sweep.search.command import count
@@ -23,6 +23,7 @@ _COMMANDS = {
     "list ls show results table": "glassrec compare runs",
     "report wandb": "glassrec wandb-report",
     "check validate": "glassrec verify",
+    "score infer inference": "glassrec predict",
     "onnx deploy": "glassrec export",
     "resume continue": "the command that was stopped, once more",
     "config cfg settings": "glassrec run --cfg job",
@@ -145,7 +146,7 @@ def complete() -> int:
     parser = argparse.ArgumentParser(prog="glassrec", add_help=False)
     verbs = parser.add_subparsers()
     for name in (*COMMANDS, "help", "completion"):
-        parents = [] if name in ACROSS else [_parser(name)[0]]
+        parents = [] if name in OWN_PARSERS else [_parser(name)[0]]
         verbs.add_parser(name, parents=parents, add_help=False)
     argcomplete.autocomplete(parser, append_space=False, always_complete_options=False)
     return 0

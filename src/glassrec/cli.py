@@ -20,7 +20,7 @@ from typing import Any
 
 from glassrec import __version__
 from glassrec.arguments import complete, completion, parse_options, unknown_command
-from glassrec.config.manual import ACROSS, COMMANDS, manual, manual_of
+from glassrec.config.manual import COMMANDS, OWN_PARSERS, manual, manual_of
 from glassrec.failures import describe, is_of_output, is_out_of_memory
 from glassrec.process_exit import (
     OUTPUT_CLOSED,
@@ -33,6 +33,7 @@ from glassrec.process_exit import (
 )
 
 _MODULES = {
+    "predict": "glassrec.inference.predict",
     "compare": "glassrec.compare.compare_command",
     "search": "glassrec.sweep.search.command",
     "wandb-report": "glassrec.tracking.wandb_report",
@@ -57,7 +58,7 @@ def _run_command(arguments: list[str]) -> int:
     if not arguments or arguments[0] in _HELP:
         return _help(arguments[1:2])
     verb, *rest = arguments
-    if verb in ACROSS:
+    if verb in OWN_PARSERS:
         return import_module(_MODULES[verb]).main(rest)
     if verb == "completion":
         print(completion(rest), end="")
@@ -76,7 +77,7 @@ def _help(topic: Sequence[str]) -> int:
     """Help on everything, a command, a setting or a config group."""
     if not topic:
         print(manual(), end="")
-    elif topic[0] in ACROSS:
+    elif topic[0] in OWN_PARSERS:
         return import_module(_MODULES[topic[0]]).main(["--help"])
     elif topic[0] in COMMANDS:
         print(manual_of(topic[0]), end="")

@@ -17,13 +17,13 @@ LINE_EVERY_SECONDS = 30.0
 
 
 def with_progress(
-    parts: Iterable[tuple[int, T]], total: int, done: int = 0, unit: str = "rows"
+    parts: Iterable[tuple[int, T]], total: int | None, done: int = 0, unit: str = "rows"
 ) -> Iterator[T]:
     """Pass the parts on, and report progress on standard error.
 
     Args:
         parts: pairs (number of rows, part).
-        total: the number of all rows.
+        total: the number of all rows; None if it is not known.
         done: rows that an earlier process did.
         unit: the name of what is counted.
     """
@@ -46,8 +46,10 @@ def with_progress(
         last, shown = now, True
         pace = (done - first) / (now - began)
         rate = f"{pace:,.0f}" if pace >= 10 else f"{pace:.1f}"
-        left = clock((total - done) / pace)
-        line = f"{done:,} of {total:,} {unit}, {rate} {unit}/s, {left} left"
+        line = f"{done:,} {unit}, {rate} {unit}/s"
+        if total is not None:
+            left = clock((total - done) / pace)
+            line = f"{done:,} of {total:,} {unit}, {rate} {unit}/s, {left} left"
         print(f"\r\x1b[K{line}" if terminal else line, end="" if terminal else "\n",
               file=sys.stderr, flush=True)  # fmt: skip
     if terminal and shown:

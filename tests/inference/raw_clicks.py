@@ -1,11 +1,22 @@
-"""A generated CSV of clicks with string ids, unicode, missing numbers, tags and dates."""
+"""A generated CSV of clicks with string ids, unicode, missing numbers, tags and dates, and runs."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
+
+from glassrec.__main__ import main
+from glassrec.artifacts.file_list import WEIGHTS
+from glassrec.config.build import build
+from glassrec.config.compose import prepare
+from glassrec.data.batch import Batch
+from glassrec.data.dataset import Dataset
+from small_run import QUICK
 
 ROLES = """\
 label: clicked
@@ -76,3 +87,47 @@ def new_rows(frame: pd.DataFrame) -> pd.DataFrame:
     found.loc[places % 11 == 0, "tags"] = "new|never seen"
     found["note"] = [f' a, "quoted" note {k}' for k in places]
     return found[[*reversed(found.columns)]]
+
+
+ROWS = 2000
+
+
+class FinishedRun(NamedTuple):
+    directory: Path
+    """moved, with the training data deleted"""
+    log: pd.DataFrame
+    """the training data as it was"""
+    dataset: Dataset
+    """as the training had it"""
+    logits: Tensor
+    """(rows of test, 1): the run's own predictions"""
+
+    @property
+    def test(self) -> pd.DataFrame:
+        """The raw rows of the test split."""
+        keys = self.dataset.row_keys
+        assert keys is not None
+        return self.log.iloc[keys.loc[keys["split"] == "test", "row"].to_numpy() - 1]
+
+    @property
+    def batch(self) -> Batch:
+        """The test split as the training encoded it."""
+        return self.dataset.test.batch
+
+
+def finish(folder: Path, name: str, *words: str) -> FinishedRun:
+    """Train a small run, then move it and delete its data."""
+    log, directory = clicks(ROWS), folder / "runs" / name
+    source = write_source(folder / "data", log)
+    small = ["trainer=cpu", "trainer.max_epochs=1", "trainer.batch_size=128", "prune/curves=none"]
+    assert main(["run", f"run.dir={directory}", "data=table", *source, *small, *words, *QUICK]) == 0
+    config = prepare("verify", [f"run.dir={directory}"])
+    parts = build(config)
+    dataset = parts["data"].load(0)
+    own = parts["model"](dataset.schema)
+    own.load(WEIGHTS.content.load(directory / WEIGHTS.name).tensors, "weights")
+    moved = folder / "elsewhere" / name
+    shutil.copytree(directory, moved)
+    shutil.rmtree(folder / "data")
+    shutil.rmtree(directory)
+    return FinishedRun(moved, log, dataset, own.predict(dataset.test.batch))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from raw_clicks import FinishedRun
 
-from conftest import FinishedRun
 from glassrec.artifacts.file_list import ATTRIBUTIONS, CATALOGUE, PRUNED, VOCABULARY, WEIGHTS
 from glassrec.data.events import step_names, with_history
 from glassrec.data.saved_encoder import describe_encoder

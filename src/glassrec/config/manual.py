@@ -17,12 +17,18 @@ AFTERWARDS = {
     "verify": "compute certificate and metrics again from the files, and list what differs",
     "export": "write the pruned model for use without Glassrec, and as ONNX",
 }
+NEW_ROWS = {
+    "predict": "score new raw rows, with reasons",
+}
 ACROSS = {
     "compare": "show finished runs and sweeps side by side",
     "search": "let Optuna look for the best settings",
     "wandb-report": "write a W&B report of a group of runs",
 }
-COMMANDS = STAGES | AFTERWARDS | ACROSS
+OWN_PARSERS = NEW_ROWS | ACROSS
+"""Commands whose arguments are not settings of an experiment."""
+
+COMMANDS = STAGES | AFTERWARDS | OWN_PARSERS
 
 _USAGE = """\
 Usage: glassrec COMMAND [key=value ...] [options]
@@ -33,6 +39,9 @@ Stages (glassrec help COMMAND, glassrec help SETTING)
 With a finished run
 {afterwards}
 
+With a finished run and new rows (glassrec COMMAND --help)
+{new_rows}
+
 With many runs
 {across}
 
@@ -41,6 +50,7 @@ Examples
   glassrec run model=neumf data=ncf data.root=PATH trainer.max_epochs=20 seed=1
   glassrec prune run.dir=runs/planted-dlrm-1a2b3c4d prune.level=sample
   glassrec verify run.dir=runs/planted-dlrm-1a2b3c4d
+  glassrec predict run.dir=runs/planted-dlrm-1a2b3c4d rows=new.csv reasons=3 out=scored.csv
   glassrec run -m model=gmf,mlp trainer.batch_size=256,512
   glassrec run model=gmf seeds=[0,1,2]          mean and standard deviation of every metric
   glassrec help explain.baseline                what a setting means, and which values it takes
@@ -110,7 +120,7 @@ Frequent settings, with their defaults
 
 def manual() -> str:
     """All commands, config groups, options and exit codes."""
-    lists = {"stages": STAGES, "afterwards": AFTERWARDS, "across": ACROSS}
+    lists = {"stages": STAGES, "afterwards": AFTERWARDS, "new_rows": NEW_ROWS, "across": ACROSS}
     usage = _USAGE.format(**{name: _table(words) for name, words in lists.items()})
     return "\n".join([usage, _groups(), _OPTIONS])
 

@@ -81,12 +81,9 @@ def text_content(path: Path) -> memoryview:
     """
     with existing(path).open("rb") as file:
         content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    for magic, codec in _COMPRESSED.items():
-        if _begins(content[:_SAMPLE_BYTES], magic):
-            content = _unpacked(path, codec)
-    for magic, kind in _REFUSED.items():
-        if _begins(content[:_SAMPLE_BYTES], magic):
-            raise ValueError(f"{path}: the file is {kind}")
+    if codec := compression(content):
+        content = _unpacked(path, codec)
+    refuse_binary(path, content)
     nul = find_byte(content, b"\0")
     if nul >= 0:
         sample = bytes(content[:4096])
@@ -98,6 +95,19 @@ def text_content(path: Path) -> memoryview:
             "damaged; export the table again as UTF-8 CSV"
         )
     return content[len(_BOM) :] if content[: len(_BOM)] == _BOM else content
+
+
+def compression(sample: bytes | memoryview) -> str | None:
+    """By which codec of Arrow a file that begins with the sample is compressed; None if by none."""
+    sample = sample[:_SAMPLE_BYTES]
+    return next((codec for magic, codec in _COMPRESSED.items() if _begins(sample, magic)), None)
+
+
+def refuse_binary(path: Path, sample: bytes | memoryview) -> None:
+    """ValueError if a file that begins with the sample is none of text."""
+    for magic, kind in _REFUSED.items():
+        if _begins(sample[:_SAMPLE_BYTES], magic):
+            raise ValueError(f"{path}: the file is {kind}")
 
 
 def find_byte(content: memoryview, byte: bytes) -> int:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from glassrec.data.cells import KINDS, LIST_MARK, TEXT, CellError, check_utf8, numbers
+from glassrec.data.cells import INTEGER, KINDS, LIST_MARK, TEXT, CellError, check_utf8, numbers
 from glassrec.data.content import existing
 from glassrec.data.text_file import Origin, frame_of
 
@@ -32,6 +32,17 @@ def read_parquet(
     with _refused(path):
         table = pa.parquet.ParquetFile(existing(path)).read(columns=list(types))
     origin = Origin(path, format=None)
+    return frame_of(cast_columns(table, types, origin, lists), origin)
+
+
+def cast_columns(
+    table: pa.Table, types: Mapping[str, pa.DataType], origin: Origin, lists: Collection[str] = ()
+) -> pa.Table:
+    """The columns `types` of a table from `origin`, cast; see `read_parquet`.
+
+    Raises:
+        ValueError: a column, or a cell of it, has another type.
+    """
     columns = {}
     for name, kind in types.items():
         try:
@@ -42,10 +53,22 @@ def read_parquet(
             found = table[name].type
             advice = "list it under categorical and several" if _is_list(found) else "convert it"
             raise ValueError(
-                f"{path}: column {name!r} is not {KINDS[kind]} but {found}; {advice}, or leave it "
-                "out"
+                f"{origin.path}: column {name!r} is not {KINDS[kind]} but {found}; {advice}, or "
+                "leave it out"
             ) from None
-    return frame_of(pa.table(columns), origin)
+    return pa.table(columns)
+
+
+def parquet_batches(path: Path, rows: int) -> Iterator[pa.Table]:
+    """All columns of a parquet file, so many rows at a time; ValueError if it is damaged."""
+    with _refused(path):
+        batches = pa.parquet.ParquetFile(existing(path)).iter_batches(rows)
+    while True:
+        with _refused(path):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield pa.Table.from_batches([batch])
 
 
 def parquet_names(path: Path) -> list[str]:
@@ -66,7 +89,7 @@ def _refused(path: Path) -> Iterator[None]:
 
 
 def _cast(column: pa.ChunkedArray, kind: pa.DataType, name: str, several: bool) -> pa.ChunkedArray:
-    """A parquet column as NUMBER or TEXT."""
+    """A parquet column as TEXT, NUMBER or INTEGER."""
     types = pa.types
     if types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
@@ -86,6 +109,8 @@ def _cast(column: pa.ChunkedArray, kind: pa.DataType, name: str, several: bool) 
         or types.is_large_string(column.type)
         or (types.is_string_view(column.type))
     ):
+        return numbers(_text(column).dictionary_encode(), kind, name)
+    if kind == INTEGER and types.is_floating(column.type):  # a missing number makes it float
         return numbers(_text(column).dictionary_encode(), kind, name)
     if types.is_temporal(column.type):
         raise pa.ArrowTypeError("a time is no number")

@@ -49,7 +49,7 @@ def describe_encoder(encoder: Encoder) -> dict[str, Any]:
     schema["ranges"] = [_finite(ends) for ends in encoder.schema.ranges]
     roles["ranges"] = {name: _finite(ends) for name, ends in encoder.columns.ranges.items()}
     described = {
-        "types": {name: _type(known.values) for name, known in vocabularies.items()},
+        "types": {name: value_type(known.values) for name, known in vocabularies.items()},
         "widths": {
             name: known.width
             for name, known in vocabularies.items()
@@ -95,7 +95,8 @@ def restore_encoder(values: pd.DataFrame, description: Mapping[str, Any]) -> Enc
     )
 
 
-def _type(values: pd.Index) -> str:
+def value_type(values: pd.Index) -> str:
+    """The type of the values of a vocabulary, one of `TYPES`."""
     if pd.api.types.is_integer_dtype(values.dtype):
         return "integer"
     return "number" if pd.api.types.is_float_dtype(values.dtype) else "text"
@@ -105,7 +106,7 @@ def _digest(vocabularies: Mapping[str, Vocabulary | MultiValued]) -> str:
     found = hashlib.sha256()
     for name, known in vocabularies.items():
         values = known.values
-        found.update(json.dumps([name, _type(values), len(values)]).encode())
+        found.update(json.dumps([name, value_type(values), len(values)]).encode())
         found.update("\0".join(values.astype(str)).encode())
     return found.hexdigest()
 

@@ -156,7 +156,7 @@ class Table(Source):
         if is_parquet(path):
             check_names(columns.stored, _shown(parquet_names(path), columns), str(path))
             return read_parquet(path, types, columns.several), Origin(path, format=None)
-        form = Format(self._separator, quotes=self.quotes, header=True)
+        form = Format(separator_of(path, self.separator), quotes=self.quotes, header=True)
         text = TextFile.open(path, form)
         names = text.first_cells
         for word, character in SEPARATORS.items():
@@ -168,15 +168,15 @@ class Table(Source):
         check_names(columns.stored, _shown(names, columns), str(path))
         return text.read(types), Origin(path, form)
 
-    @property
-    def _separator(self) -> str:
-        """The separator as a character."""
-        if self.separator is not None:
-            return SEPARATORS.get(self.separator, self.separator)
-        suffixes = [suffix.lower() for suffix in Path(self.path).suffixes]
-        if suffixes and suffixes[-1] in PACKED:
-            suffixes.pop()
-        return "\t" if suffixes and suffixes[-1] in TABBED else ","
+
+def separator_of(path: Path, given: str | None) -> str:
+    """The separator of a text file: the one that is given, by its name or itself, or by `path`."""
+    if given is not None:
+        return SEPARATORS.get(given, given)
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in PACKED:
+        suffixes.pop()
+    return "\t" if suffixes and suffixes[-1] in TABBED else ","
 
 
 def read_columns(path: Path) -> Columns:

@@ -1,0 +1,165 @@
+"""The command `glassrec predict`: new raw rows, scored by a finished run, with reasons."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from annotated_types import Ge
+from pydantic import Field
+
+from glassrec.inference.settings import RunSettings, help_of, parse_settings
+from glassrec.spelling import counted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from glassrec.inference.opened_run import ModelName, OpenedRun
+    from glassrec.inference.rows import RawRows
+
+SUMMARY = """\
+Score new raw rows with a finished run. It needs nothing but the run's directory.
+
+The rows keep all their columns, in their order. Behind them come, for each task, the probability
+(of a click), the estimate (of a rating, in its unit) or the score (of a retrieval), the logit, and
+in `unseen` the values that training did not know, as `city=Oz; brand=x`. With several tasks, names
+begin with the task: click/probability. A line that cannot be read is refused with file, line and
+column, and then nothing is written.
+
+A reason, `price = 91.23: −0.77`, is how much a value moved the logit away from that of the run's
+baseline (explain.baseline), by the run's own method of attribution. It says nothing about causes.
+
+A sequence model takes the user's earlier items from the interactions that the run has kept, before
+the time of the row, or from a column `history` of the row: items as a|b|c, oldest first.
+"""
+
+EXAMPLES = """\
+glassrec predict run.dir=runs/x rows=new.csv out=scored.csv
+glassrec predict run.dir=runs/x rows=new.parquet model=pruned reasons=3 out=scored.parquet
+zcat new.jsonl.gz | glassrec predict run.dir=runs/x rows=- > scored.csv
+"""
+
+
+class PredictSettings(RunSettings):
+    """The settings of `glassrec predict`."""
+
+    rows: Path = Field(
+        description="CSV, JSON lines or parquet, recognised by content; text may be compressed; - "
+        "is standard input"
+    )
+    out: Path | None = Field(
+        None, description="a file, .csv, .jsonl or .parquet; null is standard output, as CSV"
+    )
+    model: Literal["trained", "pruned"] = Field("trained", description="which of the two models")
+    reasons: Annotated[int, Ge(0)] = Field(
+        0, description="how many columns reason_1, reason_2, ... a row gets, strongest first"
+    )
+    attributions: bool = Field(
+        False, description="whether a row gets the attributions of all features"
+    )
+    task: str | None = Field(None, description="the explained task; null is that of the run")
+    separator: str | None = Field(
+        None, description="of CSV cells, as data.separator; null is that of the run, or by name"
+    )
+    chunk: Annotated[int, Ge(1)] = Field(
+        16384, description="rows that are in memory, and pass the model, at a time"
+    )
+
+
+def main(words: Sequence[str]) -> int:
+    """Predict, and return the exit code.
+
+    Raises:
+        UsageError: the command is wrong.
+        ValueError: the run or the rows cannot be read; nothing was written.
+    """
+    if {"-h", "--help", "help"} & {*words}:
+        print(help_of("predict", PredictSettings, SUMMARY, EXAMPLES), end="")
+        return 0
+    settings = parse_settings(words, PredictSettings)
+    for line in predict_file(settings):
+        print(line, file=sys.stderr if settings.out is None else sys.stdout)
+    return 0
+
+
+def predict_file(settings: PredictSettings) -> list[str]:
+    """Write the predictions of all rows; the summary lines."""
+    import pandas as pd
+
+    from glassrec.inference.opened_run import OpenedRun
+    from glassrec.inference.output import row_output
+    from glassrec.inference.rows import read_rows
+    from glassrec.progress import with_progress
+
+    run = OpenedRun.open(settings.run_dir, settings.trust)
+    chunks = read_rows(run, settings.rows, separator=settings.separator, chunk=settings.chunk)
+    total, unseen = 0, 0
+    with row_output(settings.out) as write:
+        for rows in with_progress(((len(each.frame), each) for each in chunks), None):
+            found = predictions(
+                run, rows, settings.model, settings.reasons, settings.attributions, settings.task
+            )
+            _refuse_taken(rows.frame, found)
+            write(pd.concat([rows.frame.reset_index(drop=True), found], axis=1))
+            total += len(found)
+            unseen += int((rows.unseen != "").sum())
+    where = settings.out or "standard output"
+    lines = [f"predict   {counted(total, 'row')} to {where}, {unseen:,} with unseen values"]
+    if settings.reasons or settings.attributions:
+        about = run.explain_settings
+        lines.append(
+            f"predict   reasons are attributions of the logit of {settings.task or about.task} "
+            f"against the baseline {run.explanation.baseline}, by {about.method.name}"
+        )
+    return lines
+
+
+def predictions(
+    run: OpenedRun,
+    rows: RawRows,
+    model: ModelName = "trained",
+    reasons: int = 0,
+    attributions: bool = False,
+    task: str | None = None,
+) -> pd.DataFrame:
+    """The new columns of rows: prediction, logit, `unseen`, reasons, attributions.
+
+    Args:
+        run: scores them.
+        rows: N encoded rows.
+        model: which model.
+        reasons: how many columns of reasons.
+        attributions: whether to add the attributions of all features.
+        task: the explained task; the run's if None.
+
+    Returns:
+        N rows under the index 0, 1, ...; logits are the model's float32 numbers, as float64.
+    """
+    import pandas as pd
+
+    from glassrec.inference.opened_run import OUTPUTS
+    from glassrec.inference.reasons import attributed, attribution_columns, reason_columns
+
+    schema = run.schema
+    logits = run.recommender(model).predict(rows.batch).double()
+    columns = {}
+    for target, values in zip(schema.targets, logits.unbind(1), strict=True):
+        shown = values.sigmoid() if target.kind == "click" else values
+        columns[schema.metric(target, OUTPUTS[target.kind])] = shown.numpy()
+        columns[schema.metric(target, "logit")] = values.numpy()
+    frames = [pd.DataFrame(columns | {"unseen": rows.unseen})]
+    if reasons or attributions:
+        found = attributed(run, rows, model, task)
+        frames += [reason_columns(run, rows, found, reasons)] if reasons else []
+        frames += [attribution_columns(found)] if attributions else []
+    return pd.concat(frames, axis=1)
+
+
+def _refuse_taken(frame: pd.DataFrame, found: pd.DataFrame) -> None:
+    taken = [name for name in found if name in frame]
+    if taken:
+        raise ValueError(
+            f"the rows have a column {taken[0]!r}, and predict adds one of this name; rename it"
+        )

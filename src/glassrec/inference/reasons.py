@@ -1,0 +1,102 @@
+"""Reasons of single predictions: the values of a row that moved its logit most, in words.
+
+A reason is an attribution: how much the value moved the logit away from that of the run's baseline,
+by the run's own method. It says nothing about causes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import torch
+
+from glassrec.artifacts import Attributions
+from glassrec.data.cells import split_values
+from glassrec.inference.opened_run import ModelName, OpenedRun
+from glassrec.inference.rows import RawRows
+from glassrec.report.formatting import minus
+
+ATTRIBUTION, BASELINE_LOGIT = "attribution/", "baseline_logit"
+
+
+def attributed(
+    run: OpenedRun, rows: RawRows, model: ModelName = "trained", task: str | None = None
+) -> Attributions:
+    """The attributions (N, P) of encoded rows, see `OpenedRun.explainer`."""
+    explainer = run.explainer(rows.batch, model, task)
+    return explainer.explained(
+        run.explain_settings.method, torch.arange(rows.batch.rows), rows.start
+    )
+
+
+def attribution_columns(found: Attributions) -> pd.DataFrame:
+    """(N rows) `baseline_logit` and `attribution/NAME` for each feature."""
+    names = [f"{ATTRIBUTION}{name}" for name in found.features]
+    frame = pd.DataFrame(found.values.double().numpy(), columns=names)
+    frame.insert(0, BASELINE_LOGIT, found.baseline_logits.double().numpy())
+    return frame
+
+
+def reason_columns(run: OpenedRun, rows: RawRows, found: Attributions, count: int) -> pd.DataFrame:
+    """(N rows) `reason_1` to `reason_count`, as `price = 91.23: −0.77`, strongest first.
+
+    '' where fewer features moved the logit.
+    """
+    count = min(count, len(found.features))
+    places = found.values.abs().argsort(dim=1, descending=True, stable=True)[:, :count].numpy()
+    moved = np.take_along_axis(found.values.numpy(), places, 1)
+    texts = {name: value_text(run, rows, name) for name in found.features}
+    columns = {}
+    for rank in range(count):
+        columns[f"reason_{rank + 1}"] = [
+            reason(texts[found.features[at]](row), by) if by else ""
+            for row, (at, by) in enumerate(
+                zip(places[:, rank].tolist(), moved[:, rank].tolist(), strict=True)
+            )
+        ]
+    return pd.DataFrame(columns, index=range(len(moved)))
+
+
+def reason(subject: str, attribution: float) -> str:
+    """`price = 91.23: −0.77`."""
+    digits = ".2f" if abs(attribution) >= 0.005 else ".1g"
+    return f"{subject}: {minus(f'{attribution:+{digits}}')}"
+
+
+def value_text(run: OpenedRun, rows: RawRows, feature: str) -> Callable[[int], str]:
+    """The text of a feature of a row: `price = 91.23`, `item = Toy Story (1995)`.
+
+    A value that training did not know is marked `(unknown)`. A group of columns, or a dimension of
+    an embedding, is its name alone.
+    """
+    schema, columns = run.schema, run.columns
+    if feature not in rows.values:
+        return lambda row: feature
+    cells = rows.values[feature]
+    if feature in schema.dense:
+        numbers = cells.to_numpy(np.float64)
+        return lambda row: f"{feature} = {_number(numbers[row])}"
+    step = feature not in schema.field_names
+    field = schema.item if step else feature
+    known = run.encoder.vocabularies[field or ""].values
+    codes, distinct = pd.factorize(cells, use_na_sentinel=False)
+    values = pd.Index(distinct)
+    separator = columns.value_separators.get(feature)
+    if separator is not None:
+        parts = [split_values(str(cell), separator) for cell in values]
+        texts = [", ".join(_marked(part, part in known) for part in each) for each in parts]
+    else:
+        shown = run.items.names_of(values) if field == schema.item else values.astype(str)
+        there = known.get_indexer(values.astype(known.dtype)) >= 0
+        texts = [_marked(str(name), at) for name, at in zip(shown, there, strict=True)]
+    return lambda row: f"{feature} = {texts[codes[row]]}"
+
+
+def _marked(value: str, known: bool) -> str:
+    return (value or "(empty)") + ("" if known else " (unknown)")
+
+
+def _number(value: float) -> str:
+    return "(missing)" if np.isnan(value) else minus(f"{value:.6g}")
