@@ -121,13 +121,19 @@ def finish(folder: Path, name: str, *words: str) -> FinishedRun:
     source = write_source(folder / "data", log)
     small = ["trainer=cpu", "trainer.max_epochs=1", "trainer.batch_size=128", "prune/curves=none"]
     assert main(["run", f"run.dir={directory}", "data=table", *source, *small, *words, *QUICK]) == 0
+    dataset, logits = own_predictions(directory)
+    moved = folder / "elsewhere" / name
+    shutil.copytree(directory, moved)
+    shutil.rmtree(folder / "data")
+    shutil.rmtree(directory)
+    return FinishedRun(moved, log, dataset, logits)
+
+
+def own_predictions(directory: Path) -> tuple[Dataset, Tensor]:
+    """The data of a run, as training had it, and the logits (rows of test, 1) of its model."""
     config = prepare("verify", [f"run.dir={directory}"])
     parts = build(config)
     dataset = parts["data"].load(0)
     own = parts["model"](dataset.schema)
     own.load(WEIGHTS.content.load(directory / WEIGHTS.name).tensors, "weights")
-    moved = folder / "elsewhere" / name
-    shutil.copytree(directory, moved)
-    shutil.rmtree(folder / "data")
-    shutil.rmtree(directory)
-    return FinishedRun(moved, log, dataset, own.predict(dataset.test.batch))
+    return dataset, own.predict(dataset.test.batch)

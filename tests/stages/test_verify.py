@@ -372,9 +372,9 @@ def test_forged_metrics_are_found_before_and_after_evaluate(
     assert "everything is as recorded" not in out
 
 
-def _forge_table(run: Path, name: str, column: str) -> None:
+def _forge_table(run: Path, name: str, column: str, by: float = 0.25) -> None:
     table = StoredTable.load(run / name)
-    table.frame.loc[0, column] += 0.25
+    table.frame.loc[0, column] += by
     table.save(run / name)
 
 
@@ -390,6 +390,11 @@ FORGED = {
     "data.json": lambda run: _forge_facts(run, "data.json", rows={"train": 1}),
     "latency.json": lambda run: _forge_facts(run, "latency.json", latency_p50_4096=0.0),
     "attributions.parquet": lambda run: _forge_table(run, "attributions.parquet", "price"),
+    "encoder.json": lambda run: _forge_facts(run, "encoder.json", scalers={}),
+    "vocabulary.parquet": lambda run: _forge_table(run, "vocabulary.parquet", "id", 1),
+    "catalogue.parquet": lambda run: _forge_table(run, "catalogue.parquet", "training_count", 1),
+    "interactions.parquet": lambda run: _forge_table(run, "interactions.parquet", "row", 1),
+    "last_rows.parquet": lambda run: _forge_table(run, "last_rows.parquet", "price"),
 }
 
 

@@ -216,17 +216,17 @@ def _body(
             blank = not cells or (len(cells) == 1 and not cells[0].strip())
             if blank and (len(names) > 1 or not cells):
                 continue
-        if len(cells) != len(names):
-            raise ValueError(
-                f"{lines.path}, line {line}: {len(cells)} cells where there should be "
-                f"{len(names)} ({_some(names)}); correct or remove the line"
-            )
         if len(lines.since) > 1 and all(
             _reads_as_row(each, byte, len(names), numeric) for each in lines.since if each.strip()
         ):
             raise ValueError(
                 f"{lines.path}, line {line}: a quoted cell goes on to line {lines.number}, and "
                 "each of these lines reads as a row of its own; remove the stray quotes"
+            )
+        if len(cells) != len(names):
+            raise ValueError(
+                f"{lines.path}, line {line}: {len(cells)} cells where there should be "
+                f"{len(names)} ({_some(names)}); correct or remove the line"
             )
         yield line, cells
 

@@ -38,6 +38,7 @@ from glassrec.stages.check_findings import Finding, Passed
 from glassrec.stages.context import Context, TrainedModel, candidates
 from glassrec.stages.evaluate import measure
 from glassrec.stages.prune import PruneResult
+from glassrec.stages.recompute_raw import RAW_CHECKS
 from glassrec.stages.train import description
 
 A = TypeVar("A", bound=Artifact)
@@ -221,6 +222,11 @@ def _summary(recorded: RecordedRun) -> Iterator[Finding]:
     yield Passed("importance and facts of the explanation follow from the attributions")
 
 
+def _raw(file: File[Any], recorded: RecordedRun) -> Iterator[Finding]:
+    """The encoder, or a table of raw values."""
+    yield from RAW_CHECKS[file](recorded.run.load(file), recorded.context.dataset)
+
+
 CHECKS: dict[File[Any], Callable[[RecordedRun], Iterator[Finding]]] = {
     files.METRICS: _metrics,
     files.HISTORY: _history,
@@ -229,6 +235,7 @@ CHECKS: dict[File[Any], Callable[[RecordedRun], Iterator[Finding]]] = {
     files.LATENCY: _latency,
     files.ATTRIBUTIONS: _attributions,
     files.IMPORTANCE: _summary,
+    **{file: partial(_raw, file) for file in RAW_CHECKS},
 }
 """The checks, by the file whose claims they compute again."""
 
