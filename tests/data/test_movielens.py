@@ -179,3 +179,11 @@ def test_a_missing_and_an_empty_file_are_named(edition, tmp_path, file):
 def test_leave_one_out_refuses_tasks_that_it_would_not_learn(tmp_path):
     with pytest.raises(ValueError, match=r"data\.tasks: \['rating'\] would not be used"):
         MovieLens100K(tmp_path, tasks=["rating"])
+
+
+def test_titles_are_the_names_of_items(edition, tmp_path):
+    raw = edition(tmp_path, split=Random(0.2, 0.2)).load(seed=0).raw
+    names = dict(zip(raw.catalogue["item"], raw.catalogue["display_name"], strict=True))
+    assert names == {i: title for i, (title, _) in MOVIES.items() if i <= 4}
+    assert [*raw.catalogue] == ["item", "display_name", "training_count", "year", "genres"]
+    assert [*raw.last_rows] == ["user", "gender", "age", "occupation", "zip"]

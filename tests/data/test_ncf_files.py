@@ -81,6 +81,12 @@ def test_validation_candidates_are_no_known_positives_test_items_included(tmp_pa
         assert data.validation.query.tolist() == [0, 0, 1, 1]
 
 
+def test_interactions_end_with_the_test_item_and_ties_are_in_the_authors_order(tmp_path):
+    raw = write(tmp_path).load(seed=0).raw
+    found = {u: rows["item"].tolist() for u, rows in raw.interactions.groupby("user")}
+    assert found == {0: [7, 6, 5, 9], 1: [8, 9, 5, 6], 3: [6, 5]}
+
+
 def test_negatives_are_drawn_for_training(tmp_path):
     data = write(tmp_path).load(seed=0)
     assert data.negatives.per_positive == 4

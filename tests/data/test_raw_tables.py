@@ -10,6 +10,7 @@ import pytest
 
 from glassrec.data.columns import Columns
 from glassrec.data.dataset import build_dataset
+from glassrec.data.planted_sequence import PlantedSequence
 from glassrec.data.raw_tables import RawTables
 from glassrec.data.splits import ByTime, LeaveOneOut, Random
 from glassrec.data.table import Table
@@ -127,3 +128,11 @@ def test_a_log_without_users_has_a_catalogue_alone(log: pd.DataFrame) -> None:
     assert data.raw.catalogue is not None
     other = build_dataset(log, Columns(label="click", dense=("age",)), Random(), 0)
     assert other.raw == (None, None, None)
+
+
+def test_interactions_hold_rows_that_only_histories_show() -> None:
+    source = PlantedSequence(users=5, events=10)
+    raw, log = source.load(0).raw, source.generate()
+    assert raw is not None
+    assert raw.interactions is not None
+    assert raw.interactions[["user", "item", "time"]].equals(log[["user", "item", "time"]])
