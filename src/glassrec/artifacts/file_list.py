@@ -70,16 +70,13 @@ VOCABULARY = File("vocabulary.parquet", StoredTable, "train",
 ROW_KEYS = File("rows.parquet", StoredTable, "train",
     "a key of each row and its split, by which leaks are found")
 CATALOGUE = File("catalogue.parquet", StoredTable, "train",
-    "for each item its value, display_name, training_count (training rows) and the raw columns of "
-    "its side; the first ones have the ids 1, 2, ... of the vocabulary, others are not known",
+    "each item: display name, training rows, raw side columns; those with an id first, by id",
     (ENCODER, VOCABULARY))
 INTERACTIONS = File("interactions.parquet", StoredTable, "train",
-    "for each row user, item, time and outcome, and its number in the file (`row`); the rows of a "
-    "user lie together, oldest first",
+    "user, item, time and outcome of each row; a user's lie together, oldest first",
     (ENCODER, VOCABULARY))
 LAST_ROWS = File("last_rows.parquet", StoredTable, "train",
-    "for each user the raw columns of their last row, but for those of the item's side",
-    (ENCODER, VOCABULARY))
+    "each user's last row, without the columns of the item", (ENCODER, VOCABULARY))
 DATA = File("data.json", Facts, "train",
     "rows, columns, anomalies, and the metric that chooses the epoch")
 HISTORY = File("history.csv", StoredTable, "train",
@@ -99,8 +96,7 @@ BASELINE = File("baseline.safetensors", Tensors, "explain",
     "the embedded rows that explanations compare with: dense, fields, history, steps",
     (WEIGHTS,), ("explain.baseline",))
 ATTRIBUTIONS = File("attributions.parquet", AttributionFile, "explain",
-    "the attribution of each feature to each logit",
-    (WEIGHTS,), _METHOD)
+    "the attribution of each feature to each logit", (WEIGHTS,), _METHOD)
 EXPLANATION = File("explanation.json", Explanation, "explain",
     "the method, the rows, and how far the explanation can be trusted",
     (ATTRIBUTIONS,), (*_METHOD, *_of("explain", "neurons", "faithfulness")))
@@ -120,23 +116,18 @@ PAIRS = File("pairs.parquet", StoredTable, "explain",
     "the strength that the model's own weights give it, where there is one",
     (WEIGHTS,), (*_FEATURES, "explain.pair_rows"))
 METHODS = File("methods.parquet", StoredTable, "explain",
-    "for each method its completeness error, faithfulness, stability and time",
-    (WEIGHTS,), _JUDGED)
+    "for each method its completeness error, faithfulness, stability and time", (WEIGHTS,), _JUDGED)
 FAITHFULNESS = File("curves.parquet", StoredTable, "explain",
-    "the deletion and insertion curves of each method",
-    (WEIGHTS,), _JUDGED)
+    "the deletion and insertion curves of each method", (WEIGHTS,), _JUDGED)
 AGREEMENT = File("agreement.parquet", StoredTable, "explain",
-    "the rank correlation of every two methods",
-    (WEIGHTS,), _JUDGED)
+    "the rank correlation of every two methods", (WEIGHTS,), _JUDGED)
 REMOVALS = File("removals.parquet", StoredTable, "explain",
-    "the share of the predictions that is left without a whole kind of inputs",
-    (WEIGHTS,), _ROWS)
+    "the share of the predictions that is left without a whole kind of inputs", (WEIGHTS,), _ROWS)
 TRUTH = File("truth.json", Metrics, "explain",
     "how well the explanation finds the effects, where the ground truth is known",
     (WEIGHTS, IMPORTANCE, PAIRS), _FEATURES)
 OTHER_ATTRIBUTIONS = File("attributions_against.parquet", AttributionFile, "explain",
-    "the attributions of the reference selection",
-    (WEIGHTS,), _OTHER_METHOD)
+    "the attributions of the reference selection", (WEIGHTS,), _OTHER_METHOD)
 OTHER_EXPLANATION = File("explanation_against.json", Explanation, "explain",
     "the facts of the explanation of the reference selection",
     (ATTRIBUTIONS, OTHER_ATTRIBUTIONS), (*_OTHER_METHOD, "explain.neurons"))
@@ -151,17 +142,13 @@ _PLANNED = _of("prune", "level", "layers", "score", "share", "budget_unit",
                "chunk")
 
 PLAN = File("plan.json", PrunePlan, "prune",
-    "the neurons to prune and the constants that replace them",
-    (WEIGHTS, NEURONS), _PLANNED)
+    "the neurons to prune and the constants that replace them", (WEIGHTS, NEURONS), _PLANNED)
 PRUNED = File("pruned.safetensors", Weights, "prune",
-    "the parameters of the small model",
-    (WEIGHTS, PLAN))
+    "the parameters of the small model", (WEIGHTS, PLAN))
 CERTIFICATE = File("certificate.json", Certificate, "prune",
-    "the comparison of the large and the small model on all rows",
-    (WEIGHTS, PLAN, PRUNED))
+    "the comparison of the large and the small model on all rows", (WEIGHTS, PLAN, PRUNED))
 CERTIFICATE_TEXT = File("certificate.md", Text, "prune",
-    "the certificate for people",
-    (CERTIFICATE,))
+    "the certificate for people", (CERTIFICATE,))
 PRUNING_CURVES = File("pruning_curves.parquet", StoredTable, "prune",
     "quality against the share that is pruned, by importance score",
     (WEIGHTS, NEURONS), _of("prune", "curves", "layers", "rows", "chunk"))
@@ -177,18 +164,14 @@ METRICS = File("metrics.json", Metrics, "evaluate",
     "quality and cost of both models, and the changes between them",
     (WEIGHTS, EXPLANATION, NEURONS, CERTIFICATE))
 LATENCY = File("latency.json", Metrics, "evaluate",
-    "inference times of both models",
-    (WEIGHTS, PRUNED))
+    "inference times of both models", (WEIGHTS, PRUNED))
 
 PROGRAM = File("model.pt2", Binary, "export",
-    "the small model for PyTorch alone, read by torch.export.load",
-    (PRUNED,))
+    "the small model for PyTorch alone, read by torch.export.load", (PRUNED,))
 PROGRAM_FACTS = File("model.json", Facts, "export",
-    "the inputs and the outputs of the exported model",
-    (PRUNED,))
+    "the inputs and the outputs of the exported model", (PRUNED,))
 ONNX = File("model.onnx", Binary, "export",
-    "the small model for ONNX runtimes",
-    (PRUNED,))
+    "the small model for ONNX runtimes", (PRUNED,))
 
 # --- figures --------------------------------------------------------------------------------------
 

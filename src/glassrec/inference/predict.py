@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from annotated_types import Ge
 from pydantic import Field
 
-from glassrec.inference.settings import RunSettings, help_of, parse_settings
+from glassrec.inference.command_settings import RunSettings, help_of, parse_settings
 from glassrec.spelling import counted
 
 if TYPE_CHECKING:
