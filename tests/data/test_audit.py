@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from glassrec.data.audit import Audit, audit_log
-from glassrec.data.audit_parts import with_parts
+from glassrec.data.audit import Audit, audit_log, with_parts
 from glassrec.data.columns import Columns, Parts
 from glassrec.data.dataset_metadata import anomaly_lines, collect_metadata, repeats_line
 from glassrec.data.splits import ByTime, LeaveOneOut, Random

@@ -2,10 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from glassrec.data.columns import Columns, check_labels, check_names, check_numbers
+from glassrec.data.columns import Columns, check_names, check_values
 from glassrec.data.text_file import Format, Origin
 
-CLICKS = Columns(label="click", dense=("x",))
+CLICKS = Columns(label="click", categorical=("x",))
 
 
 def test_user_and_item_come_first_among_the_fields(tmp_path):
@@ -60,23 +60,23 @@ def origin_of(path, column):
 def test_a_label_other_than_0_or_1_is_refused_by_line(tmp_path, wrong):
     labels = pd.Series([0, 1, wrong, 7], name="click")
     with pytest.raises(ValueError, match=r"t.csv, line 4: click is"):
-        check_labels(labels.to_frame(), CLICKS, origin_of(tmp_path / "t.csv", labels))
+        check_values(labels.to_frame(), CLICKS, origin_of(tmp_path / "t.csv", labels))
 
 
 def test_labels_may_be_numbers_or_truth_values(tmp_path):
     for labels in ([0, 1], [0.0, 1.0], [False, True]):
-        check_labels(pd.DataFrame({"click": labels}), CLICKS, Origin(tmp_path))
+        check_values(pd.DataFrame({"click": labels}), CLICKS, Origin(tmp_path))
 
 
 def test_dense_values_must_be_finite_and_may_be_missing_where_allowed(tmp_path):
     frame = pd.DataFrame({"age": [1.0, np.nan, np.inf]})
     origin = origin_of(tmp_path / "t.csv", frame["age"])
     with pytest.raises(ValueError, match=r"line 3: age is nan.*list 'age' under missing_ok"):
-        check_numbers(frame, Columns(dense=("age",)), origin)
+        check_values(frame, Columns(dense=("age",)), origin)
     allowed = Columns(dense=("age",), missing_ok=("age",))
     with pytest.raises(ValueError, match="line 4: age is inf"):
-        check_numbers(frame, allowed, origin)
-    check_numbers(frame.head(2), allowed, origin)
+        check_values(frame, allowed, origin)
+    check_values(frame.head(2), allowed, origin)
 
 
 @pytest.mark.parametrize("outside", [-0.5, 120.5])
@@ -90,5 +90,5 @@ def test_a_number_outside_its_declared_range_is_refused_by_line(tmp_path, outsid
     origin = origin_of(tmp_path / "t.csv", frame["age"])
     message = rf"t.csv, line 5: age is {outside}, outside its range \[0, 120\].*under ranges"
     with pytest.raises(ValueError, match=message):
-        check_numbers(frame, columns, origin)
-    check_numbers(frame.head(3), columns, origin)
+        check_values(frame, columns, origin)
+    check_values(frame.head(3), columns, origin)

@@ -12,7 +12,7 @@ import torch
 from glassrec.data.audit import audit_log
 from glassrec.data.columns import Columns
 from glassrec.data.dataset import Dataset
-from glassrec.data.events import duplicate_events, repeats
+from glassrec.data.events import duplicate_events, repeated_pairs, repeats
 from glassrec.data.splits import LeaveOneOut
 from glassrec.data.table import Table
 
@@ -47,7 +47,7 @@ def test_a_duplicate_agrees_with_a_row_before_it(log: pd.DataFrame, columns, key
         event = tuple(row[name] for name in key or [])
         expected.append(key is not None and event in seen)
         seen.add(event)
-    assert duplicate_events(log, columns).tolist() == expected
+    assert duplicate_events(log, columns, repeated_pairs(log, columns)).tolist() == expected
     assert any(expected) == (key is not None)
     left, _ = audit_log(log, columns, duplicates="drop")
     assert left.index.tolist() == [row for row, drop in enumerate(expected) if not drop]
@@ -58,7 +58,7 @@ def test_a_duplicate_agrees_with_a_row_before_it(log: pd.DataFrame, columns, key
 def test_a_repeat_is_of_an_item_that_the_user_has_before(log: pd.DataFrame, time) -> None:
     columns = Columns(user="user", item="item", time=time)
     key = log["time"] if time else pd.Series(0, log.index)
-    found = repeats(log, columns)
+    found = repeats(log, columns, repeated_pairs(log, columns))
     for row, other in itertools.product(range(60), repeat=2):
         if (key[other], other) < (key[row], row) and all(
             log[name][row] == log[name][other] for name in ("user", "item")
@@ -116,6 +116,8 @@ def test_an_item_that_was_shown_and_not_taken_is_no_repeat() -> None:
     rows = [("a", "x", 0), ("a", "x", 1), ("a", "x", 0), ("a", "x", 1), ("a", "y", 1)]
     log = pd.DataFrame(rows, columns=["user", "item", "click"]).assign(time=range(5))
     columns = Columns(user="user", item="item", label="click", time="time")
-    assert repeats(log, columns).tolist() == [False, False, True, True, False]
+    found = repeats(log, columns, repeated_pairs(log, columns))
+    assert found.tolist() == [False, False, True, True, False]
     clicks = log.assign(click=1)
-    assert repeats(clicks, columns).tolist() == [False, True, True, True, False]
+    found = repeats(clicks, columns, repeated_pairs(clicks, columns))
+    assert found.tolist() == [False, True, True, True, False]

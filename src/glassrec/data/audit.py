@@ -1,33 +1,29 @@
-"""Findings on a raw log that may make results misleading; `audit_parts` goes on with divided rows.
+"""Findings on a raw log and on its division that may make results misleading.
 
-A finding is a count with a sentence. An anomaly is a finding that is worth a line in the terminal;
-the others are only recorded.
+An anomaly is a finding that is worth a line in the terminal; the others are only recorded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from glassrec.data.cells import LIST_MARK
-from glassrec.data.columns import Columns
+from glassrec.data.cells import LIST_MARK, split_values
+from glassrec.data.columns import Columns, Part, Parts
 from glassrec.data.events import (
     Policy,
     duplicate_events,
     identical_rows,
     repeated_pairs,
     repeats,
+    rows_of_both,
 )
 from glassrec.data.sides import Pairs, dependence
 
 IDENTICAL = "identical rows"
-"""The check for rows that equal another in all columns."""
-
-BAR = "|"
-"""The separator of cells of several values."""
 
 FAR = 100.0
 """Robust standard deviations from the median from which on a number is an extreme outlier."""
@@ -42,26 +38,26 @@ SPELLINGS = {
 }
 """Differences that two exports of one id have: the pattern, and its replacement."""
 
+HANDFUL = 10
+"""Rows of a class, or ranking lists, below which a split's metrics are mostly chance."""
+
+TIED = 0.05
+"""The share of held-out rows with a simultaneous row from which on their order is an anomaly."""
+
 
 @dataclass(frozen=True)
 class Finding:
-    """One check that found something.
-
-    Attributes:
-        check: its name.
-        message: the finding, as a sentence without a full stop.
-        count: how many rows, values, cells or lists it is about.
-        of: out of how many.
-        columns: which columns it is about.
-        anomaly: whether it is worth a line in the terminal.
-    """
+    """One check that found something."""
 
     check: str
     message: str
+    """a sentence without a full stop"""
     count: int
+    """how many rows, values, cells or lists it is about, out of `of`"""
     of: int
     columns: tuple[str, ...] = ()
     anomaly: bool = True
+    """whether it is worth a line in the terminal"""
 
 
 @dataclass(frozen=True)
@@ -82,14 +78,8 @@ def audit_log(
 ) -> tuple[pd.DataFrame, Audit]:
     """The rows that are left when duplicates or repeats are dropped, and the findings on all rows.
 
-    Of duplicates the first row in the file is kept; of a user's rows of one item, the first in
-    time. Rows keep their index.
-
-    Args:
-        frame: the whole log, as it was read, with times as numbers.
-        columns: the roles of its columns.
-        duplicates: whether to drop second records of an event, see `duplicate_events`.
-        repeated: whether to drop rows of an item that their user has before, see `repeats`.
+    Of duplicates (see `duplicate_events`) the first row in the file is kept; of a user's rows of
+    one item (see `repeats`), the first in time. Rows keep their index.
 
     Raises:
         ValueError: repeats are to be dropped, and there is no user or no item column.
@@ -111,9 +101,8 @@ def audit_log(
     if repeated == "drop":
         if columns.user is None or columns.item is None:
             raise ValueError(
-                "repeats are rows of one user and one item, and the data names no "
-                f"{'user' if columns.user is None else 'item'} column; set data.repeats=keep, or "
-                "name one"
+                f"data.repeats=drop: the data names no {'item' if columns.user else 'user'} "
+                "column; name one, or set data.repeats=keep"
             )
         left &= ~again
     audit = Audit(len(frame), int(left.sum()), findings)
@@ -136,7 +125,6 @@ def _events(
     duplicates_are: Policy,
     repeats_are: Policy,
 ) -> Iterator[Finding]:
-    """Duplicates, identical rows and repeats."""
     n, duplicates = len(second), int(second.sum())
     pair = tuple(name for name in (columns.user, columns.item) if name)
     event = (*pair, columns.time) if columns.time else pair
@@ -153,15 +141,16 @@ def _events(
 
 
 def _ties(frame: pd.DataFrame, columns: Columns) -> Iterator[Finding]:
-    """Rows of one user at one time."""
     if columns.time is None or columns.user is None:
         return
     users, _ = pd.factorize(frame[columns.user])
     times, known = pd.factorize(frame[columns.time])
     tied = int(pd.Series(users * len(known) + times).duplicated().sum())
     names = (columns.user, columns.time)
-    text = f"rows have the {columns.time} of another row of their {columns.user}, so that neither "
-    text += "is earlier"
+    text = (
+        f"rows have the {columns.time} of another row of their {columns.user}, so that neither is "
+        "earlier"
+    )
     yield from count_finding("timestamp ties", tied, len(frame), text, *names, anomaly=False)
 
 
@@ -185,13 +174,11 @@ def _texts(column: pd.Series, columns: Columns) -> Iterator[Finding]:
 
 
 def _spellings(values: pd.Series, name: str) -> Iterator[Finding]:
-    """Ids that are the same but for their spelling."""
     forms = {
         difference: values.str.replace(pattern, by, regex=True)
         for difference, (pattern, by) in SPELLINGS.items()
     }
-    forms["upper and lower case"] = values.str.casefold()
-    for difference, form in forms.items():
+    for difference, form in {**forms, "upper and lower case": values.str.casefold()}.items():
         same = len(values) - form.nunique()
         # A few short random ids differ in case alone; where one id has two spellings, many do.
         if difference in SPELLINGS or same > 0.05 * len(values):
@@ -203,12 +190,12 @@ def _spellings(values: pd.Series, name: str) -> Iterator[Finding]:
 def _separators(values: pd.Series, name: str, separator: str | None) -> Iterator[Finding]:
     """Lists that are not read as such, and the reverse; `separator` is that of a listed column."""
     values = values[values != ""]
-    lists = int(values.str.contains(separator or BAR, regex=False).sum())
+    lists = int(values.str.contains(separator or "|", regex=False).sum())
     if separator and not lists and not values.str.startswith(LIST_MARK).any():
         message = f"no cell of {name} holds {separator!r}, though it is listed under several"
         yield Finding("multi-value columns", message, 0, len(values), (name,))
     elif not separator and lists > len(values) / 2:
-        text = f"values of {name} hold {BAR!r}; list it under several if they are lists"
+        text = f"values of {name} hold '|'; list it under several if they are lists"
         yield from count_finding("multi-value columns", lists, len(values), text, name)
 
 
@@ -227,7 +214,6 @@ def _truncated(values: pd.Series, name: str) -> Iterator[Finding]:
 
 
 def _numbers(column: pd.Series, columns: Columns) -> Iterator[Finding]:
-    """Constant columns and extreme outliers."""
     name, n = str(column.name), len(column)
     values = column.to_numpy(np.float64)
     values = values[~np.isnan(values)]
@@ -261,7 +247,6 @@ def _robust_distances(values: np.ndarray) -> np.ndarray:
 
 
 def _of_the_item(frame: pd.DataFrame, columns: Columns) -> Iterator[Finding]:
-    """Columns that depend on the item and are not of its side."""
     beside = {columns.user, columns.item, *columns.item_side}
     names = [name for name in (*columns.dense, *columns.fields) if name not in beside]
     if columns.user is None or columns.item is None or not names:
@@ -276,3 +261,83 @@ def _of_the_item(frame: pd.DataFrame, columns: Columns) -> Iterator[Finding]:
             message += "; it is taken as context, as declared" if declared else ""
             check, count = "columns that follow from the item", round(found.share * n)
             yield Finding(check, message, count, n, (name,), anomaly=declared)
+
+
+def with_parts(audit: Audit, parts: Parts, columns: Columns) -> Audit:
+    """The audit of a log, with the findings on the rows as they are divided."""
+    return replace(audit, findings=(*audit.findings, *_of_parts(audit, parts, columns)))
+
+
+def _of_parts(audit: Audit, parts: Parts, columns: Columns) -> Iterator[Finding]:
+    if parts.validation.query is None:
+        yield from _shared(parts, columns) if audit.has(IDENTICAL) else ()
+    else:
+        yield from _unused(audit, parts)
+        yield from _simultaneous(parts, columns)
+    for part, called in zip(parts, ("train", "val", "test"), strict=True):
+        yield from _classes(part, columns, called)
+    yield from _wide_cells(parts, columns)
+
+
+def _shared(parts: Parts, columns: Columns) -> Iterator[Finding]:
+    held = pd.concat([part.frame for part in parts[1:]])
+    shared = rows_of_both(held, parts.train.frame, columns)
+    text = "validation and test rows equal a training row in all columns that are read"
+    yield from count_finding("rows in two splits", shared, len(held), text)
+
+
+def _unused(audit: Audit, parts: Parts) -> Iterator[Finding]:
+    used = len(parts.train.frame) + sum(int((part.labels == 1).sum()) for part in parts[1:])
+    text = "rows are in no split: they record a held-out event again, or lie between a user's "
+    text += "validation and test row"
+    yield from count_finding("rows in no split", audit.kept - used, audit.kept, text, anomaly=False)
+
+
+def _simultaneous(parts: Parts, columns: Columns) -> Iterator[Finding]:
+    if columns.time is None or columns.user is None:
+        return
+    names = [columns.user, columns.time]
+    held = [part.frame.loc[part.labels.ravel() == 1, names] for part in parts[1:]]
+    rows = pd.concat([parts.train.frame[names], *held])
+    users, known = pd.factorize(rows[columns.user])
+    times = rows[columns.time].to_numpy(np.float64)
+    n = len(held[1])
+    newest = np.full(len(known), -np.inf)
+    np.maximum.at(newest, users[:-n], times[:-n])
+    tied = int((newest[users[-n:]] == times[-n:]).sum())
+    text = f"test rows have the {columns.time} of another row of their {columns.user}: that they "
+    text += "are the last is by file order"
+    check, anomaly = "simultaneous held-out rows", tied > TIED * n
+    yield from count_finding(check, tied, n, text, columns.time, anomaly=anomaly)
+
+
+def _classes(part: Part, columns: Columns, called: str) -> Iterator[Finding]:
+    if part.query is not None:
+        lists = int((part.labels == 1).sum())
+        if lists < HANDFUL:
+            message = f"{called} has only {lists} ranking lists; its metrics are mostly chance"
+            yield Finding("small splits", message, lists, lists)
+    elif columns.label is not None:  # the first task
+        labels = part.labels.reshape(len(part.frame), -1)[:, 0]
+        n, ones = len(labels), int((labels == 1).sum())
+        rare = min(ones, n - ones)
+        if rare < HANDFUL:
+            message = f"{called} has {ones:,} rows of {columns.label} 1 and {n - ones:,} of 0; "
+            message += "few to learn from" if called == "train" else "its metrics are mostly chance"
+            yield Finding("small splits", message, rare, n, (columns.label,))
+
+
+def _wide_cells(parts: Parts, columns: Columns) -> Iterator[Finding]:
+    for name in columns.several:
+        separator = columns.value_separators[name]
+        train, *held = (_widths(part.frame[name], separator) for part in parts)
+        wide = int((np.concatenate(held) > train.max(initial=0)).sum())
+        text = f"validation and test cells of {name} hold more than {train.max()} values, the most "
+        text += "of a training cell; the rest is not read"
+        yield from count_finding("truncated cells", wide, sum(map(len, held)), text, name)
+
+
+def _widths(column: pd.Series, separator: str) -> np.ndarray:
+    """(N,) how many values each cell has."""
+    codes, cells = pd.factorize(column)
+    return np.array([*(len(split_values(cell, separator)) for cell in cells.astype(str)), 1])[codes]

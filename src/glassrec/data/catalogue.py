@@ -127,15 +127,9 @@ def ranking_lists(
 ) -> Part:
     """A list for each held-out row: the row itself (label 1), then `count` candidates (label 0).
 
-    Candidates are distinct items that the user chose in no row of `log`. They bring the columns of
-    their side along; all other columns are those of the held-out row.
-
-    Args:
-        log: every known positive, of all splits.
-        held: (Q,) the positions in `log` of the held-out rows.
-        columns: the roles of the columns; user and item must be there.
-        count: the number of candidates of a list.
-        generator: fixes the candidates.
+    Candidates are distinct items that the user chose in no row of `log`, which holds every known
+    positive, of all splits. They bring the columns of their side along; all other columns are those
+    of the held-out row, whose position in `log` is in `held` (Q,).
 
     Raises:
         ValueError: a user has fewer than `count` items left.
@@ -160,14 +154,10 @@ def ranking_lists(
 def draw_candidates(
     positives: Tensor, users: Tensor, items: int, count: int, generator: torch.Generator
 ) -> Tensor:
-    """For each query, `count` distinct items that its user never chose, fixed by `generator`.
+    """For each query, C = `count` distinct items that its user never chose.
 
-    Args:
-        positives: (P,) int64, sorted and distinct: keys `user * items + item` of *all* splits.
-        users: (Q,) int64: the user of each query.
-        items: the number of items.
-        count: C, how many candidates a query gets.
-        generator: the source of randomness.
+    `positives` (P,) int64, sorted and distinct, are keys `user * items + item` of *all* splits;
+    `users` (Q,) int64 the users of the queries.
 
     Returns:
         (Q, C) int64, ascending in each row; every set of C such items is equally likely.

@@ -128,9 +128,7 @@ def _joined(column: pa.ChunkedArray) -> pa.DictionaryArray:
 def _parsed(
     cells: pa.DictionaryArray, texts: pa.Array, parse: Callable[[Any], Any]
 ) -> tuple[list[Any], tuple[int, Any] | None]:
-    """The `texts` of the dictionary of `cells` as `parse` changes them; and the first row whose
-    text it refuses, by ValueError or KeyError, with the text.
-    """
+    """The `texts` of the dictionary of `cells`, parsed, and the first row whose text is refused."""
     parsed, wrong = [], []
     for code, text in enumerate(texts.to_pylist()):
         try:

@@ -17,23 +17,16 @@ from glassrec.spelling import one_of
 
 @dataclass(frozen=True)
 class Columns:
-    """The roles of the columns of a frame.
+    """The roles of the columns of a frame; `Table` shows them as a YAML file.
 
-    `label` is 0 or 1, `rating` a number; both may be there, as two tasks. `retrieval` makes a task
+    Where `label` (0 or 1) and `rating` are both there, they are two tasks. `retrieval` makes a task
     of finding a row's item among all items; beside a label, only rows of label 1 are to be found.
 
-    Fields are `user`, `item` and `categorical`, in this order. `item_side` names the categorical
-    and dense columns that follow from the item (a brand, a price): they come with a sampled item;
-    all others describe the user or the moment, and stay as they are. `context` names those of them
-    that describe the moment although the rows look as if they followed from the item. `log` names
-    dense columns that are counts: they become log(1 + x), negative ones clipped at 0. `several`
-    names categorical columns whose cells hold several values, as in `Action|Comedy`, or maps them
-    to another separator, as in `{genres: ";"}`. `missing_ok` names dense columns that may be empty;
-    an empty cell becomes the training mean. `ranges` declares between which ends, in raw units,
-    dense columns always lie, as in `age: [0, 120]`; the proofs of pruning for every possible input
-    hold within them. An end may be infinite. `time` names the column that orders the rows;
-    `chronological` states instead that the file is in order of time. `item_name` names the column
-    that people know an item by, such as its title; no model reads it for that.
+    Fields are `user`, `item` and `categorical`, in this order. The columns of `item_side`
+    come with a sampled item; all others describe the user or the moment, and stay as they are.
+    `log` columns become log(1 + x), negative ones clipped at 0. `several` may map columns to
+    another separator of their values than `|`. The proofs of pruning for every possible input hold
+    within `ranges`, in raw units, whose ends may be infinite.
     """
 
     label: str | None = None
@@ -56,8 +49,7 @@ class Columns:
 
     def __post_init__(self) -> None:
         roles = [*self.fields, *self.dense, *filter(None, (self.label, self.rating, self.split))]
-        twice = [name for name, count in Counter(roles).items() if count > 1]
-        if twice:
+        if twice := [name for name, count in Counter(roles).items() if count > 1]:
             raise ValueError(f"a column has one role; named twice: {', '.join(twice)}")
         if not self.fields and not self.dense:
             raise ValueError("no column to learn from; name some under dense or categorical")
@@ -80,17 +72,15 @@ class Columns:
             for name in names:
                 if name not in known:
                     raise ValueError(f"{role}: no such column {name!r}{one_of(name, known)}")
-        both = [name for name in self.context if name in self.item_side]
-        if both:
-            raise ValueError(
-                f"{both[0]} is under item_side and under context; a column describes the item or "
-                "the moment"
-            )
+        for name in self.context:
+            if name in self.item_side:
+                raise ValueError(
+                    f"{name} is under item_side and under context; a column describes the item or "
+                    "the moment"
+                )
         for name, separator in self.value_separators.items():
             if not separator:
-                raise ValueError(
-                    f"several: {name} has the separator {separator!r}; name a character"
-                )
+                raise ValueError(f"several: {name} has the separator ''; name a character")
         for name, (low, high) in self.ranges.items():
             if not low <= high:
                 raise ValueError(f"ranges: {name} is [{low}, {high}]; write the lower end first")
@@ -182,17 +172,13 @@ def check_names(wanted: Collection[str], names: list[str], source: str) -> None:
             raise ValueError(f"{source}: {names.count(name)} columns are called {name!r}; rename")
 
 
-def check_labels(frame: pd.DataFrame, columns: Columns, origin: Origin) -> None:
-    """ValueError at the first label that is neither 0 nor 1."""
+def check_values(frame: pd.DataFrame, columns: Columns, origin: Origin) -> None:
+    """ValueError at the first label that is neither 0 nor 1, or the first number that is infinite,
+    missing where that is not allowed, or outside the range that is declared for its column.
+    """
     if columns.label is not None:
         labels = frame[columns.label]
         origin.refuse_first(labels, ~labels.isin((0, 1)).to_numpy(), "; a label must be 0 or 1")
-
-
-def check_numbers(frame: pd.DataFrame, columns: Columns, origin: Origin) -> None:
-    """ValueError at the first number that is infinite, missing where that is not allowed, or
-    outside the range that is declared for its column.
-    """
     for name in columns.numbers:
         values = frame[name].to_numpy()
         wrong = np.isinf(values) if name in columns.missing_ok else ~np.isfinite(values)

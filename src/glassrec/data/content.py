@@ -1,10 +1,6 @@
 """The bytes of a file: its format, recognised by content and not by name, its lines and quotes.
 
-Quoting follows RFC 4180: a quoted cell begins with its quote, doubles the quotes that it holds, and
-ends with a quote before a separator or a line break (blanks between are allowed). A quote inside a
-cell that does not begin with one is a character like any other. Two stray quotes, which would make
-one cell of all the rows between them, differ from a quoted cell of several lines in two ways: text
-follows a closing quote, or each line of the cell's row reads as a row.
+Quoting follows RFC 4180; a quote inside a cell that does not begin with one is a plain character.
 """
 
 from __future__ import annotations
@@ -23,10 +19,8 @@ _PARQUET = b"PAR1"
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
 _PICKLE = "a pickle; export the table as CSV or parquet"
 _REFUSED = {
-    b"\xff\xfe\x00\x00": "UTF-32 text; save the file as UTF-8",
-    b"\x00\x00\xfe\xff": "UTF-32 text; save the file as UTF-8",
-    b"\xff\xfe": "UTF-16 text; save the file as UTF-8",
-    b"\xfe\xff": "UTF-16 text; save the file as UTF-8",
+    **dict.fromkeys((b"\xff\xfe\0\0", b"\0\0\xfe\xff"), "UTF-32 text; save the file as UTF-8"),
+    **dict.fromkeys((b"\xff\xfe", b"\xfe\xff"), "UTF-16 text; save the file as UTF-8"),
     b"PK\x03\x04": "a zip archive or an Excel workbook; unpack it, or export the sheet as CSV",
     b"\xd0\xcf\x11\xe0": "an Excel workbook; export the sheet as CSV",
     b"\xfd7zXZ": "compressed by xz; unpack it",
@@ -84,12 +78,13 @@ def text_content(path: Path) -> memoryview:
     if codec := compression(content):
         content = _unpacked(path, codec)
     refuse_binary(path, content)
-    nul = find_byte(content, b"\0")
-    if nul >= 0:
+    if (nul := find_byte(content, b"\0")) >= 0:
         sample = bytes(content[:4096])
         if sample.count(b"\0") * 3 > len(sample):
-            kind = "binary, or text in UTF-16 or UTF-32; save the table as UTF-8 CSV"
-            raise ValueError(f"{path}: the file is {kind}")
+            raise ValueError(
+                f"{path}: the file is binary, or text in UTF-16 or UTF-32; save the table as UTF-8 "
+                "CSV"
+            )
         raise ValueError(
             f"{path}, line {line_at(content, nul)}: there is a NUL byte, so the file is binary or "
             "damaged; export the table again as UTF-8 CSV"

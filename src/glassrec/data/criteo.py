@@ -10,7 +10,7 @@ from annotated_types import Ge, MinLen
 from pydantic import DirectoryPath
 
 from glassrec.data.cells import NUMBER, TEXT
-from glassrec.data.columns import Columns, check_labels, check_numbers
+from glassrec.data.columns import Columns, check_values
 from glassrec.data.content import fingerprint
 from glassrec.data.dataset import Dataset, Source, build_dataset
 from glassrec.data.encoding import NO_SCALERS, Scalers
@@ -53,9 +53,7 @@ class Criteo(Source):
         """The rows of the file, divided."""
         types = {"label": NUMBER} | dict.fromkeys(DENSE, NUMBER) | dict.fromkeys(CATEGORICAL, TEXT)
         frame = read_text(self._path, types)
-        origin = Origin(self._path)
-        check_labels(frame, COLUMNS, origin)
-        check_numbers(frame, COLUMNS, origin)
+        check_values(frame, COLUMNS, Origin(self._path))
         return build_dataset(
             frame, COLUMNS, self.split, seed, min_count=self.min_count, scalers=scalers
         )

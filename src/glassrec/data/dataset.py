@@ -9,8 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from glassrec.data.audit import Audit, audit_log
-from glassrec.data.audit_parts import with_parts
+from glassrec.data.audit import Audit, audit_log, with_parts
 from glassrec.data.batch import Batch, Split
 from glassrec.data.catalogue import Catalogue, Negatives
 from glassrec.data.columns import Columns, Parts
@@ -95,8 +94,7 @@ class Dataset:
     def occurrences(self, *, history: bool) -> Tensor:
         """(`schema.num_ids`,) int64: how often training rows hold each global id.
 
-        Args:
-            history: whether the steps of histories count, too.
+        With `history`, the steps of histories count, too.
         """
         counts = torch.zeros(self.schema.num_ids, dtype=torch.long)
         ids, steps = self.train.batch.ids, self.train.batch.history
@@ -181,20 +179,10 @@ def build_dataset(
     scalers: Scalers = NO_SCALERS,
     date_unit: str | None = None,
 ) -> Dataset:
-    """The dataset of a log.
+    """The dataset of a log, with times as numbers; `seed` fixes random splits and candidates.
 
-    Args:
-        frame: the whole log, with times as numbers.
-        columns: the roles of its columns.
-        split: divides its rows.
-        seed: fixes random splits and evaluation candidates.
-        negatives: how many negatives a training positive gets, where the split is ranked.
-        min_count: how often a value must occur in training to get an id of its own.
-        history: how many of the user's earlier items a row shows.
-        duplicates: whether to drop second records of one event, see `events.duplicate_events`.
-        repeats: whether to drop rows of an item that their user has before, see `events.repeats`.
-        scalers: those that dense columns keep, see `Encoder.fit`.
-        date_unit: of times that were written as dates, see `RowLog`.
+    The other settings are those of `Table`; `scalers` are kept, see `Encoder.fit`; `date_unit` is
+    that of times that were written as dates, see `RowLog`.
 
     Raises:
         ValueError: the rows lack what the settings need, or would reveal held-out items.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from glassrec.data.batch import Split
 from glassrec.data.dataset import Dataset
-from glassrec.data.schema import ABSENT, UNSEEN, Field, Schema
+from glassrec.data.schema import ABSENT, Field, Schema
 
 
 def collect_metadata(dataset: Dataset) -> dict[str, Any]:
@@ -59,33 +59,26 @@ def collect_metadata(dataset: Dataset) -> dict[str, Any]:
 
 def anomaly_lines(metadata: Mapping[str, Any], most: int = 8) -> list[str]:
     """The anomalies in the audit as lines; of more than `most`, the first ones."""
-    found = [
-        each["message"]
-        for each in (metadata.get("audit") or {}).get("findings", [])
-        if each["anomaly"]
-    ]
+    findings = (metadata.get("audit") or {}).get("findings", [])
+    found = [each["message"] for each in findings if each["anomaly"]]
     more = len(found) - most
     return found if more <= 0 else [*found[:most], f"and {more} more, see data.json"]
 
 
 def repeats_line(metadata: Mapping[str, Any]) -> str | None:
     """How many held-out positives repeat a pair of training, as a line; None if none does."""
-    found = {
-        name: (each["known"], each["positives"])
-        for name, each in metadata.get("repeats", {}).items()
-    }
-    if not any(known for known, _ in found.values()):
+    found = metadata.get("repeats", {})
+    if not any(each["known"] for each in found.values()):
         return None
-    counts = " and ".join(f"{k:,} of {n:,} {name}" for name, (k, n) in reversed(found.items()))
-    return f"{counts} positives are items that their user has in training"
+    counts = [f"{n['known']:,} of {n['positives']:,} {name}" for name, n in reversed(found.items())]
+    return f"{' and '.join(counts)} positives are items that their user has in training"
 
 
 def _field(schema: Schema, field: Field, splits: Mapping[str, Split]) -> dict[str, Any]:
-    unseen, columns = _unseen_id(schema, field.name), [*schema.id_columns(field.name)]
-    shares = {}
+    columns, shares = [*schema.id_columns(field.name)], {}
     for name in ("val", "test"):
         ids = splits[name].batch.ids[:, columns]
-        shares[name] = _mean(ids[ids != ABSENT] == unseen)
+        shares[name] = _mean(ids[ids != ABSENT] == schema.unseen_id(field.name))
     known = field.size - 1
     return {"name": field.name, "values": known, "per_row": field.values, "unseen": shares}
 
@@ -104,7 +97,7 @@ def _repeats(dataset: Dataset) -> dict[str, dict[str, int]]:
     if catalogue is None or not (dataset.ranked or retrieved):
         return {}
     task = retrieved[0] if retrieved else 0
-    unseen = torch.tensor([_unseen_id(schema, name or "") for name in (schema.user, schema.item)])
+    unseen = torch.tensor([schema.unseen_id(name or "") for name in (schema.user, schema.item)])
     found, known = {}, torch.empty(0, dtype=torch.long)
     for name, split in dataset.splits.items():
         rows = split.batch.targets[:, task] == 1
@@ -115,10 +108,6 @@ def _repeats(dataset: Dataset) -> dict[str, dict[str, int]]:
         else:
             found[name] = {"positives": len(ids), "known": int(torch.isin(keys, known).sum())}
     return found
-
-
-def _unseen_id(schema: Schema, field: str) -> int:
-    return schema.offsets[schema.field_index(field)] + UNSEEN
 
 
 def _mean(values: Tensor) -> float:

@@ -18,13 +18,9 @@ from glassrec.data.columns import Columns, Part
 from glassrec.data.events import step_names
 from glassrec.data.schema import ABSENT, UNSEEN, Field, Schema, Target
 
-LARGEST = 1e18
-"""The largest rating, and the reciprocal of the smallest deviation: single precision holds their
-squares."""
-
-FINEST = 1e-5
-"""The least deviation of ratings, relative to their size, of which single precision holds enough
-digits: rounding is within 1 % of it."""
+LARGEST, FINEST = 1e18, 1e-5
+"""Of ratings, the largest and the reciprocal of the smallest deviation, whose squares single
+precision holds; the least deviation relative to their size, of which rounding is within 1 %."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +71,7 @@ class MultiValued:
     @classmethod
     def fit(cls, column: pd.Series, min_count: int = 1, separator: str = "|") -> MultiValued:
         """The values of all cells."""
-        codes, cells = pd.factorize(column, use_na_sentinel=False)
-        lists = _lists(pd.Index(cells), separator)
+        codes, lists = _lists(column, separator)
         lengths = lists.str.len()
         values, names = pd.factorize(lists.explode())
         counts = np.bincount(values, np.repeat(np.bincount(codes), lengths))
@@ -85,8 +80,7 @@ class MultiValued:
 
     def encode(self, column: pd.Series, offset: int) -> np.ndarray:
         """The ids (N, width) int64 of the cells (N,), plus `offset`, filled up with ABSENT."""
-        codes, cells = pd.factorize(column, use_na_sentinel=False)
-        lists = _lists(pd.Index(cells), self.separator)
+        codes, lists = _lists(column, self.separator)
         ids = np.full((len(lists), self.width), ABSENT)
         for at in range(self.width):
             there = (lists.str.len() > at).to_numpy()
@@ -98,10 +92,11 @@ class MultiValued:
         return Field(name, len(self.values) + 1, self.width)
 
 
-def _lists(cells: pd.Index, separator: str) -> pd.Series:
-    """The values of each cell, without blanks around them; at least one, which may be ''."""
-    texts = cells.astype("string").fillna("")
-    return pd.Series([split_values(text, separator) for text in texts], dtype=object)
+def _lists(column: pd.Series, separator: str) -> tuple[np.ndarray, pd.Series]:
+    """The code (N,) of each cell, and the values of the cell of each code."""
+    codes, cells = pd.factorize(column, use_na_sentinel=False)
+    texts = pd.Index(cells).astype("string").fillna("")
+    return codes, pd.Series([split_values(text, separator) for text in texts], dtype=object)
 
 
 @dataclass(frozen=True)
@@ -231,11 +226,7 @@ class Encoder:
 
 
 def _with_scale(target: Target, ratings: np.ndarray) -> Target:
-    """The task with mean and deviation of its training ratings (N,); 1 if all of them are equal.
-
-    Raises:
-        ValueError: single precision cannot hold them, or not their differences.
-    """
+    """The task with mean and deviation of its ratings (N,); 1 if all of them are equal."""
     scaler = Scaler.fit(ratings, log=False)
     largest, constant = np.abs(ratings).max(), ratings.min() == ratings.max()
     least = max(FINEST * largest, 1 / LARGEST)
@@ -253,7 +244,6 @@ def _numbers(frame: pd.DataFrame, name: str) -> np.ndarray:
 
 
 def _check_finite(scaled: Tensor, raw: pd.Series, scaler: Scaler) -> None:
-    """ValueError at the first number that is infinite as float32 after scaling."""
     wrong = ~scaled.isfinite()
     if wrong.any():
         value = raw.iloc[int(wrong.int().argmax())]

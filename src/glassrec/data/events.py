@@ -1,10 +1,7 @@
 """Events of a log: records of one event, a user's return to an item, and the items before a row.
 
-A row's history are the user's rows of strictly earlier time, so that it holds neither the row
-itself, nor a second record of the same event, nor anything behind it. Rows of one time are not
-earlier than each other; as steps of a later row they stand in file order. The history becomes
-columns of the raw rows, and travels with a row to the candidates that it is ranked against and to
-its negatives.
+A row's history are the user's rows of strictly earlier time: neither the row itself, nor a second
+record of its event. Of rows of one time, as steps of a later row, the order is that of the file.
 """
 
 from __future__ import annotations
@@ -33,9 +30,7 @@ def repeated_pairs(frame: pd.DataFrame, columns: Columns) -> np.ndarray:
     return _groups(frame, [columns.user, columns.item], rows)[0]
 
 
-def duplicate_events(
-    frame: pd.DataFrame, columns: Columns, among: np.ndarray | None = None
-) -> np.ndarray:
+def duplicate_events(frame: pd.DataFrame, columns: Columns, among: np.ndarray) -> np.ndarray:
     """(N,) bool: whether a row records an event that an earlier row of the frame records.
 
     Where every row is a positive, an event is a user, an item and a time; without a time column,
@@ -43,24 +38,18 @@ def duplicate_events(
     Labelled rows are one event if they agree in user, item, time and all other columns: the
     same impression may be recorded with different outcomes, and without a time many impressions may
     look the same. Without a user or an item column, no row is known to be a duplicate. A column
-    that assigns rows to splits is no part of an event.
-
-    `among` are the `repeated_pairs` of the log, if they are known.
+    that assigns rows to splits is no part of an event. `among` are the `repeated_pairs`.
     """
     labelled = columns.label is not None or columns.rating is not None
     if columns.user is None or columns.item is None or (labelled and columns.time is None):
         return np.zeros(len(frame), bool)
     if labelled or columns.time is None:
         return identical_rows(frame, columns, among)
-    among = repeated_pairs(frame, columns) if among is None else among
     return _again(frame, [columns.user, columns.item, columns.time], among)
 
 
-def identical_rows(
-    frame: pd.DataFrame, columns: Columns, among: np.ndarray | None = None
-) -> np.ndarray:
+def identical_rows(frame: pd.DataFrame, columns: Columns, among: np.ndarray) -> np.ndarray:
     """(N,) bool: whether a row equals an earlier one in all columns; see `duplicate_events`."""
-    among = repeated_pairs(frame, columns) if among is None else among
     return _again(frame, _compared(columns), among)
 
 
@@ -73,16 +62,14 @@ def rows_of_both(frame: pd.DataFrame, other: pd.DataFrame, columns: Columns) -> 
     return int(np.isin(keys[~there], keys[there]).sum())
 
 
-def repeats(frame: pd.DataFrame, columns: Columns, among: np.ndarray | None = None) -> np.ndarray:
+def repeats(frame: pd.DataFrame, columns: Columns, among: np.ndarray) -> np.ndarray:
     """(N,) bool: whether the row's user has the row's item in a row before, by time and file order.
 
-    Beside a label, an item that was shown and not taken (label 0) does not count as had before. All
-    are False without a user or an item column.
+    Beside a label, an item that was shown and not taken (label 0) does not count as had before.
     """
     found = np.zeros(len(frame), bool)
     if columns.user is None or columns.item is None:
         return found
-    among = repeated_pairs(frame, columns) if among is None else among
     order = among[np.argsort(columns.times(frame)[among], kind="stable")]
     rows = frame[[columns.user, columns.item]].iloc[order]
     if columns.label is None:
@@ -111,11 +98,7 @@ def _again(frame: pd.DataFrame, names: list[str], among: np.ndarray) -> np.ndarr
 def _groups(
     frame: pd.DataFrame, names: list[str], rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Those of `rows` that equal another of them in these columns, and (M,) equal keys for equal
-    rows.
-
-    Rows that equal no other in some columns are not compared in the next ones.
-    """
+    """Those of `rows` that equal another in these columns, and (M,) equal keys for equal rows."""
     keys, size = np.zeros(len(rows), np.int64), 1
     for at, name in enumerate(names):
         if not len(rows):
@@ -140,17 +123,11 @@ def step_names(length: int) -> list[str]:
 def with_history(
     frame: pd.DataFrame, columns: Columns, length: int, *, order: np.ndarray | None = None
 ) -> pd.DataFrame:
-    """The rows with the last `length` earlier items of their users, and `EARLIER`.
+    """The rows with the last T = `length` earlier items of their users, and `EARLIER`.
 
-    Args:
-        frame: the whole log.
-        columns: the roles of its columns.
-        length: T, how many steps; 0 leaves the frame as it is.
-        order: (N,) the sort key of the rows of a user; by default the time column or, without one,
-            the order of the file.
-
-    Returns:
-        the frame with T categorical columns of the log's items, missing where a user has had fewer.
+    The items are in T categorical columns, missing where a user has had fewer; a length of 0 leaves
+    the frame as it is. `order` (N,) is the sort key of the rows of a user, by default the time
+    column or, without one, the order of the file.
 
     Raises:
         ValueError: there is no user or no item column, or a column has the name of a step.

@@ -1,14 +1,11 @@
-"""MovieLens in its published layouts (Harper and Konstan, TiiS 2015), with attributes of
-users and movies.
+"""MovieLens in its published layouts (Harper and Konstan, TiiS 2015), with users and movies.
 
 Fields: user, gender, age (the bucket's lower end), occupation and zip (the first three characters,
-a region); item, year (the first of its five) and genres, of which a movie has several. A
-leave-one-out split takes every rating as a positive; any other split learns the `tasks`.
+a region); item, year (the first of its five) and genres, of which a movie has several.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +34,8 @@ GENRES = (
 )  # fmt: skip
 """The flag columns of MovieLens-100K's `u.item`, in order."""
 
-RATINGS = dict.fromkeys(("user", "item", "rating", "time"), INTEGER)
+WHOLE = {"user", "item", "rating", "time", "age", *GENRES}
+"""The columns that hold whole numbers; the others hold text."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,10 @@ class _MovieLens(Source):
 
     files: ClassVar[tuple[str, str, str]]
     """The names of the files of ratings, users and movies."""
+    separators: ClassVar[tuple[str, str, str]]
+    """Between the cells of each file."""
+    user_columns: ClassVar[tuple[str, ...]]
+    movie_columns: ClassVar[tuple[str, ...]]
 
     def __post_init__(self) -> None:
         if self.split.ranked and tuple(self.tasks) != ("click",):
@@ -72,9 +74,16 @@ class _MovieLens(Source):
                 "takes every rating as a positive; set data/split=random or by_time"
             )
 
-    @abstractmethod
-    def _read(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-        """Ratings; users with gender, age, occupation, zip; movies with title and genres."""
+    def _read(self) -> list[pd.DataFrame]:
+        columns = ("user", "item", "rating", "time"), self.user_columns, self.movie_columns
+        encodings = "utf8", "utf8", "latin-1"
+        frames = []
+        for path, names, separator, encoding in zip(
+            self._paths, columns, self.separators, encodings, strict=True
+        ):
+            types = {name: INTEGER if name in WHOLE else TEXT for name in names}
+            frames.append(read_text(path, types, separator=separator, encoding=encoding))
+        return frames
 
     def fingerprint(self) -> dict[str, str]:
         """The sha256 of the three files."""
@@ -127,17 +136,9 @@ class MovieLens100K(_MovieLens):
     """MovieLens-100K: `u.data`, `u.user` and `u.item`."""
 
     files = ("u.data", "u.user", "u.item")
-
-    def _read(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-        log, people, films = self._paths
-        users = {"user": INTEGER, "age": INTEGER, "gender": TEXT, "occupation": TEXT, "zip": TEXT}
-        texts = dict.fromkeys(("title", "released", "on_video", "link"), TEXT)
-        flags = dict.fromkeys(GENRES, INTEGER)
-        types = {"item": INTEGER, **texts, **flags}
-        movies = read_text(films, types, separator="|", encoding="latin-1")
-        flagged = movies[[*GENRES]].to_numpy(bool) @ np.array([f"{name}|" for name in GENRES], "O")
-        movies["genres"] = pd.Series(flagged, index=movies.index).str.rstrip("|").astype("category")
-        return read_text(log, RATINGS), read_text(people, users, separator="|"), movies
+    separators = ("\t", "|", "|")
+    user_columns = ("user", "age", "gender", "occupation", "zip")
+    movie_columns = ("item", "title", "released", "on_video", "link", *GENRES)
 
 
 @dataclass(frozen=True)
@@ -145,16 +146,9 @@ class MovieLens1M(_MovieLens):
     """MovieLens-1M: `ratings.dat`, `users.dat` and `movies.dat`."""
 
     files = ("ratings.dat", "users.dat", "movies.dat")
-
-    def _read(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-        log, people, films = self._paths
-        users = {"user": INTEGER, "gender": TEXT, "age": INTEGER, "occupation": TEXT, "zip": TEXT}
-        movies = {"item": INTEGER, "title": TEXT, "genres": TEXT}
-        return (
-            read_text(log, RATINGS, separator="::"),
-            read_text(people, users, separator="::"),
-            read_text(films, movies, separator="::", encoding="latin-1"),
-        )
+    separators = ("::", "::", "::")
+    user_columns = ("user", "gender", "age", "occupation", "zip")
+    movie_columns = ("item", "title", "genres")
 
 
 def _described(users: pd.DataFrame) -> pd.DataFrame:
@@ -165,9 +159,11 @@ def _described(users: pd.DataFrame) -> pd.DataFrame:
 
 
 def _dated(movies: pd.DataFrame) -> pd.DataFrame:
-    """Movies with their title, and the first year of the five in which they came out, '' where it
-    is not known.
-    """
+    """Movies with the first year of the five in which they came out; '' where it is not known."""
     year = movies["title"].astype(str).str.extract(r"\((\d{4})\)\s*$", expand=False).astype(float)
     five = (year // 5 * 5).map("{:.0f}".format, na_action="ignore").fillna("").astype("category")
+    if "genres" not in movies:
+        flagged = movies[[*GENRES]].to_numpy(bool) @ np.array([f"{name}|" for name in GENRES], "O")
+        genres = pd.Series(flagged, index=movies.index).str.rstrip("|").astype("category")
+        movies = movies.assign(genres=genres)
     return movies[["item", "title", "genres"]].assign(year=five)

@@ -93,15 +93,12 @@ class NCF(Source):
 
 
 def _ratings(path: Path) -> pd.DataFrame:
-    """The columns user, item, rating and, if it is there, time."""
     names = ("user", "item", "rating", "time")[: max(3, len(TextFile.open(path).first_cells))]
     return read_text(path, dict.fromkeys(names, INTEGER))
 
 
 def _order(chosen: pd.DataFrame, held: pd.DataFrame) -> np.ndarray:
-    """(N,) the sort key of the rows of a user: the test row is the last, and before it the training
-    rows by timestamp or, without one, from the last to the first.
-    """
+    """(N,) the sort key of the rows of a user, the test row last."""
     time = chosen["time"].to_numpy() if "time" in chosen else -np.arange(len(chosen))
     return np.r_[time, np.full(len(held), np.iinfo(np.int64).max)]
 
@@ -133,7 +130,6 @@ def _test_lists(held: pd.DataFrame, path: Path, ratings: Path) -> Part:
 
 
 def _check_pairs(held: pd.DataFrame, pairs: pd.Series, path: Path, ratings: Path) -> None:
-    """ValueError unless both test files speak of the same users and items, line by line."""
     if len(pairs) != len(held):
         raise ValueError(
             f"{path} has {len(pairs)} lines and {ratings.name} has {len(held)}; "

@@ -20,11 +20,10 @@ from glassrec.data.text_file import Origin, frame_of
 def read_parquet(
     path: Path, types: Mapping[str, pa.DataType], lists: Collection[str] = ()
 ) -> pd.DataFrame:
-    """The columns `types` of a parquet file, each NUMBER or TEXT, cast as in `read_text`.
+    """The columns `types` of a parquet file, each NUMBER or TEXT, as in `read_text`; null is ''.
 
-    As text, a whole number has no decimal point, also where a missing one made the column float;
-    a null or NaN is ''. The texts of `lists`, the columns that may hold lists, have LIST_MARK
-    before each value of a list.
+    A whole number has no decimal point, also where a missing one made the column float. In the
+    texts of `lists`, the columns that may hold lists, LIST_MARK stands before each value.
 
     Raises:
         ValueError: the file is missing, empty or not parquet, or a column has another type.
@@ -79,7 +78,6 @@ def parquet_names(path: Path) -> list[str]:
 
 @contextmanager
 def _refused(path: Path) -> Iterator[None]:
-    """Raises one ValueError for any error of Arrow on a damaged file."""
     try:
         yield
     except (pa.ArrowException, OSError):
@@ -89,7 +87,6 @@ def _refused(path: Path) -> Iterator[None]:
 
 
 def _cast(column: pa.ChunkedArray, kind: pa.DataType, name: str, several: bool) -> pa.ChunkedArray:
-    """A parquet column as TEXT, NUMBER or INTEGER."""
     types = pa.types
     if types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
@@ -104,11 +101,8 @@ def _cast(column: pa.ChunkedArray, kind: pa.DataType, name: str, several: bool) 
         column = column.cast(pa.string())
     if kind == TEXT:
         return _text(column).dictionary_encode()
-    if (
-        types.is_string(column.type)
-        or types.is_large_string(column.type)
-        or (types.is_string_view(column.type))
-    ):
+    texts = types.is_string, types.is_large_string, types.is_string_view
+    if any(is_text(column.type) for is_text in texts):
         return numbers(_text(column).dictionary_encode(), kind, name)
     if kind == INTEGER and types.is_floating(column.type):  # a missing number makes it float
         return numbers(_text(column).dictionary_encode(), kind, name)
@@ -118,7 +112,6 @@ def _cast(column: pa.ChunkedArray, kind: pa.DataType, name: str, several: bool) 
 
 
 def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column as texts; null and NaN are ''."""
     if pa.types.is_nested(column.type):
         raise pa.ArrowTypeError("a struct is no text")
     if pa.types.is_floating(column.type):

@@ -117,6 +117,5 @@ def probabilities(effects: Mapping[str | tuple[str, str], np.ndarray]) -> np.nda
 
 
 def _scaled(parts: np.ndarray, strength: float) -> np.ndarray:
-    """The sum over (N, R) parts, with mean 0 and standard deviation `strength`."""
     effect = parts.sum(axis=1)
     return (effect - effect.mean()) * (strength / effect.std())

@@ -1,8 +1,4 @@
-"""Generated sequences in which one step of the history decides, so that explanations can be scored.
-
-Every item is of one of two kinds. A user likes a candidate of the kind of the item `lag` steps ago,
-and no other step matters.
-"""
+"""Generated sequences in which one step of the history decides, so that it can be looked for."""
 
 from __future__ import annotations
 

@@ -123,10 +123,6 @@ def _ends(ends: list[float | None]) -> tuple[float, float]:
 def row_keys(parts: Parts, columns: Columns) -> pd.DataFrame:
     """The keys of all rows but drawn candidates, by which other runs recognise the same rows.
 
-    Args:
-        parts: raw rows, under the index that they have in the file.
-        columns: the roles of their columns.
-
     Returns:
         a frame with the columns `row` (the number of the row in its file, from 1, header and
         empty lines not counted), `key` (uint64: a hash of the values of all columns that are read,
@@ -146,11 +142,9 @@ def _keys(part: Part, names: list[str]) -> pd.DataFrame:
 
 
 def overlap(rows: pd.DataFrame, trained: np.ndarray) -> Iterator[tuple[str, int, int, int]]:
-    """How many of the held-out rows have the key of a row that was trained on.
+    """How many of the held-out rows have the key of a row that was trained on, by split.
 
-    Args:
-        rows: the keys of a dataset, see `row_keys`.
-        trained: (M,) uint64 keys of the rows that a model was trained on.
+    `rows` are from `row_keys`; `trained` (M,) uint64 are the keys that a model was trained on.
 
     Yields:
         of each held-out split: its name, the number of its rows, how many of them are in `trained`,

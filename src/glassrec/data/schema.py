@@ -124,6 +124,10 @@ class Schema:
             raise ValueError(f"the data has no field {name!r}{one_of(name, self.field_names)}")
         return self.field_names.index(name)
 
+    def unseen_id(self, name: str) -> int:
+        """The global id of the unseen value of field `name`; ValueError if there is none."""
+        return self.offsets[self.field_index(name)] + UNSEEN
+
     def id_columns(self, name: str) -> range:
         """The columns of field `name` in `Batch.ids`; ValueError if there is no such field."""
         index = self.field_index(name)

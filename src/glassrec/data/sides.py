@@ -1,8 +1,7 @@
 """Whether columns describe the item or the moment, checked on the rows.
 
-Negatives and candidates are rows with another item in them. Columns of the item's side come with
-that item; all others stay. A column that stays although the item determines it reveals which item
-the row really had: only there the value fits. The same holds for a retrieval query.
+Negatives, candidates and queries keep all columns that are not of the item's side. One that the
+item determines would reveal which item the row really had.
 """
 
 from __future__ import annotations
@@ -15,20 +14,12 @@ import pandas as pd
 from glassrec.data.columns import Columns
 from glassrec.data.text_file import Origin
 
-LIMIT = 0.15
-"""The share of rows in which a column may rank its item in the first tenth; .10 is chance."""
+LIMIT, MAX_SAMPLE, RIVALS = 0.15, 4000, 99
+"""The share of rows in which a column may rank its item in the first tenth (.10 is chance), on how
+many rows it is measured, and among how many other items."""
 
-MAX_ROWS = 200_000
-"""Rows of a log, whole items at a time, that are compared."""
-
-MIN_ITEMS = 100
-"""Items that are compared, however many rows they have."""
-
-MAX_SAMPLE = 4000
-"""Rows on which that share is measured, at most."""
-
-RIVALS = 99
-"""Other items that a row's item is placed among."""
+MAX_ROWS, MIN_ITEMS = 200_000, 100
+"""Rows of a log, whole items at a time, and items of many rows that are compared."""
 
 BEYOND_CHANCE = 3.3
 """Standard errors by which a share must exceed `LIMIT`: one column in 2,000 does so by accident."""
@@ -97,9 +88,9 @@ def _shown(value: object) -> str:
 def check_undeclared(train: pd.DataFrame, columns: Columns) -> None:
     """ValueError if the item determines a column that is neither under item_side nor context.
 
-    That is so if it never differs between rows of an item, where it would by chance; or if knowing
-    an item's other rows places it, by that column alone, in the first tenth of `RIVALS` others more
-    often than `LIMIT`. Columns that describe the user are exempt, whoever the items belong to.
+    That is so if it never differs between rows of an item, where it would by chance; or if, by that
+    column alone, an item's other rows place it in the first tenth of `RIVALS` others more often
+    than `LIMIT`. Columns that describe the user are exempt.
     """
     known = {columns.user, columns.item, *columns.item_side, *columns.context}
     names = [name for name in (*columns.dense, *columns.fields) if name not in known]
@@ -224,7 +215,6 @@ def _of_the_user(values: np.ndarray, pairs: Pairs) -> bool:
 
 
 def _chance(values: np.ndarray) -> float:
-    """How often two rows agree by chance."""
     return float(np.square(np.bincount(values) / len(values)).sum())
 
 

@@ -56,35 +56,42 @@ class Given(Splitter):
 
 
 @dataclass(frozen=True)
-class Random(Splitter):
-    """Rows at random, in shares."""
-
+class _InShares(Splitter):
     validation: Annotated[float, Interval(gt=0, lt=1)] = 0.1
     test: Annotated[float, Interval(gt=0, lt=1)] = 0.1
 
     def __post_init__(self) -> None:
-        _check_shares(self.validation, self.test)
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                f"validation {self.validation} + test {self.test} leaves no row to train on; "
+                "their sum must be below 1"
+            )
+
+    def _cut(self, order: np.ndarray) -> list[np.ndarray]:
+        n = len(order)
+        start = n - round(n * self.test)
+        return np.split(order, [start - round(n * self.validation), start])
+
+
+@dataclass(frozen=True)
+class Random(_InShares):
+    """Rows at random, in shares."""
 
     def split(self, frame: pd.DataFrame, columns: Columns, generator: torch.Generator) -> Parts:
         """The rows in a random order, cut in three, each part in file order again."""
         order = torch.randperm(len(frame), generator=generator).numpy()
-        cut = _cut(order, self.validation, self.test)
-        return _pointwise(frame, columns, [np.sort(rows) for rows in cut])
+        return _pointwise(frame, columns, [np.sort(rows) for rows in self._cut(order)])
 
 
 @dataclass(frozen=True)
-class ByTime(Splitter):
+class ByTime(_InShares):
     """The oldest rows train, the newest test.
 
     Rows of equal time stay in file order. Data without a time column must state that its rows are
     in order of time (`Columns.chronological`).
     """
 
-    validation: Annotated[float, Interval(gt=0, lt=1)] = 0.1
     test: Annotated[float, Interval(gt=0, lt=1)] = 0.2
-
-    def __post_init__(self) -> None:
-        _check_shares(self.validation, self.test)
 
     def split(self, frame: pd.DataFrame, columns: Columns, generator: torch.Generator) -> Parts:
         """The rows by time, cut in three."""
@@ -94,7 +101,7 @@ class ByTime(Splitter):
                 "`chronological: true` if its rows are in order of time, or set data/split=random"
             )
         order = np.argsort(columns.times(frame), kind="stable")
-        return _pointwise(frame, columns, _cut(order, self.validation, self.test))
+        return _pointwise(frame, columns, self._cut(order))
 
 
 @dataclass(frozen=True)
@@ -175,23 +182,7 @@ def _same_event(
     return (own >= 0) & (items == items[own]) & (times == times[own])
 
 
-def _check_shares(validation: float, test: float) -> None:
-    if validation + test >= 1:
-        raise ValueError(
-            f"validation {validation} + test {test} leaves no row to train on; "
-            "their sum must be below 1"
-        )
-
-
-def _cut(order: np.ndarray, validation: float, test: float) -> list[np.ndarray]:
-    """The rows in `order`, cut in three shares."""
-    n = len(order)
-    start = n - round(n * test)
-    return np.split(order, [start - round(n * validation), start])
-
-
 def _pointwise(frame: pd.DataFrame, columns: Columns, rows: list[np.ndarray]) -> Parts:
-    """The three parts of labelled rows."""
     if columns.targets == (Target("label"),) and columns.label is None:
         raise ValueError(
             "this split needs a label or a rating column; name one, or choose leave_one_out"

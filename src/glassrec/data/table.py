@@ -13,12 +13,7 @@ from annotated_types import Ge
 from pydantic import FilePath, TypeAdapter, ValidationError
 
 from glassrec.data.cells import NUMBER, TEXT, printable, shortened
-from glassrec.data.columns import (
-    Columns,
-    check_labels,
-    check_names,
-    check_numbers,
-)
+from glassrec.data.columns import Columns, check_names, check_values
 from glassrec.data.content import existing, fingerprint, is_parquet
 from glassrec.data.dataset import Dataset, Source, build_dataset
 from glassrec.data.encoding import NO_SCALERS, Scalers
@@ -127,8 +122,7 @@ class Table(Source):
         """The rows of the table, divided."""
         columns = read_columns(Path(self.columns))
         frame, origin = self.read(columns)
-        check_labels(frame, columns, origin)
-        check_numbers(frame, columns, origin)
+        check_values(frame, columns, origin)
         for name in filter(None, (columns.user, columns.item)):
             empty = (frame[name].isna() | (frame[name] == "")).to_numpy()
             if empty.any():
@@ -221,8 +215,6 @@ def moments(values: pd.Series, origin: Origin) -> pd.Series:
         reason = ", not a number as in other rows; correct or remove the line"
         origin.refuse_first(text, bad, reason)
     dates = pd.to_datetime(text, errors="coerce", format="ISO8601", utc=True)
-    reason = (
-        ", not a time; write a number or a date as in 2024-01-31T12:30:00, the same in all rows"
-    )
+    reason = ", not a time; write a number, or a date as in 2024-01-31T12:30:00, in all rows"
     origin.refuse_first(text, dates.isna().to_numpy(), reason)
     return dates

@@ -1,7 +1,7 @@
 """Delimited text becomes frames, fast; a malformed file is refused by file and line.
 
-Arrow reads the file. A file that it refuses is read again: as texts, each distinct one of which is
-converted once, and, if rows have too few or too many cells, row by row with the `csv` module.
+Arrow reads the file. One that it refuses is read again as texts, and, if rows have too few or too
+many cells, row by row with the `csv` module.
 """
 
 from __future__ import annotations
@@ -172,11 +172,9 @@ class TextFile:
         return cls(path, form, content, broken)
 
     def read(self, types: Mapping[str, pa.DataType]) -> pd.DataFrame:
-        """The columns `types`; empty lines are skipped.
+        """The columns `types`, INTEGER, NUMBER or TEXT; empty lines are skipped, no number is NaN.
 
-        Args:
-            types: the columns to read, each INTEGER, NUMBER (a missing cell is NaN) or TEXT;
-                without a header they are all columns, in order.
+        Without a header they are all columns, in order.
 
         Raises:
             ValueError: a row has too few or too many cells, or a cell is not of its column's type;
@@ -231,7 +229,6 @@ class TextFile:
         return not bytes(self.content[row.start : row.end]).decode(errors="replace").strip()
 
     def _scan(self) -> Iterator[Row]:
-        """All rows, with empty ones and the header."""
         form, line, end = self.format, 0, 0
         stream = pa.BufferReader(pa.py_buffer(self.content))
 
@@ -283,12 +280,7 @@ class TextFile:
         return table
 
     def _converted(self, names: list[str], types: Mapping[str, pa.DataType]) -> pa.Table:
-        """The table of a file that Arrow refused, converted cell by cell.
-
-        Raises:
-            ValueError: at the first row with too few or too many cells, or the first cell that is
-                not of its column's type.
-        """
+        """The table of a file that Arrow refused, cell by cell; ValueError at the first bad one."""
         table, columns = self._texts(names, types), {}
         for at, kind in types.items():
             name, column = names[int(at)], table[at]
