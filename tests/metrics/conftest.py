@@ -11,7 +11,7 @@ from torch import Tensor
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema, Target
-from glassrec.metrics.agreement import ModelPair
+from glassrec.metrics.model_pair import ModelPair
 from glassrec.models.base import Inputs, Recommender
 
 

@@ -16,9 +16,8 @@ from glassrec.data.catalogue import Catalogue
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema, Target
 from glassrec.metrics import retrieval as module
-from glassrec.metrics.agreement import ModelPair, agreement
 from glassrec.metrics.metadata import primary_metrics
-from glassrec.metrics.paired_bootstrap import metric_changes
+from glassrec.metrics.model_pair import ModelPair, agreement, metric_changes
 from glassrec.metrics.quality import quality
 from glassrec.metrics.retrieval import each_user, first_places, retrieval_metrics
 from glassrec.models.mf import MF

@@ -28,12 +28,8 @@ def cost(model: Recommender, weights: Mapping[str, Tensor], batch: Batch) -> dic
     """The cost of a model, by name.
 
     `parameters`, all of them, and `tower_parameters`, those outside the embedding table; `bytes` of
-    all tensors as they are saved, and `tower_bytes`, those outside the table; and `flops`.
-
-    Args:
-        model: the model.
-        weights: its tensors as they are saved, by name.
-        batch: any rows, for counting operations.
+    all tensors as they are saved (`weights`), and `tower_bytes`, those outside the table; and
+    `flops`, counted on rows of `batch`.
     """
     sizes = {name: tensor.nbytes for name, tensor in weights.items()}
     return {
@@ -70,17 +66,10 @@ def latency(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Milliseconds of one forward pass, from ids that are on the device to logits, of each model.
 
-    `latency_p50_N` is the median and `latency_p95_N` the 95th percentile with N rows at once. Both
-    models take turns, as other work on the machine slows both down: only their ratio compares with
-    that of other runs.
-
-    Args:
-        large: the one model.
-        small: the other one, on the same device.
-        batch: rows to pass; they are repeated where there are fewer than a size asks for.
-        sizes: each N.
-        seconds: for each size, the time after which no further round begins; a slow model takes
-            longer, as there are at least seven.
+    `latency_p50_N` is the median and `latency_p95_N` the 95th percentile with N rows at once, those
+    of `batch`, repeated where there are fewer. Both models take turns, as other work on the machine
+    slows both down: only their ratio compares with that of other runs. For each size, no further
+    round begins after so many `seconds`; a slow model takes longer, as there are at least seven.
     """
     found: tuple[dict[str, float], dict[str, float]] = {}, {}
     for size in sizes:

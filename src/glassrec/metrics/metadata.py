@@ -31,6 +31,11 @@ def sign(metric: str) -> int:
     return -1 if _target_value(metric) == 0 else 1
 
 
+def direction(metric: str) -> str:
+    """The direction of a metric, as a sentence names it."""
+    return "lower is better" if sign(metric) < 0 else "higher is better"
+
+
 def as_higher_is_better(metric: str, value: float) -> float:
     """The value of a metric turned into a number for which higher is better."""
     target = _target_value(metric)
@@ -46,7 +51,8 @@ def best_index(metric: str, values: Iterable[float]) -> int:
 def primary_metrics(metrics: Collection[str]) -> list[str]:
     """The names of the primary metrics, two per task; none for a task that has none of them."""
     found: list[str] = []
-    for task in dict.fromkeys(name.rpartition("/")[0] for name in metrics if not grouped(name)):
+    whole = [name for name in metrics if not {*GROUPS} & {*name.split("/")[:-1]}]
+    for task in dict.fromkeys(name.rpartition("/")[0] for name in whole):
         prefix = f"{task}/" if task else ""
         pairs = ([prefix + metric for metric in pair] for pair in PRIMARY)
         found += next((pair for pair in pairs if pair[0] in metrics), [])
@@ -56,21 +62,13 @@ def primary_metrics(metrics: Collection[str]) -> list[str]:
 def format_metric(metric: str, value: float, size: float | None = None) -> str:
     """The value of a metric with four decimals; of one in the unit of a rating, with four digits.
 
-    Args:
-        metric: its name.
-        value: of the metric, or a change of it.
-        size: the value that sets the number of digits, where `value` is a change.
+    The value may be a change of the metric, whose `size` then sets the number of digits.
     """
     size = abs(value if size is None else size)
     places = 4
     if metric.rpartition("/")[2] in IN_UNIT and 0 < size < inf and not 1e-2 <= size < 1e3:
         places = max(3 - floor(log10(size)), 0)
     return f"{value:z,.{places}f}"
-
-
-def grouped(metric: str) -> bool:
-    """Whether a metric belongs to a part of a split only."""
-    return any(part in GROUPS for part in metric.split("/")[:-1])
 
 
 def _target_value(metric: str) -> int | None:

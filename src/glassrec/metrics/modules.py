@@ -1,8 +1,7 @@
 """The metrics as `torchmetrics.Metric`: for a training loop, for several devices, or by themselves.
 
-Their numbers are those of `pointwise` and `retrieval`. Ranks need all rows at once, so that states
-are the rows themselves, in float64, gathered over all devices. It is a module of its own because
-torchmetrics takes seconds to import.
+Ranks need all rows at once: states are the rows themselves, in float64, gathered over all devices.
+It is a module of its own because torchmetrics takes seconds to import.
 """
 
 from __future__ import annotations

@@ -22,17 +22,11 @@ Statistic = Callable[[Tensor], Tensor]
 def click_metrics(
     score: Tensor, target: Tensor, query: Tensor | None = None, k: int = 10
 ) -> dict[str, float]:
-    """The metrics of logits, by name.
+    """The metrics of logits (N,) float64, by name; `target` (N,) is 0 or 1.
 
     Always: `auroc` with its 95 % confidence interval `auroc_low` to `auroc_high`. Without ranking
-    lists also those of `probability_metrics`; with them `hr@k` and `ndcg@k` instead: candidates are
-    sampled, so their click rate, on which the others depend, means nothing.
-
-    Args:
-        score: (N,) float64 logits, all finite.
-        target: (N,) 0 or 1.
-        query: (N,) the ranking list of each row, non-decreasing; None where there are none.
-        k: how many places of a list count.
+    lists also those of `probability_metrics`; with them, given by `query` (N,), non-decreasing,
+    `hr@k` and `ndcg@k` instead: candidates are sampled, so their click rate means nothing.
 
     Raises:
         ValueError: a label is neither 0 nor 1, or a ranking list does not hold exactly one row of
@@ -86,11 +80,9 @@ class AUROC:
     def with_interval(self) -> tuple[float, float, float]:
         """The area and its 95 % confidence interval (low, high); nan where all have one label.
 
-        The variance is DeLong's, from the share of pairs that each row wins (Sun & Xu 2014, "Fast
-        implementation of DeLong's algorithm"); the interval is symmetric in logits, so that it
-        stays within [0, 1]. One row of a class leaves the variance unknown, and the interval is
-        [0, 1]; where the classes are separated without fault the variance is 0, and the interval is
-        that one point.
+        The variance is DeLong's (Sun & Xu 2014); the interval is symmetric in logits, so that it
+        stays within [0, 1]. One row of a class leaves the variance unknown, and the interval is [0,
+        1]; where the classes are separated without fault the interval is that one point.
         """
         positive, negative = self.score[self.positive], self.score[self.negative]
         m, n = len(positive), len(negative)
@@ -120,7 +112,6 @@ class AUROC:
 
 
 def _search(values: Tensor, ordered: Tensor) -> tuple[Tensor, Tensor]:
-    """The first and the last place of each value among the ordered ones."""
     return torch.searchsorted(ordered, values), torch.searchsorted(ordered, values, right=True)
 
 
@@ -142,10 +133,9 @@ def _interval(area: float, error: float) -> tuple[float, float]:
 def calibration_error(score: Tensor, label: Tensor, bins: int = 15) -> float:
     """The expected calibration error: the mean |mean probability − click rate| of rows' bins.
 
-    Rows are divided by their probability into `bins` of equally many (Nixon et al. 2019; Guo et
-    al. 2017 and Naeini et al. 2015 took bins of equal width, which leaves most of them empty where
-    clicks are rare). Rows of equal probability each count with the click rate of them all, so that
-    it is no matter which bin they fall into. `score` (N,) float64 logits, `label` (N,) bool.
+    `score` (N,) are float64 logits, `label` (N,) bool. Rows are divided by their probability into
+    `bins` of equally many (Nixon et al. 2019). Rows of equal probability each count with the click
+    rate of them all, so that it is no matter which bin they fall into.
     """
     values, inverse, counts = torch.unique(score, return_inverse=True, return_counts=True)
     clicked = torch.zeros_like(values).index_add(0, inverse, label.double()) / counts

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from glassrec.data.dataset import Dataset, Split
-from glassrec.data.schema import UNSEEN, Schema
+from glassrec.data.schema import Schema
 from glassrec.metrics.metadata import GROUPS
 from glassrec.metrics.pointwise import click_metrics, ranking_metrics, rating_metrics
 from glassrec.metrics.retrieval import each_user, unseen_users
@@ -40,12 +40,8 @@ def quality(
 ) -> dict[str, float]:
     """The metrics of a model on the split `name`; `task/metric` where there are several tasks.
 
-    Args:
-        model: any recommender.
-        dataset: where the split is from.
-        name: of the split: train, val or test.
-        groups: also those of users and items that training has seen or not, see `by_group`.
-        logits: (N, K) those of the split, if they are known already.
+    With `groups`, also those of users and items that training has seen or not, see `by_group`;
+    `logits` (N, K) are those of the split, if they are known already.
 
     Raises:
         ValueError: the split is empty, a logit is not finite, or the split does not suit a task.
@@ -83,7 +79,6 @@ def _of_rows(
 
 
 def _means(values: Mapping[str, Tensor], chosen: Tensor | slice = ALL) -> dict[str, float]:
-    """The means of the values (U,) of chosen lists or users."""
     return {name: each[chosen].mean().item() for name, each in values.items()}
 
 
@@ -112,12 +107,9 @@ def by_group(
     """The metrics of each group, `known/auroc` or `unseen_item/auroc`, and its size, `known/rows`.
 
     Nothing where no unit is unseen, or none is known. Metrics that a group does not define, such as
-    the AUROC of one label, are left out.
-
-    Args:
-        measure: gives the metrics of chosen units, (U,) bool.
-        lacking: by group, (U,) bool: whether training lacks a unit's user or item.
-        unit: rows, lists or users.
+    the AUROC of one label, are left out. `measure` gives the metrics of chosen units, (U,) bool;
+    `lacking` has, by group, whether training lacks a unit's user or item, (U,) bool; `unit` is
+    rows, lists or users.
     """
     if not lacking:
         return {}
@@ -128,11 +120,9 @@ def by_group(
     for group, chosen in {KNOWN: ~any_unseen, **lacking}.items():
         if chosen.any():
             found[f"{group}/{unit}"] = float(chosen.sum())
-            found |= {
-                f"{group}/{name}": value
-                for name, value in measure(chosen).items()
-                if name in GROUP_METRICS and not isnan(value)
-            }
+            for name, value in measure(chosen).items():
+                if name in GROUP_METRICS and not isnan(value):
+                    found[f"{group}/{name}"] = value
     return found
 
 
@@ -154,6 +144,6 @@ def unseen_rows(split: Split, schema: Schema) -> dict[str, Tensor]:
     found = {}
     for role, name in (("unseen_user", schema.user), ("unseen_item", schema.item)):
         if name is not None:
-            first = schema.offsets[schema.field_index(name)] + UNSEEN
-            found[role] = split.batch.ids[:, schema.id_columns(name)[0]].cpu() == first
+            ids = split.batch.ids[:, schema.id_columns(name)[0]].cpu()
+            found[role] = ids == schema.unseen_id(name)
     return found

@@ -1,7 +1,6 @@
 """Metrics of retrieval: how well a model finds the items of its users among all known items.
 
-All of it is computed in float64 on whole tensors, users by the chunk; a tie between equal logits
-counts in expectation over random order.
+All of it is in float64, users by the chunk; ties count in expectation over random order.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from torch.nn import functional as F
 from glassrec.data.batch import Batch
 from glassrec.data.catalogue import Catalogue
 from glassrec.data.dataset import Dataset
-from glassrec.data.schema import UNSEEN, Schema
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.retriever import Retriever
 from glassrec.progress import with_progress
@@ -59,14 +57,8 @@ def each_user(
     query is that of the user's first row; a row of an unseen user is a user of its own.
 
     With h of a user's w items in the first k places, recall is h / w, HR whether h > 0, and NDCG
-    the sum of 1 / log2(place + 1) over them, divided by its value where they come first.
-
-    Args:
-        model: a retriever.
-        dataset: whose catalogue and earlier splits count.
-        name: the split.
-        task: the target; only its rows of 1 are to be found.
-        cells: pairs of user and item that are ranked at once; bounds the memory.
+    the sum of 1 / log2(place + 1) over them, divided by its value where they come first. Only rows
+    of 1 of the target `task` are to be found; `cells` pairs are ranked at once.
 
     Raises:
         ValueError: the model is no retriever, or there is nothing to find.
@@ -79,12 +71,8 @@ def each_user(
         pairs = _within(users.wanted, start * items, start * items + scores.numel())
         wanted.view(-1)[pairs.to(device)] = True
         counts = users.counts[start : start + len(scores)].to(device)
-        found.append(
-            {
-                metric: each.cpu()
-                for metric, each in retrieval_metrics(scores, wanted, counts).items()
-            }
-        )
+        metrics = retrieval_metrics(scores, wanted, counts)
+        found.append({metric: each.cpu() for metric, each in metrics.items()})
     some = users.counts > 0
     return {metric: torch.cat([each[metric] for each in found])[some] for metric in found[0]}
 
@@ -122,10 +110,7 @@ def first_places(
 def _scored(
     model: Recommender, dataset: Dataset, name: str, task: int, cells: int
 ) -> tuple[Users, Iterator[tuple[int, Tensor]]]:
-    """The users, and all their logits (C, n), float64, from the first user of each chunk on.
-
-    Items that are in no list have −inf.
-    """
+    """The users, and all logits (C, n) from the first user of each chunk on; −inf is in no list."""
     catalogue = dataset.catalogue
     assert catalogue is not None, "retrieval is of a user's items"
     retriever = Retriever.of(model)
@@ -154,7 +139,6 @@ def _products(
 
 
 def _users(dataset: Dataset, catalogue: Catalogue, name: str, task: int) -> Users:
-    """The users in the split `name`, and the items to find for them."""
     batch = dataset.splits[name].batch
     row = torch.arange(batch.rows)
     who, items = _known(dataset, catalogue, batch)
@@ -169,10 +153,7 @@ def _users(dataset: Dataset, catalogue: Catalogue, name: str, task: int) -> User
 
 
 def _hidden(dataset: Dataset, catalogue: Catalogue, name: str, task: int, keys: Tensor) -> Tensor:
-    """The sorted pairs of earlier splits, of rows of target 1.
-
-    `keys` (U,) are sorted: the users' joint rows, or below 0.
-    """
+    """The sorted pairs of earlier splits, of rows of target 1; `keys` (U,) are the joint rows."""
     pairs = [_nameless(dataset, catalogue, len(keys))]
     for earlier in EARLIER[name]:
         batch = dataset.splits[earlier].batch
@@ -185,7 +166,7 @@ def _hidden(dataset: Dataset, catalogue: Catalogue, name: str, task: int, keys: 
 
 def _nameless(dataset: Dataset, catalogue: Catalogue, users: int) -> Tensor:
     """The pairs with the unseen id, which stands for many items where training has rare ones."""
-    unseen = catalogue.rows[:, 0] == _unseen(dataset.schema, dataset.schema.item)
+    unseen = catalogue.rows[:, 0] == dataset.schema.unseen_id(dataset.schema.item or "")
     return (torch.arange(users).unsqueeze(1) * len(catalogue) + unseen.nonzero().T).flatten()
 
 
@@ -194,15 +175,9 @@ def _known(dataset: Dataset, catalogue: Catalogue, batch: Batch) -> tuple[Tensor
     users, items = batch.ids[:, catalogue.user], batch.ids[:, catalogue.columns[0]]
     schema = dataset.schema
     return (
-        users.where(users != _unseen(schema, schema.user), -1),
-        catalogue.numbers(items).where(items != _unseen(schema, schema.item), -1),
+        users.where(users != schema.unseen_id(schema.user or ""), -1),
+        catalogue.numbers(items).where(items != schema.unseen_id(schema.item or ""), -1),
     )
-
-
-def _unseen(schema: Schema, name: str | None) -> int:
-    """The joint row of a field's unseen id."""
-    assert name is not None, "a catalogue is of users and items"
-    return schema.offsets[schema.field_index(name)] + UNSEEN
 
 
 def _items(catalogue: Catalogue, batch: Batch) -> Batch:
@@ -230,12 +205,10 @@ def _within(pairs: Tensor, first: int, last: int) -> Tensor:
 
 
 def retrieval_metrics(scores: Tensor, wanted: Tensor, counts: Tensor) -> dict[str, Tensor]:
-    """The metrics (U,) of lists, in expectation over random order among ties.
+    """The metrics (U,) of lists of `scores` (U, n) float64, in expectation over random ties.
 
-    Args:
-        scores: (U, n) float64; −inf is in no list.
-        wanted: (U, n) whether an item is to be found; none of them is at −inf.
-        counts: (U,) how many there are, with those that no list has; where it is 0, so is nothing.
+    A score of −inf is in no list. `wanted` (U, n) are the items to be found, none of them at −inf;
+    `counts` (U,) how many there are, with those that no list has; where it is 0, so is nothing.
     """
     items = scores.shape[1]
     ordered, order = scores.sort(1)

@@ -10,9 +10,8 @@ from glassrec.artifacts.file_list import LATENCY, METRICS
 from glassrec.data.dataset import Dataset
 from glassrec.explain.explanation_tables import change_of_kept_neurons
 from glassrec.explain.neurons import Conductance
-from glassrec.metrics.agreement import ModelPair, agreement
 from glassrec.metrics.cost import cost, latency
-from glassrec.metrics.paired_bootstrap import metric_changes
+from glassrec.metrics.model_pair import ModelPair, agreement, metric_changes
 from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
 from glassrec.stages.context import TrainedModel

@@ -8,9 +8,9 @@ from typing import Any
 
 from glassrec.artifacts.file_list import ONNX, PROGRAM, PROGRAM_FACTS
 from glassrec.data.dataset_metadata import repeats_line
-from glassrec.metrics.agreement import TOP
 from glassrec.metrics.cost import SIZES
 from glassrec.metrics.metadata import format_metric
+from glassrec.metrics.model_pair import TOP
 from glassrec.prune.pruner import Pruner
 from glassrec.report.formatting import minus
 from glassrec.report.statements import (

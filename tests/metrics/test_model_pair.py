@@ -1,4 +1,7 @@
-"""The paired bootstrap against resampling row by row, scikit-learn's weights, and known truths."""
+"""The paired bootstrap against resampling row by row, scikit-learn's weights, and known truths.
+
+Agreement of the first places against loops over lists, and against all orders of ties.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,15 @@ import torch
 from sklearn import metrics as sk
 
 from glassrec.data.schema import Target
-from glassrec.metrics import paired_bootstrap
+from glassrec.metrics import model_pair
 from glassrec.metrics.metadata import primary_metrics
-from glassrec.metrics.paired_bootstrap import bootstrap, mean, metric_changes
+from glassrec.metrics.model_pair import (
+    agreement,
+    bootstrap,
+    mean,
+    metric_changes,
+    shared_top,
+)
 from glassrec.metrics.pointwise import AUROC
 from glassrec.metrics.quality import quality
 
@@ -37,7 +46,7 @@ def test_an_area_without_a_row_of_a_class_is_not_defined():
 
 
 def test_counts_of_a_draw_are_poisson():
-    (weights,) = paired_bootstrap._weights(1000, 1000, 0)
+    (weights,) = model_pair._weights(1000, 1000, 0)
     counts = torch.bincount(weights.flatten().long()).double() / weights.numel()
     expected = [0.36788, 0.36788, 0.18394, 0.06131, 0.01533, 0.00307]
     assert counts[:6].tolist() == pytest.approx(expected, abs=0.002)
@@ -49,7 +58,7 @@ def test_a_seed_fixes_the_draws_and_few_at_once_are_as_good(monkeypatch):
     whole = bootstrap(change, 50, seed=3)
     assert bootstrap(change, 50, seed=3) == whole
     assert bootstrap(change, 50, seed=4) != whole
-    monkeypatch.setattr(paired_bootstrap, "WEIGHTS_PER_CHUNK", 200)
+    monkeypatch.setattr(model_pair, "WEIGHTS_PER_CHUNK", 200)
     assert bootstrap(change, 50, seed=3)["mean"] == pytest.approx(whole["mean"], abs=1e-12)
 
 
@@ -165,7 +174,7 @@ def test_one_class_leaves_the_area_undefined_and_the_rest_defined(pair_of):
 
 def test_intervals_cover_the_truth_as_often_as_they_claim(monkeypatch):
     """Two scores of normals that share most of their noise: their areas are known."""
-    monkeypatch.setattr(paired_bootstrap, "DRAWS", 200)
+    monkeypatch.setattr(model_pair, "DRAWS", 200)
     rng = np.random.default_rng(5)
     label = torch.arange(200) < 80
     truth = (erf(0.8 / 2) - erf(1 / 2)) / 2
@@ -179,3 +188,73 @@ def test_intervals_cover_the_truth_as_often_as_they_claim(monkeypatch):
         _, low, high = bootstrap(change, 200, seed=0)["auroc"]
         covered += low <= truth <= high
     assert 0.92 < covered / 400 < 0.98
+
+
+def _slow(before, after, lists, k):
+    """List by list; scores are all different."""
+    shares = []
+    for name in set(lists.tolist()):
+        rows = [row for row in range(len(lists)) if lists[row] == name]
+        if len(rows) > k:
+            large, small = (sorted(rows, key=lambda row: -s[row])[:k] for s in (before, after))
+            shares.append(len({*large} & {*small}) / k)
+    return sum(shares) / len(shares)
+
+
+def _scores(count, seed=0):
+    rng = np.random.default_rng(seed)
+    before = rng.normal(size=count)
+    return before, before + 0.7 * rng.normal(size=count)
+
+
+def test_lists_of_any_size_agree_with_a_loop(pair_of):
+    before, after = _scores(600)
+    sizes = [1, 10, 11, 40, 200, 338]
+    query = torch.arange(6).repeat_interleave(torch.tensor(sizes))
+    truth = (torch.arange(600) == torch.searchsorted(query, query)).float()
+    expected = _slow(before, after, query, 10)
+    assert 0.2 < expected < 0.9
+    found = agreement(pair_of(before, after, truth, query=query))
+    assert found == {"top10_agreement": pytest.approx(expected, abs=1e-12)}
+
+
+def test_without_lists_the_rows_of_a_known_user_are_one_and_without_users_all_are(pair_of):
+    before, after = _scores(300, 1)
+    users = torch.tensor(np.random.default_rng(2).integers(0, 12, 300))
+    truth = np.zeros(300)
+    found = agreement(pair_of(before, after, truth, users=users))
+    known = (users > 0).numpy()
+    expected = _slow(before[known], after[known], users[known], 10)
+    assert found["top10_agreement"] == pytest.approx(expected, abs=1e-12)
+    found = agreement(pair_of(before, after, truth))
+    expected = _slow(before, after, torch.zeros(300), 10)
+    assert found["top10_agreement"] == pytest.approx(expected, abs=1e-12)
+
+
+def test_where_no_list_has_more_than_ten_there_is_nothing_to_tell(pair_of):
+    before, after = _scores(60)
+    users = torch.arange(60) // 10 + 1
+    assert agreement(pair_of(before, after, np.zeros(60), users=users)) == {}
+
+
+def test_equal_models_agree_though_scores_are_tied():
+    score = torch.tensor(np.random.default_rng(3).integers(0, 3, 400))
+    lists = torch.arange(400) // 20
+    assert shared_top(score, score, lists, 10, seed=0) == 1
+
+
+def test_ties_favour_no_row():
+    """One model ranks rows as they come, the other does not rank: they agree by chance."""
+    lists = torch.arange(2000 * 20) // 20
+    tied, by_place = torch.zeros(len(lists)), -(torch.arange(len(lists)) % 20).double()
+    for before, after in ((tied, by_place), (tied, -by_place)):
+        assert shared_top(before, after, lists, 10, seed=1) == pytest.approx(0.5, abs=0.01)
+
+
+def test_each_task_has_its_own(pair_of):
+    clicks, stars = _scores(100), _scores(100, 5)[0]
+    logits = [np.column_stack([click, stars]) for click in clicks]
+    truth = np.zeros((100, 2))
+    found = agreement(pair_of(*logits, truth, Target("click"), Target("stars", "rating")))
+    assert found["stars/top10_agreement"] == 1
+    assert found["click/top10_agreement"] < 1
