@@ -1,7 +1,6 @@
 """Pages as one HTML file that needs no network and escapes every name.
 
-A page extends `report/page.html.j2`. Templates escape what they print, except `Markup` from
-here, in which texts of users are escaped already.
+Templates escape what they print, except `Markup` from here, whose texts are escaped already.
 """
 
 from __future__ import annotations
@@ -33,12 +32,10 @@ SVG, HREF, TIE = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}
 
 
 def render(template: str, script: str | None = None, **values: Any) -> str:
-    """The page.
+    """The page of a template of the package, such as `compare/page.html.j2`.
 
-    Args:
-        template: its path below the package, such as `compare/page.html.j2`.
-        script: the path of its script below the package; no other script runs in the page.
-        values: of the names in the template; an undefined name is an error.
+    No other script than `script`, a file of the package, runs in it. A name in the template that
+    is not among `values` is an error.
     """
     code = _packed(script) if script else ""
     return _environment().get_template(template).render(code=code, allowed=_hash(code), **values)
@@ -66,7 +63,6 @@ def _packed(path: str) -> Markup:
 
 
 def _hash(code: str) -> str:
-    """The source that the page's policy allows for scripts: this one, or none."""
     if not code:
         return "'none'"
     return f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"
@@ -91,15 +87,11 @@ def png(content: bytes, described: str) -> Markup:
 def svg(
     figure: Figure, prefix: str, described: str, tips: Mapping[str, str] | None = None
 ) -> Markup:
-    """A figure inside the page, as large as its place, with letters that can be read and found.
+    """A figure drawn under `SVG_TEXT`, as large as its place in the page, with letters as text.
 
-    An artist whose gid is `of:KEY` becomes a group with the attribute `data-of="KEY"`.
-
-    Args:
-        figure: drawn under `SVG_TEXT`.
-        prefix: unique in the page; it keeps the parts of figures apart.
-        described: its alternative text.
-        tips: the tooltip of a group, by its key.
+    An artist whose gid is `of:KEY` becomes a group with the attribute `data-of="KEY"`, and with the
+    tooltip that `tips` has for the key. `prefix` is unique in the page and keeps the ids of figures
+    apart; `described` is the alternative text.
     """
     buffer = io.StringIO()
     no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -116,14 +108,12 @@ def svg(
 
 
 def _references(element: Element) -> list[str]:
-    """The parts of the drawing that an element refers to by their ids."""
     linked = element.get(HREF, "").removeprefix("#")
     clipped = re.findall(r"url\(#([^)]+)\)", element.get("clip-path", ""))
     return [name for name in (linked, *clipped) if name]
 
 
 def _rename(element: Element, prefix: str, used: Collection[str]) -> None:
-    """Prefix the ids that are used, and drop the others."""
     element.tag = element.tag.removeprefix(SVG)
     if (name := element.get("id")) in used:
         element.set("id", f"{prefix}-{name}")

@@ -40,14 +40,8 @@ from glassrec.report.style import (
     subtitle,
 )
 
-MAX_BARS = 40
-"""Bars that a reader can still tell apart."""
-
-MAX_COMPARED = 25
-"""Features in a comparison of two selections."""
-
-MAX_PAIRED = 30
-"""Features in a triangle of pairs whose names can still be read."""
+MAX_BARS, MAX_COMPARED, MAX_PAIRED = 40, 25, 30
+"""Features that have a bar, are compared on two selections, or are in the triangle of pairs."""
 
 REMOVED = {"dense": "all dense columns", "fields": "all fields", "history": "the history"}
 REPLACEMENTS = {"baseline": "at the baseline", "data row": "of another row"}
@@ -57,10 +51,8 @@ REPLACEMENTS = {"baseline": "at the baseline", "data row": "of another row"}
 def feature_importance(importance: pd.DataFrame, about: Explanation) -> Figure:
     """The mean |attribution| of each input that has one, with its interval, the largest first.
 
-    Args:
-        importance: one row per feature: player, mean_abs, mean_abs_low, mean_abs_high, mean and,
-            where chance was tested, q_value; some of them have an effect.
-        about: the metadata of the explanation.
+    `importance` has a row per feature: player, mean_abs, mean_abs_low, mean_abs_high, mean and,
+    where chance was tested, q_value; some of them have an effect.
     """
     moving = with_effect(importance)
     shown = moving.head(MAX_BARS)
@@ -107,10 +99,8 @@ def importance_bars(
 def feature_pairs(pairs: pd.DataFrame, rows: int, about: Explanation) -> Figure:
     """The interaction of every two features, beside the strength of the pair in the weights.
 
-    Args:
-        pairs: first, second and mean_abs of each pair, and weight_norm where the model has one.
-        rows: explained rows that were used.
-        about: the metadata of the explanation; its method does not matter here.
+    `pairs` has first, second and mean_abs of each pair, and weight_norm where the model has one,
+    measured on `rows` rows.
     """
     both = pd.concat([pairs.set_index(end)["mean_abs"] for end in ("first", "second")])
     strength = both.groupby(level=0, sort=False).sum().sort_values(ascending=False, kind="stable")
@@ -157,21 +147,17 @@ def feature_pairs(pairs: pd.DataFrame, rows: int, about: Explanation) -> Figure:
 
 
 def _two_digits(largest: float):  # type: ignore[no-untyped-def]
-    """A formatter to two digits of the largest."""
     decimals = max(0, 1 - floor(log10(largest)))
     return lambda value: "" if np.isnan(value) else f"{value:.{decimals}f}"
 
 
 @figure
 def selections(comparison: pd.DataFrame, about: Explanation, against: Explanation) -> Figure:
-    """The same explanation on two selections of rows.
+    """The same explanation on two selections of rows, `about` and `against`.
 
-    Args:
-        comparison: one row per feature: player; mean_abs, mean and rank, the same for the reference
-            selection with the ending _against; and the difference of mean_abs with its interval,
-            difference_low and difference_high.
-        about: the metadata of the explanation.
-        against: the same of the reference selection.
+    `comparison` has a row per feature: player; mean_abs, mean and rank, the same for the reference
+    selection with the ending _against; and the difference of mean_abs with its interval,
+    difference_low and difference_high.
     """
     largest = comparison[["mean_abs", "mean_abs_against"]].max(axis=1)
     order = largest.sort_values(ascending=False, kind="stable").index[:MAX_COMPARED]
@@ -222,11 +208,8 @@ def _with_ranks(name: str, first: float, second: float) -> str:
 def removals(shares: pd.DataFrame, rows: int, about: Explanation) -> Figure:
     """The share of rows still predicted positive when all inputs of a kind are replaced.
 
-    Args:
-        shares: removed (dense, fields or history), replacement (baseline or data row),
-            positive_before, positive_after, mean_logit_before and mean_logit_after.
-        rows: explained rows that were used.
-        about: the metadata of the explanation; its method does not matter here.
+    `shares`, measured on `rows` rows, has removed (dense, fields or history), replacement (baseline
+    or data row), positive_before, positive_after, mean_logit_before and mean_logit_after.
     """
     drawing = Figure(figsize=(9, 1.2 + 0.34 * len(shares)), layout="constrained")
     positive, logit = drawing.subplots(1, 2, sharey=True)

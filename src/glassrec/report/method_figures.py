@@ -63,13 +63,10 @@ def method_columns(table: pd.DataFrame) -> list[MethodColumn]:
 
 @figure
 def methods_table(table: pd.DataFrame, rows: int, about: Explanation) -> Figure:
-    """Measures of each method, shaded by their order in each column.
+    """Measures of each method on `rows` explained rows, shaded by their order in each column.
 
-    Args:
-        table: one row per method: name, problem (why it cannot explain this model; empty if it
-            can), deletion, insertion, deletion_random, insertion_random, and others of `COLUMNS`.
-        rows: explained rows that were used.
-        about: the metadata of the explanation; its method does not matter here.
+    `table` has a row per method: name, problem (why it cannot explain this model; empty if it can),
+    deletion, insertion, deletion_random, insertion_random, and others of `COLUMNS`.
     """
     shown = method_columns(table)
     values = np.column_stack([column.values for column in shown])
@@ -108,12 +105,9 @@ def _share_beaten(column: MethodColumn) -> np.ndarray:
 
 @figure
 def methods_agreement(correlations: pd.DataFrame, rows: int, about: Explanation) -> Figure:
-    """The rank correlation of any two methods.
+    """The rank correlation of any two methods on `rows` explained rows.
 
-    Args:
-        correlations: first, second and correlation, each two methods once or both ways round.
-        rows: explained rows that were used.
-        about: the metadata of the explanation; its method does not matter here.
+    `correlations` has first, second and correlation, each two methods once or both ways round.
     """
     names = list(dict.fromkeys([*correlations["first"], *correlations["second"]]))
     half = correlations.pivot(index="first", columns="second", values="correlation")
@@ -145,11 +139,8 @@ def _method_name(method: str) -> str:
 def faithfulness_curves(curves: pd.DataFrame, rows: int, about: Explanation) -> Figure:
     """The mean logit as inputs are replaced, or restored, in each method's order.
 
-    Args:
-        curves: method, kind (deletion or insertion), order (method or random), share (of the
-            features that were replaced or restored) and mean_logit.
-        rows: explained rows that were used.
-        about: the metadata of the explanation; its method does not matter here.
+    `curves` has method, kind (deletion or insertion), order (method or random), share (of the
+    features that were replaced or restored) and mean_logit, measured on `rows` rows.
     """
     drawing = Figure(figsize=(10, 4.2), layout="constrained")
     panels = drawing.subplots(1, 2, sharey=True)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from glassrec.metrics.metadata import IN_UNIT, best_index, format_metric, sign
+from glassrec.metrics.metadata import IN_UNIT, best_index, direction, format_metric
 from glassrec.report.formatting import COSTS, format_value, minus, relative_change
 from glassrec.report.primitives import horizontal_bars, label_rows, line, share_bars
 from glassrec.report.statements import (
@@ -30,18 +30,12 @@ EMPHASIS = {RANDOM: (REST, 1.6), REFERENCE: (SMALL, 2.8)}
 """Colour and width of the lines that have a band; the others are thin."""
 
 
-def _better(metric: str) -> str:
-    return "lower is better" if sign(metric) < 0 else "higher is better"
-
-
 @figure
 def learning_curve(history: pd.DataFrame, monitor: str) -> Figure:
-    """The training loss and the metric that selected the epoch.
+    """The training loss and the metric `monitor` (`val/auroc`) that selected the epoch.
 
-    Args:
-        history: one row per epoch: epoch, train/loss and metrics of the validation split. Epoch 0,
-            the weights that training started from, has no loss.
-        monitor: the metric, a column such as `val/auroc`.
+    `history` has a row per epoch: epoch, train/loss and metrics of the validation split. Epoch 0,
+    the weights that training started from, has no loss.
     """
     kept = best_index(monitor, history[monitor])
     drawing = Figure(figsize=(7.5, 2.9), layout="constrained")
@@ -57,7 +51,7 @@ def learning_curve(history: pd.DataFrame, monitor: str) -> Figure:
     loss, quality = panels
     loss.set_title("Loss on the training rows (lower is better)")
     metric = monitor.removeprefix("val/")
-    quality.set_title(f"{metric} on the validation split ({_better(monitor)})")
+    quality.set_title(f"{metric} on the validation split ({direction(monitor)})")
     set_title(drawing, f"How did training go? Epoch {history['epoch'].iloc[kept]} is kept")
     return drawing
 
@@ -66,12 +60,9 @@ def learning_curve(history: pd.DataFrame, monitor: str) -> Figure:
 def pruning_curves(frame: pd.DataFrame, metric: str, finding: str) -> Figure:
     """A metric against the share of each layer's neurons that is pruned, one panel per variant.
 
-    Args:
-        frame: rows of `PruningCurves.compute`; a column `seed` separates the runs of one setting,
-            over which lines are means; bands show the loss of the metric, as seeds start from
-            different levels.
-        metric: the column, such as `val/auroc`.
-        finding: the most important statement about the curves.
+    `frame` has rows of `PruningCurves.compute`; a column `seed` separates the runs of one setting,
+    over which lines are means; bands show the loss of the metric, as seeds start from different
+    levels. `finding` is the most important statement about the curves.
     """
     variants = pruning_variants(frame)
     drawing = Figure(figsize=(max(6.5, 3.9 * len(variants)), 4.4), layout="constrained")
@@ -80,7 +71,7 @@ def pruning_curves(frame: pd.DataFrame, metric: str, finding: str) -> Figure:
     for axes, variant in zip(panels, variants, strict=True):
         _pruning_panel(axes, seeded, variant, metric)
     name, split = split_metric(metric)
-    panels[0].set_ylabel(f"{name} on the {split} split ({_better(metric)})")
+    panels[0].set_ylabel(f"{name} on the {split} split ({direction(metric)})")
     handles, labels = panels[0].get_legend_handles_labels()
     columns = 3 * len(variants)
     drawing.legend(handles[::-1], labels[::-1], loc="outside lower left", ncols=columns)
@@ -114,11 +105,11 @@ def _pruning_panel(axes: Axes, frame: pd.DataFrame, variant: PruningVariant, met
     for score in sorted(scores, key=[RANDOM, *others[::-1], REFERENCE].index):
         curve = cuts[cuts["score"] == score].groupby("share")
         mean = curve[metric].mean()
-        thin = "", 1.3
-        if score in others:
-            thin = QUALITATIVE[others.index(score) % len(QUALITATIVE)], 1.3
-        colour, width = EMPHASIS.get(score, thin)
-        band = curve["loss"].std() if score in EMPHASIS else None
+        if score in EMPHASIS:
+            (colour, width), band = EMPHASIS[score], curve["loss"].std()
+        else:
+            colour, width = QUALITATIVE[others.index(score) % len(QUALITATIVE)], 1.3
+            band = None
         line(axes, mean.index, mean, band=band, color=colour, label=score, marker="o", lw=width,
              ms=1.5 * width)  # fmt: skip
     axes.set_title(f"{variant}".capitalize())
@@ -133,11 +124,8 @@ def before_and_after(
 ) -> Figure:
     """Quality, cost and layer sizes of the model as trained and of the pruned one.
 
-    Args:
-        metrics: as in `metrics.json` and `latency.json`.
-        shown: the test metrics that are compared, without their prefix.
-        plan: the pruning plan.
-        certificate: the certificate.
+    `metrics` are those of `metrics.json` and `latency.json`; of the test metrics, `shown` are
+    compared, named without their prefix.
     """
     costs = [name for name in COSTS if metrics.get(name)]  # of nothing there is no share
     heights = [0.9 + 0.42 * len(shown), 0.9 + 0.24 * max(len(costs), len(plan.layers))]
@@ -151,13 +139,13 @@ def before_and_after(
         for name, (before, after) in zip(costs, pairs, strict=True)
     ]
     names = [COSTS[name][0] for name in costs]
-    share_bars(cost, names, [after / before for before, after in pairs], texts, SMALL)
+    share_bars(cost, names, [after / before for before, after in pairs], texts)
     cost.set_title("Cost of the pruned model")
     cost.set_xlabel("share of the cost as trained (latency: median)")
     if plan.layers:
         sizes = [(len(cut.kept), cut.built) for cut in plan.layers.values()]
         kept = [f"{kept} of {built} kept" for kept, built in sizes]
-        share_bars(size, [*plan.layers], [kept / built for kept, built in sizes], kept, SMALL)
+        share_bars(size, [*plan.layers], [kept / built for kept, built in sizes], kept)
         size.set_title("Size of each layer")
         size.set_xlabel("neurons kept")
     else:

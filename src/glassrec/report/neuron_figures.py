@@ -18,7 +18,7 @@ from glassrec.artifacts import Explanation
 from glassrec.report.formatting import shorten
 from glassrec.report.input_figures import importance_bars
 from glassrec.report.primitives import colour_bar, colour_legend, heat_map, triangle
-from glassrec.report.row_figures import evenly_spaced
+from glassrec.report.row_figures import by_size, evenly_spaced
 from glassrec.report.statements import neuron_counts, ranked, stability, with_effect
 from glassrec.report.style import (
     ALERT,
@@ -32,11 +32,8 @@ from glassrec.report.style import (
     set_title,
 )
 
-MAX_ROWS = 150
-"""Rows beside each other; of more, single ones cannot be seen."""
-
-MAX_STRONGEST = 25
-"""Neurons of a layer that have a bar."""
+MAX_ROWS, MAX_STRONGEST = 150, 25
+"""Rows beside each other, of which single ones can be seen; neurons of a layer with a bar."""
 
 PAIR = "×"
 """Separates the two names of a pair."""
@@ -51,10 +48,8 @@ DEFINED = (
 def neuron_importance(scores: pd.DataFrame, about: Explanation) -> Figure:
     """The mean |attribution| of every neuron, ranked, one panel per layer.
 
-    Args:
-        scores: one row per neuron: layer, name, mean_abs, mean_abs_low, mean_abs_high, max_abs,
-            positive_share and negative_share.
-        about: the metadata of the explanation.
+    `scores` has a row per neuron: layer, name, mean_abs, mean_abs_low, mean_abs_high, max_abs,
+    positive_share and negative_share.
     """
     layers = list(dict.fromkeys(scores["layer"]))
     columns = min(2, len(layers))
@@ -108,11 +103,8 @@ def _ranking(axes: Axes, layer: str, scores: pd.DataFrame) -> None:
 def layer_neurons(scores: pd.DataFrame, about: Explanation) -> Figure:
     """The importance of every neuron of one layer, and the strongest of them with their intervals.
 
-    Args:
-        scores: one row per neuron of the layer: layer, unit, name (`C3×C14` for a pair), the
-            statistics that `count_text` and `importance_bars` take, and rank_stability of the
-            layer.
-        about: the metadata of the explanation.
+    `scores` has a row per neuron: layer, unit, name (`C3×C14` for a pair), the statistics that
+    `count_text` and `importance_bars` take, and rank_stability of the layer.
     """
     strongest = with_effect(scores).head(MAX_STRONGEST)
     of_pairs = scores["name"].str.count(PAIR) == 1
@@ -195,14 +187,11 @@ def neurons_over_rows(
 ) -> Figure:
     """The attributions of the strongest neurons of a layer, stacked in each row.
 
-    Args:
-        values: (N, U) attributions of each neuron in each row.
-        logits: (N,) the logits of the rows.
-        names: of the U neurons.
-        about: the metadata of the explanation.
+    `values` (N, U) are the attributions of each neuron in each row, `logits` (N,) those of the
+    rows, and `names` those of the U neurons.
     """
     rows = evenly_spaced(logits, MAX_ROWS)
-    order = values.abs().mean(0).nan_to_num().argsort(descending=True, stable=True)
+    order = by_size(values)
     parts = values[rows][:, order].double().numpy()
     strongest = [names[place] for place in order[: len(QUALITATIVE)].tolist()]
     drawing = Figure(figsize=(10, 4.6), layout="constrained")

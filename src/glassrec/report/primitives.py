@@ -14,7 +14,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 
 from glassrec.report.formatting import DASH, minus, shorten
-from glassrec.report.style import FAINT, INK, LARGE, QUALITATIVE, REST
+from glassrec.report.style import FAINT, INK, LARGE, QUALITATIVE, REST, SMALL
 
 MAX_WRITTEN = 12
 """Rows or columns of a heat map up to which each cell has room for its number."""
@@ -34,15 +34,7 @@ def horizontal_bars(
 ) -> None:  # fmt: skip
     """A bar per value from the top down, with its interval (low, high) and a text at its end.
 
-    Args:
-        axes: where to draw.
-        values: (N,) ends of the bars.
-        color: of all bars, or one for each.
-        intervals: (N,) low and (N,) high ends.
-        texts: N texts at the ends.
-        height: of a bar; lines are 1 apart.
-        offset: of the bars from their lines.
-        label: of the bars in the legend.
+    Lines are 1 apart; `height` is that of a bar, and `offset` its distance from its line.
     """
     size, places = np.asarray(values, float), np.arange(len(values)) + offset
     bars = axes.barh(places, size, height, color=color, label=label)
@@ -53,23 +45,20 @@ def horizontal_bars(
 
 
 def error_bars(
-    axes: Axes,
-    middle: np.ndarray,
-    places: np.ndarray,
-    ends: Sequence[Any],
-    label: str | None = None,
+    axes: Axes, middle: np.ndarray, places: np.ndarray, ends: Sequence[Any], label: str = ""
 ) -> None:
     """The intervals (low, high) of bars, without caps."""
     low, high = (np.asarray(end, float) for end in ends)
     lengths = np.clip([middle - low, high - middle], 0, None)
-    axes.errorbar(middle, places, xerr=lengths, fmt="none", ecolor=INK, elinewidth=1.2, label=label)
+    look: dict[str, Any] = {"fmt": "none", "ecolor": INK, "elinewidth": 1.2}
+    axes.errorbar(middle, places, xerr=lengths, label=label or None, **look)
 
 
 def share_bars(
-    axes: Axes, names: Sequence[str], shares: Sequence[float], texts: Sequence[str], color: str
+    axes: Axes, names: Sequence[str], shares: Sequence[float], texts: Sequence[str]
 ) -> None:
     """Bars on a background that ends at one, each with its text inside."""
-    horizontal_bars(axes, shares, color=color)
+    horizontal_bars(axes, shares, color=SMALL)
     axes.barh(range(len(names)), np.ones(len(names)), color=FAINT, height=0.7, zorder=0)
     for place, text in enumerate(texts):
         axes.text(0.015, place, text, va="center", fontsize=8)
@@ -98,21 +87,11 @@ def heat_map(
     format_cell: Callable[[float], str] | None = None, white: Callable[[float], bool] | None = None,
     background: str | None = FAINT, size: float = 8,
 ) -> AxesImage:  # fmt: skip
-    """Cells (R, C) as colours with names, NaN in the colour of the background.
+    """Cells (R, C) as colours with names, NaN in the colour of the background (None: the page's).
 
-    Args:
-        axes: where to draw.
-        cells: (R, C) numbers.
-        colours: the colour map.
-        norm: from numbers to colours.
-        rows: R names.
-        columns: C names.
-        rotation: of the columns' names, in degrees.
-        aspect: of a cell; "auto" fills the panel.
-        format_cell: writes each number into its cell; empty text leaves it free.
-        white: whether a cell of this value needs white letters.
-        background: the colour of cells without a value; None leaves the page's.
-        size: of the letters in points.
+    `format_cell` writes each number into its cell, where empty text leaves it free, in white
+    letters where `white` holds of the value. `rotation` is that of the columns' names in degrees,
+    and `size` that of all names in points.
     """
     if background is not None:
         axes.set_facecolor(background)
@@ -153,13 +132,10 @@ def triangle(pairs: Sequence[tuple[str, str]], values: Any, order: Sequence[str]
 
 def colour_legend(named: Sequence[str], count: int) -> list[Patch]:
     """Legend entries: names with a colour of their own, and the rest of `count` in one."""
-    found = [
-        Patch(color=colour, label=shorten(name))
-        for colour, name in zip(QUALITATIVE, named, strict=False)
-    ]
-    rest = count - len(named)
-    pooled = [Patch(color=REST, label=f"the other {rest:,}, pooled by sign")] if rest else []
-    return found + pooled
+    entries = [*zip(map(shorten, named), QUALITATIVE, strict=False)]
+    if rest := count - len(named):
+        entries.append((f"the other {rest:,}, pooled by sign", REST))
+    return [Patch(color=colour, label=name) for name, colour in entries]
 
 
 def format_correlation(value: float) -> str:

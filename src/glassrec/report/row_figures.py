@@ -36,11 +36,8 @@ from glassrec.report.style import (
     subtitle,
 )
 
-MAX_EXAMPLES = 8
-"""Single rows in a figure, from the highest logit to the lowest."""
-
-MAX_COLOURED = 6
-"""Features with a colour of their own in single rows."""
+MAX_EXAMPLES, MAX_COLOURED = 8, 6
+"""Single rows in a figure, and their features that have a colour of their own."""
 
 MAX_STRIPS, MAX_DOTS = 15, 400
 """Features and rows in a figure of dots; more dots would hide each other."""
@@ -64,22 +61,16 @@ def _evenly(count: int, most: int) -> Tensor:
     return torch.from_numpy(places)
 
 
-def _by_size(sample: Attributions) -> np.ndarray:
-    """The places of the features, the most important first."""
-    size = sample.values.abs().mean(0).nan_to_num()
-    return size.argsort(descending=True, stable=True).numpy()
+def by_size(values: Tensor) -> np.ndarray:
+    """The places of the features or neurons of values (N, P), the most important first."""
+    return values.abs().mean(0).nan_to_num().argsort(descending=True, stable=True).numpy()
 
 
 @figure
 def single_rows(sample: Attributions, about: Explanation) -> Figure:
-    """Stacked bars that lead from the baseline's logit to the row's, for a few rows.
-
-    Args:
-        sample: attributions of some of the explained rows.
-        about: the metadata of the explanation.
-    """
+    """Stacked bars that lead from the baseline's logit to the row's, for a few rows of a sample."""
     chosen = evenly_spaced(sample.logits, MAX_EXAMPLES).flip(0)
-    order = _by_size(sample)
+    order = by_size(sample.values)
     drawing = Figure(figsize=(9, 1.6 + 0.55 * len(chosen)), layout="constrained")
     axes = drawing.subplots()
     axes.use_sticky_edges = False  # room beside the longest bars
@@ -125,13 +116,12 @@ def _waterfall(axes: Axes, parts: np.ndarray, start: np.ndarray) -> np.ndarray:
 
 
 def _mark_ends(axes: Axes, start: np.ndarray, end: np.ndarray, logits: np.ndarray) -> None:
-    """The baseline's logit, the row's, and the completeness error between them."""
     places = np.arange(len(start))
-    for at, style, label in (
+    for at, dashes, label in (
         (start, ":", "the baseline's logit"),
         (logits, "-", "the row's logit"),
     ):
-        axes.vlines(at, places - 0.42, places + 0.42, color=INK, ls=style, lw=1.8, label=label)
+        axes.vlines(at, places - 0.42, places + 0.42, color=INK, ls=dashes, lw=1.8, label=label)
     missed = logits - end
     span = np.nanmax([*np.abs(logits - start), 0])
     if (np.abs(missed) > 0.005 * span).any():
@@ -143,15 +133,10 @@ def _mark_ends(axes: Axes, start: np.ndarray, end: np.ndarray, logits: np.ndarra
 
 @figure
 def attribution_strips(sample: Attributions, about: Explanation) -> Figure:
-    """A dot per row for each of the most important features.
-
-    Args:
-        sample: attributions of some of the explained rows.
-        about: the metadata of the explanation.
-    """
+    """A dot per row of a sample for each of the most important features."""
     rows = evenly_spaced(sample.logits, MAX_DOTS)
     moving = int(sample.values.any(0).sum())
-    shown = _by_size(sample)[: min(MAX_STRIPS, max(1, moving))]
+    shown = by_size(sample.values)[: min(MAX_STRIPS, max(1, moving))]
     drawing = Figure(figsize=(8, max(2.4, 1.2 + 0.4 * len(shown))), layout="constrained")
     axes = drawing.subplots()
     values = sample.values[rows].double().numpy()[:, shown]
@@ -219,14 +204,11 @@ def explains_steps(features: Sequence[str]) -> bool:
 def time_steps(sample: Attributions, history: Tensor, about: Explanation) -> Figure:
     """The mean |attribution| of each step with its standard error, and some single rows.
 
-    Args:
-        sample: attributions of some of the explained rows to steps, and perhaps to other features.
-        history: (N, T) the histories of those rows, 0 = padding.
-        about: the metadata of the explanation.
+    `sample` has attributions to steps, and perhaps to other features; `history` (N, T) are the
+    histories of its rows, 0 = padding.
     """
     steps = attributions_of_steps(sample, history)
-    width = min(13.0, 7.5 + 0.35 * len(steps.ago))
-    drawing = Figure(figsize=(width, 4.6), layout="constrained")
+    drawing = Figure(figsize=(min(13.0, 7.5 + 0.35 * len(steps.ago)), 4.6), layout="constrained")
     mean, examples = drawing.subplots(1, 2, width_ratios=[2, 3])
     _step_means(mean, steps)
     _step_examples(drawing, examples, steps, sample.logits)
@@ -251,7 +233,6 @@ def attributions_of_steps(sample: Attributions, history: Tensor) -> HistorySteps
 
 
 def _step_means(axes: Axes, steps: HistorySteps) -> None:
-    """Over the rows that have the step."""
     rows = steps.real.sum(0).clamp_min(1)
     size = steps.values.abs()
     mean = size.sum(0) / rows

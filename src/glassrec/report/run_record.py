@@ -71,8 +71,6 @@ TEXT_COLUMNS = ("player", "layer", "score", "folded")
 
 NOT_SETTINGS = ("run", "tracker", "seed", "seeds")
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
 
 @dataclass(frozen=True, eq=False)
 class RunRecord:
@@ -124,7 +122,8 @@ class RunRecord:
         try:
             if not any(all((path / name).is_file() for name in marker) for marker in MARKERS):
                 return None
-            config = yaml.load((path / CONFIG).read_bytes(), _LOADER)
+            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+            config = yaml.load((path / CONFIG).read_bytes(), loader)
             if not isinstance(config, dict):
                 raise ValueError("config.yaml is damaged: it holds no settings")
             config = current(config)[0]
@@ -152,24 +151,19 @@ class RunRecord:
 
     def load(self, file: File[A]) -> A | None:
         """The content of a file; None where there is none, or where it is unreadable."""
-        if file.name not in self.contents:
-            self.contents[file.name] = self._load(file)
-        return self.contents[file.name]  # type: ignore[return-value]
-
-    def _load(self, file: File[A]) -> A | None:
-        path = self.path / file.name
-        if not path.is_file() or (self.hashes is not None and file.name not in self.hashes):
-            return None
-        try:
-            content = file.content.load(path)
-            if isinstance(content, StoredTable):
-                _require(content.frame, REQUIRED.get(file.name, ()))
-            return content
-        except (ValueError, pa.ArrowException, OSError) as error:
-            if self.hashes is not None:
-                raise
-            self.unreadable.append(f"{path}: {error}")
-            return None
+        path, known = self.path / file.name, self.hashes is None or file.name in self.hashes
+        if file.name not in self.contents and known and path.is_file():
+            try:
+                content = file.content.load(path)
+                if isinstance(content, StoredTable):
+                    _require(content.frame, REQUIRED.get(file.name, ()))
+                self.contents[file.name] = content
+            except (ValueError, pa.ArrowException, OSError) as error:
+                if self.hashes is not None:
+                    raise
+                self.unreadable.append(f"{path}: {error}")
+                self.contents[file.name] = None
+        return self.contents.get(file.name)  # type: ignore[return-value]
 
     def table(self, file: File[StoredTable]) -> pd.DataFrame | None:
         """A table; None where there is none."""
@@ -178,8 +172,8 @@ class RunRecord:
 
     def rows(self, file: File[StoredTable]) -> pd.DataFrame:
         """A table; one without columns where there is none."""
-        frame = self.table(file)
-        return pd.DataFrame() if frame is None else frame
+        content = self.load(file)
+        return pd.DataFrame() if content is None else content.frame
 
     def named_table(self, name: str) -> pd.DataFrame | None:
         """Any table, by the name of its file; a JSON object is one row."""

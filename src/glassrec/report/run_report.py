@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping
+from itertools import chain
 
-from glassrec.artifacts.file_list import HISTORY, IMPORTANCE
+from glassrec.artifacts.file_list import IMPORTANCE
 from glassrec.report.blocks import Report, Section
-from glassrec.report.explanation_sections import (
+from glassrec.report.effect_sections import (
+    cost_change,
     importance_section,
     largest_effects,
     neurons_section,
+    pruning_section,
+    test_metrics,
 )
 from glassrec.report.formatting import fixed, format_value, metric_name, metric_text, percent, whole
-from glassrec.report.glossary import TERMS, linked, used_terms
 from glassrec.report.html import render, texts
-from glassrec.report.pruning_section import cost_change, pruning_section, test_metrics
 from glassrec.report.run_record import RunRecord, neuron_totals, pruned_share
 from glassrec.report.training_sections import (
     class_name,
@@ -26,32 +29,25 @@ from glassrec.report.training_sections import (
 )
 from glassrec.spelling import counted, listed
 
-MEANINGS: dict[str, Callable[[float], str]] = {
-    "auroc": lambda v: (
-        "of two test rows, one of label 1 and one of label 0, the model scores the first one "
-        f"higher in {percent(v)} of cases (AUROC; 50 % is chance)"
-    ),
-    "hr@10": lambda v: (
-        f"in {percent(v)} of the test lists the held-out item is among the first ten (HR@10)"
-    ),
-    "rmse": lambda v: f"the RMSE of the estimates on the test rows is {metric_text('rmse', v)}",
-    "recall@10": lambda v: (
-        f"{percent(v)} of a user's test items are among the first ten of all items (recall@10)"
-    ),
-}
+SIZES = {"parameters": "parameters", "flops": "FLOPs per row"}
+
+MEANINGS: dict[str, str] = texts("meanings")
 """The meaning of the value of a metric."""
 
 REASONS: dict[str, str] = texts("reasons")
 """Why neurons are pruned, by guarantee."""
 
+TERMS: dict[str, str] = texts("glossary")
+"""The definition of each term, in the order in which they are listed."""
+
+ANY_TERM = re.compile(
+    rf"(?<![\w/@])({'|'.join(map(re.escape, sorted(TERMS, key=len, reverse=True)))})(?!\w)",
+    re.IGNORECASE,
+)
+
 
 def page(run: RunRecord, descriptions: Mapping[str, str]) -> str:
-    """The report as one HTML file.
-
-    Args:
-        run: the record of the run.
-        descriptions: of the model and of the split, from their docstrings.
-    """
+    """The report as one HTML file, with `descriptions` of the model and of the split."""
     return render(
         "report/run_report.html.j2",
         report=report(run, descriptions),
@@ -75,17 +71,27 @@ def report(run: RunRecord, descriptions: Mapping[str, str]) -> Report:
     ]
     sections = [section for section in found if section is not None]
     lines, numbers = [*summary(run)], [*tiles(run)]
-    texts = [*lines, *(label for _, label in numbers)]
-    for section in sections:
-        texts += [section.finding, *_texts(section.blocks)]
+    shown = [lines, [label for _, label in numbers]]
+    shown += [[section.finding, *_texts(section.blocks)] for section in sections]
+    found_terms = {term for text in chain(*shown) for _, term in linked(text)}
     return Report(
         title=f"{class_name(run.config['model'])} on {source_name(run)}",
         lead=f"One run with seed {run.config['seed']}, from its data to the certificate.",
         summary=lines,
         tiles=numbers,
         sections=sections,
-        glossary=[*used_terms(texts)],
+        glossary=[(term, text) for term, text in TERMS.items() if term.lower() in found_terms],
     )
+
+
+def linked(text: str) -> Iterator[tuple[str, str]]:
+    """The pieces of a text, each with its term of the glossary, or with nothing."""
+    last = 0
+    for match in ANY_TERM.finditer(text):
+        yield text[last : match.start()], ""
+        yield match[0], match[0].lower()
+        last = match.end()
+    yield text[last:], ""
 
 
 def _texts(blocks: object) -> Iterator[str]:
@@ -125,30 +131,24 @@ def tiles(run: RunRecord) -> Iterator[tuple[str, str]]:
 
 
 def _main_metrics(run: RunRecord) -> list[str]:
-    first: dict[str, str] = {}
-    for name in test_metrics(run):
-        first.setdefault(name.rpartition("/")[0], name)
-    return [*first.values()]
+    return test_metrics(run)[::2]  # the first of two for each task
 
 
 def _trained(run: RunRecord) -> str:
-    history, data = run.rows(HISTORY), run.data
-    epochs = int((history["epoch"] > 0).sum()) if len(history) else 0  # epoch 0 is the start
-    start = f"The model, {class_name(run.config['model'])}, was trained for "
-    start += counted(epochs, "epoch") if epochs else "no epoch"
+    data, source, epochs = run.data, source_name(run), counted(run.epochs or 0, "epoch")
+    length = epochs if run.epochs else "no epoch"
+    start = f"The model, {class_name(run.config['model'])}, was trained for {length}"
     if data is None:
-        return f"{start} on {source_name(run)}."
+        return f"{start} on {source}."
     tasks = listed(task["name"] for task in data["tasks"])
-    return (
-        f"{start} on {whole(data['rows']['train'])} rows of {source_name(run)} to predict {tasks}."
-    )
+    return f"{start} on {whole(data['rows']['train'])} rows of {source} to predict {tasks}."
 
 
 def _quality(run: RunRecord, name: str) -> str:
     task, _, last = name.rpartition("/")
     value = run.metrics[f"test/{name}"]
-    default = f"{metric_name(last)} on the test split is {fixed(value)}"
-    text = MEANINGS[last](value) if last in MEANINGS else default
+    forms = {"percent": percent(value), "value": metric_text(last, value), "fixed": fixed(value)}
+    text = MEANINGS.get(last, MEANINGS["default"]).format(name=metric_name(last), **forms)
     low, high = (run.metrics.get(f"test/{name}_{end}") for end in ("low", "high"))
     if low is not None and high is not None:
         text += f"; the 95 % interval is {percent(low)} to {percent(high)}"
@@ -172,10 +172,6 @@ def _pruned(run: RunRecord) -> Iterator[str]:
         largest = format_value(certificate.max_abs_logit_difference)
         share = percent(changed / rows)
         text = f"{share} of the predictions change, by at most {largest} in the logit"
-    labels = {"parameters": "parameters", "flops": "FLOPs per row"}
-    smaller = [
-        f"{label} {change}"
-        for name, label in labels.items()
-        if (change := cost_change(run, name)).startswith("−")
-    ]
+    changes = {label: cost_change(run, name) for name, label in SIZES.items()}
+    smaller = [f"{label} {change}" for label, change in changes.items() if change.startswith("−")]
     yield f"{text}, and the model is smaller: {' and '.join(smaller)}." if smaller else f"{text}."

@@ -1,12 +1,13 @@
 """Statements that the data support, about importance tables and pruning curves.
 
-An input is significant where its q-value (a permutation test of its effect, corrected for multiple
-testing by Benjamini and Hochberg) is below `SIGNIFICANCE`.
+An input is significant where its q-value (a permutation test, corrected for multiple testing by
+Benjamini and Hochberg) is below `SIGNIFICANCE`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from math import isnan
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:  # pages of many runs need no PyTorch
     from glassrec.artifacts import Explanation
 
 SIGNIFICANCE = 0.05
-"""The tolerated share of false discoveries."""
 
 REFERENCE, RANDOM = "conductance", "random"
 """The score that is compared with each other one, and the control of random orders."""
@@ -83,15 +83,13 @@ def without_effect(importance: pd.DataFrame, about: Explanation) -> str:
 
 def trust(about: Explanation) -> list[str]:
     """The completeness error, and the stability of the ranking."""
-    found = [
-        f"completeness error: {percent(about.relative_delta)} of the logit difference"
-        + ("" if about.trusted else ", above explain.tolerance: NOT TRUSTED")
-        if about.complete
-        else "this method does not claim completeness"
-    ]
+    found = ["this method does not claim completeness"]
+    if about.complete:
+        doubt = "" if about.trusted else ", above explain.tolerance: NOT TRUSTED"
+        error = percent(about.relative_delta)
+        found = [f"completeness error: {error} of the logit difference{doubt}"]
     if about.agreement is not None:
-        agreement = minus(f"{about.agreement:.2f}")
-        found.append(f"rank correlation of two seeds: {agreement}")
+        found.append(f"rank correlation of two seeds: {minus(f'{about.agreement:.2f}')}")
     return [*found, *stability(about.rank_stability)]
 
 
@@ -139,9 +137,7 @@ def split_metric(metric: str) -> tuple[str, str]:
 def pruning_statements(frame: pd.DataFrame, metric: str) -> list[str]:
     """Statements about the pruning curves of one run, the most important first.
 
-    Args:
-        frame: rows of `PruningCurves.compute`.
-        metric: a column, such as `val/auroc`.
+    `frame` has rows of `PruningCurves.compute`; `metric` is a column, such as `val/auroc`.
     """
     curves = PruningCurveTable(frame, metric)
     return curves.without_statement() or [*_one_run(curves)]
@@ -227,8 +223,7 @@ def within_drop(curves: PruningCurveTable) -> str:
     reach: dict[float, list[str]] = {}
     for score in curves.scores:
         mean = curves.curve(curves.variants[0], score).mean(axis=1)
-        kept = (curves.unpruned - mean <= MAX_METRIC_DROP).cumprod().astype(bool)
-        reach.setdefault(max(kept.index[kept], default=0.0), []).append(score)
+        reach.setdefault(kept_share(curves.unpruned - mean), []).append(score)
     parts = [
         f"up to {_percent([share])} by {listed(reach[share])}"
         for share in sorted({*reach} - {0}, reverse=True)
@@ -240,6 +235,12 @@ def within_drop(curves: PruningCurveTable) -> str:
     )
 
 
+def kept_share(loss: pd.Series) -> float:
+    """The share up to which a loss by share, and by all smaller ones, keeps the quality."""
+    kept = (loss <= MAX_METRIC_DROP).cumprod().astype(bool)
+    return max(loss.index[kept], default=0.0)
+
+
 def at_shares(some: Iterable[float], shares: Sequence[float]) -> str:
     """`at 20 to 60 % and 80 %` of the shares that were tried."""
     chosen = {*some}
@@ -247,13 +248,8 @@ def at_shares(some: Iterable[float], shares: Sequence[float]) -> str:
         return "nowhere"
     if len(chosen) == len(shares) > 1:
         return "at every share"
-    spans: list[list[float]] = [[]]
-    for share in shares:
-        if share in chosen:
-            spans[-1].append(share)
-        elif spans[-1]:
-            spans.append([])
-    return f"at {listed(_percent(span) for span in spans if span)}"
+    spans = [[*span] for there, span in groupby(shares, chosen.__contains__) if there]
+    return f"at {listed(map(_percent, spans))}"
 
 
 def _percent(span: Sequence[float]) -> str:

@@ -34,14 +34,11 @@ QUALITATIVE = (
 """Colours that are safe for colour-blind readers (after Paul Tol's `muted`)."""
 
 
-def _colour_map(name: str, *colours: str) -> LinearSegmentedColormap:
-    return LinearSegmentedColormap.from_list(name, colours)
-
-
-SEQUENTIAL = _colour_map("sequential", "#f1f4f6", LARGE, "#163a54")
-SEQUENTIAL_SMALL = _colour_map("sequential small", "#f1f4f6", SMALL, "#8f4d14")
-DIVERGING = _colour_map("diverging", LARGE, "#ffffff", SMALL)
-LOW_TO_HIGH = _colour_map("low to high", LARGE, "#c9ccd0", SMALL)
+_colour_map = LinearSegmentedColormap.from_list
+SEQUENTIAL = _colour_map("sequential", ("#f1f4f6", LARGE, "#163a54"))
+SEQUENTIAL_SMALL = _colour_map("sequential small", ("#f1f4f6", SMALL, "#8f4d14"))
+DIVERGING = _colour_map("diverging", (LARGE, "#ffffff", SMALL))
+LOW_TO_HIGH = _colour_map("low to high", (LARGE, "#c9ccd0", SMALL))
 
 STYLE: dict[Any, Any] = {
     "font.size": 10,

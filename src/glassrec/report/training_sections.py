@@ -22,6 +22,7 @@ from glassrec.report.blocks import (
     TableBlock,
 )
 from glassrec.report.formatting import fixed, metric_name, metric_text, percent, whole
+from glassrec.report.html import texts
 from glassrec.report.run_record import RunRecord
 from glassrec.run import flat, is_path
 from glassrec.spelling import counted, listed
@@ -39,6 +40,14 @@ RESULT_GROUPS = (
 
 NOT_VERSIONS = ("command", "data", "git_commit", "seed", "restored")
 """Entries of the provenance that are no versions."""
+
+FIGURES: dict[str, dict[str, str]] = texts("figures")
+"""Alternative text and caption of each figure."""
+
+
+def figure_parts(run: RunRecord, *names: str) -> list[Block]:
+    """The figures among `names` that the run has."""
+    return [FigurePart(run.figures[n], **FIGURES[n]) for n in names if n in run.figures]
 
 
 def class_name(node: Mapping[str, Any]) -> str:
@@ -66,10 +75,8 @@ def data_section(run: RunRecord, descriptions: Mapping[str, str]) -> Section | N
         blocks.append(fields if len(facts["fields"]) <= MAX_OPEN_FIELDS else folded)
     blocks += _audit(facts)
     if truth := facts["truth"]:
-        rows = [
-            [" × ".join(names), fixed(strength, 2)]
-            for *names, strength in [*truth["main"], *truth["pairs"]]
-        ]
+        effects = [*truth["main"], *truth["pairs"]]
+        rows = [[" × ".join(names), fixed(strength, 2)] for *names, strength in effects]
         heads = ["effect", "standard deviation, in logits"]
         table = TableBlock("True effects; all other columns have none", heads, rows)
         blocks.append(Details("The ground truth of these synthetic data", [table]))
@@ -135,13 +142,13 @@ def _origin(
 def _splits_table(facts: Mapping[str, Any]) -> TableBlock:
     tasks = [] if facts["negatives"] is not None else facts["tasks"]
     tasks = [task for task in tasks if task["kind"] != "retrieval"]
-    rows = []
-    for name, label in SPLITS.items():
-        lists = [whole(facts["lists"].get(name))] if facts["lists"] else []
-        means = [fixed(task["mean"][name], 3) for task in tasks]
-        rows.append([label, whole(facts["rows"][name]), *lists, *means])
-    heads = [*(["lists"] if facts["lists"] else []), *(f"mean {task['name']}" for task in tasks)]
-    return TableBlock("Rows", ["split", "rows", *heads], rows)
+    columns = {"split": [*SPLITS.values()], "rows": [whole(facts["rows"][n]) for n in SPLITS]}
+    if facts["lists"]:
+        columns["lists"] = [whole(facts["lists"].get(name)) for name in SPLITS]
+    for task in tasks:
+        columns[f"mean {task['name']}"] = [fixed(task["mean"][name], 3) for name in SPLITS]
+    rows = [[*row] for row in zip(*columns.values(), strict=True)]
+    return TableBlock("Rows", [*columns], rows)
 
 
 def _fields_table(facts: Mapping[str, Any]) -> TableBlock:
@@ -159,15 +166,12 @@ def _audit(facts: Mapping[str, Any]) -> Iterator[Block]:
     if facts.get("audit") is None:
         return
     findings = sorted(facts["audit"]["findings"], key=lambda finding: not finding["anomaly"])
-    rows = [
-        [each["check"], "anomaly" if each["anomaly"] else "", each["message"]] for each in findings
-    ]
+    rows = [[f["check"], "anomaly" if f["anomaly"] else "", f["message"]] for f in findings]
     title = f"Audit of {whole(facts['audit']['rows'])} raw rows"
-    yield (
-        TableBlock(title, ["check", "", "finding"], rows, texts=3)
-        if rows
-        else Sentences([f"{title}: nothing unusual was found."])
-    )
+    if rows:
+        yield TableBlock(title, ["check", "", "finding"], rows, texts=3)
+    else:
+        yield Sentences([f"{title}: nothing unusual was found."])
 
 
 def model_section(run: RunRecord, descriptions: Mapping[str, str]) -> Section | None:
@@ -183,12 +187,11 @@ def model_section(run: RunRecord, descriptions: Mapping[str, str]) -> Section | 
     ).strip()
     if plan is None or not plan.layers:
         return Section("model", title, f"{text}.", [])
-    neurons = sum(cut.built for cut in plan.layers.values())
-    layers = counted(len(plan.layers), "prunable layer")
-    widest = max(cut.built for cut in plan.layers.values())
-    bars = [Bar(n, cut.built / widest, whole(cut.built)) for n, cut in plan.layers.items()]
+    widths = {name: cut.built for name, cut in plan.layers.items()}
+    bars = [Bar(n, width / max(widths.values()), whole(width)) for n, width in widths.items()]
     caption = "Prunable layers from the input to the output, as built."
-    finding = f"{text}, and {whole(neurons)} neurons in {layers}."
+    layers = counted(len(widths), "prunable layer")
+    finding = f"{text}, and {whole(sum(widths.values()))} neurons in {layers}."
     return Section("model", title, finding, [Bars("Neurons by layer", bars, caption)])
 
 
@@ -218,22 +221,12 @@ def training_section(run: RunRecord) -> Section | None:
         )
     else:
         finding = f"Epoch {kept} of {count} is kept: its {quality}, is the best."
-    blocks: list[Block] = []
-    if "learning_curve" in run.figures:
-        blocks.append(FigurePart(
-            run.figures["learning_curve"],
-            "two lines over the epochs: the training loss, and the metric of the validation split",
-            "The loss on the training rows, and the metric on the validation rows, which are not "
-            "trained on and select the epoch. The ringed epoch is kept.",
-        ))  # fmt: skip
     names = [name for name in map(str, history) if name != "epoch"]
-    rows = [
-        [whole(row["epoch"]), *(fixed(row[name]) for name in names)]
-        for _, row in history.iterrows()
-    ]
+    columns = [history["epoch"].map(whole), *(history[name].map(fixed) for name in names)]
+    rows = [[*row] for row in zip(*columns, strict=True)]
     heads = ["epoch", *(name if "/" not in name else metric_name(name) for name in names)]
     table = TableBlock("Training loss, and the validation split", heads, rows)
-    blocks.append(Details("All epochs", [table]))
+    blocks = [*figure_parts(run, "learning_curve"), Details("All epochs", [table])]
     return Section("training", "Training", finding, blocks)
 
 
@@ -242,8 +235,7 @@ def reproduction_section(run: RunRecord) -> Section | None:
     about = run.provenance
     if not about:
         return None
-    commit = about.get("git_commit")
-    seed = f"Seed {about['seed']}"
+    commit, seed = about.get("git_commit"), f"Seed {about['seed']}"
     settings = flat({n: run.config[n] for n in RESULT_GROUPS if n in run.config})
     versions = [[name, str(value)] for name, value in about.items() if name not in NOT_VERSIONS]
     values = [[name, _value(value)] for name, value in settings.items()]
@@ -259,9 +251,8 @@ def reproduction_section(run: RunRecord) -> Section | None:
         Details("All settings",
                 [TableBlock("As in config.yaml", ["setting", "value"], values, texts=2)]),
     ]  # fmt: skip
-    names = [file.name for file in (CERTIFICATE, METRICS, DATA)]
-    hashes = [[name, (run.hashes or {})[name]] for name in names if name in (run.hashes or {})]
-    if hashes:
+    names, known = [file.name for file in (CERTIFICATE, METRICS, DATA)], run.hashes or {}
+    if hashes := [[name, known[name]] for name in names if name in known]:
         table = TableBlock("Those of data and weights are in the certificate",
                            ["file", "sha256"], hashes, texts=2)  # fmt: skip
         blocks.append(Details("Fingerprints of the results", [table]))
