@@ -11,7 +11,7 @@ import pytest
 from glassrec.compare import charts, explanation_agreement
 from glassrec.compare.charts import GRID, concentration, pruning
 from glassrec.compare.explanation_agreement import ExplanationAgreement
-from glassrec.compare.page_blocks import SettingView, formatter
+from glassrec.compare.page_tables import SettingView, formatter
 from glassrec.compare.run_comparison import Setting
 from glassrec.report.run_record import RunRecord
 

@@ -11,8 +11,7 @@ import pytest
 from scipy.stats import ttest_rel
 
 from glassrec.compare.comparison_page import page
-from glassrec.compare.page_blocks import setting_views
-from glassrec.compare.page_tables import settings_table
+from glassrec.compare.page_tables import setting_views, settings_table
 from glassrec.compare.run_comparison import ComparisonGroup, RunComparison, compare
 from glassrec.compare.scan import scan
 from glassrec.compare.terminal import summary_lines

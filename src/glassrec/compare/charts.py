@@ -17,13 +17,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from glassrec.artifacts.file_list import HISTORY, NEURONS, PRUNING_CURVES
-from glassrec.compare.page_blocks import SettingView, column_name
+from glassrec.compare.page_tables import SettingView, column_name
 from glassrec.compare.run_comparison import ComparisonGroup, Search, limited, pareto_front
 from glassrec.metrics.metadata import as_higher_is_better, best_index, sign
 from glassrec.report.formatting import percent
 from glassrec.report.html import SVG_TEXT, svg
 from glassrec.report.run_record import RunRecord
-from glassrec.report.statements import MAX_METRIC_DROP, REFERENCE
+from glassrec.report.statements import MAX_METRIC_DROP, REFERENCE, kept_share
 from glassrec.report.style import INK, LARGE, QUALITATIVE, REST, STYLE
 from glassrec.spelling import counted, listed
 
@@ -47,7 +47,6 @@ MAX_NAMED = 4
 """Names in one sentence."""
 
 EPOCHS, CUMULATIVE = "epochs of training", "cumulative share of conductance"
-"""Names of axes."""
 
 Point = tuple[float, float]
 Curves = list[tuple[SettingView, pd.DataFrame]]
@@ -108,14 +107,10 @@ def charts(
     prefix: str, group: ComparisonGroup, searches: Sequence[Search], views: Sequence[SettingView],
     best: Sequence[SettingView],
 ) -> Iterator[Chart]:  # fmt: skip
-    """The charts that have data.
+    """The charts of a group that have data; curves are drawn of the settings `best`.
 
-    Args:
-        prefix: of all ids in the drawings.
-        group: the comparison group.
-        searches: of all groups.
-        views: the settings of the group.
-        best: those of which curves are drawn.
+    `prefix` begins all ids in the drawings; `searches` are those of all groups; `views` are the
+    settings of the group.
     """
     with mpl.rc_context(CHART_STYLE):
         for metric in group.shown[:1]:
@@ -282,7 +277,6 @@ def concentration(run: RunRecord) -> pd.Series | None:
 
 
 def _names(names: Iterable[str]) -> str:
-    """`a, b and c`, or the first few and how many more."""
     found = list(dict.fromkeys(names))
     more = [f"{len(found) - MAX_NAMED} more"] if len(found) > MAX_NAMED else []
     return listed([*found[:MAX_NAMED], *more])
@@ -290,11 +284,8 @@ def _names(names: Iterable[str]) -> str:
 
 def learning_finding(found: Curves, metric: str) -> str:
     """Whether longer training might help."""
-    still = [
-        each.label
-        for each, frame in found
-        if best_index(metric, frame.mean(axis=1)) == len(frame) - 1
-    ]
+    means = [(each.label, frame.mean(axis=1)) for each, frame in found]
+    still = [label for label, mean in means if best_index(metric, mean) == len(mean) - 1]
     if not still:
         return "All were best before their last epoch."
     return f"Best at the last epoch, so that more might help: {_names(still)}."
@@ -305,8 +296,7 @@ def pruning_finding(found: Curves, metric: str) -> str:
     reach: dict[float, list[str]] = {}
     for each, frame in found:
         mean = frame.mean(axis=1) * sign(metric)
-        keeps = (mean.iloc[0] - mean <= MAX_METRIC_DROP).cumprod().astype(bool)
-        reach.setdefault(max(mean.index[keeps], default=0.0), []).append(each.label)
+        reach.setdefault(kept_share(mean.iloc[0] - mean), []).append(each.label)
     far = sorted(reach, reverse=True)
     parts = [f"{percent(share, 0)} ({_names(reach[share])})" for share in far]
     if len(parts) > MAX_NAMED:

@@ -14,14 +14,20 @@ from urllib.parse import quote
 from glassrec.artifacts.file_list import REPORT
 from glassrec.compare.charts import Chart, charts
 from glassrec.compare.explanation_agreement import explanations
-from glassrec.compare.page_blocks import PageTable, formatter, setting_views
-from glassrec.compare.page_tables import certificates, differences, settings_table, unfinished
+from glassrec.compare.page_tables import (
+    PageTable,
+    certificates,
+    differences,
+    formatter,
+    setting_views,
+    settings_table,
+    unfinished,
+)
 from glassrec.compare.run_comparison import (
     MAX_DETAILED,
     ComparisonGroup,
     RunComparison,
     Setting,
-    metric_of,
 )
 from glassrec.compare.setting_names import setting_labels
 from glassrec.compare.verdict import group_verdict, superlative
@@ -45,12 +51,7 @@ class Chapter:
 
 
 def write_page(comparison: RunComparison, path: Path) -> None:
-    """Write the page.
-
-    Args:
-        comparison: the runs; their histories, attributions and curves are read for the best.
-        path: of the file. Links lead from there to the reports of the runs.
-    """
+    """Write the page, whose links lead from its place to the reports of the runs."""
     text = page(comparison, path.resolve().parent)
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
@@ -109,7 +110,6 @@ def _lead(comparison: RunComparison) -> Iterator[str]:
 
 
 def _moments(setting: Setting, metric: str) -> str:
-    """`0.6812 ± 0.0021 over 3 seeds`."""
     mean, std, n = (each.get(metric, nan) for each in (setting.mean, setting.std, setting.n))
     form = formatter(metric)
     more = f" ± {form(std)} over {n} seeds" if n > 1 else ", one run"
@@ -121,7 +121,7 @@ def _tiles(comparison: RunComparison) -> Iterator[tuple[str, str]]:
         yield f"{count:,}", f"runs {state}"
     if len(comparison.groups) > 1:
         yield f"{len(comparison.groups)}", "groups, ranked separately"
-    shares = [metric_of(run, CERTIFIED_SHARE) for run in comparison.runs]
+    shares = [run.metrics.get(CERTIFIED_SHARE, nan) for run in comparison.runs]
     if known := [share for share in shares if isfinite(share)]:
         yield percent(max(known)), "largest certified share of neurons"
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from math import isfinite, nan
+from math import isfinite, isnan, nan
 
 import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex
 
 from glassrec.artifacts.file_list import IMPORTANCE, NEURONS
-from glassrec.compare.page_blocks import PageHead, PageRow, PageTable, SettingView, number
+from glassrec.compare.page_tables import PageHead, PageRow, PageTable, SettingView, number
 from glassrec.compare.run_comparison import MAX_DETAILED, ComparisonGroup, limited
 from glassrec.report.formatting import Formatter, fixed, percent, sentence, shorten
 from glassrec.report.run_record import RunRecord
@@ -134,7 +134,6 @@ def _importance_table(
 def _agreement_table(
     group: ComparisonGroup, found: ExplanationAgreement, best: Sequence[SettingView]
 ) -> Iterator[PageTable]:
-    """Nothing where no two runs can be compared."""
     frame = agreement_by_setting(found, best)
     if frame.isna().to_numpy().all():
         return
@@ -158,16 +157,10 @@ def heat_table(
     heading: str, finding: str, note: str, views: Sequence[SettingView], frame: pd.DataFrame,
     form: Formatter = lambda share: fixed(100 * share, 1), darkest: float | None = None,
 ) -> PageTable:  # fmt: skip
-    """A table whose colours start at 0.
+    """A table whose colours start at 0, with a row per setting of `frame`, which names them by key.
 
-    Args:
-        heading: the question.
-        finding: the answer, in a sentence.
-        note: the definition of the numbers.
-        views: the settings that may have a row, in its order.
-        frame: a row per setting, by its key; NaN where nothing is known.
-        form: the formatter; by default a percentage without its sign.
-        darkest: the value of the darkest colour; the largest by default.
+    NaN stands for what is not known. Numbers are percentages unless another formatter is given; the
+    darkest colour is that of the largest value, or of `darkest`.
     """
     there = [each for each in views if each.key in frame.index]
     values = frame.loc[[each.key for each in there]].to_numpy(dtype=float)
@@ -176,9 +169,9 @@ def heat_table(
     for each, line in zip(there, values.tolist(), strict=True):
         cells = []
         for value in line:
-            share = min(1.0, max(0.0, value / high)) if isfinite(value) else 0.0
+            share = min(1.0, max(0.0, value / high)) if isfinite(value) else nan
             cell = number(value, form, "number dark" if share > 0.42 else "number")
-            cells.append(replace(cell, colour=to_hex(SEQUENTIAL(share)) if isfinite(value) else ""))
+            cells.append(replace(cell, colour="" if isnan(share) else to_hex(SEQUENTIAL(share))))
         rows.append(PageRow(cells, each))
     heads = [PageHead(shorten(str(name), 24), "descending", str(name)) for name in frame]
     return PageTable(heading, finding, heads, rows, note, "heat")

@@ -1,31 +1,140 @@
-"""The tables of the page: settings, differences, certificates, unfinished runs."""
+"""The parts of the page as plain values, and its tables: settings, differences, certificates."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import isfinite, nan
 
-from glassrec.compare.page_blocks import (
-    PageCell,
-    PageHead,
-    PageRow,
-    PageTable,
-    SettingView,
-    column_name,
-    formatter,
-    number,
-)
-from glassrec.compare.run_comparison import ComparisonGroup, Setting, limited, metric_of
-from glassrec.compare.setting_names import usual
+from glassrec.compare.run_comparison import ComparisonGroup, Setting, limited, paired
+from glassrec.compare.setting_names import setting_labels, usual
 from glassrec.compare.verdict import verdict
-from glassrec.metrics.metadata import as_higher_is_better, sign
-from glassrec.report.formatting import DASH, format_value, percent, whole
+from glassrec.metrics.metadata import as_higher_is_better, direction, sign
+from glassrec.report.formatting import COSTS, DASH, Formatter, fixed, format_value, percent, whole
 from glassrec.report.run_record import CERTIFIED_SHARE, RunRecord, neuron_totals, pruned_share
+from glassrec.report.style import QUALITATIVE, REST
 from glassrec.spelling import counted
 
-COSTS = ("parameters", "pruned/parameters", CERTIFIED_SHARE, "latency_p50_4096")
+COST_COLUMNS = ("parameters", "pruned/parameters", CERTIFIED_SHARE, "latency_p50_4096")
 """Costs with a column."""
+
+
+@dataclass(frozen=True)
+class SettingView:
+    """A setting as the page shows it."""
+
+    key: str
+    label: str
+    colour: str
+    setting: Setting
+    words: str = ""
+    """for the page's filter: `model=mlp model.factors=8`"""
+
+    @property
+    def runs(self) -> list[RunRecord]:
+        """Its runs, one per seed."""
+        return self.setting.runs
+
+    @property
+    def gid(self) -> str:
+        """The gid of its parts in a chart."""
+        return f"of:{self.key}"
+
+
+def setting_views(
+    group: ComparisonGroup, varies: Iterable[str] = (), first: int = 1
+) -> list[SettingView]:
+    """The settings of a group, best first: the first few in colours of their own, the others grey.
+
+    The page's filter finds the settings that vary among all of its groups, `varies`; `first` is the
+    number of the first setting.
+    """
+    colours = [*QUALITATIVE, *[REST] * len(group.settings)]
+    labels = setting_labels([setting.differs for setting in group.settings], group.labels)
+    views = []
+    for place, (each, label) in enumerate(zip(group.settings, labels, strict=True)):
+        own = each.runs[0].settings
+        words = paired({name: own[name] for name in varies if name in own})
+        views.append(SettingView(f"{first + place}", label, colours[place], each, words))
+    return views
+
+
+@dataclass(frozen=True)
+class PageCell:
+    """A text and its sorting value; a blank sorts last."""
+
+    text: str
+    value: float | None = None
+    """of a number; text sorts by itself"""
+    kind: str = "text"
+    colour: str = ""
+    spread: str = ""
+    link: str = ""
+
+
+def number(value: float, form: Formatter, kind: str = "number") -> PageCell:
+    """A cell that sorts by a number; a dash where there is none."""
+    return PageCell(form(value), value, kind) if isfinite(value) else PageCell(DASH, kind="number")
+
+
+@dataclass(frozen=True)
+class PageHead:
+    """A heading that sorts; the first click sorts the best end up."""
+
+    name: str
+    first: str = "text"
+    """`descending` or `ascending`, of numbers"""
+    tip: str = ""
+    sorted: bool = False
+
+
+@dataclass(frozen=True)
+class PageRow:
+    """Named by a setting, or by a run, or by a run in the colour of its setting."""
+
+    cells: Sequence[PageCell]
+    of: SettingView | None = None
+    run: RunRecord | None = None
+    runs: Sequence[PageRow] = ()
+    """the rows that open below it"""
+
+    @property
+    def name(self) -> str:
+        """The name that it sorts by."""
+        if self.run is not None:
+            return self.run.name
+        return "" if self.of is None else self.of.label
+
+
+@dataclass(frozen=True)
+class PageTable:
+    """A question, the answer, the table, and the definition of its numbers."""
+
+    heading: str
+    finding: str
+    heads: Sequence[PageHead]
+    rows: Sequence[PageRow]
+    note: str = ""
+    kind: str = ""
+    """`settings`, `heat` or nothing: its look"""
+
+
+def column_name(name: str) -> str:
+    """The heading of a metric."""
+    if name == CERTIFIED_SHARE:
+        return "certified share"
+    plain = name.removeprefix("pruned/").removeprefix("test/")
+    label = COSTS[plain][0] if plain in COSTS else plain
+    return f"{label}, pruned" if name.startswith("pruned/") else label
+
+
+def formatter(name: str) -> Formatter:
+    """The formatter of a metric."""
+    plain = name.removeprefix("pruned/")
+    if name == CERTIFIED_SHARE or plain.endswith("_share"):
+        return percent
+    return COSTS[plain][1] if plain in COSTS else fixed
+
 
 CERTIFICATE_HEADS = (
     PageHead("guarantee"), PageHead("exact"), PageHead("neurons pruned", "descending"),
@@ -38,14 +147,14 @@ def settings_table(group: ComparisonGroup, views: Sequence[SettingView]) -> Page
     """A row per setting, best first, which opens to its runs: rank, quality and costs."""
     counts = f"{counted(len(group.runs), 'run')} of {counted(len(group.settings), 'setting')}"
     finding = (
-        f"{counts}, ranked by {group.by} ({group.direction}). Means over seeds ± one standard "
+        f"{counts}, ranked by {group.by} ({direction(group.by)}). Means over seeds ± one standard "
         "deviation. Marked: better than all others beyond chance."
         if group.by
         else f"{counts}; none has been evaluated yet."
     )
     quality = [name for metric in group.shown for name in (metric, f"pruned/{metric}")]
     there = {name for each in views for name, n in each.setting.n.items() if n}
-    names = [name for name in dict.fromkeys([group.by, *quality, *COSTS]) if name in there]
+    names = [name for name in dict.fromkeys([group.by, *quality, *COST_COLUMNS]) if name in there]
     heads = [
         PageHead(column_name(n), "descending" if sign(n) > 0 else "ascending", n, n == group.by)
         for n in names
@@ -54,7 +163,7 @@ def settings_table(group: ComparisonGroup, views: Sequence[SettingView]) -> Page
     rows = []
     for place, each in enumerate(views):
         runs = [
-            PageRow([number(metric_of(run, n), formatter(n)) for n in names], each, run)
+            PageRow([number(run.metrics.get(n, nan), formatter(n)) for n in names], each, run)
             for run in each.runs
         ]
         rows.append(PageRow([column[place] for column in columns], each, runs=runs))
@@ -141,20 +250,14 @@ def certificates(group: ComparisonGroup, best: Sequence[SettingView]) -> Iterato
 def unfinished(runs: Sequence[RunRecord], log_link: dict[str, str]) -> Iterator[PageTable]:
     """Runs that did not finish or have no metrics, with the reason.
 
-    Args:
-        runs: all runs.
-        log_link: the address of the log of each run by name, where there is one.
+    `log_link` has the address of the log of each run by name, where there is one.
     """
     heads = [PageHead(name) for name in ("state", "stage", "reason", "log")]
     rows = []
     for run in runs:
         if run.state != "finished" or not run.evaluated:
             bare = "" if run.evaluated else "it was not evaluated"
-            log = (
-                PageCell(run.log.name, link=log_link.get(run.name, ""))
-                if run.log
-                else PageCell(DASH)
-            )
+            log = PageCell(run.log.name if run.log else DASH, link=log_link.get(run.name, ""))
             reason = PageCell(run.problem or bare, kind="long")
             cells = [PageCell(run.state, kind="state"), PageCell(run.stage or DASH), reason, log]
             rows.append(PageRow(cells, run=run))

@@ -1,7 +1,6 @@
 """Runs side by side: runs that differ only in their seed are one setting, and settings are ranked.
 
-Runs of other data, or with other metrics, form another comparison group. Groups are never ranked
-against each other.
+Runs of other data, or with other metrics, form another group, which is never ranked against this.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import pandas as pd
 
 from glassrec.artifacts.file_list import HISTORY
 from glassrec.compare.setting_names import fingerprint, relevant, short_names, value_text, varying
-from glassrec.metrics.metadata import MONITORED, as_higher_is_better, primary_metrics, sign
+from glassrec.metrics.metadata import MONITORED, as_higher_is_better, primary_metrics
 from glassrec.report.run_record import RunRecord
 from glassrec.spelling import did_you_mean
 
@@ -83,11 +82,6 @@ class ComparisonGroup:
         """All runs, those of the best setting first."""
         return [run for setting in self.settings for run in setting.runs]
 
-    @property
-    def direction(self) -> str:
-        """The direction of `by`."""
-        return "higher is better" if sign(self.by) > 0 else "lower is better"
-
     @cached_property
     def default_metric(self) -> str:
         """The metric that ranks unless another one is requested."""
@@ -146,12 +140,9 @@ class RunComparison:
 def compare(
     runs: Sequence[RunRecord], by: str | None = None, metrics: Sequence[str] = ()
 ) -> RunComparison:
-    """Rank runs by a metric, by default the one on validation that selected their best epochs.
+    """Rank runs, as from `scan`, by a metric, by default the one that selected their best epochs.
 
-    Args:
-        runs: from `scan`.
-        by: a metric, as the files of the runs have it; groups without it keep their own.
-        metrics: shown beside the primary metrics.
+    Groups without the metric `by` keep their own; `metrics` are shown beside the primary metrics.
 
     Raises:
         ValueError: no run has the metric `by`, or one of `metrics`.
@@ -163,8 +154,9 @@ def compare(
             raise ValueError(f"no run has the metric {metric!r}{more}")
     runs = [replace(run, settings=relevant(run.settings, by or "")) for run in runs]
     grouped = _by_key([run for run in runs if run.settings])
-    names = _group_names(list(grouped))
-    groups = [_group(names[key], key, found, by, metrics) for key, found in grouped.items()]
+    groups = [
+        _group(_group_name(key, grouped), key, found, by, metrics) for key, found in grouped.items()
+    ]
     return RunComparison(
         list(runs),
         short_names(varying(runs)),
@@ -214,8 +206,6 @@ def _moments(alike: Sequence[Sequence[RunRecord]]) -> Iterator[Sequence[dict[Any
 
 @dataclass(frozen=True)
 class _Key:
-    """The properties that runs of one group share."""
-
     data: str
     settings: tuple[tuple[str, str], ...]
     """those of the data that vary among all runs, without `LEARNING`"""
@@ -234,13 +224,10 @@ def _by_key(runs: Sequence[RunRecord]) -> dict[_Key, list[RunRecord]]:
     found: dict[_Key, list[RunRecord]] = {}
     for run in sorted(runs, key=lambda run: not run.evaluated):
         tests = [name.removeprefix("test/") for name in run.metrics if name.startswith("test/")]
-        key = _Key(
-            str(run.settings.get("data", "unknown data")),
-            tuple((name, value_text(run.settings[name])) for name in names if name in run.settings),
-            run.data_files,
-            _untrained(run),
-            tuple(primary_metrics(tests)),
-        )
+        data = str(run.settings.get("data", "unknown data"))
+        own = ((name, value_text(run.settings[name])) for name in names if name in run.settings)
+        metrics = tuple(primary_metrics(tests))
+        key = _Key(data, tuple(own), run.data_files, _untrained(run), metrics)
         if not key.metrics:
             key = next((other for other in found if _agrees(key, other)), key)
         found.setdefault(key, []).append(run)
@@ -256,13 +243,8 @@ def _agrees(bare: _Key, other: _Key) -> bool:
     return replace(bare, metrics=other.metrics, files=bare.files or other.files) == other
 
 
-def _group_names(keys: Sequence[_Key]) -> dict[_Key, str]:
-    """The name of each group: its data, and the differences to others of the same data."""
-    return {key: _group_name(key, [other for other in keys if other.data == key.data])
-            for key in keys}  # fmt: skip
-
-
-def _group_name(key: _Key, others: Sequence[_Key]) -> str:
+def _group_name(key: _Key, keys: Iterable[_Key]) -> str:
+    """Its data, and the differences to other groups of the same data."""
     parts = {
         "settings": [f"{name.removeprefix('data.')}={value}" for name, value in key.settings
                      if name != "data"],
@@ -271,6 +253,7 @@ def _group_name(key: _Key, others: Sequence[_Key]) -> str:
         "untrained": [f"without {', '.join(key.untrained)}" if key.untrained else "all targets"],
         "metrics": [", ".join(key.metrics) or "not evaluated"],
     }  # fmt: skip
+    others = [other for other in keys if other.data == key.data]
     differ = [name for name in parts if len({getattr(other, name) for other in others}) > 1]
     words = [word for name in differ for word in parts[name]]
     return f"{key.data} ({'; '.join(words)})" if words else key.data
@@ -322,11 +305,6 @@ def limited(group: ComparisonGroup, most: int = MAX_DETAILED, count: int | None 
     """A note where only the best settings (of `count`, by default all) are shown."""
     count = len(group.settings) if count is None else count
     return f" The first {most} of {len(group.settings)} settings." if count > most else ""
-
-
-def metric_of(run: RunRecord, name: str) -> float:
-    """A metric of a run; NaN where it has none."""
-    return run.metrics.get(name, nan)
 
 
 def paired(settings: Mapping[str, Any]) -> str:

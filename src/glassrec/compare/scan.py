@@ -23,9 +23,8 @@ ENDED_STATES = ("failed", "killed", "interrupted", "stopped")
 def scan(directories: Sequence[Path]) -> list[RunRecord]:
     """All runs in some directories, each once, in the order of their paths.
 
-    Args:
-        directories: each is a run, the directory of a sweep, or a folder with any of those in it,
-            at any depth. The jobs of a sweep that made no directory count, too.
+    A directory is a run, a sweep, or a folder with any of those in it, at any depth. The jobs of a
+    sweep that made no directory count, too.
 
     Raises:
         ValueError: a directory does not exist, or there is no run in it.
@@ -76,7 +75,6 @@ def _within(directory: Path, seen: set[Path]) -> Iterator[RunRecord]:
 
 
 def _of_sweep(directory: Path) -> Iterator[RunRecord]:
-    """The runs of a sweep's jobs; a job that has none is listed all the same."""
     try:
         sweep = read_object(directory / SWEEP)
         for job in sweep["jobs"]:
@@ -87,6 +85,7 @@ def _of_sweep(directory: Path) -> Iterator[RunRecord]:
 
 
 def _of_job(directory: Path, sweep: dict[str, Any], job: dict[str, Any]) -> Iterator[RunRecord]:
+    # A job without a run is listed all the same.
     path = (directory / job["run"]).resolve() if job.get("run") else directory
     places = [path, *sorted(path.glob("seed_*"))] if path != directory else []
     runs = [run for place in places if (run := RunRecord.open(place)) is not None]

@@ -22,12 +22,10 @@ MAX_SHOWN_ALL = 3
 
 
 def relevant(settings: Mapping[str, Any], by: str) -> dict[str, Any]:
-    """The settings that a comparison by a metric may depend on.
+    """The settings (dotted names) that a comparison by a metric may depend on.
 
-    Args:
-        settings: of a run, by dotted names.
-        by: the metric. Trained quality does not depend on the explanation, and a pruned model's
-            quality only where the explanation proposes what is pruned.
+    Trained quality does not depend on the explanation, and a pruned model's quality only where the
+    explanation proposes what is pruned.
     """
     level = settings.get("prune.level")
     return {name: value for name, value in settings.items() if _matters(name, level, by)}
@@ -113,13 +111,9 @@ def value_text(value: Any) -> str:
 
 
 def setting_labels(settings: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> list[str]:
-    """`mlp · factors 16` for each setting: the values that vary, with their names.
+    """`mlp · factors 16` for each setting: the values that vary, with their short `names`.
 
     Where many vary, the usual value is left out, as long as all labels differ.
-
-    Args:
-        settings: the values that vary of each, by dotted name.
-        names: the short name of each dotted name.
     """
     texts = [{n: value_text(v) for n, v in each.items()} for each in settings]
     common = {name: usual([each.get(name, "") for each in texts]) for name in names}
@@ -131,7 +125,6 @@ def setting_labels(settings: Sequence[Mapping[str, Any]], names: Mapping[str, st
 def _label(
     setting: Mapping[str, Any], names: Mapping[str, str], hidden: Mapping[str, str | None]
 ) -> str:
-    """The options of config groups, such as a model, are always part of it."""
     parts = []
     for name, value in setting.items():
         text = value_text(value)

@@ -9,6 +9,7 @@ from math import isnan, nan
 
 from glassrec.compare.run_comparison import ComparisonGroup, RunComparison, Search, Setting
 from glassrec.compare.verdict import group_verdict, superlative
+from glassrec.metrics.metadata import direction
 from glassrec.report.formatting import DASH
 from glassrec.report.run_record import CERTIFIED_SHARE
 from glassrec.spelling import brief, counted, listed
@@ -20,19 +21,14 @@ COSTS = (("parameters", "parameters", ",.0f"), ("latency_p50_4096", "ms per 4,09
 """Metric, heading and format."""
 
 MAX_LETTERS = 28
-"""Letters of a cell of text; the rest of a longer one is left out."""
 
 
 def summary_lines(
     comparison: RunComparison, *, top: int, width: int | None, by: str | None = None
 ) -> Iterator[str]:
-    """The lines to print.
+    """The lines to print, each of `width` letters at most; None for a file.
 
-    Args:
-        comparison: the runs.
-        top: how many settings, trials and problems are listed, at most, of each kind.
-        width: letters of a line; None for a file.
-        by: the requested metric, where there is one.
+    Of settings, trials and problems, `top` of each are listed; `by` is the requested metric.
     """
     settings = sum(len(group.settings) for group in comparison.groups)
     first = f"{counted(len(comparison.runs), 'run')}, {counted(settings, 'setting')}"
@@ -48,12 +44,8 @@ def summary_lines(
 
 def _table(group: ComparisonGroup, top: int, width: int | None) -> Iterator[str]:
     kept, hidden = fitted(table_columns(group, top), width)
-    for row in zip(*([column.title, *column.cells] for column in kept), strict=True):
-        cells = [
-            f"{cell:>{column.width}}" if column.right else f"{cell:<{column.width}}"
-            for cell, column in zip(row, kept, strict=True)
-        ]
-        yield "  ".join(cells).rstrip()
+    for row in zip(*(column.padded for column in kept), strict=True):
+        yield "  ".join(row).rstrip()
     yield from _more(len(group.settings) - top, "settings.csv")
     if hidden:
         yield f"columns that do not fit: {listed(hidden)}; settings.csv has them"
@@ -70,7 +62,7 @@ def _ranking(group: ComparisonGroup, by: str | None) -> Iterator[str]:
     elif len(group.settings) > 1:
         why = ", which selected the epochs" if group.by == group.default_metric else ""
         missing = f"; it has no {by}" if by not in (None, group.by) else ""
-        yield f"ranked by {group.by}{why}: {group.direction}{missing}"
+        yield f"ranked by {group.by}{why}: {direction(group.by)}{missing}"
         yield from _verdict(group)
 
 
@@ -130,6 +122,12 @@ class Column:
         """Letters of the widest of its cells and its heading."""
         return max(map(len, (self.title, *self.cells)))
 
+    @property
+    def padded(self) -> list[str]:
+        """The heading and the cells, all of one width."""
+        pad = str.rjust if self.right else str.ljust
+        return [pad(cell, self.width) for cell in (self.title, *self.cells)]
+
 
 def table_columns(group: ComparisonGroup, top: int) -> list[Column]:
     """All columns with a value for any of the best `top` settings."""
@@ -162,8 +160,8 @@ def _metric(
 ) -> Column:
     """`0.8000 ± 0.0707 → 0.7900`: mean and deviation over the runs, and the mean when pruned."""
     means = [setting.mean.get(name, nan) for setting in shown]
-    deviations = [setting.std.get(name, nan) for setting in shown]
     pruned = [setting.mean.get(f"pruned/{name}", nan) for setting in shown]
+    deviations = [setting.std.get(name, nan) for setting in shown]
     form = form or (",.0f" if any(abs(mean) >= 1000 for mean in means) else ".4f")
     least = 0.5 if form == ",.0f" else 0.0
     parts = (
