@@ -188,7 +188,7 @@ def _run_job(stage: str, overrides: Sequence[str], extra: Path | None) -> int:
         ValueError: a failure on the way.
     """
     from glassrec.config import compose
-    from glassrec.tracking.run_naming import SWEEP
+    from glassrec.tracking.tracker import SWEEP
 
     config = compose.prepare(stage, overrides, extra, sweep=SWEEP in os.environ)
     command = ["glassrec", stage, *(["--config-dir", str(extra)] if extra else []), *overrides]

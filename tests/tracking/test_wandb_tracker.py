@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from glassrec.process_exit import Terminated
 from glassrec.tracking import Log, NoTracker, TablePreview, WandB
-from glassrec.tracking.run_naming import tracked_settings
+from glassrec.tracking.tracker import tracked_settings
 
 Records = list[dict[str, Any]]
 Inspect = Callable[[Path], Records]

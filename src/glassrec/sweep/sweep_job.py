@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple
 
 from glassrec.run import is_locked, replacing
 from glassrec.sweep.sweep_record import SweepJob, update
-from glassrec.tracking.run_naming import LABEL, SWEEP
+from glassrec.tracking.tracker import LABEL, SWEEP
 
 PROGRAM = (sys.executable, "-m", "glassrec")
 

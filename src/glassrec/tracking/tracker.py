@@ -1,4 +1,4 @@
-"""The interface of a tracker, and the one that records nothing.
+"""The interface of a tracker, the one that records nothing, and what a tracker gets about a run.
 
 Values that cost time to compute are passed as functions, which a log calls only if it has not
 recorded them before.
@@ -6,6 +6,8 @@ recorded them before.
 
 from __future__ import annotations
 
+import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,9 +15,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from glassrec.process_exit import StoppedEarly, exit_code
+from glassrec.run import flat, is_path
 
 if TYPE_CHECKING:  # the command line reads this module, and must not wait for pandas
     import pandas as pd
+
+SWEEP = "GLASSREC_SWEEP"
+"""The environment variable with the directory of the sweep that a job belongs to."""
+
+LABEL = "GLASSREC_LABEL"
+"""The environment variable with the own settings of a job: `model=gmf,seed=1`."""
+
+MAX_TAG_LETTERS = 64
+"""W&B refuses a run with a longer tag."""
+
+PRIVATE_KEYS = ("run", "tracker")
+"""Config groups about where to write and to report."""
+
+_SECRET = re.compile(
+    r"(^|[._-])(key|api_?key|token|password|passwd|secret|credentials?)$", re.IGNORECASE
+)
+_LOGIN = re.compile(r"(?<=://)[^/@\s]*@")
+_QUERY = re.compile(r"(://[^?\s]*)\?\S*")
 
 
 class TablePreview(NamedTuple):
@@ -63,10 +84,7 @@ class Log:
     def artifact(self, kind: str, files: Iterable[Path], facts: Mapping[str, Any]) -> None:
         """Record files of the run, or, of the kind `data`, the metadata of its input.
 
-        Args:
-            kind: data, checkpoint, attributions or pruned; each is made from those before it.
-            files: in the run's directory.
-            facts: their hashes and metadata.
+        The other kinds are checkpoint, attributions and pruned; each is made from those before it.
         """
 
     def close(self, code: int) -> None:
@@ -88,3 +106,53 @@ class NoTracker(Tracker):
     def open(self, directory: Path, config: Mapping[str, Any], stage: str) -> Log:
         """A log that records nothing."""
         return Log()
+
+
+def run_name(directory: Path) -> tuple[str, str | None]:
+    """Name and group of the run in a directory.
+
+    A job of a sweep has the label of its own settings, and its sweep as group. One of many seeds is
+    grouped with the others.
+    """
+    seeds = directory.parent.name if directory.name.startswith("seed_") else None
+    sweep, label = (os.environ.get(name) for name in (SWEEP, LABEL))
+    name = label or seeds or directory.name
+    group = Path(sweep).name if sweep else seeds
+    return f"{name}/{directory.name}" if seeds else name, group
+
+
+def default_tags(config: Mapping[str, Any]) -> list[str]:
+    """The classes of data and model, in small letters."""
+    names = (config[part]["_target_"].rsplit(".", 1)[-1].lower() for part in ("data", "model"))
+    return [*dict.fromkeys(name[:MAX_TAG_LETTERS] for name in names)]
+
+
+def tracked_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings for W&B: `model.factors` as `model/factors`, like its metrics.
+
+    W&B accepts a name with a dot, and then neither filters nor groups by it.
+    """
+    kept = public_values({name: node for name, node in config.items() if name not in PRIVATE_KEYS})
+    names = (name for name in kept if not name.endswith("_partial_"))
+    return {name.replace(".", "/"): kept[name] for name in names}
+
+
+def public_values(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested values under dotted names, without private ones.
+
+    Of a path the last part is kept, so that no home directory is. Names of secrets are left out,
+    and addresses lose login and query.
+    """
+    return {n: _public(value) for n, value in flat(facts).items() if not _SECRET.search(n)}
+
+
+def _public(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_public(each) for each in value]
+    if isinstance(value, Mapping):  # in a list
+        return public_values(value)
+    if is_path(value):
+        return Path(value).name
+    if isinstance(value, str):
+        return _QUERY.sub(r"\1", _LOGIN.sub("", value))
+    return value

@@ -14,8 +14,7 @@ from typing import Any, Self
 from glassrec.artifacts.file_list import TRACKER_STATE
 from glassrec.process_exit import defer_signals
 from glassrec.run import key_of, replacing
-from glassrec.tracking.run_naming import public_values
-from glassrec.tracking.tracker import Log, TablePreview
+from glassrec.tracking.tracker import Log, TablePreview, public_values
 
 AXES = {
     "epoch": ("train/*", "val/*"), "prune/share": ("prune/*",), "neuron/rank": ("neuron/*",)
@@ -59,7 +58,7 @@ class LogState:
         except (ValueError, TypeError, KeyError):
             raise ValueError(f"{path} is damaged; delete it to begin another W&B run") from None
         state = cls(directory, run_id or os.urandom(6).hex())
-        state._save()
+        state.save()
         return state
 
     @contextmanager
@@ -70,38 +69,17 @@ class LogState:
             yield changed
             if changed:
                 self.recorded[name] = version
-                self._save()
+                self.save()
 
-    @contextmanager
-    def recording_epoch(self, epoch: int) -> Iterator[bool]:
-        """Whether an epoch is new; if so, it counts as recorded afterwards."""
-        new = epoch > self.epochs
-        with defer_signals():
-            yield new
-            if new:
-                self.epochs = epoch
-                self._save()
-
-    def next_step(self) -> int:
-        """A step that was never used; recording saves it."""
-        self.step += 1
-        return self.step
-
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write the state, whole or not at all."""
         values = {name: value for name, value in asdict(self).items() if name != "directory"}
         with replacing(self.directory / TRACKER_STATE) as part:
             part.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
 class WandBLog(Log):
-    """Records in an open W&B run what it does not have yet.
-
-    Args:
-        wandb: the module.
-        run: the open run.
-        state: the record of earlier processes.
-        stack: closed with the run.
-    """
+    """Records in an open W&B run what it does not have yet; `stack` is closed with the run."""
 
     def __init__(self, wandb: Any, run: Any, state: LogState, stack: ExitStack) -> None:
         self._wandb, self._run, self._state, self._stack = wandb, run, state, stack
@@ -115,9 +93,12 @@ class WandBLog(Log):
 
     def epoch(self, metrics: Mapping[str, float]) -> None:
         """Log a row of the history once; a resumed training repeats its first epochs."""
-        with self._state.recording_epoch(int(metrics["epoch"])) as new:
-            if new:
+        epoch = int(metrics["epoch"])
+        if epoch > self._state.epochs:
+            with defer_signals():
                 self._log(metrics)
+                self._state.epochs = epoch
+                self._state.save()
 
     def summary(self, facts: Mapping[str, float | str]) -> None:
         """Update the summary."""
@@ -162,13 +143,10 @@ class WandBLog(Log):
     def artifact(self, kind: str, files: Iterable[Path], facts: Mapping[str, Any]) -> None:
         """Log an artifact once in each version, which is the hash of its metadata.
 
-        The payload of data is a file of its metadata: the rows themselves are not sent. Its name is
-        the same in all runs on it, which are so connected.
-
-        W&B copies a payload to a staging folder in the user's home, and an offline run notes the
-        copy's absolute path: moved to another machine, it cannot be sent. Here an artifact names
-        the files of the run themselves, and an offline one names them from the run's directory. So
-        `wandb sync`, called in that directory, finds them wherever it lies.
+        The payload of data is a file of its metadata: the rows themselves are not sent. W&B would
+        copy a payload to the user's home, and an offline run note the copy's absolute path. Here an
+        artifact names the files of the run, and an offline one names them from the run's directory,
+        so that `wandb sync`, called in that directory, finds them wherever it lies.
         """
         assert kind in ARTIFACT_KINDS
         version = key_of(facts)
@@ -197,13 +175,11 @@ class WandBLog(Log):
             self._stack.close()
 
     def _log(self, values: Mapping[str, Any]) -> None:
-        self._run.log(dict(values), step=self._state.next_step())
+        self._state.step += 1  # of steps that were never used; recording saves it
+        self._run.log(dict(values), step=self._state.step)
 
     def _payload(self, file: Path, version: str) -> Path:
-        """A path where the payload stays as it is, though the run makes another file of that name.
-
-        That is a second name of the same file: the run never writes into one, it replaces it.
-        """
+        """A second name of the file: the run never writes into one, it replaces it."""
         place = self._state.directory / "wandb" / "payloads" / version[:12] / file.name
         place.parent.mkdir(parents=True, exist_ok=True)
         if not place.exists():
@@ -218,9 +194,8 @@ class WandBLog(Log):
     ) -> None:
         """Log it as output or input of this run; and as used by it, where later ones need it.
 
-        Offline, the public `use_artifact` raises an error, though the record of a use can be
-        written, and `wandb sync` sends it. Only a private method of W&B writes that record, for
-        which pyproject.toml bounds its version.
+        Offline, the public `use_artifact` raises an error. Only a private method writes the record
+        of a use, for which pyproject.toml bounds W&B's version.
         """
         if self._run.offline:
             for entry in artifact.manifest.entries.values():

@@ -107,12 +107,11 @@ def group_report(
 def _main_metric(group: str, runs: Sequence[TrackedRun]) -> str:
     if not runs:
         raise ValueError(f"W&B has no runs of the group {group!r}; send offline ones: wandb sync")
-    test = "test/"
-    names = {n.removeprefix(test) for run in runs for n in run.summary if n.startswith(test)}
-    primary = primary_metrics(sorted(names))
+    names = {name for run in runs for name in run.summary if name.startswith("test/")}
+    primary = primary_metrics(sorted(name.removeprefix("test/") for name in names))
     if not primary:
         raise ValueError(f"no run of the group {group!r} was evaluated: none has a test metric")
-    return test + primary[0]
+    return f"test/{primary[0]}"
 
 
 def differing(runs: Sequence[TrackedRun]) -> list[str]:

@@ -9,8 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from glassrec.tracking.run_naming import MAX_TAG_LETTERS, default_tags, run_name, tracked_settings
-from glassrec.tracking.tracker import Log, Tracker
+from glassrec.tracking.tracker import (
+    MAX_TAG_LETTERS,
+    Log,
+    Tracker,
+    default_tags,
+    run_name,
+    tracked_settings,
+)
 
 
 @dataclass(frozen=True)
@@ -80,13 +86,13 @@ class WandB(Tracker):
     def _start(
         self, wandb: Any, directory: Path, config: Mapping[str, Any], stage: str, id: str, mode: Any
     ) -> Any:
-        default = run_name(directory)
+        name, group = run_name(directory)
         return wandb.init(
             project=self.project,
             entity=self.entity,
-            group=self.group or default.group,
+            group=self.group or group,
             job_type=stage,
-            name=self.name or default.name,
+            name=self.name or name,
             tags=[*dict.fromkeys([*default_tags(config), *self.tags])],
             id=id,
             resume="allow",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from glassrec.process_exit import StoppedEarly
-from glassrec.tracking.run_naming import SWEEP
+from glassrec.tracking.tracker import SWEEP
 
 TRIAL = "GLASSREC_TRIAL"
 """The variable with the number of a job's trial and the metric by which it may be stopped:
