@@ -118,7 +118,6 @@ class CaptumClass:
                     delattr(module, name)
 
     def _valid(self, key: str, name: str, value: Any) -> Any:
-        """The value of an argument as its annotation has it."""
         function = self.type.__init__ if name in self.init else self.type.attribute
         try:
             hint = get_type_hints(function).get(name, Any)

@@ -116,7 +116,6 @@ class CaptumMethod(Method):
         return logit.by_feature(found, one_each=captum.takes("feature_mask"))
 
     def _find(self, model: Recommender, neuron: str) -> tuple[str, int]:
-        """The neuron's layer, and its position there."""
         positions = {
             name: (layer, position)
             for layer, module in model.layers.items()

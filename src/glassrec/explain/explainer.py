@@ -241,8 +241,7 @@ class Explainer:
     def _refined(self) -> tuple[Method, Attributions | None]:
         """The refined method, and the attributions of `PIECE` random rows that it was tested on.
 
-        Its nodes are doubled while the completeness error exceeds the tolerance. A method that
-        cannot be refined is not tested here.
+        Its nodes are doubled while the completeness error exceeds the tolerance.
         """
         method = self.settings.method
         while method.complete and (finer := method.finer()) is not None:
@@ -340,7 +339,6 @@ class Explainer:
         return MaskedModel(self.model, features, pairs, base, self.task, self.at_once, index)
 
     def _reference_rows(self, count: int) -> Inputs:
-        """Random rows of the split."""
         generator = torch.Generator().manual_seed(self.seed)
         return self._embedded(torch.randint(self.split.batch.rows, (count,), generator=generator))
 

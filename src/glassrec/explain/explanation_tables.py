@@ -323,14 +323,12 @@ NO_PAIRS = pd.DataFrame(columns=["first", "second", *RunningStatistics.COLUMNS])
 
 
 def _pair_weights(model: Recommender) -> pd.DataFrame | None:
-    """The strength of each pair of features in the model's weights, by their names, if any."""
     norms = model.feature_pairs()
     columns = [*model.schema.dense, *model.schema.field_names]
     return None if norms is None else pd.DataFrame(norms.cpu().numpy(), columns, columns)
 
 
 def _identity(name: str, layer: PrunableLayer) -> pd.DataFrame:
-    """The neurons of a layer."""
     return pd.DataFrame(
         {
             "layer": name,

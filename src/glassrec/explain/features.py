@@ -70,7 +70,6 @@ class _Value(NamedTuple):
 
 
 def _input_values(schema: Schema, width: int) -> list[_Value]:
-    """All of the flattened inputs but the marks of the steps."""
     steps = [f"history[{step}]" for step in range(-schema.history_length, 0)]
     return [
         *(_Value("dense", name, 0) for name in schema.dense),
@@ -80,7 +79,6 @@ def _input_values(schema: Schema, width: int) -> list[_Value]:
 
 
 def _single(level: Granularity, values: Sequence[_Value]) -> Iterator[tuple[int, str]]:
-    """The position and the feature of each value that a level covers."""
     only = {"dense": "dense", "steps": "history"}.get(level)
     for position, (part, column, dimension) in enumerate(values):
         if only is None or part == only:
@@ -91,7 +89,6 @@ def _single(level: Granularity, values: Sequence[_Value]) -> Iterator[tuple[int,
 def _grouped(
     groups: Mapping[str, Sequence[str]], values: Sequence[_Value]
 ) -> Iterator[tuple[int, str]]:
-    """The position and the group of each value that a group names."""
     if not groups:
         raise ValueError(
             "explain.granularity=groups: no group is named; e.g. explain.groups={who: [age, user]}"

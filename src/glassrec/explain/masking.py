@@ -149,11 +149,7 @@ class MaskedModel:
         return torch.cat(found).view(self.rows, masks.shape[-2], self.size)
 
     def _tiles(self, masks: Tensor) -> Iterator[tuple[Tensor, tuple[Inputs, Inputs]]]:
-        """All masks of all rows, row by row, at most `chunk` at a time.
-
-        Yields:
-            masks (R, C, P), or (1, C, P) for all rows; R rows and their baselines, (R, 1, ...).
-        """
+        """Masks (R, C, P) or (1, C, P), with R rows and their baselines (R, 1, ...), row by row."""
         masks = masks.to(self.inputs.dense)
         at_once = max(1, self.chunk // masks.shape[-2])
         for first in range(0, self.rows, at_once):
@@ -167,7 +163,6 @@ class MaskedModel:
                 yield mask, (inputs, baseline)
 
     def _score(self, mask: Tensor, inputs: Inputs, baseline: Inputs) -> Tensor:
-        """The logits of a tile."""
         masked = self.feature_mask.apply(mask, inputs, baseline)
         flat = Inputs(*(part.flatten(0, 1) for part in masked))
         return self.model.task_logits(flat)[:, self.task]

@@ -84,7 +84,6 @@ def rows_at_once(model: Recommender, row: Inputs, budget: int) -> int:
 
 
 def _bytes_kept(model: Recommender, row: Inputs, rows: int) -> int:
-    """The bytes that autograd keeps for a backward pass of so many rows."""
     storages: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:

@@ -136,7 +136,6 @@ class Selection:
             yield f"the {100 * self.top:g} % with the highest scores"
 
     def _labelled(self, batch: Batch, task: int) -> Tensor:
-        """The rows with the label."""
         if self.label is None:
             return torch.arange(batch.rows, dtype=torch.int32)
         truth = batch.targets[:, task]
@@ -150,7 +149,6 @@ class Selection:
         return rows
 
     def _of_user(self, rows: Tensor, batch: Batch, schema: Schema) -> Tensor:
-        """Those of the user."""
         if self.user is None:
             return rows
         if schema.user is None:
@@ -170,7 +168,6 @@ class Selection:
     def _scored(
         self, rows: Tensor, scores: Tensor, side: Literal["above", "below"], bound: float | None
     ) -> tuple[Tensor, Tensor]:
-        """Those scored above or below the bound, and their scores."""
         if bound is None:
             return rows, scores
         kept = scores > bound if side == "above" else scores < bound

@@ -127,7 +127,6 @@ class RunningStatistics:
         return found
 
     def _means(self) -> np.ndarray:
-        """(draws + PARTS, U): the weighted means of |·|; 0/0 is NaN."""
         return (self._weighted / self._weights).cpu().numpy()
 
 
@@ -203,7 +202,6 @@ def _weights(index: Tensor, draws: int, seed: int) -> Tensor:
 
 @lru_cache(maxsize=1)  # all layers of a model get the same rows
 def _next_weights(first: int, count: int, draws: int, seed: int, device: torch.device) -> Tensor:
-    """The same for `count` rows from the first."""
     return _weights(torch.arange(first, first + count, device=device), draws, seed)
 
 
@@ -218,8 +216,7 @@ def _poisson_bounds(device: torch.device) -> Tensor:
 def _random(rows: Tensor, count: int, seed: int) -> Tensor:
     """(B, count) int32, uniform: the SplitMix64 generator (Steele, Lea and Flood, OOPSLA 2014).
 
-    It is a hash of a counter, so that any row's numbers can be had without those before it, on any
-    device. Every 64 bits make two numbers.
+    It hashes a counter, so that any row's numbers can be had alone. Every 64 bits make two of them.
     """
     steps = torch.arange(1, (count + 1) // 2 + 1, device=rows.device)
     start = _mix(rows + _mix(torch.full_like(rows, seed) + _STEP)).unsqueeze(1)
@@ -234,7 +231,6 @@ def _mix(bits: Tensor) -> Tensor:
 
 
 def _right(bits: Tensor, by: int) -> Tensor:
-    """Shifted right without the sign."""
     return (bits >> by) & (2 ** (64 - by) - 1)
 
 

@@ -76,7 +76,6 @@ class DotInteraction(PrunableLayer, Consumer):
         return pairs[:, self.units[self.units >= self.width] - self.width]
 
     def _index(self) -> None:
-        """Derive the computation from `units`, which are in order."""
         pairs = self._pairs()
         self._vectors = pairs.unique()
         rows, columns = torch.searchsorted(self._vectors, pairs)

@@ -122,7 +122,6 @@ class JointTable(nn.Embedding):
         self._store(read, torch.cat(kept) if kept else self.weight.new_empty(rows, width))
 
     def _expand(self, stored: Tensor) -> Tensor:
-        """(B, F, E) from the stored vectors (B, fields stored, width stored)."""
         if self._whole:
             return stored
         return _select_or_zero(stored.flatten(1), self._positions).unflatten(1, self.read.shape)
@@ -136,19 +135,16 @@ class JointTable(nn.Embedding):
         return sums / counts.unsqueeze(2)
 
     def _rows_of(self, field: str) -> tuple[int, int]:
-        """The first row of a stored field, and the one behind its last."""
         index = self._stored.field_index(field)
         start = self._stored.offsets[index]
         return start, start + self._stored.fields[index].size
 
     def _size(self, read: Tensor) -> tuple[int, int]:
-        """The rows and the columns of a table that stores `read`."""
         stored = zip(self._reads.fields, read.any(1).tolist(), strict=True)
         widest = int(read.sum(1).max()) if len(read) else self.width
         return sum(field.size for field, some in stored if some), widest
 
     def _store(self, read: Tensor, weight: Tensor) -> None:
-        """Replace the weight by another one, which holds `read`."""
         self.read = read
         self.weight = nn.Parameter(weight, requires_grad=self.weight.requires_grad)
         self.num_embeddings, self.embedding_dim = weight.shape

@@ -214,7 +214,6 @@ class LSTM(Recommender):
 
 
 def _schema(data: Schema, *, everything: bool) -> Schema:
-    """The schema of a model of a history; ValueError if the data has none."""
     if not data.history_length:
         raise ValueError(
             "LSTM needs a history of items, and the data has none; set data.history=20 (ncf, "

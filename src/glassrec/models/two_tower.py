@@ -110,11 +110,6 @@ class TwoTower(Retriever):
 
 
 def _users_side(data: Schema) -> tuple[list[str], list[str]]:
-    """The fields and dense columns that do not follow from the item.
-
-    Raises:
-        ValueError: a side has no column.
-    """
     users = [name for name in data.field_names if name not in data.item_side]
     dense = [name for name in data.dense if name not in data.item_dense]
     if not data.item_side or not (users or dense):

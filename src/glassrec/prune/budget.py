@@ -106,10 +106,7 @@ class Budget:
     def _until(
         self, share: float, importance: Mapping[str, Tensor], cost: Callable[[PruneMask], float]
     ) -> PruneMask:
-        """The fewest of the least important neurons that make up the share, by bisection.
-
-        All but one of each layer where that is not enough.
-        """
+        """The fewest of the least important neurons that make up the share, by bisection."""
         aim = (1 - share) * self._cost(self.reference_model)
         few, many = 0, sum(len(each) - 1 for each in importance.values())
         while few < many:

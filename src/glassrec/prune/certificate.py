@@ -140,7 +140,6 @@ def _layers(large: Recommender, plan: PrunePlan) -> dict[str, CertifiedLayer]:
 
 
 def _pruned(cut: LayerPlan, names: Mapping[int, str]) -> list[PrunedNeurons]:
-    """The pruned neurons, those of one level and one constant together."""
     together: dict[tuple[str, float], list[str]] = {}
     for level, units in cut.dropped.items():
         for unit in units:

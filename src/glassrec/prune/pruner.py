@@ -265,13 +265,11 @@ def combine_plans(first: PrunePlan, then: PrunePlan) -> PrunePlan:
 
 
 def _rows(dataset: Dataset, chunk: int) -> Iterator[Batch]:
-    """All rows of all splits."""
     for split in dataset.splits.values():
         yield from split.batch.chunks(chunk)
 
 
 def _refuse_non_finite(file: str, tensors: Mapping[str, Tensor]) -> None:
-    """ValueError if weights hold infinities or NaN; it names the tensors."""
     bad = {name: int((~tensor.isfinite()).sum()) for name, tensor in tensors.items()}
     listed = ", ".join(
         f"{name} ({n:,} of {tensors[name].numel():,})" for name, n in bad.items() if n

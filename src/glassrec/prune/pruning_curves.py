@@ -86,7 +86,6 @@ class PruningCurves:
         return variants
 
     def _rankings(self, data: CalibrationData) -> Iterator[tuple[str, int, Mapping[str, Tensor]]]:
-        """The importance of all neurons by each score and draw."""
         for name, score in self.scores.items():
             for draw in range(self.draws if isinstance(score, RandomScore) else 1):
                 drawn = replace(data, seed=data.seed + draw) if draw else data
@@ -96,7 +95,6 @@ class PruningCurves:
 def _pruned(
     data: CalibrationData, importance: Mapping[str, Tensor], share: float, *, folded: bool
 ) -> Recommender:
-    """The model without its least important neurons."""
     masks = {
         name: least_important(each, neurons_of_share(share, len(each)))
         for name, each in importance.items()

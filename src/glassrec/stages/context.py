@@ -122,7 +122,6 @@ class Context:
         )
 
     def _checked_dataset(self) -> Dataset:
-        """The data, which must suit the weights that training starts from, if any."""
         begins = {} if self.run.has(WEIGHTS) else self.starts  # others were checked in training
         if "start" in begins:
             begins["start"].check_model(self.settings.model)

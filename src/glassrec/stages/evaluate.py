@@ -62,7 +62,6 @@ def _quality_and_cost(model: Recommender, weights: Weights, dataset: Dataset) ->
 
 
 def _changes(trained: TrainedModel, pruned: PruneResult) -> dict[str, float]:
-    """The changes by pruning: on the test split, on all rows, and for the kept neurons."""
     seed, certificate = trained.context.settings.seed, pruned.certificate
     pair = ModelPair(trained.model, pruned.model, trained.context.dataset, "test")
     on_test = metric_changes(pair, seed=seed) | agreement(pair, seed=seed)

@@ -162,7 +162,6 @@ def _pieces(context: Context, file: File[AttributionFile], explainer: Explainer)
 
 
 def _neurons(trained: TrainedModel) -> pd.DataFrame:
-    """The contribution of each neuron of each layer, from where a killed process stopped."""
     saved = trained.context.parts(files.NEURONS) / "spreads.safetensors"
     explainer = trained.explainer
     statistics = _read(saved) or {
@@ -183,7 +182,6 @@ def _other_selection(
     attributions: AttributionFile,
     totals: Callable[[], tables.AttributionTotals],
 ) -> tuple[pd.DataFrame, Explanation] | None:
-    """The same explanation of the reference selection, if there is one, and the comparison."""
     context, settings = trained.context, trained.context.settings.explain
     if settings.reference is None:
         context.run.forget(files.OTHER_ATTRIBUTIONS)
@@ -225,7 +223,6 @@ def _write(path: Path, statistics: dict[str, RunningStatistics]) -> None:
 
 
 def _read(path: Path) -> dict[str, RunningStatistics]:
-    """The content that `_write` wrote; empty where there is no file."""
     states: dict[str, dict[str, Any]] = {}
     for name, tensor in load_file(path).items() if path.is_file() else ():
         layer, _, part = name.rpartition("/")

@@ -78,7 +78,6 @@ def explain_lines(result: ExplainResult) -> Iterator[str]:
 
 
 def _inputs(result: ExplainResult) -> Iterator[str]:
-    """The inputs that move the prediction, and those that do not."""
     about, importance = result.about, result.importance
     if nothing := no_ranking(importance, about):
         yield nothing
@@ -96,7 +95,6 @@ def _inputs(result: ExplainResult) -> Iterator[str]:
 
 
 def _trust(result: ExplainResult) -> Iterator[str]:
-    """The completeness error, and whether another seed would rank the inputs alike."""
     about, settings = result.about, result.trained.context.settings.explain
     if about.complete:
         limit = f"explain.tolerance ({settings.tolerance:.1%})"
@@ -267,7 +265,6 @@ UNSEEN = {
 def _unseen(
     values: Mapping[str, float], primary: list[str], facts: Mapping[str, Any]
 ) -> Iterator[str]:
-    """The first metric of each task on users and items that were not in training."""
     totals = {"rows": facts["rows"]["test"], "lists": facts["lists"].get("test")}
     for metric in primary[::2]:
         task, slash, name = metric.rpartition("/")

@@ -82,8 +82,6 @@ def prune(trained: TrainedModel, neurons: pd.DataFrame) -> PruneResult:
 
 @dataclass(frozen=True)
 class _Round:
-    """One of the rounds of pruning: its results and their files."""
-
     plan: PrunePlan
     weights: Weights
     files: tuple[File[Any], File[Any]]
@@ -157,7 +155,6 @@ def _round(
     )
 
     def tuned() -> Weights:
-        """The best epoch of fine-tuning what the plan leaves."""
         small = apply_plan(large(), plan).float().train()
         trainer = replace(context.settings.trainer, max_epochs=settings.epochs)
         folder, origin = context.parts(pruned_file), context.run.sha256_of(plan_file)
@@ -169,7 +166,6 @@ def _round(
 
 
 def _forget_other_rounds(context: Context, count: int) -> None:
-    """Delete the files of settings with more rounds than these."""
     wanted = {ROUND_PLAN.of(round=number).name for number in range(1, count)}
     for name in context.run.recorded:
         if ROUND_PLAN.matches(name) and name not in wanted:
@@ -207,10 +203,7 @@ class _Measured:
 def _curves(
     trained: TrainedModel, neurons: pd.DataFrame, measures: _Measured
 ) -> pd.DataFrame | None:
-    """The validation metrics that other shares and scores would leave.
-
-    Curves invite a choice, and a choice by the test split looks better than it is.
-    """
+    """On validation alone: a choice by the test split would look better than it is."""
     context, settings = trained.context, trained.context.settings.prune
     curves = settings.curves
     if curves is None:

@@ -96,7 +96,6 @@ class RecordedRun:
 
 
 def _metrics(recorded: RecordedRun) -> Iterator[Finding]:
-    """Quality and cost of both models, and the changes by pruning."""
     there = recorded.run.load(files.METRICS).values
     tolerance = partial(_metric_tolerance, max(1.0, recorded.certificate.max_abs_logit))
     yield from differing(files.METRICS.name, there, recorded.measured, tolerance)
@@ -104,7 +103,6 @@ def _metrics(recorded: RecordedRun) -> Iterator[Finding]:
 
 
 def _history(recorded: RecordedRun) -> Iterator[Finding]:
-    """The row of the epoch that was kept."""
     if not recorded.run.has(files.DATA):
         return
     frame = recorded.run.load(files.HISTORY).frame
@@ -134,14 +132,12 @@ def _validation(recorded: RecordedRun) -> Mapping[str, float]:
 
 
 def _data(recorded: RecordedRun) -> Iterator[Finding]:
-    """The description of the data."""
     found = as_read(Facts(description(recorded.context)), files.DATA).values
     yield from differing(files.DATA.name, flat(recorded.run.load(files.DATA).values), flat(found))
     yield Passed(f"{files.DATA.name} describes the data")
 
 
 def _lists(recorded: RecordedRun) -> Iterator[Finding]:
-    """The ranking lists, drawn again."""
     found = as_read(candidates(recorded.context.load_data()), files.CANDIDATES)
     there = recorded.run.load(files.CANDIDATES)
     for split in sorted({*found.ids, *there.ids}):
@@ -167,7 +163,6 @@ def _latency(recorded: RecordedRun) -> Iterator[Finding]:
 
 
 def _attributions(recorded: RecordedRun) -> Iterator[Finding]:
-    """The attributions of some rows."""
     explainer, seen, parts = recorded.trained.explainer, 0, list[tuple[int, Attributions]]()
     for piece in recorded.run.load(files.ATTRIBUTIONS).pieces():
         here = explainer.rows[seen : seen + len(piece.rows)]
@@ -187,7 +182,6 @@ def _attributions(recorded: RecordedRun) -> Iterator[Finding]:
 
 
 def _ends(count: int) -> dict[int, torch.Tensor]:
-    """The places of the first and the last rows of a piece, by the first place of each."""
     first = max(0, count - ROWS)
     return {0: torch.arange(min(ROWS, count)), first: torch.arange(first, count)}
 
@@ -206,7 +200,6 @@ def _same_attributions(there: Attributions, found: Attributions) -> Iterator[str
 
 
 def _summary(recorded: RecordedRun) -> Iterator[Finding]:
-    """Importance and facts, from all attributions."""
     run = recorded.run
     if not run.has(files.ATTRIBUTIONS, files.EXPLANATION):
         return
@@ -294,7 +287,6 @@ def differing(
 
 
 def _equal(there: Any, here: Any, tolerance: float) -> bool:
-    """Whether two values are equal, or are numbers that differ by no more than the tolerance."""
     if isinstance(there, float) and isinstance(here, float):
         return there == here or abs(there - here) <= tolerance or (isnan(there) and isnan(here))
     return bool(there == here)
@@ -328,7 +320,6 @@ def _near(_: str, value: Any) -> float:
 
 
 def _cells(frame: pd.DataFrame) -> dict[str, Any]:
-    """The values of a table by row and column."""
     return {
         f"{column} of row {place}": value if isinstance(value, str) else float(value)
         for column in map(str, frame)

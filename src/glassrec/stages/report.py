@@ -33,7 +33,6 @@ def _page(context: Context, hashes: dict[str, str]) -> str:
 
 
 def _descriptions(settings: PipelineSettings) -> dict[str, str]:
-    """The descriptions of the model and of the split, from their docstrings."""
     made: Callable[..., Any] = getattr(settings.model, "func", settings.model)
     module = inspect.getmodule(made)
     found = [_first_paragraph(module.__doc__ if module else None), _first_paragraph(made.__doc__)]

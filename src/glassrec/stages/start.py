@@ -242,7 +242,6 @@ class Start:
             yield "not checked: whether held-out rows were trained on before that run"
 
     def _changes(self, encoder: Encoder) -> Iterator[str]:
-        """Which fields have other values than there."""
         for name, known, there in self._shared(encoder):
             new = len(encoder.vocabularies[name].values) - len(known)
             gone = there - len(known)
@@ -250,9 +249,7 @@ class Start:
                 yield f"{name} {len(known):,} known, {new:,} new, {gone:,} no longer there"
 
     def _shared(self, encoder: Encoder) -> Iterator[tuple[str, np.ndarray, int]]:
-        """Of each field: its name, the ids there of the values that are here too, and how many
-        values there are there.
-        """
+        """Each field: name, the ids there of shared values, and the number of values there."""
         assert self.encoder is not None, "asked for only if it is known"
         for name, here in encoder.vocabularies.items():
             there = self.encoder.vocabularies[name]
@@ -275,11 +272,11 @@ class Start:
             )
 
     def _check_leak(self, rows: pd.DataFrame, trained: np.ndarray) -> None:
-        """UsageError if more held-out rows were trained on than equal rows explain.
+        """Refuse if more held-out rows were trained on than equal rows explain.
 
-        Rows may be equal by chance, such as those of data without times. How often, the new
-        training rows show: a held-out row equals one of M rows at most as often as M grows. Three
-        standard deviations of a Poisson count are left to chance beyond that.
+        Rows may be equal by chance, as the new training rows show: a held-out row equals one of M
+        rows at most as often as M grows. Three standard deviations of a Poisson count are left to
+        chance beyond.
         """
         own = int((rows["split"] == "train").sum())
         for name, count, leaked, natural in overlap(rows, trained):

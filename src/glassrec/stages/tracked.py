@@ -104,7 +104,6 @@ def _hashes(run: ReadOnlyRun, made: tuple[File[Any], ...]) -> dict[str, str]:
 
 
 def _rows(result: ExplainResult) -> TablePreview:
-    """Some rows, evenly spaced; the most important features come first."""
     sample = result.attributions.sample(SAMPLE)
     order = list(result.importance.sort_values("rank", kind="stable")["player"])
     values = pd.DataFrame(sample.values.numpy(), columns=list(sample.features))[order]

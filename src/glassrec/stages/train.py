@@ -115,7 +115,6 @@ class _Training:
 
     @cached_property
     def outcome(self) -> Trained:
-        """The outcome of training, or of the rest of a training that was killed."""
         context, settings, run = self.context, self.context.settings, self.context.writable
         run.describe(context.external["data"])
         model, started = self._first_model()
@@ -139,7 +138,6 @@ class _Training:
         return Weights(tensors, origin_of(context.run, data, encoder, context.starts))
 
     def _first_model(self) -> tuple[Recommender, bool]:
-        """The model to train, and whether its weights come from another run."""
         context = self.context
         model, encoder, starts = context.new_model(), context.dataset.encoder, context.starts
         by_folder = {each.file.parent: each for each in starts.values()}

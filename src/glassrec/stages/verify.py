@@ -102,7 +102,6 @@ def _verify(run: RecordedRun, external: Callable[[], dict[str, Any]]) -> list[st
 
 
 def _files(recorded: RecordedRun) -> Iterator[Finding]:
-    """Every file of the record, and those that are certified among them."""
     run = recorded.run
     needed = (*files.CERTIFICATE.inputs, files.CERTIFICATE, files.CERTIFICATE_TEXT)
     missing = [file for file in needed if not run.has(file)]
@@ -127,7 +126,6 @@ def _files(recorded: RecordedRun) -> Iterator[Finding]:
 
 
 def _keys(recorded: RecordedRun) -> Iterator[Finding]:
-    """What each file was made from."""
     run, certificate = recorded.run, recorded.certificate
     entries, version = read_entries(run.dir), certificate.versions.get("glassrec", "")
     same = {"experiment": experiment(run.config), "given": certificate.given}
@@ -150,7 +148,6 @@ def _keys(recorded: RecordedRun) -> Iterator[Finding]:
 
 
 def _beside(recorded: RecordedRun) -> Iterator[Finding]:
-    """The files that no stage makes: settings, provenance and status."""
     run, version = recorded.run, recorded.certificate.versions.get("glassrec", "")
     config = (run.dir / files.CONFIG).read_bytes()
     if config != config_text(yaml.safe_load(config) or {}).encode():
@@ -196,7 +193,6 @@ def _status(path: Path) -> Iterator[str]:
 
 
 def _external(recorded: RecordedRun, external: Callable[[], dict[str, Any]]) -> Iterator[Finding]:
-    """The files that came from outside."""
     found = flat(external())
     count = sum(isinstance(value, str) for value in found.values())
     yield from differing("what came from outside", flat(recorded.certificate.given), found)
@@ -208,7 +204,6 @@ def _external(recorded: RecordedRun, external: Callable[[], dict[str, Any]]) -> 
 
 
 def _layout(recorded: RecordedRun) -> Iterator[Finding]:
-    """Whether JSON and text agree, byte for byte."""
     certificate = recorded.certificate
     written: dict[File[Any], Artifact] = {
         files.PLAN: recorded.plan,
@@ -232,7 +227,6 @@ def _is_written(path: Path, content: Artifact) -> bool:
 
 
 def _rows(recorded: RecordedRun) -> Iterator[Finding]:
-    """The rows of the data."""
     dataset = recorded.context.dataset
     rows = sum(split.batch.rows for split in dataset.splits.values())
     yield from differing("the rows of the data", recorded.certificate.splits, data_digests(dataset))
@@ -240,7 +234,6 @@ def _rows(recorded: RecordedRun) -> Iterator[Finding]:
 
 
 def _pruning(recorded: RecordedRun) -> Iterator[Finding]:
-    """The pruning, made again."""
     if recorded.plan.finetuned:
         yield Passed("the model was fine-tuned after pruning, which is not repeated")
         return
@@ -271,7 +264,6 @@ def _is_close(one: Tensor | None, other: Tensor | None) -> bool:
 
 
 def _comparison(recorded: RecordedRun) -> Iterator[Finding]:
-    """Both models on all rows, and everything else that the certificate says."""
     certificate = recorded.certificate
     found = recorded.context.settings.prune.certify(
         recorded.trained.reference_model,

@@ -51,7 +51,6 @@ class FiniteLoss(Callback):
         self._check(trainer)
 
     def _check(self, trainer: Trainer) -> None:
-        """Read the last losses, the mean over processes; ValueError if one is not finite."""
         if not self._recent:
             return
         losses = torch.stack(self._recent)
@@ -136,7 +135,6 @@ class GroupLasso(Callback):
                 self._shrink_together(weights)
 
     def _shrink_together(self, weights: list[tuple[Tensor, dict[str, Any]]]) -> None:
-        """Shorten each column, or make it zero where it is short."""
         columns = [view.reshape(-1, view.shape[-1]) for view, _ in weights]
         norm = vector_norm(torch.stack([vector_norm(each, dim=0) for each in columns]), dim=0)
         norm.clamp_min_(torch.finfo(norm.dtype).tiny)
@@ -146,14 +144,10 @@ class GroupLasso(Callback):
 
 
 def _weights(layer: PrunableLayer, settings: dict[int, Any]) -> list[tuple[Tensor, dict[str, Any]]]:
-    """Views (..., U) of a layer's trained weights, with the settings of the optimiser of each.
-
-    Some neurons have no weights, as those of a product whose numbers are added up.
-    """
+    """Views (..., U) of a layer's trained weights, with the settings of the optimiser of each."""
     views = [view.detach() for view in layer.outgoing_weights() or layer.incoming_weights()]
     return [(view, settings[_address(view)]) for view in views if _address(view) in settings]
 
 
 def _address(tensor: Tensor) -> int:
-    """The address of a parameter, and of its views."""
     return tensor.untyped_storage().data_ptr()

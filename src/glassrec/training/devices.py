@@ -73,10 +73,7 @@ def train_on_devices(work: Callable[[Job], object], job: Job, lock: Lock | None)
 
 @contextmanager
 def _sigint_blocked() -> Iterator[None]:
-    """A process that is started inside never receives SIGINT.
-
-    A terminal sends Ctrl-C to all processes, and it is this one that ends the others.
-    """
+    """Keep SIGINT from processes that are started inside: this one ends them."""
     resource_tracker.ensure_running()  # as it starts with the first process, it unblocks SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
@@ -99,7 +96,6 @@ def _wait(ranks: Sequence[BaseProcess], reports: Sequence[Connection]) -> None:
 
 
 def _failure(ranks: Sequence[BaseProcess], reports: Sequence[Connection]) -> Exception:
-    """Why the processes failed: that one was killed, or the exception of one of them."""
     for rank, process in enumerate(ranks):
         if process.exitcode is not None and process.exitcode < 0:
             name = signal.Signals(-process.exitcode).name

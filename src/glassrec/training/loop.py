@@ -60,7 +60,6 @@ def train(job: Job, on_epoch: OnEpoch, lock: Lock | None = None) -> Progress:
 
 
 def _fit(job: Job, on_epoch: OnEpoch | None = None) -> Progress:
-    """Train in this process."""
     history = EpochHistory(job, on_epoch)
     with _plain_errors():
         _trainer(job, history).fit(
@@ -70,7 +69,6 @@ def _fit(job: Job, on_epoch: OnEpoch | None = None) -> Progress:
 
 
 def _trainer(job: Job, history: EpochHistory) -> lightning.Trainer:
-    """Lightning's trainer, by the settings of the run and what they leave at our defaults."""
     settings, given = job.settings, dict(job.settings.lightning)
     plugins = [AtomicCheckpointIO(), *as_list(given.pop("plugins", None))]
     if settings.devices > 1:  # this is a process of `train_on_devices`
@@ -115,7 +113,6 @@ def check_arguments(names: Mapping[str, Any]) -> None:
 
 
 def _strategy(job: Job) -> Any:
-    """How the processes work together; they are started already."""
     strategy = job.settings.strategy
     if not isinstance(strategy, str):
         return strategy
@@ -137,7 +134,6 @@ def as_list(value: Any) -> list[Any]:
 
 @contextmanager
 def _plain_errors() -> Iterator[None]:
-    """Lightning's ways to fail, as Python's."""
     try:
         yield
     except MisconfigurationException as error:

@@ -99,13 +99,11 @@ Share = tuple[int, int, int]
 
 
 def _dense(make: Make, count: int, width: int) -> Share:
-    """Of `count` numbers with dense gradients."""
     state, step = _appetite(make, width, sparse=False)
     return count * FLOAT, int(state * count), int(step * count)
 
 
 def _sparse(make: Make, rows: int, width: int, lookups: int) -> Share:
-    """Of a table of which a batch looks up some rows, maybe one of them several times."""
     state, step = _appetite(make, width, sparse=True)
     touched = min(rows, lookups)
     return lookups * (width * FLOAT + 8), int(state * rows * width), int(step * touched * width)
@@ -119,17 +117,13 @@ def _epoch(dataset: Dataset) -> tuple[int, int]:
 
 
 def _appetite(make: Make, width: int, sparse: bool) -> tuple[float, float]:
-    """Bytes of state, and of a step, that an optimiser takes for each number of a parameter.
-
-    What does not grow with the rows does not matter: hence two parameters.
-    """
+    """Bytes of state, and of a step, that an optimiser takes for each number of a parameter."""
     few, many = (_ask(make, rows, width, sparse) for rows in (64, 128))
     state, step = ((b - a) / (64 * width) for a, b in zip(few, many, strict=True))
     return state, step
 
 
 def _ask(make: Make, rows: int, width: int, sparse: bool) -> tuple[int, int]:
-    """The bytes of an optimiser's state, and those that its second step holds on the way."""
     weight = Parameter(torch.zeros(rows, width))
     optimizer = make([weight])
     for watch in (Watch(), Watch()):  # the first step makes the state

@@ -217,7 +217,6 @@ class RecommenderModule(LightningModule):
         return self.model(batch)
 
     def _evaluated(self, name: str, logits: list[Tensor]) -> dict[str, float]:
-        """The metrics of a split by the logits that each process has of its rows."""
         dataset: Dataset = self.data.dataset
         processes = self.trainer.world_size
         if self.validate is not None:
@@ -298,7 +297,6 @@ def _whole_lists(split: Split, rows: Tensor) -> Tensor:
 def _computed(
     name: str, metric: Metric, predicted: Tensor, truth: Tensor, query: Tensor | None
 ) -> float:
-    """The value of a torchmetric from all rows."""
     lists = (
         {"indexes": query.cpu()}
         if isinstance(metric, RetrievalMetric) and query is not None

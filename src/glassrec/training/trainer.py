@@ -152,7 +152,6 @@ class Trainer(Settings):
         return self.monitor or f"val/{_telling(dataset, objective)}"
 
     def _check_sparse(self) -> None:
-        """ValueError for settings that do not work with sparse gradients."""
         if self.lightning.get("gradient_clip_val"):
             raise ValueError(
                 "table_optimizer: not with trainer.gradient_clip_val, as PyTorch does not clip "
@@ -187,7 +186,6 @@ class Trainer(Settings):
 
 
 def _untrained(model: Recommender, metrics: Iterable[str]) -> Trained:
-    """What no epoch leaves: the weights as they are, and a history without rows."""
     weights = {name: tensor.cpu().clone() for name, tensor in model.state_dict().items()}
     return Trained(weights, pd.DataFrame(columns=["epoch", "train/loss", *metrics]))
 

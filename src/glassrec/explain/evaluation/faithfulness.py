@@ -62,10 +62,7 @@ def curves(sample: Sample, values: Tensor, steps: int, seed: int) -> Curves:
 
 
 def _nested(ranked: Tensor, counts: Tensor) -> Tensor:
-    """Masks (B, 2 C, P) without, then with only, the first k features by falling rank, for C k.
-
-    Equal ones go in the order of the features.
-    """
+    """Masks (B, 2 C, P) without, then with only, the first k features by falling rank, for C k."""
     place = ranked.argsort(dim=1, descending=True, stable=True).argsort(1)
     reached = place.unsqueeze(1) < counts.to(place).view(1, -1, 1)
     return torch.cat([~reached, reached], 1)
@@ -116,7 +113,6 @@ def removals(views: Mapping[str, Iterable[MaskedModel]]) -> pd.DataFrame:
 
 
 def _removed(replacement: str, views: Iterable[MaskedModel]) -> pd.DataFrame:
-    """One row for each part of the inputs, as in `removals`."""
     parts, found = zip(*(_without_each_part(view) for view in views), strict=True)
     logits = torch.cat(found)
     positive, mean = (logits > 0).double().mean(0).tolist(), logits.mean(0).tolist()

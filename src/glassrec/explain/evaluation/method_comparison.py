@@ -111,7 +111,6 @@ def _timed(method: Method, sample: Sample, seed: int) -> tuple[Tensor, float]:
 
 
 def _finish(device: torch.device) -> None:
-    """Wait until the device has computed everything."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 
@@ -119,7 +118,6 @@ def _finish(device: torch.device) -> None:
 def _measures(
     method: Method, sample: Sample, values: Tensor, settings: Faithfulness, seed: int
 ) -> dict[str, float]:
-    """The measures that are one number for a method, but for areas and time."""
     removed = subsets(sample.view.size, settings.subsets, seed)
     near = nearby(sample.inputs, settings.radius, settings.points, seed)
     error = (to_float64(values).sum(1) - sample.difference).abs().mean()
@@ -133,7 +131,6 @@ def _measures(
 
 
 def _importance(sample: Sample, values: Mapping[str, Tensor]) -> pd.DataFrame:
-    """As `MethodComparison.importance`, of the attributions (B, P) by method."""
     features = sample.view.feature_mask.features
     found = [
         (key, feature, size)
@@ -144,7 +141,6 @@ def _importance(sample: Sample, values: Mapping[str, Tensor]) -> pd.DataFrame:
 
 
 def _agreements(values: Mapping[str, Tensor]) -> pd.DataFrame:
-    """As `MethodComparison.agreement`, of the attributions (B, P) by method."""
     found = [
         (first, second, rank_agreement(values[first], values[second]).nanmean().item())
         for first, second in product(values, repeat=2)

@@ -97,5 +97,4 @@ class Sample:
         return Sample(view, Inputs(*(part[:rows] for part in self.references)))
 
     def _averaged(self, values: Tensor) -> Tensor:
-        """The mean over the baselines: (B · M, ...) to (B, ...)."""
         return values.unflatten(0, (self.rows, self.background)).mean(1)

@@ -60,7 +60,6 @@ class KernelShap(Method):
         return weighted_logits(view, [_fit(view.size, self._pairs(view.size), seed)])
 
     def _pairs(self, features: int) -> int:
-        """The number of coalitions with their complements, the empty and the grand one apart."""
         if features <= ENUMERATED:
             return 2 ** (ENUMERATED - 1)
         pairs = features + 1024 if self.samples is None else self.samples // 2
@@ -141,7 +140,6 @@ def _count(features: int, size: int) -> int:
 
 
 def _every(features: int, size: int) -> Tensor:
-    """All (C, P) coalitions of a size; of half the features those with feature 0."""
     chosen = torch.tensor([*islice(combinations(range(features), size), _count(features, size))])
     return torch.zeros(len(chosen), features).scatter_(1, chosen, 1)
 

@@ -75,7 +75,6 @@ class Lime(Method):
         return torch.cat([self._slopes(part, on) for part in view.chunks(len(on))])
 
     def _slopes(self, view: MaskedModel, on: Tensor) -> Tensor:
-        """The slopes (B, P) of rows whose logits fit into memory together."""
         logits = view.logits(on)
         # Around zero, where the intercept is hardly tied to the slopes.
         design = torch.cat([on - 0.5, torch.ones_like(on[:, :1])], 1)
@@ -93,7 +92,6 @@ class Lime(Method):
         return found[:, :-1].to(view.inputs.dense)
 
     def _weights(self, view: MaskedModel, on: Tensor) -> Tensor:
-        """The weights (B, C) of the perturbations in the fit of each row."""
         distance = _euclidean if self.kernel == "euclidean" else _cosine
         weights = torch.exp(-(distance(view, on) ** 2) / (2 * self.width**2))
         if not weights.any(1).all():
@@ -105,7 +103,6 @@ class Lime(Method):
 
 
 def _perturbations(samples: int, features: int, seed: int) -> Tensor:
-    """(C, P) float64: random masks."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(2, (samples, features), generator=generator).double()
 
@@ -113,11 +110,7 @@ def _perturbations(samples: int, features: int, seed: int) -> Tensor:
 def _least_squares(design: Tensor, weights: Tensor, targets: Tensor, penalty: Tensor) -> Tensor:
     """The minima (G, K, R) of Σ weight · (target − design · x)² + Σ penalty · x², of G problems.
 
-    Args:
-        design: (C, K), for all problems.
-        weights: (G, C).
-        targets: (G, C, R): R right-hand sides a problem.
-        penalty: (K,).
+    `design` is (C, K), `weights` (G, C), `targets` (G, C, R), `penalty` (K,).
     """
     weighted = (design * weights.unsqueeze(2)).mT
     gram, right = weighted @ design + penalty.diag(), weighted @ targets

@@ -140,14 +140,12 @@ class _Call:
 
     @property
     def moving(self) -> list[Tensor]:
-        """The arguments that depend on the inputs."""
         given = [*self.args, *self.kwargs.values()]
         flat = [x for each in given for x in (each if isinstance(each, list | tuple) else [each])]
         return [x for x in flat if isinstance(x, Tensor) and x.requires_grad]
 
     @property
     def in_place(self) -> bool:
-        """Whether the first argument is overwritten."""
         name = self.func.__name__
         method = name.endswith("_") and not name.endswith("__")
         return method or self.kwargs.get("inplace", False)
@@ -170,7 +168,6 @@ class _Walk(TorchFunctionMode, ABC):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """What the call returns."""
         call = _Call(func, args, kwargs or {})
         if call.name not in RULED or not (moving := call.moving):
             return call()
@@ -196,12 +193,10 @@ class _Walk(TorchFunctionMode, ABC):
             return dividend.mul_(inverse) if call.in_place else dividend * inverse
 
     @abstractmethod
-    def product(self, call: _Call) -> Any:
-        """The value of a product of factors that depend on the inputs."""
+    def product(self, call: _Call) -> Any: ...
 
     @abstractmethod
-    def elementwise(self, call: _Call, x: Tensor) -> Tensor:
-        """The value of a nonlinear function of each number of `x`."""
+    def elementwise(self, call: _Call, x: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -222,7 +217,6 @@ class _Baselines(_Walk):
         self.calls: list[_Seen] = []
 
     def product(self, call: _Call) -> Any:
-        """The value; its factors are noted."""
         factors: list[Tensor] = []
         self.calls.append(_Seen(call.name, factors))
 
@@ -234,7 +228,6 @@ class _Baselines(_Walk):
             return call()
 
     def elementwise(self, call: _Call, x: Tensor) -> Tensor:
-        """The value; its argument is noted."""
         self.calls.append(_Seen(call.name, [x.detach().clone()]))
         return call()
 
@@ -247,7 +240,6 @@ class _Rows(_Walk):
         self.calls = iter(calls)
 
     def product(self, call: _Call) -> Any:
-        """The value; in its gradients, each factor is the mean of both ends."""
         factors = iter(self._before(call))
 
         def middle(kept: Tensor) -> Tensor:
@@ -257,13 +249,11 @@ class _Rows(_Walk):
             return call()
 
     def elementwise(self, call: _Call, x: Tensor) -> Tensor:
-        """The value; its gradient is the slope between both ends."""
         before = _like(x, *self._before(call))
         value = _Sloped.apply(x, lambda: _value_and_slope(call, x, before))
         return x.copy_(value) if call.in_place else value
 
     def close(self) -> None:
-        """ValueError if the baselines made more calls than the rows."""
         if (left := next(self.calls, None)) is not None:
             raise _another_path(left.name, "nothing")
 
@@ -275,7 +265,6 @@ class _Rows(_Walk):
 
 
 def _like(at: Tensor, before: Tensor | None) -> Tensor:
-    """The tensor `before`, which is one of the same shape as `at`."""
     if before is None or before.shape != at.shape:
         shape = None if before is None else tuple(before.shape)
         raise _another_path(f"a tensor of shape {shape}", f"one of {tuple(at.shape)}")
@@ -292,8 +281,8 @@ def _another_path(before: str, at: str) -> ValueError:
 def _value_and_slope(call: _Call, x: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
     """What the call makes of `x`, and the slope to there from what it makes of `before`.
 
-    A difference of two near values is mostly rounding. The derivative halfway is better there, and
-    is taken where it explains the difference as far as floating point can tell: never at a kink.
+    A difference of two near values is mostly rounding: there the derivative halfway is taken, where
+    it explains the difference as far as floating point can tell, which is never at a kink.
     """
     value = call.of(x, x)
     at, before = x.detach().expand_as(value), before.expand_as(value)
@@ -311,7 +300,6 @@ class _Sloped(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, find: Callable[[], tuple[Tensor, Tensor]]) -> Tensor:
-        """The value that is found."""
         value, slope = find()
         ctx.save_for_backward(slope)
         ctx.shape = x.shape
@@ -320,6 +308,5 @@ class _Sloped(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """The gradient by `x`."""
         (slope,) = ctx.saved_tensors
         return (gradient * slope).sum_to_size(ctx.shape), None

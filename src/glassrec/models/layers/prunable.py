@@ -125,7 +125,6 @@ def _refuse_another_size(
     _unexpected: list[str],
     errors: list[str],
 ) -> None:
-    """Before loading: a layer of another size than the one that `state` was built with."""
     built = state.get(f"{prefix}built")
     if built is not None and int(built) != module.size:
         errors.append(

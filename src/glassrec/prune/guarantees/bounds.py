@@ -127,7 +127,6 @@ def _interval(low: Tensor, high: Tensor) -> Bounds:
 
 
 def _ends_of(value: Any) -> tuple[Any, Any]:
-    """Low and high: of bounds, or of a known tensor or number."""
     return (value.low, value.high) if isinstance(value, Bounds) else (value, value)
 
 
@@ -150,7 +149,6 @@ def _each(value: Any, change: Callable[[Tensor], Any]) -> Any:
 
 
 def _additive(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """An operation that acts on each part as it would on the tensor itself."""
     found: list[Tensor] = []
     _each(args, found.append)
     bounds = [value for value in found if isinstance(value, Bounds)]
@@ -271,7 +269,6 @@ def _relu(__: Rule, x: Bounds, **_: bool) -> Bounds:
 
 
 def _rising(func: Rule, x: Bounds, *args: float, **kwargs: float) -> Bounds:
-    """An activation that never falls."""
     if any(isinstance(value, Tensor) for value in (*args, *kwargs.values())):
         return _refuse(func)
     low, high = (func(end, *args, **kwargs) for end in _ends_of(x))
