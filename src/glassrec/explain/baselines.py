@@ -13,13 +13,10 @@ BaselineKind = Literal["zero", "mean", "unseen", "background"]
 
 @torch.no_grad()
 def build_baseline(model: Recommender, kind: BaselineKind, background: Inputs) -> Inputs:
-    """Baseline inputs: one row, or all rows of the background.
+    """Baseline inputs: one row, or all of the `background`, which are embedded training rows.
 
-    Args:
-        model: the inputs are its.
-        kind: all zeros; the mean of the `background` rows, and of all of their steps; each field's
-            unseen id, with dense columns at zero, which is their mean after scaling; or those rows.
-        background: embedded training rows.
+    mean is that of the rows and of all of their steps; unseen has each field's unseen id, and dense
+    columns at zero, which is their mean after scaling.
     """
     if kind == "background":
         return background

@@ -88,7 +88,7 @@ class CaptumClass:
 
     @contextmanager
     def running(self, model: nn.Module, seed: int) -> Iterator[None]:
-        """Captum at work: its draws from the seed, its errors as ValueError, and no trace of it."""
+        """Run Captum: its draws from the seed, its errors as ValueError, and no trace of it."""
         before = {module: set(vars(module)) for module in model.modules()}
         state, device = np.random.get_state(), next(model.parameters()).device
         try:

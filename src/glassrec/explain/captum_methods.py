@@ -1,10 +1,8 @@
 """Any method of Captum by its name: of inputs, of single neurons, and of whole layers.
 
-Captum gets the masked view: a module whose input is the mask (B, P), with ones for the rows and
-zeros for their baselines. So a method with a baseline works on features, and its attributions are
-Captum's own for the model's inputs, summed over each feature. A method without a baseline
-(Saliency, InputXGradient, GuidedBackprop ...) gets the input values (B, L) themselves.
-
+Captum gets the masked view as a module of the mask (B, P), ones for the rows and zeros for their
+baselines, so that its attributions are those of the inputs, summed over each feature. A method
+without a baseline (Saliency, InputXGradient ...) gets the input values (B, L) themselves.
 Captum is imported when a method of it is built: that takes a second.
 """
 

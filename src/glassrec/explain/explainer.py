@@ -130,13 +130,9 @@ class Explain:
     def build_explainer(
         self, model: Recommender, dataset: Dataset, seed: int, baseline: Inputs | None = None
     ) -> Explainer:
-        """Build an explainer for a model and its data.
+        """Build an explainer for a model, put into evaluation mode, and its data.
 
-        Args:
-            model: any recommender; it is put into evaluation mode.
-            dataset: where rows come from.
-            seed: of every random draw.
-            baseline: embedded rows of your own in the place of the settings' baseline.
+        `baseline` is embedded rows of your own in the place of the settings' baseline.
 
         Raises:
             ValueError: there is no such task, feature or group, or the baseline does not fit.
@@ -254,13 +250,12 @@ class Explainer:
         return method, None
 
     def attributions(self) -> Attributions:
-        """The attributions of all rows; as `pieces`, all at once."""
+        """The attributions of all rows at once."""
         return Attributions.join(self.pieces())
 
     def pieces(self, done: int = 0) -> Iterator[Attributions]:
         """The attributions of all rows, some thousand at a time, without the first `done`."""
-        # Of the same size: the error on a few rows that are left over would say little.
-        pieces = max(1, ceil(len(self.rows) / PIECE))
+        pieces = max(1, ceil(len(self.rows) / PIECE))  # of one size
         size = ceil(len(self.rows) / pieces)
         method, tested = self._refined
         for start in range(done, len(self.rows), size):
@@ -293,13 +288,10 @@ class Explainer:
     def views(
         self, rows: Tensor, evaluations: int, start: int = 0, features: FeatureMask | None = None
     ) -> Iterator[MaskedModel]:
-        """Masked views of rows of the split, each row M times, with each of the M baselines.
+        """Masked views of rows (N,) of the split, each row M times, with each of the M baselines.
 
-        Args:
-            rows: (N,) rows of the split.
-            evaluations: how many masked versions of each row pass the model at once.
-            start: the number of the first row among all that are explained.
-            features: those of the settings if None.
+        `evaluations` masked versions of each row pass the model at once; `start` is the number of
+        the first row among all that are explained; `features` are those of the settings if None.
         """
         at_once = min(PIECE, max(1, self.at_once // (evaluations * self.bases.rows)))
         for some in rows.split(at_once):

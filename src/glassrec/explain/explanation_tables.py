@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from math import inf, isnan
 
@@ -104,9 +104,8 @@ def unread(explainer: Explainer) -> tuple[str, ...]:
 
 
 def agreement(explainer: Explainer) -> float | None:
-    """The mean rank correlation, over some rows, of the attributions of two seeds.
-
-    None if nothing is drawn, or there is no ranking, as with one feature.
+    """The mean rank correlation of the attributions of two seeds; None without a draw or a
+    ranking.
     """
     method, seed = explainer.method, explainer.seed
     if not method.draws(len(explainer.feature_mask.features)):
@@ -134,12 +133,10 @@ def significance(explainer: Explainer, attributions: Attributions) -> pd.DataFra
 
 
 def stream_neurons(explainer: Explainer, done: int = 0) -> Iterator[tuple[int, dict[str, Tensor]]]:
-    """The values of each neuron of each layer, some rows at a time, after the first `done`.
+    """The number B of rows and the values (C, B, U) of each layer's neurons, some rows at a time.
 
-    Yields:
-        The number B of rows, and (C, B, U) by layer. C are all activations of a row for each task,
-        the explained task's last. So the maximum over C is zero only for a neuron that has no
-        effect on any task.
+    C are all activations of a row for each task, the explained task's last. So the maximum over C
+    is zero only for a neuron that has no effect on any task. The first `done` rows are left out.
     """
     others = [t for t in range(len(explainer.dataset.schema.targets)) if t != explainer.task]
     for view in explainer.views(explainer.rows[done:], explainer.settings.neurons.evaluations):
@@ -148,12 +145,20 @@ def stream_neurons(explainer: Explainer, done: int = 0) -> Iterator[tuple[int, d
         yield view.rows // explainer.bases.rows, values
 
 
-def neuron_scores(explainer: Explainer) -> pd.DataFrame:
-    """One row for each neuron of any layer: statistics over the explained rows."""
-    statistics = {name: RunningStatistics(seed=explainer.seed) for name in explainer.model.layers}
-    for values in with_progress(stream_neurons(explainer), len(explainer.rows)):
+def neuron_scores(
+    explainer: Explainer,
+    statistics: dict[str, RunningStatistics] | None = None,
+    on_update: Callable[[dict[str, RunningStatistics]], None] = lambda _: None,
+) -> pd.DataFrame:
+    """One row for each neuron: statistics over the explained rows, which go on from those given."""
+    statistics = statistics or {
+        name: RunningStatistics(seed=explainer.seed) for name in explainer.model.layers
+    }
+    done = max((each.rows for each in statistics.values()), default=0)
+    for values in with_progress(stream_neurons(explainer, done), len(explainer.rows), done):
         for name, each in statistics.items():
             each.update(values[name])
+        on_update(statistics)
     return neuron_table(explainer.model, statistics)
 
 
@@ -238,9 +243,9 @@ def ground_truth_metrics(
 ) -> dict[str, float]:
     """Metrics of rankings against known effects, by name of the ranking; else empty.
 
-    players and pairs are the rankings of the tables. main is that of main effects,
-    main_importance that of the features, compared with main effects. Those that end in _signed are
-    by signed means instead, in which rows cancel, and pairs_weights is by the model's weights.
+    players and pairs are the rankings of the tables. main is that of main effects, main_importance
+    that of the features, compared with main effects. Those that end in _signed are by signed means
+    instead, and pairs_weights is by the model's weights.
     """
     truth = ground_truth(explainer)
     if truth is None or len(explainer.rows) < 2 or not importance["max_abs"].any():
@@ -270,15 +275,10 @@ def ground_truth_metrics(
 
 
 def ground_truth_by_method(importance: pd.DataFrame, truth: GroundTruth) -> pd.DataFrame:
-    """Metrics of each method's ranking against known effects.
+    """One row for each method: its metrics against known effects.
 
-    Args:
-        importance: method, player, mean_abs.
-        truth: the effects.
-
-    Returns:
-        One row for each method: method; truth_precision and truth_correlation of its ranking of the
-        features; main_precision and main_correlation of the same against main effects.
+    `importance` has method, player, mean_abs. truth_precision and truth_correlation are of its
+    ranking of the features, main_precision and main_correlation of the same against main effects.
     """
     rows = []
     for method, one in importance.groupby("method"):
@@ -294,14 +294,10 @@ def ground_truth_by_method(importance: pd.DataFrame, truth: GroundTruth) -> pd.D
 def change_of_kept_neurons(large: Explainer, small: Explainer, count: int) -> float:
     """The largest change of a neuron's value by pruning, as a share of the largest of its layer.
 
-    The mean of |·| over the same rows is compared, with each model's own baseline. It is 0 up to
-    rounding where pruning is exact on the whole path from the baseline to the row, too, as at the
-    level domain. A neuron that is constant on the data may still vary between baseline and row.
-
-    Args:
-        large: explains the model before pruning.
-        small: explains the pruned one, with the same settings.
-        count: how many of the explained rows are used, at most.
+    The mean of |·| over the same rows, at most `count`, is compared, with each model's own
+    baseline. It is 0 up to rounding where pruning is exact on the whole path from the baseline to
+    the row, too, as at the level domain. A neuron that is constant on the data may still vary
+    there.
     """
     rows = large.few(count)
     before, after = (

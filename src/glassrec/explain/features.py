@@ -30,13 +30,9 @@ def build_feature_mask(
 ) -> FeatureMask:
     """The features of a model that reads `schema` with embeddings of `width` numbers.
 
-    Args:
-        schema: the columns that the model reads.
-        width: E.
-        granularity: one, or several: a value belongs to a feature of the first that covers it.
-        device: of the model.
-        groups: by the name of a group, its parts: a column `price`, some dimensions `user[0:8]` or
-            `user[3]`, a step `history[-1]`, or all of a part: `dense`, `fields`, `history`.
+    Of several granularities, a value belongs to a feature of the first that covers it. Groups are,
+    by name, columns `price`, dimensions `user[0:8]` or `user[3]`, steps `history[-1]`, or all of a
+    part: `dense`, `fields`, `history`.
 
     Raises:
         ValueError: the model reads no such inputs; or a group names an input that does not exist,

@@ -22,14 +22,10 @@ def evaluations(features: int) -> int:
 def interactions(view: MaskedModel) -> Tensor:
     """I_ij = f(x) − f(x∖i) − f(x∖j) + f(x∖ij), where x∖i is the row with feature i at its baseline.
 
-    It is zero for all rows if f is a sum of a function without i and one without j. This is the
-    discrete derivative of Grabisch and Roubens (Int. J. of Game Theory, 1999) with all other
-    features as they are; its mean over all coalitions of the others is the Shapley interaction
-    index. Tsang, Rambhatla and Liu detect interactions by it (NeurIPS 2020). An effect of three
-    features is in each of their pairs.
-
-    Returns:
-        (B, pairs) float64, in the order of `pairs`.
+    (B, pairs) float64, in the order of `pairs`. It is zero if f is a sum of a function without i
+    and one without j: the discrete derivative of Grabisch and Roubens (Int. J. of Game Theory,
+    1999) with all other features as they are. Tsang, Rambhatla and Liu detect interactions by it
+    (NeurIPS 2020). An effect of three features is in each of their pairs.
     """
     count = view.size
     first, second = pairs(count)
@@ -41,12 +37,7 @@ def interactions(view: MaskedModel) -> Tensor:
 
 
 def pair_names(features: tuple[str, ...], weights: pd.DataFrame | None) -> pd.DataFrame:
-    """The two features of each pair, and their `weight_norm` in the model where it is given.
-
-    Args:
-        features: their names.
-        weights: a value for each two of some names; others get NaN.
-    """
+    """The two features of each pair, and their `weight_norm`, where `weights` (P, P) are given."""
     first, second = pairs(len(features)).numpy()
     frame = pd.DataFrame(
         {"first": [features[i] for i in first], "second": [features[j] for j in second]}

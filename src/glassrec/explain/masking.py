@@ -32,12 +32,10 @@ class FeatureMask:
     """(L,) the feature of each value of the flattened inputs; −1 is in none and never masked"""
 
     def apply(self, mask: Tensor, inputs: Inputs, baseline: Inputs) -> Inputs:
-        """The masked inputs: exactly the row's value where the mask is 1, the baseline's where 0.
+        """The masked inputs: exactly the row's value where the mask (..., P) is 1, the baseline's
+        where 0.
 
-        Args:
-            mask: (..., P).
-            inputs: rows with the same leading dimensions, or some that broadcast with them.
-            baseline: as the inputs.
+        Inputs and baseline have the same leading dimensions, or some that broadcast with them.
         """
         on = mask.new_ones(*mask.shape[:-1], 1)
         expanded = torch.cat([mask, on], -1).index_select(-1, self._columns)
@@ -116,10 +114,7 @@ class MaskedModel:
         return on - off
 
     def chunks(self, masks: int) -> Iterator[MaskedModel]:
-        """Views of so few rows each that their logits at so many masks take little memory.
-
-        A logit is one number where the row that passed the model held dozens.
-        """
+        """Views of so few rows each that their logits at so many masks take little memory."""
         return self.split(max(1, 16 * self.chunk // masks))
 
     def split(self, rows: int) -> Iterator[MaskedModel]:

@@ -48,13 +48,8 @@ class NeuronMethod(ABC):
     ) -> dict[str, Tensor]:
         """A value for each activation of each neuron: (C, B, U) for each of the model's layers.
 
-        C is 1 but for recurrent layers, which have one activation for each time step.
-
-        Args:
-            model: in evaluation mode.
-            inputs: B embedded rows.
-            baseline: their B baselines, or one for all.
-            task: the column of the logits.
+        C is 1 but for recurrent layers, which have one activation for each time step. `inputs` are
+        B embedded rows, `baseline` theirs, or one for all, and `task` is the column of the logits.
         """
 
 
@@ -118,10 +113,7 @@ class LayerGradients(NamedTuple):
 def layer_gradients(
     model: Recommender, modules: Mapping[str, nn.Module], inputs: Inputs, task: int
 ) -> LayerGradients:
-    """One forward and one backward pass for all modules; `inputs` require gradients.
-
-    The backward pass stops at the lowest module, and no weight gets a gradient.
-    """
+    """One forward and one backward pass for all modules; `inputs` require gradients."""
     with activations(modules) as found:
         logits = model.task_logits(inputs)[:, task]
     each = [values for calls in found.values() for values in calls]

@@ -51,10 +51,7 @@ def _between(start: Tensor, end: Tensor, nodes: list[float]) -> Tensor:
 
 
 def path_chunks(inputs: Inputs, baseline: Inputs, nodes: int) -> Iterator[tuple[Inputs, Inputs]]:
-    """Rows with their baselines, as many at a time as stay in cache at so many nodes each.
-
-    `baseline` is B rows, or one for all.
-    """
+    """Rows and their baselines (B rows, or one), as many as stay in cache at so many nodes each."""
     count = max(1, CPU_CHUNK_ROWS // nodes) if inputs.dense.device.type == "cpu" else inputs.rows
     both = (*inputs, *baseline.expand_to(inputs))
     for parts in zip(*(part.split(max(1, count)) for part in both), strict=True):
@@ -71,12 +68,7 @@ def rows_at_once(model: Recommender, row: Inputs, budget: int) -> int:
     """How many rows fit into `budget` bytes while the logit is differentiated.
 
     It is measured and so holds for any model: the bytes that autograd keeps for eight rows and not
-    for four, twice, as each activation meets its gradient.
-
-    Args:
-        model: in evaluation mode.
-        row: one embedded row, or more; the first one is taken.
-        budget: in bytes.
+    for four, twice, as each activation meets its gradient. `row` is one embedded row, or more.
     """
     inputs = sum(part[0].nbytes for part in row)
     each = inputs + (_bytes_kept(model, row, 8) - _bytes_kept(model, row, 4)) / 4

@@ -51,18 +51,10 @@ class Selection:
                 f"no score lies above {self.above:g} and below {self.below:g}; set the two apart"
             )
 
-    def pick(self, model: Recommender, dataset: Dataset, task: int, seed: int) -> Tensor:
-        """The numbers of the chosen rows of the split, ascending."""
-        matching = self.matching(model, dataset, task)
-        return self.draw(matching, seed, self.held_out(matching, dataset, task))
-
     def draw(self, matching: Tensor, seed: int, held_out: Tensor | None = None) -> Tensor:
-        """As many of the matching rows as are wanted, at random, ascending.
+        """As many of the matching rows (M,) as are wanted, at random, ascending.
 
-        Args:
-            matching: (M,) rows of the split.
-            seed: of the draw.
-            held_out: (M,) bool, see `held_out`; None draws without regard to labels.
+        `held_out` (M,) bool balances ranking lists; None draws without regard to labels.
         """
         if self.rows is None or self.rows >= len(matching):
             return matching  # itself: a copy of millions takes memory
@@ -75,9 +67,8 @@ class Selection:
         return torch.cat(parts).sort().values
 
     def held_out(self, matching: Tensor, dataset: Dataset, task: int) -> Tensor | None:
-        """(M,) bool: which matching rows are the held-out items of ranking lists.
-
-        None where the split has no such lists, or the user asks for one label.
+        """(M,) bool: which matching rows are held-out items of ranking lists; None without lists,
+        or where one label is selected.
         """
         split = dataset.splits[self.split]
         if split.query is None or self.label is not None:
@@ -86,8 +77,6 @@ class Selection:
 
     def matching(self, model: Recommender, dataset: Dataset, task: int) -> Tensor:
         """The numbers (M,), int32, of all rows of the split that pass the filters, ascending.
-
-        The model predicts only where a filter asks for scores.
 
         Raises:
             ValueError: no row passes, with what there is; or the data has no such user.
@@ -106,10 +95,8 @@ class Selection:
     def describe(self, available: int, held_out: int | None = None) -> str:
         """For titles: `2,000 of 6,000 val rows at random, scored above 0.999`.
 
-        Args:
-            available: how many rows pass the filters; the first number is how many are chosen.
-            held_out: how many of the chosen ones are held-out items of ranking lists; None where
-                there are no such lists.
+        `available` rows pass the filters; `held_out` of the chosen ones are held-out items, None
+        without ranking lists.
         """
         whole = self.rows is None or available <= self.rows
         some = f"all {available:,}" if whole else f"{self.rows:,} of {available:,}"

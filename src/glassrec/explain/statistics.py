@@ -1,7 +1,6 @@
 """Statistics of features and neurons over rows, gathered chunk by chunk in bounded memory.
 
-Random weights of a row follow from its number alone. So a bootstrap streams with the rows, in any
-order and in chunks of any size.
+Random weights of a row follow from its number alone. So a bootstrap streams with the rows.
 """
 
 from __future__ import annotations
@@ -55,11 +54,10 @@ class RunningStatistics:
         self._weights = torch.zeros(draws + PARTS, 1, dtype=torch.float64)
 
     def update(self, values: Tensor, index: Tensor | None = None) -> None:
-        """Add the values (C, B, U) of more rows, of C activations a row.
+        """Add the values (C, B, U) of more rows, of C activations a row, of which the last counts
+        most.
 
-        Args:
-            values: the last of the C counts for all statistics but `max_abs`.
-            index: (B,) int64, the number of each row; None counts on from the last.
+        `index` (B,) int64 is the number of each row; None counts on from the last.
         """
         values = to_float64(values)
         last, device = values[-1], values.device
@@ -136,10 +134,7 @@ def ranks(values: np.ndarray) -> np.ndarray:
 
 
 def interval(drawn: np.ndarray) -> np.ndarray:
-    """The ends (2, U) of the middle 95 % of draws (R, U), which are values that were drawn.
-
-    Draws without rows, NaN, are left out; NaN where there is no other.
-    """
+    """The ends (2, U) of the middle 95 % of draws (R, U); NaN if all draws are without rows."""
     known = drawn[~np.isnan(drawn).any(1)]
     if not len(known):
         return np.full((2, drawn.shape[1]), nan)
@@ -151,14 +146,15 @@ def compare_selections(
 ) -> pd.DataFrame:
     """Statistics of two selections of rows side by side, the largest difference first.
 
-    Both have the same seed and draws. Where their rows were added under their numbers in the split,
-    a row of both selections weighs the same in each draw of both, so that the interval is that of
-    the difference also where selections overlap.
+    Where their rows were added under their numbers in the split, a row of both selections weighs
+    the same in each draw of both, so that the interval is that of the difference also where they
+    overlap.
 
     Returns:
         One row for each feature: player (its name), mean_abs and mean and rank of `a`, the same of
-        `b` with the ending `_against`, difference (of mean_abs, a − b), difference_low,
-        difference_high (95 %).
+            `b`
+        with the ending `_against`, difference (of mean_abs, a − b), difference_low, difference_high
+        (95 %).
     """
     assert (a.seed, a.draws) == (b.seed, b.draws), "a row weighs the same in both"
     kept = ["mean_abs", "mean", "rank"]
@@ -174,16 +170,12 @@ def compare_selections(
 
 
 def poisson_weights(rows: Tensor, draws: int, seed: int) -> Tensor:
-    """How often each draw of a bootstrap takes each row: Poisson(1) counts, (draws, B) float64.
+    """How often each draw of a bootstrap takes each row (B,): Poisson(1) counts, (draws, B)
+    float64.
 
     Counts of rows that are drawn with replacement are nearly independent and Poisson, and these
     need no number of rows (Chamandy et al., "Estimating uncertainty for massive data streams",
     Google, 2012).
-
-    Args:
-        rows: (B,) int64, the number of each row.
-        draws: how many draws.
-        seed: other seeds give other counts.
     """
     counts = torch.bucketize(_random(rows, draws, seed), _poisson_bounds(rows.device), right=True)
     return counts.T.double()

@@ -163,18 +163,15 @@ def _pieces(context: Context, file: File[AttributionFile], explainer: Explainer)
 
 def _neurons(trained: TrainedModel) -> pd.DataFrame:
     saved = trained.context.parts(files.NEURONS) / "spreads.safetensors"
-    explainer = trained.explainer
-    statistics = _read(saved) or {
-        name: RunningStatistics(seed=explainer.seed) for name in explainer.model.layers
-    }
-    done, last = max((each.rows for each in statistics.values()), default=0), perf_counter()
-    for values in with_progress(tables.stream_neurons(explainer, done), len(explainer.rows), done):
-        for name, each in statistics.items():
-            each.update(values[name])
+    last = perf_counter()
+
+    def save(statistics: dict[str, RunningStatistics]) -> None:
+        nonlocal last
         if perf_counter() - last > SAVED_EVERY:
             _write(saved, statistics)
             last = perf_counter()
-    return tables.neuron_table(explainer.model, statistics)
+
+    return tables.neuron_scores(trained.explainer, _read(saved), save)
 
 
 def _other_selection(
