@@ -109,9 +109,8 @@ class Recommender(nn.Module, ABC):
 
     @torch.no_grad()
     def predict(self, batch: Batch, chunk: int = 16384) -> Tensor:
-        """The logits (N, K) of any number of rows, in evaluation mode, on the CPU.
-
-        Memory beyond the result is bounded by `chunk` rows.
+        """The logits (N, K) of any number of rows, `chunk` at a time, in evaluation mode, on the
+        CPU.
         """
         training = self.training
         self.eval()
@@ -160,11 +159,7 @@ class Recommender(nn.Module, ABC):
         self.table.narrow(self.dimensions())
 
     def take_over(self, load: LoadPart) -> bool:
-        """Initialise from the runs that the settings name; whether there are any.
-
-        Args:
-            load: loads the weights of such a run into a model, mapped to the data of this one.
-        """
+        """Initialise from the runs that the settings name by `load`; whether there are any."""
         return False
 
     def load(self, weights: Mapping[str, Tensor], origin: str) -> None:

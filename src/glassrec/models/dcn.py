@@ -42,11 +42,8 @@ class Projection(PrunableLayer):
 
 
 class Cross(nn.Module):
-    """x₀ ⊙ (W x + b) + x, which raises the degree of a polynomial in x₀ by one.
-
-    Args:
-        width: of x₀ and x.
-        projection: the rank of W = U V; W is a matrix of its own if None.
+    """x₀ ⊙ (W x + b) + x; `projection` is the rank of W = U V, which is a matrix of its own if
+    None.
     """
 
     def __init__(self, width: int, projection: int | None) -> None:
@@ -82,14 +79,12 @@ class CrossNetwork(nn.ModuleList):
 
     @torch.no_grad()
     def block_norms(self, sizes: list[int]) -> Tensor:
-        """How strongly the first layer multiplies blocks of x₀, one block a feature: (P, P).
+        """How strongly the first layer multiplies blocks of x₀ of these widths, one a feature: (P,
+        P).
 
-        A pair of features meets in two blocks of the kernel, W_ij and W_ji. Its norm is the
-        Frobenius norm of both together, so the result is symmetric; on the diagonal is that of W_ii
-        alone. The paper draws the norm of each W_ij for itself.
-
-        Args:
-            sizes: the widths of the P blocks.
+        A pair of features meets in two blocks of the kernel, W_ij and W_ji: this is the Frobenius
+        norm of both together, where the paper draws that of each; on the diagonal is that of W_ii
+        alone.
         """
         squares = cast(Cross, self[0]).kernel.square()
         blocks = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))

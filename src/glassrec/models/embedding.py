@@ -82,15 +82,11 @@ class JointTable(nn.Embedding):
     def average_unseen(self, counts: Tensor) -> None:
         """Give the unseen id of each field the mean vector of the ids that training rows hold.
 
-        An id that no training row holds keeps its random initial vector, and a model that has
-        learnt to rank most items low ranks the unseen ones above them. Their mean is the vector of
-        an item of which nothing is known. `experiments/unseen_ids` compares it with alternatives.
-
-        An unseen id that training rows do hold, for values too rare for an id of their own, is
-        trained and stays as it is. Without any id in training rows the vector is zero.
-
-        Args:
-            counts: (rows of the data,) how many training rows hold each id.
+        Otherwise it keeps its random first vector, and a model that has learnt to rank most items
+        low ranks the unseen ones above them; `experiments/unseen_ids` compares alternatives. An
+        unseen id that training rows do hold, for rare values, stays as it is. Without any id in
+        training rows the vector is zero. `counts` (rows of the data,) are how many training rows
+        hold each id.
         """
         for name, shift in self._shifts.items():
             start, stop = self._rows_of(name)
@@ -106,10 +102,7 @@ class JointTable(nn.Embedding):
 
     @torch.no_grad()
     def narrow(self, read: Tensor) -> None:
-        """Store no more than `read` (F, E); no change if that is stored already.
-
-        The weight is another parameter then: make optimisers after it.
-        """
+        """Store no more than `read` (F, E); the weight is another parameter then."""
         read = read.to(self.read) & self.read
         if torch.equal(read, self.read):
             return

@@ -1,10 +1,8 @@
 """A recurrent network over the user's history, as in GRU4Rec (Hidasi et al., ICLR 2016).
 
-It scores one candidate at a time, as a click model does, so that the score has one logit and its
-explanation says which of the past interactions drove it.
-
-A cell is written out, one step at a time, as each neuron's activation at each step is recorded, and
-because cuDNN's fused cells cannot be differentiated in evaluation mode, where explanations happen.
+It scores one candidate at a time, as a click model does. A cell is written out step by step: each
+neuron's activation at each step is recorded, and cuDNN's fused cells cannot be differentiated in
+evaluation mode, where explanations happen.
 """
 
 from __future__ import annotations
@@ -25,10 +23,7 @@ CellName = Literal["lstm", "gru"]
 
 
 class RecurrentCell(nn.Module, Consumer):
-    """One step of U neurons: the state is their activations (B, U), and internal tensors (B, U).
-
-    It reads its own activations of the step before, and so is a consumer of its layer.
-    """
+    """One step of U neurons: the state is their activations (B, U), and internal tensors (B, U)."""
 
     states: ClassVar[int]
     """How many tensors (B, U) a state has; the first one is the activations."""
@@ -131,7 +126,6 @@ CELLS: dict[CellName, type[RecurrentCell]] = {"lstm": LSTMCell, "gru": GRUCell}
 class Recurrent(PrunableLayer):
     """Neurons that read a history step by step; the state stays as it is where there is padding.
 
-    So padding changes no bit of the result. `activation_module` gives the activations once a step.
     A neuron can be pruned exactly if it is always zero: any other constant would be missing in the
     state that the first step reads.
     """

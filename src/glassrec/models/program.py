@@ -1,7 +1,6 @@
 """A model as a program: one file that PyTorch runs without Glassrec, and ONNX.
 
-Its inputs are tensors in the data's own columns, as in a `Batch` without targets, and its output is
-the logits. Any number of rows goes in; all other sizes are fixed.
+Its inputs are tensors in the data's own columns, as in a `Batch` without targets.
 """
 
 from __future__ import annotations
@@ -39,12 +38,7 @@ class Scorer(nn.Module):
 
 
 def export_program(model: Recommender, data: Schema) -> ExportedProgram:
-    """The program of a model, on the CPU and in evaluation mode, for any number of rows.
-
-    Args:
-        model: of any device and mode; it stays as it is.
-        data: the columns of the batches that come in.
-    """
+    """The program of a model, which stays as it is, on the CPU, for any number of rows."""
     rows = 3
     owned = zip(data.fields, data.offsets, strict=True)
     ids = [offset for field, offset in owned for _ in range(field.values)]

@@ -12,9 +12,8 @@ from glassrec.models.base import Inputs, Recommender
 class Retriever(Recommender):
     """A recommender that can look for an item among all items at once.
 
-    The logit of a retrieval task is `query · candidate`, up to a constant that all rows share. A
-    candidate depends on the item's side alone, a query on everything else, so that all pairs of
-    rows are one matrix product.
+    The logit of a retrieval task is `query · candidate`, up to a constant that all rows share, so
+    that all pairs of rows are one matrix product. A candidate depends on the item's side alone.
     """
 
     @abstractmethod

@@ -13,11 +13,9 @@ from glassrec.data.schema import Target
 class TargetScale(nn.Module):
     """The affine map between the scores of K tasks and their estimates.
 
-    The score of a rating is in standard units: ratings of mean 0 and standard deviation 1 over the
-    training rows. Otherwise ratings of a million would need weights of a million, and a learning
-    rate suited to stars would never find them. Clicks and retrievals stay as they are.
-
-    Mean and deviation are saved with the weights: a model keeps the unit that it was trained in.
+    The score of a rating is in standard units: mean 0 and deviation 1 over the training rows, so
+    that learning rates suit any unit. Clicks and retrievals stay as they are. Mean and deviation
+    are saved with the weights: a model keeps the unit that it was trained in.
     """
 
     mean: Tensor
@@ -48,8 +46,8 @@ class TargetScale(nn.Module):
         return targets if self.identity else (targets - self.mean) / self.deviation
 
     def conversion_from(self, other: TargetScale) -> tuple[Tensor, Tensor]:
-        """Factor and shift (K,) each: `factor * score + shift` has in this scale the estimate that
-        `score` has in the other.
+        """Factor and shift (K,), by which a score in the other scale has the same estimate in this
+        one.
         """
         if self.identity:
             return torch.ones(self.tasks), torch.zeros(self.tasks)

@@ -38,14 +38,8 @@ class Measures:
 
 @dataclass(frozen=True)
 class Budget:
-    """How much is pruned.
-
-    Args:
-        share: how much; with `max_metric_drop`, the most.
-        unit: of what.
-        max_metric_drop: the allowed loss of the validation metric; None sets no such limit.
-        reference_model: the model that `share` is a share of.
-        measures: `flops` and `metric_drop`, where they are needed.
+    """How much is pruned: a `share` of the `unit` of `reference_model`; with `max_metric_drop`, the
+    allowed loss of the validation metric, at most the share.
     """
 
     share: float
@@ -59,9 +53,8 @@ class Budget:
     ) -> PruneMask:
         """The neurons to prune; where less than the share is prunable, all that are.
 
-        Args:
-            importance: of each layer's neurons, (U,); layers that are not named keep theirs.
-            prune: makes the model without some neurons.
+        `importance` (U,) is of each layer's neurons; layers that are not named keep theirs. `prune`
+        makes the model without some neurons.
 
         Raises:
             ValueError: a measure is missing.
@@ -140,8 +133,8 @@ def over_all_layers(importance: Mapping[str, Tensor], number: int) -> PruneMask:
 def largest_share(drop: Callable[[float], float], limit: float, share: float) -> float:
     """The largest share, up to `share`, at which the metric drops by at most `limit`.
 
-    Quality need not fall steadily, so twenty shares are tried from the largest down, and then the
-    interval above the first good one by bisection.
+    Quality need not fall steadily: twenty shares are tried from the largest down, and then
+    bisected.
     """
     tried = [share * k / 20 for k in range(20, 0, -1)]
     good = next((each for each in tried if drop(each) <= limit), 0.0)

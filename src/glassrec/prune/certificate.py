@@ -51,16 +51,8 @@ def certify(
 ) -> Certificate:
     """Compare the logits of both models, in float64 and evaluation mode, on all rows.
 
-    Args:
-        large: the model before pruning, whose layers name the neurons.
-        small: the model after it.
-        plan: of the neurons that were pruned, with the guarantee.
-        rows: each split's rows, in chunks.
-        weights: the digest of the large model's tensors, as they are stored.
-        pruned: the digest of the small model's.
-        files: see `Certificate`.
-        given: likewise.
-        splits: see `data_digests`.
+    `rows` are each split's, in chunks; `weights` and `pruned` are the digests of both models'
+    tensors, as they are stored; for the others see `Certificate`.
 
     Raises:
         BrokenPromiseError: the guarantee of an exact level does not hold.

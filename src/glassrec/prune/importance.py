@@ -110,10 +110,7 @@ class ImportanceScore(ABC):
 
 @dataclass(frozen=True)
 class ConductanceScore(ImportanceScore):
-    """Mean |conductance| over the explained rows (Dhamdhere, Sundararajan and Yan, 2019).
-
-    It is the result of `explain/neurons`, so that another method there ranks by its own numbers.
-    """
+    """Mean |conductance| over the explained rows, or the result of another `explain/neurons`."""
 
     name: ClassVar[str] = "conductance"
 

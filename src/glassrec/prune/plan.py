@@ -96,8 +96,7 @@ class PlanBuilder:
     def prune_unused(self, level: Level) -> None:
         """Prune neurons without any effect, and then those that only such neurons have read.
 
-        Once a consumer was pruned at another level than domain, that a neuron is unused rests on
-        that level.
+        Once a consumer was pruned at a level, that a neuron is unused rests on that level.
         """
         more = True
         while more:

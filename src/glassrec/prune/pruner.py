@@ -131,7 +131,7 @@ class Pruner:
         Args:
             model: the trained model.
             scores: of its neurons, see `file_list.NEURONS`.
-            dataset: all rows of its splits, held-out rows and their candidates too.
+            dataset: all rows of its splits.
             seed: of the calibration rows and of random scores.
             measures: needed by some scores and budgets.
             reference_model: the model that `share` is a share of; the model itself if None.
@@ -207,15 +207,10 @@ class Pruner:
         files: Mapping[str, str],
         given: Mapping[str, Mapping[str, str]],
     ) -> Certificate:
-        """Compare both models on all rows.
+        """Compare the large model and the small one, of the weights `pruned`, on all rows.
 
-        Args:
-            model: the large one.
-            pruned: the weights of the small one.
-            plan: of the neurons that were pruned.
-            dataset: all rows.
-            files: the sha256 of the files of both models and of the plan.
-            given: the sha256 of external inputs, see `Certificate`.
+        `files` has the sha256 of both models' files and of the plan's, `given` those of external
+        inputs.
 
         Raises:
             BrokenPromiseError: the guarantee of an exact level does not hold.

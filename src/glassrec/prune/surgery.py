@@ -44,10 +44,7 @@ def prune_neurons(
 ) -> Recommender:
     """The model, changed in place, without some neurons; their consumers fold `constants`.
 
-    Args:
-        model: whose neurons they are.
-        masks: by layer, (U,) bool: the neurons to prune; other layers stay as they are.
-        constants: by layer, (U,) the activation that takes the place of each neuron.
+    `masks` (U,) bool, by layer, are the neurons to prune; `constants` (U,) take their places.
     """
     for name, pruned in masks.items():
         layer = model.layers[name]
@@ -61,8 +58,7 @@ def prune_neurons(
 def copy_sharing_table(model: Recommender) -> Recommender:
     """A copy to prune, not to train or to load into: both hold the same numbers of the table.
 
-    Pruning takes a narrower table and changes no number of the old one, and nothing else of a model
-    need be large.
+    Pruning takes a narrower table and changes no number of the old one, which alone is large.
     """
     table = model.table.weight
     shared = nn.Parameter(table.detach(), requires_grad=table.requires_grad)
@@ -78,8 +74,7 @@ def to_float64(model: Recommender) -> Recommender:
 def to_float32_where_equal(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights in float64 as float32 where that loses nothing.
 
-    Only biases that folded a constant stay float64, so that the file holds the very numbers that
-    were certified.
+    Biases that folded a constant stay float64: the file holds the very numbers that were certified.
     """
     found = {}
     for name, tensor in weights.items():

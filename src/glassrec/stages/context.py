@@ -91,10 +91,7 @@ class Context:
     def once(self, file: File[A], make: Callable[[], A], doing: str = "") -> A:
         """The content of a file: as it is there if it is up to date, or else as `make` makes it.
 
-        Args:
-            file: of the list of files.
-            make: called only if the file is missing or stale.
-            doing: printed before, if `make` takes long.
+        `doing` is printed before, if `make` takes long.
         """
 
         def announced() -> A:
@@ -164,11 +161,8 @@ class Context:
     ) -> Recommender:
         """The model with these weights, of the large or of a pruned one, on the trainer's device.
 
-        Args:
-            weights: its parameters and buffers.
-            file: named in errors.
-            float64: whether to compute in it, with the very numbers of the file; on the CPU where
-                the device has no float64.
+        `file` is named in errors. In `float64` it computes with the very numbers of the file, on
+        the CPU where the device has no float64.
         """
         model = self.new_model().double() if float64 else self.new_model()
         model.load(weights.tensors, str(self.run.dir / file.name))

@@ -36,12 +36,7 @@ UNSTABLE = 0.7
 
 
 def repeats(facts: Mapping[str, Any], policy: str | None) -> Iterator[str]:
-    """A line about held-out positives that their users have in training, if there are any.
-
-    Args:
-        facts: of the data.
-        policy: the setting `data.repeats`, where there is one.
-    """
+    """Held-out positives that their users have in training, if any; `policy` is `data.repeats`."""
     if line := repeats_line(facts):
         yield line + ("; with data.repeats=drop all are new" if policy == "keep" else "")
 
@@ -216,14 +211,7 @@ def _is_exhausted(result: PruneResult, settings: Pruner) -> bool:
 def evaluate_lines(
     result: EvaluateResult, primary: list[str], facts: Mapping[str, Any], policy: str | None
 ) -> Iterator[str]:
-    """Quality, then cost, before and after pruning.
-
-    Args:
-        result: of the evaluation.
-        primary: the metrics to print.
-        facts: of the data.
-        policy: see `repeats`.
-    """
+    """Quality by the `primary` metrics, then cost, before and after pruning."""
     values = {**result.metrics, **result.latency}
     yield from _quality(values, primary)
     yield from repeats(facts, policy)

@@ -51,12 +51,7 @@ class PruneResult:
 
 
 def prune(trained: TrainedModel, neurons: pd.DataFrame) -> PruneResult:
-    """Prune the neurons that do nothing, or the least, and certify the change.
-
-    Args:
-        trained: the model.
-        neurons: the scores of its neurons.
-    """
+    """Prune the neurons that do nothing, or the least, and certify the change."""
     context, settings = trained.context, trained.context.settings.prune
     measures = _Measured(trained)
     plan, weights = _rounds(trained, neurons, measures)

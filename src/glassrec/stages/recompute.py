@@ -1,8 +1,6 @@
 """Verify: the claims of the files beside the certificate, computed again.
 
-The metrics follow from the weights and the data, a row of the history from the weights, the ranking
-lists and the description of the data from the data, the attributions from the model, and their
-summary from the attributions. Of files that would take as long as the run, the hash is checked.
+Of files that would take as long as the run, the hash is checked.
 """
 
 from __future__ import annotations

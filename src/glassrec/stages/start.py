@@ -51,9 +51,8 @@ def start_file(start: Path, setting: str = "start") -> Path:
 def starts(start: Path | None, model: Mapping[str, Any]) -> dict[str, Start]:
     """The runs that the first weights come from, by the settings that name them.
 
-    Args:
-        start: the setting, a run directory or a file of weights.
-        model: the settings of the model; each directory among them is a run.
+    They are `start`, a run directory or a file of weights, or directories among the model's
+    settings.
 
     Raises:
         UsageError: a directory holds no trained model, or `start` meets others.
@@ -73,13 +72,8 @@ def starts(start: Path | None, model: Mapping[str, Any]) -> dict[str, Start]:
 def origin_of(
     run: ReadOnlyRun, files: Mapping[str, str], encoder: Encoder, starts: Mapping[str, Start]
 ) -> dict[str, Any]:
-    """The origin that a file of weights keeps, see `Weights`.
-
-    Args:
-        run: of the training.
-        files: the sha256 of each data file.
-        encoder: of the data.
-        starts: the runs that the first weights come from.
+    """The origin that a file of weights keeps, see `Weights`; `files` are the sha256 of the
+    data.
     """
     part = experiment(mask_config(run.config, run.shown))  # the file may be passed on
     described = describe_encoder(encoder)
@@ -98,11 +92,8 @@ def origin_of(
 
 @dataclass(frozen=True)
 class Start:
-    """The weights of another run.
-
-    Attributes:
-        file: holds them.
-        setting: the key that names them, for messages.
+    """The weights of another run, in a `file`; `setting` is the key that names them, for
+    messages.
     """
 
     file: Path
@@ -172,10 +163,8 @@ class Start:
     def check_data(self, encoder: Encoder, rows: pd.DataFrame, origin: Mapping[str, Any]) -> None:
         """UsageError if ids stand for other things, or held-out rows were trained on.
 
-        Args:
-            encoder: of the data to train on now.
-            rows: its keys, see `saved_encoder.row_keys`.
-            origin: that of the weights that are to be trained.
+        `rows` are the keys of the data to train on, see `saved_encoder.row_keys`; `origin` is that
+        of the weights that are to be trained.
         """
         if self.encoder is None:
             self._check_unknown(origin)
@@ -200,9 +189,7 @@ class Start:
     def mapped(self, encoder: Encoder | None, reads: Schema) -> dict[str, Tensor]:
         """The weights for the ids of another encoder; the very tensors where no id changes.
 
-        Args:
-            encoder: of the data to train on now.
-            reads: the columns that the model reads, in its order.
+        `reads` are the columns that the model reads, in its order.
         """
         tensors = self.weights.tensors
         if self.encoder is None or encoder is None or "table.read" not in tensors:

@@ -91,12 +91,7 @@ def description(context: Context) -> dict[str, Any]:
 
 
 def train(context: Context, on_epoch: OnEpoch) -> TrainResult:
-    """Train, or continue where a killed run stopped; keep the best epoch.
-
-    Args:
-        context: of the run.
-        on_epoch: gets each row of the history, and may raise `StoppedEarly`.
-    """
+    """Train, or continue where a killed run stopped; `on_epoch` may raise `StoppedEarly`."""
     training = _Training(context, on_epoch)
     history = context.once(HISTORY, lambda: StoredTable(training.outcome.history)).frame
     weights = context.once(WEIGHTS, training.best)

@@ -57,11 +57,9 @@ OLDER_TITLE, NUMBER = b"# Certificate of a cut\n", re.compile(rb"\d[\w.,]*")
 
 
 def verify(context: Context, external: Callable[[], dict[str, Any]]) -> list[str]:
-    """Make all checks, print those that pass, and return all that differs.
+    """Make all checks of a run, print those that pass, and return all that differs.
 
-    Args:
-        context: of a run that is only read.
-        external: gives the hashes of all external inputs, as they are now.
+    `external` gives the hashes of all external inputs, as they are now.
 
     Raises:
         ValueError: the directory holds no run, or a process works in it.

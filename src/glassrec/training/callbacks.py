@@ -77,21 +77,14 @@ class FiniteLoss(Callback):
 class GroupLasso(Callback):
     """Shrinks the weights of each neuron by the strengths of the objective, to exact zeros.
 
-    A subgradient makes weights small and never zero, so the penalty is no part of the loss: after
-    each step of the optimiser comes its proximal operator, which has a closed form.
-
-    The weights of a neuron are those that read it, in all downstream layers together, or, where
-    none of those has weights, those that make it. With w of them, n in number, the penalty is
-    l1 · |w|₁ + group_lasso · √n · ‖w‖₂ (Simon, Friedman, Hastie and Tibshirani, "A sparse-group
-    lasso", JCGS 2013; for neurons: Scardapane et al., "Group sparse regularization for deep neural
-    networks", Neurocomputing 2017). Where groups overlap, as in front of the last bottom layer of
-    DLRM, one is shrunk after the other. A weight is shrunk in proportion to its learning rate.
-
-    The embedding table is left alone: a group of it would be a row, an id that is looked up, and
-    not a neuron. Only what a layer calls the weights of its neurons is shrunk.
-
-    Args:
-        objective: the strengths.
+    A subgradient makes weights small and never zero: after each step of the optimiser comes the
+    proximal operator instead, in closed form. The weights of a neuron are those that read it, in
+    all downstream layers together, or, where none of those has weights, those that make it; the
+    embedding table is left alone. With w of them, n in number, the penalty is l1 · |w|₁ +
+    group_lasso · √n · ‖w‖₂ (Simon, Friedman, Hastie and Tibshirani, "A sparse-group lasso", JCGS
+    2013; for neurons: Scardapane et al., "Group sparse regularization for deep neural networks",
+    Neurocomputing 2017). Groups that overlap are shrunk one after the other. A weight is shrunk in
+    proportion to its learning rate.
     """
 
     def __init__(self, objective: Objective) -> None:

@@ -1,6 +1,6 @@
-"""A function for a process that is started, which then ends when its parent does, even by SIGKILL.
+"""A function for a process that ends when its parent does, even by SIGKILL.
 
-It needs the standard library alone: the process has it before it imports anything that takes long.
+It needs the standard library alone, as it is there before imports that take long.
 """
 
 from __future__ import annotations
@@ -16,11 +16,8 @@ LOOK_EVERY = 0.25
 
 
 class ChildFunction:
-    """A function of a module, for `multiprocessing.Process`; its arguments are unpickled after it.
-
-    Args:
-        module: where it is defined.
-        name: its name there.
+    """A function of a module, for `multiprocessing.Process`; its arguments are unpickled after
+    it.
     """
 
     def __init__(self, module: str, name: str) -> None:

@@ -138,14 +138,7 @@ class TrainingBatches:
 
 
 class EvaluationBatches:
-    """Every so many rows of a split, in turn for each process.
-
-    Args:
-        rows: all rows of the split.
-        rank: the number of this process.
-        processes: how many there are.
-        verbose: whether it reports how far it is.
-    """
+    """Every so many rows of a split, in turn for each process."""
 
     def __init__(
         self, rows: Batch, rank: int = 0, processes: int = 1, *, verbose: bool = False

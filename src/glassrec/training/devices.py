@@ -30,12 +30,8 @@ not always the first that failed, as the others lose their connection to it."""
 def train_on_devices(work: Callable[[Job], object], job: Job, lock: Lock | None) -> None:
     """Do the work of a job in a process for each device, and wait for all of them.
 
-    The processes end when this one ends, however it does, and until then they hold its lock.
-
-    Args:
-        work: a function of a module, which trains in its process until all is done.
-        job: what is trained.
-        lock: of the run directory.
+    `work` is a function of a module. The processes end when this one ends, however it does, and
+    until then they hold its `lock`, that of the run directory.
 
     Raises:
         ValueError: a process was killed.

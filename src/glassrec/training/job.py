@@ -154,9 +154,7 @@ class AtomicCheckpointIO(CheckpointIO):
 def read_checkpoint(path: Path, *, mapped: bool = False) -> dict[str, Any]:
     """The content of a checkpoint file, on the CPU, after its checksums are verified.
 
-    Args:
-        path: the file.
-        mapped: leave the tensors in the file until they are read, so that they take no memory.
+    If `mapped`, tensors stay in the file until they are read, so that they take no memory.
 
     Raises:
         ValueError: the file is cut off, altered, or not a checkpoint at all.

@@ -149,11 +149,8 @@ def _plain_errors() -> Iterator[None]:
 class EpochHistory(Checkpoint):
     """After each epoch: adds a row to the history, keeps the best weights, and saves all of it.
 
-    As a `Checkpoint` it comes after all other callbacks, whose states are saved, too.
-
-    Args:
-        job: what is trained.
-        on_epoch: gets each new row; None where it could not cross to another process.
+    As a `Checkpoint` it comes after all other callbacks, whose states are saved, too. `on_epoch`
+    gets each new row; it is None where it could not cross to another process.
     """
 
     def __init__(self, job: Job, on_epoch: OnEpoch | None) -> None:

@@ -247,14 +247,8 @@ def evaluate(
 ) -> dict[str, float]:
     """The metrics of `quality` and torchmetrics on the split `name`.
 
-    Args:
-        model: any recommender.
-        dataset: where the split is from.
-        name: of the split: train, val or test.
-        metrics: torchmetrics by name.
-        logits: (n, K), those of the model if they are None.
-        rows: (n,) the rows that they belong to, ascending; all if None. Ranking lists that they
-            do not cover are left out.
+    `logits` (n, K) are those of the model if they are None, and belong to the `rows` (n,),
+    ascending; all if None. Ranking lists that they do not cover are left out.
 
     Raises:
         ValueError: there is nothing to evaluate, or a torchmetric does not suit a task.

@@ -111,14 +111,9 @@ def _judgement(kind: TaskKind, scores: Tensor, truth: Tensor) -> Tensor:
 class InBatchSoftmax:
     """The cross-entropy of each row's item among the items of the batch (Yi et al., RecSys 2019).
 
-    An item stands in a batch as often as in the training rows, so popular ones would be pushed down
-    for being common: log q, with q the item's share of training rows, is taken off every logit.
-    Where the same item stands in a batch more than once, a row is not set against the others.
-
-    Args:
-        catalogue: what gives q.
-        schema: the columns of the batches.
-        temperature: what dot products are divided by.
+    An item stands in a batch as often as in the training rows, so log q, with q the item's share of
+    them, is taken off every logit. Where the same item stands in a batch more than once, a row is
+    not set against the others.
     """
 
     def __init__(self, catalogue: Catalogue, schema: Schema, temperature: float) -> None:
@@ -132,14 +127,7 @@ class InBatchSoftmax:
         self.log_q[catalogue.rows[:, 0] - self.first] = share.log()
 
     def __call__(self, model: Retriever, inputs: Inputs, batch: Batch, truth: Tensor) -> Tensor:
-        """The mean over the rows of `truth` (B,) 1; all rows are candidates for each other.
-
-        Args:
-            model: gives query and candidate.
-            inputs: the batch, embedded.
-            batch: B rows.
-            truth: whether the row's item is one that its user is to be shown.
-        """
+        """The mean over the rows of `truth` (B,) 1; all rows are candidates for each other."""
         items = batch.ids[:, self.column]
         self.log_q = self.log_q.to(items.device)  # moves it once
         products = model.query(inputs) @ model.candidate(inputs).T

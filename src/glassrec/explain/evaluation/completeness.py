@@ -28,16 +28,12 @@ def layer_completeness(
 ) -> pd.DataFrame:
     """The completeness error of each layer's conductance, one row for each layer.
 
-    Args:
-        model: in evaluation mode.
-        rows: embedded rows, as many at a time as fit memory, with their baselines.
-        steps: of the path.
-        task: the column of the logits.
+    `rows` are embedded ones, as many at a time as fit memory, with their baselines.
 
     Returns:
         layer; units: its number of neurons; cut: whether it is a bottleneck; flow_share: mean |flow
-        through it| over mean |logit difference|; delta: mean |Σ conductances − flow through it|
-        over the same. A recurrent layer counts by its last activation.
+            through it| over mean |logit difference|; delta: mean |Σ conductances − flow through it|
+            over the same. A recurrent layer counts by its last activation.
     """
     bottlenecks = [is_bottleneck(model, layer, task) for layer in model.layers.values()]
     found = [

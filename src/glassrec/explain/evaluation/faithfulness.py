@@ -27,21 +27,15 @@ class Curves(NamedTuple):
 def curves(sample: Sample, values: Tensor, steps: int, seed: int) -> Curves:
     """Deletion and insertion curves (Petsiuk, Das and Saenko, BMVC 2018), with a random reference.
 
-    Features go in the order of their signed attributions, those that raise the logit most first. By
-    size instead, raising and lowering ones would go together, and the mean logit would say little.
-    A deleted feature has the value of another data row; insertion starts from that row. So every
-    value is one of the data, where a baseline may lie outside them.
+    Features go in the order of their signed attributions (B, P), those that raise the logit most
+    first. A deleted feature has the value of another data row; insertion starts from that row. So
+    every value is one of the data. Fewer features than `steps` take one step each; a random order
+    comes with its reverse, so that luck evens out.
 
     With m(s) the mean logit at share s, and Δ the mean over rows of |logit − that of the other
     row|, the areas are ∫ (m(0) − m(s)) ds / Δ for deletion and ∫ (m(s) − m(0)) ds / Δ for
-    insertion, by the trapezoid rule: how far the logit falls or rises on the way. For both, the
-    larger and the further above a random order, the more faithful. NaN if no feature moves a logit.
-
-    Args:
-        sample: B rows.
-        values: (B, P) attributions.
-        steps: shares at which the logit is taken, beside 0; fewer features take one step each.
-        seed: of the random orders: one for each row, and its reverse, so that luck evens out.
+    insertion, by the trapezoid rule. For both, the larger and the further above a random order, the
+    more faithful. NaN if no feature moves a logit.
     """
     view = sample.with_reference_rows()
     counts = torch.linspace(0, view.size, min(steps, view.size) + 1).round()
@@ -69,27 +63,19 @@ def _nested(ranked: Tensor, counts: Tensor) -> Tensor:
 
 
 def subsets(features: int, count: int, seed: int) -> Tensor:
-    """Random sets of features, 1 = in: (C, P).
-
-    Each has a share of its own, drawn uniformly: small and large ones come up alike.
-    """
+    """Random sets of features, 1 = in: (C, P); the share of each is drawn uniformly."""
     generator = torch.Generator().manual_seed(seed)
     share = torch.rand(count, 1, generator=generator)
     return (torch.rand(count, features, generator=generator) < share).double()
 
 
 def infidelity(sample: Sample, values: Tensor, removed: Tensor) -> float:
-    """The error of attributions φ in the logit's fall (Yeh et al., NeurIPS 2019).
+    """The error of attributions φ (B, P) in the logit's fall (Yeh et al., NeurIPS 2019).
 
-    E (Σ φ of I − (f(x) − f(x without I)))² over rows and sets I, which are at the baseline in x
-    without I, as `captum.metrics.infidelity` has it. It is divided by E (f(x) − f(x without I))²,
-    so that models compare: 0 is perfect, and 1 is no better than attributions of zero, which all
-    are in logits and not rescaled. Not finite if no set moves a logit.
-
-    Args:
-        sample: B rows.
-        values: (B, P) attributions.
-        removed: (C, P), 1 = in the set.
+    E (Σ φ of I − (f(x) − f(x without I)))² over rows and sets I (C, P), 1 = in, at the baseline in
+    x without I, as `captum.metrics.infidelity` has it; divided by E (f(x) − f(x without I))², so
+    that models compare: 0 is perfect, and 1 is no better than attributions of zero. Not finite if
+    no set moves a logit.
     """
     whole = removed.new_zeros(1, removed.shape[1])
     logits = sample.logits(1 - torch.cat([whole, removed]))
@@ -101,13 +87,12 @@ def infidelity(sample: Sample, values: Tensor, removed: Tensor) -> float:
 def removals(views: Mapping[str, Iterable[MaskedModel]]) -> pd.DataFrame:
     """The effect of removing a whole part of the inputs, whatever the features are.
 
-    Args:
-        views: the rows with their replacements, some at a time, by the replacement's name.
+    `views` are rows with their replacements, some at a time, by the replacement's name.
 
     Returns:
         one row for each part that the model reads and each replacement: removed (dense, fields or
-        history), replacement, positive_before, positive_after (shares of
-        rows with a logit above 0: predicted clicks), mean_logit_before, mean_logit_after.
+            history), replacement, positive_before, positive_after (shares of rows with a logit
+            above 0: predicted clicks), mean_logit_before, mean_logit_after.
     """
     return pd.concat([_removed(*each) for each in views.items()], ignore_index=True)
 

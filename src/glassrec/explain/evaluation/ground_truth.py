@@ -1,15 +1,12 @@
 """How well a ranking finds known effects, as generated data have them.
 
 The truth is a sum of effects of single columns and of pairs, in logits, each with mean zero and
-independent of the others. Three rankings are scored, each against the quantity that it estimates:
+independent of the others. Three rankings are scored:
 
-- a feature's attribution holds its main effect and a share of its pairs. The exact Shapley value of
-  the true logit is f_i + ½ Σ_j f_ij, whose standard deviation is √(m_i² + ¼ Σ_j s_ij²), m and s
-  being the strengths. (Half of a pair's variance, as in Shapley effects (Owen, 2014), would be
-  ½ s²: that divides the variance of the logit, and not the logit of a row.) A feature that acts
-  only within a strong pair rightly ranks above one with a weak main effect;
-- the strength of a main effect alone is compared with m_i (`PairedSwap.main_effects`);
-- the size of a pair's interaction is compared with s_ij.
+- a feature's attribution, against the deviation of the exact Shapley value of the true logit, f_i +
+  ½ Σ_j f_ij: √(m_i² + ¼ Σ_j s_ij²), m and s being the strengths;
+- the strength of a main effect alone, against m_i (`PairedSwap.main_effects`);
+- the size of a pair's interaction, against s_ij.
 """
 
 from __future__ import annotations

@@ -19,9 +19,7 @@ class Sample:
 
     Args:
         view: B · M rows: each explained row M times in succession, with the M baselines.
-        references: B embedded rows of the data, unrelated to those explained. A value that is
-            removed can be replaced by that of the reference row, which is one of the data, where a
-            baseline may lie outside them.
+        references: B embedded rows of the data, whose values can replace those that are removed.
 
     Raises:
         ValueError: the rows of the view are no multiple of the reference rows.
@@ -63,8 +61,6 @@ class Sample:
 
     def attributions(self, method: Method, seed: int) -> Tensor:
         """The attributions (B, P) by a method, averaged over the baselines.
-
-        As many rows at a time as a chunk has room for.
 
         Raises:
             ValueError: the method cannot explain this model, or so many features.

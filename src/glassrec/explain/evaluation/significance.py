@@ -61,15 +61,14 @@ class PairedSwap:
     def main_effects(self) -> pd.DataFrame:
         """How strongly each feature moves the logit by itself, whatever the others are.
 
-        Its main effect is E[f | its value], and the strength is the standard deviation over rows of
-        that, in logits: the root of Sobol's first-order variance (Sobol, 1993), estimated by
-        Cov(f(b), f(a with b's value) − f(a)) over pairs of rows a, b (Saltelli et al., Computer
-        Physics Communications 2010). Interactions are not in it, where an attribution holds a share
-        of them. Columns should be independent of each other.
+        Its main effect is E[f | its value], and the strength its standard deviation over rows, in
+        logits: the root of Sobol's first-order variance (Sobol, 1993), estimated by Cov(f(b), f(a
+        with b's value) − f(a)) over pairs of rows a, b (Saltelli et al., Computer Physics
+        Communications 2010). Columns should be independent of each other.
 
         Returns:
             One row for each feature: strength, strength_low, strength_high (95 %, normal on the
-            variance).
+                variance).
         """
         other = (self.logits - self.logits.mean()).flip(0).unsqueeze(2)
         terms = (other * (self.swapped - self.logits.unsqueeze(2))).mean(0)
@@ -84,22 +83,16 @@ class PairedSwap:
 
 
 def permuted_labels(values: Tensor, labels: Tensor, draws: int, seed: int) -> pd.DataFrame:
-    """Whether the labels depend on a feature's attributions.
+    """Whether the labels (N,) depend on a feature's attributions (N, P).
 
-    The statistic is |covariance| of attributions and labels over rows. The null hypothesis, that
-    the two are independent, is simulated by permuting the labels. A small p does not say that the
-    feature is the source: in a model that multiplies a useless column with a useful one, the
-    attributions of the useless one follow the useful one. `permuted_features` avoids that.
-
-    Args:
-        values: (N, P) attributions.
-        labels: (N,) the true values.
-        draws: how many permutations.
-        seed: of the permutations.
+    The statistic is |covariance| over rows; its null distribution comes from permuting the labels.
+    A small p does not say that the feature is the source: in a model that multiplies a useless
+    column with a useful one, the attributions of both follow the labels. `permuted_features` avoids
+    that.
 
     Returns:
         One row for each feature: p_value = (1 + permutations with at least as large a statistic) /
-        (1 + draws), two-sided, and its q_value.
+            (1 + draws), two-sided, and its q_value.
     """
     generator = torch.Generator().manual_seed(seed)
     parts = to_float64(values)
@@ -123,18 +116,11 @@ def permuted_features(
     """Whether the model predicts worse without a feature's own value.
 
     The statistic is the mean increase of the loss (cross-entropy of a click, squared error of a
-    rating) where two rows have swapped the feature's value. The null hypothesis is that the feature
-    is independent of the label and of all other features. Then a pair of rows is as likely as the
-    swapped pair, so that the sign of its increase is a fair coin, and pairs are independent:
-    flipping signs gives the exact distribution under the null, whatever the model is. A feature
-    that is correlated with others can be found though the label does not need it.
-
-    Args:
-        swap: pairs of B rows, and the logits with each feature swapped.
-        labels: (B,) the true values of the rows.
-        kind: of the task.
-        draws: how many times all signs are drawn.
-        seed: of the signs.
+    rating) where two rows have swapped the feature's value; `labels` (B,) are the true values.
+    Under the null, the feature is independent of the label and of all other features. Then the sign
+    of a pair's increase is a fair coin, and flipping signs gives the exact distribution, whatever
+    the model is. A feature that is correlated with others can be found though the label does not
+    need it.
 
     Returns:
         One row for each feature: p_value, one-sided, and its q_value.

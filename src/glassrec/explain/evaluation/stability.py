@@ -60,9 +60,9 @@ def sensitivity(method: Method, sample: Sample, near: Iterable[Inputs], seed: in
     """The change of attributions φ with the inputs (max-sensitivity, Yeh et al., NeurIPS 2019).
 
     The mean over rows of the largest ‖φ(near inputs) − φ‖, over the mean ‖φ‖: 0.1 says that such a
-    small step can change attributions by a tenth of their size. The ratio is one of means, where
-    `captum.metrics.sensitivity_max` divides row by row, so that rows with hardly any attribution
-    outweigh all others. The draws of a sampled method stay the same. NaN if all are zero.
+    small step can change attributions by a tenth of their size. `captum.metrics.sensitivity_max` is
+    a mean of ratios, in which rows with hardly any attribution outweigh all others. NaN if all are
+    zero.
     """
     values = to_float64(sample.attributions(method, seed))
     others = (to_float64(sample.with_inputs(each).attributions(method, seed)) for each in near)
@@ -91,12 +91,6 @@ def randomisation(method: Method, sample: Sample, models: int, seed: int) -> flo
 
     Near 1, the method depends on the inputs and not on the model. Chance alone gives about
     √(2 / (π (P − 1))) for P features: 0.25 for 11. NaN if the model scores without weights.
-
-    Args:
-        method: explains all models with the same seed.
-        sample: B rows.
-        models: how many times the weights are randomised.
-        seed: of the method, and the first of the models'.
     """
     values, model = sample.attributions(method, seed), sample.view.model
     found = [

@@ -48,10 +48,7 @@ class Method(ABC):
     def check(self, model: Recommender, feature_mask: FeatureMask, baselines: int) -> None:
         """ValueError, before anything runs, if the method cannot explain the model, and why.
 
-        Args:
-            model: it need not be trained.
-            feature_mask: the features.
-            baselines: over how many of them results will be averaged.
+        Results will be averaged over so many `baselines`; the model need not be trained.
         """
         self.evaluations(len(feature_mask.features))
         if self.averaged and baselines < 2:

@@ -103,9 +103,7 @@ class ShapleySampling(Method):
 def weighted_logits(view: MaskedModel, coalitions: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
     """Values (B, P) that are linear in the logits: Σ over coalitions of logit · weight, in float64.
 
-    Args:
-        view: the rows and the features.
-        coalitions: (C, P) sets of features, 1 = in, and their weights (C, P), for all rows alike.
+    `coalitions` are sets of features (C, P), 1 = in, and their weights (C, P), for all rows alike.
     """
     total: Tensor | float = 0.0
     for members, weights in coalitions:

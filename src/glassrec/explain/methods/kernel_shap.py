@@ -76,10 +76,9 @@ def _fit(features: int, pairs: int, seed: int) -> tuple[Tensor, Tensor]:
     """Coalitions (C, P), the empty and the grand one first, and the weights (C, P) of their logits.
 
     Each feature gets Δ / P. The rest of a coalition S, v(S) − v(∅) − Δ |S| / P, is fitted by
-    members that are centred at |S| / P: they are orthogonal to equal values for all, so that
-    nothing is added to the sum. That one direction is not determined; the last term of the Gram
-    matrix fixes it. With all coalitions the matrix is otherwise a multiple of the identity, and
-    single features, which are always taken, keep it far from singular.
+    members that are centred at |S| / P: orthogonal to equal values for all, so that nothing is
+    added to the sum. The last term of the Gram matrix fixes that one direction, which is not
+    determined.
     """
     members, kernel = _coalitions(features, pairs, seed)
     share = members.mean(1, keepdim=True)
@@ -122,8 +121,8 @@ def _masses(features: int) -> list[float]:
 def _plan(features: int, pairs: int) -> tuple[int, int]:
     """The size up to which all coalitions are taken, and the number of pairs left to be drawn.
 
-    As in `shap`, a size is taken whole if no fewer of it than there are would be drawn; and single
-    features always, so that the fit is determined.
+    As in `shap`, a size is taken whole if no fewer of it than there are would be drawn; single
+    features always are.
     """
     masses = _masses(features)
     for size, mass in enumerate(masses, start=1):

@@ -63,10 +63,7 @@ class Lime(Method):
         return samples
 
     def attribute(self, view: MaskedModel, seed: int) -> Tensor:
-        """The slopes of each row, computed in float64.
-
-        Where the perturbations of any weight do not distinguish some features, the slopes are those
-        of the smallest norm.
+        """The slopes of each row, computed in float64; of the smallest norm, if not determined.
 
         Raises:
             ValueError: there are too few samples, or a row whose perturbations all have no weight.

@@ -83,17 +83,8 @@ def multipliers(
 ) -> tuple[Tensor, ...]:
     """What each number of the rows counts for in the outputs' differences from the baselines.
 
-    The forward passes are one of the rows and one of the baselines, the backward pass is one of the
-    rows.
-
-    Args:
-        model: whose parameters `score` uses; they are left as they are.
-        score: takes tensors of B rows and gives B outputs, each of its own row.
-        rows: what it takes.
-        baselines: the same for what each row is compared with.
-
-    Returns:
-        tensors of the shapes of `rows`.
+    `score` takes tensors of B rows and gives B outputs, each of its own row; `rows` and `baselines`
+    are what it takes, and the result has their shapes. The model stays as it is.
 
     Raises:
         ValueError: `score` calls a nonlinear function for which there is no rule, or takes another

@@ -1,9 +1,8 @@
 """Prunable layers, and the affine maps between them.
 
 A `PrunableLayer` gives the activations (B, U) of its neurons, can name them, and can be narrowed to
-some of them for good: the weights that computed a pruned neuron are removed, and its constant is
-folded into the bias of its consumers. Widths are read from the weights on loading, so a pruned
-checkpoint loads like any other, and `units` keeps referring to the network as it was built.
+some of them: the constants of pruned ones are folded into the bias of its consumers. Widths are
+read from the weights on loading, so a pruned checkpoint loads like any other.
 """
 
 from glassrec.models.layers.affine import Affine, Consumer, Output, Total, task_biases

@@ -23,10 +23,7 @@ class Consumer(Protocol):
         """(U,) bool: whether a neuron of a part has any effect; () if the same holds for all."""
 
     def folds(self, constants: Tensor) -> Tensor:
-        """(U,) bool: which neurons can be pruned exactly if each is always at its constant (U,).
-
-        All, where any constant can move into a bias.
-        """
+        """(U,) bool: which neurons can be pruned exactly if each is always at its constant (U,)."""
         return torch.ones_like(constants, dtype=torch.bool)
 
     def weights(self, part: int) -> list[Tensor]:
@@ -121,9 +118,8 @@ class Total(nn.Module, Consumer):
 
 
 def shrink_to(module: nn.Module, state: Mapping[str, Tensor], prefix: str, *_: Any) -> None:
-    """Before loading: give the module's own tensors the smaller shapes of `state`.
-
-    Only smaller ones: wider weights are those of another model, and loading then refuses them.
+    """Before loading: give the module's own tensors the smaller shapes of `state`, never larger
+    ones.
     """
     own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
     for name, tensor in own:

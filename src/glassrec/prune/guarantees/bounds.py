@@ -7,14 +7,13 @@ operation's result. It represents each number x of its shape as
 
 A source varies on its own: the id of a field, a dense column, a step of the history. d_s is the
 distance of its vector from a reference vector. Affine operations act on the symbols exactly, so
-that bounds of affine functions of the sources are exact: of a first layer above all. Others give
-intervals, which are sound for any dependence: affine forms as in de Figueiredo and Stolfi (Affine
-arithmetic, 2004), with a finite set of rows for each symbol.
+bounds of affine functions of the sources are exact. Others give intervals, which are sound for any
+dependence: affine forms as in de Figueiredo and Stolfi (Affine arithmetic, 2004), with a finite set
+of rows for each symbol.
 
-Rounding: all is float64, and errors are relative ones of some 1e-16 per operation, so a bound can
-be off by about 1e-13 of the numbers that are added up, where a certificate tolerates 1e-9. A number
-without width keeps none: where none of its inputs varies, `high` is `low` to the bit. So a neuron
-with low = high is constant, and a ReLU whose high is 0 or below is zero, but for that rounding.
+All is float64: a bound can be off by about 1e-13 of the numbers that are added up, where a
+certificate tolerates 1e-9. Where no input of a number varies, `high` is `low` to the bit, so that a
+neuron with low = high is constant.
 """
 
 from __future__ import annotations

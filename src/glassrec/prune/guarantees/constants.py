@@ -34,11 +34,9 @@ class ActivationRange:
 
 @torch.no_grad()
 def activation_ranges(model: Recommender, batches: Iterable[Batch]) -> dict[str, ActivationRange]:
-    """The range of every neuron of every layer over all rows.
+    """The range of every neuron of every layer over all rows, which come in chunks.
 
-    Args:
-        model: in float64 and evaluation mode, so that "equal" is not a matter of rounding.
-        batches: all rows, in chunks; one chunk is on the model's device at a time.
+    The model is in float64 and evaluation mode, so that "equal" is not a matter of rounding.
 
     Raises:
         ValueError: there are no rows.

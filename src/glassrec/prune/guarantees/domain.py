@@ -33,16 +33,15 @@ def domain_ranges(
 
     Every combination of ids, if the model reads nothing else and they are no more than `limit`:
     then minimum and maximum are attained. Interval bounds otherwise: every activation stays within
-    them, and `mean` is their middle, as the frequencies are unknown. Unseen ids are possible; a
-    dense column lies in the range that its schema declares.
+    them, and `mean` is their middle. Unseen ids are possible; a dense column lies in the range that
+    its schema declares. The memory of interval bounds is the square of how many numbers a row of
+    `Inputs` has, times 8 bytes; a table of any length passes in blocks.
 
     Args:
         model: in float64 and evaluation mode.
         data: the columns of the batches that the model was made for.
         limit: the most combinations to enumerate.
-        chunk: rows that pass the model at once, which bounds the memory. That of interval bounds
-            is the square of how many numbers a row of `Inputs` has, times 8 bytes; a table of any
-            length passes in blocks.
+        chunk: rows that pass the model at once.
 
     Raises:
         ValueError: `score` has an operation whose bounds are not known.
@@ -70,9 +69,8 @@ def scope(reads: Schema, limit: int = MAX_ENUMERATED_INPUTS) -> str:
 
 
 def count_inputs(reads: Schema, limit: int = MAX_ENUMERATED_INPUTS) -> int | None:
-    """The number of combinations of ids, where they are enumerated.
-
-    None if a model of this schema does not read ids alone, or there are too many.
+    """The number of combinations of ids; None if a model reads others, too, or they are too
+    many.
     """
     several = any(field.values > 1 for field in reads.fields)
     if reads.dense or reads.history_length or several or not reads.fields:
@@ -108,7 +106,7 @@ def interval_ranges(model: Recommender) -> dict[str, ActivationRange]:
     """Bounds (U,) of each neuron's activation; of a recurrent one, at any step.
 
     Before its first step a recurrent neuron is zero. That is within the bounds where there are
-    steps, as any of them may be padding, at which its activation stays as it was.
+    steps, as any of them may be padding.
     """
     with activations(model.layers) as recorded:
         model.score(input_bounds(model))
