@@ -25,8 +25,8 @@ from glassrec.stages.context import Context, PipelineSettings
 from glassrec.stages.evaluate import evaluate
 from glassrec.stages.explain import explain
 from glassrec.stages.export import export
+from glassrec.stages.pictures import report
 from glassrec.stages.prune import prune
-from glassrec.stages.report import report
 from glassrec.stages.start import start_file
 from glassrec.stages.train import describe, train
 from glassrec.stages.verify import verify

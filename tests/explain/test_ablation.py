@@ -7,10 +7,10 @@ import torch
 from captum.attr import FeatureAblation as Captum
 
 from glassrec.data.batch import Batch
-from glassrec.explain.baselines import build_baseline
 from glassrec.explain.features import Granularity, build_feature_mask
 from glassrec.explain.masking import MaskedModel
 from glassrec.explain.methods.coalitions import FeatureAblation
+from glassrec.explain.path import build_baseline
 from glassrec.models.base import Inputs, Recommender
 
 

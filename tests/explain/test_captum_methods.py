@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from glassrec.data.batch import Batch
 from glassrec.data.schema import Schema
-from glassrec.explain.baselines import build_baseline
 from glassrec.explain.captum_classes import captum_classes
 from glassrec.explain.captum_methods import CaptumMethod, CaptumNeurons
 from glassrec.explain.features import Granularity, build_feature_mask
 from glassrec.explain.masking import MaskedModel
 from glassrec.explain.methods.deeplift import DeepLift
+from glassrec.explain.path import build_baseline
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.lstm import Recurrent
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from glassrec.data.batch import Batch
 from glassrec.data.schema import Schema
-from glassrec.explain.baselines import build_baseline
 from glassrec.explain.evaluation.completeness import layer_completeness
+from glassrec.explain.path import build_baseline
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.dcn import DNN
 from glassrec.models.layers import Hidden, Product

@@ -10,11 +10,11 @@ from captum.attr import IntegratedGradients, LayerConductance
 
 from glassrec.data.batch import Batch
 from glassrec.explain import path
-from glassrec.explain.baselines import build_baseline
 from glassrec.explain.features import build_feature_mask
 from glassrec.explain.masking import MaskedModel
 from glassrec.explain.methods import gradients
 from glassrec.explain.neurons import Conductance
+from glassrec.explain.path import build_baseline
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.ncf import GMF
 

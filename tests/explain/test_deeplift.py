@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from glassrec.data.batch import Batch
 from glassrec.data.schema import Schema
-from glassrec.explain.baselines import build_baseline
 from glassrec.explain.features import Granularity, build_feature_mask
 from glassrec.explain.masking import MaskedModel
 from glassrec.explain.methods.deeplift import DeepLift, DeepLiftShap
+from glassrec.explain.path import build_baseline
 from glassrec.models.base import Inputs, Recommender
 
 

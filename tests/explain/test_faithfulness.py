@@ -12,13 +12,13 @@ from captum.metrics import infidelity as captum_infidelity
 from torch import Tensor
 
 from glassrec.data.batch import Batch
-from glassrec.explain.baselines import build_baseline
 from glassrec.explain.evaluation.faithfulness import curves, infidelity, removals, subsets
 from glassrec.explain.evaluation.sample import Sample
 from glassrec.explain.features import build_feature_mask
 from glassrec.explain.masking import MaskedModel
 from glassrec.explain.methods import Method
 from glassrec.explain.methods.gradients import IntegratedGradients
+from glassrec.explain.path import build_baseline
 from glassrec.models.base import Inputs, Recommender
 
 WEIGHTS = torch.linspace(-2, 3, 7)

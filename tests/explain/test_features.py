@@ -9,8 +9,8 @@ import torch
 
 from glassrec.data.batch import Batch
 from glassrec.data.schema import Schema
-from glassrec.explain.baselines import build_baseline
 from glassrec.explain.features import build_feature_mask
+from glassrec.explain.path import build_baseline
 from glassrec.models.base import Inputs, Recommender
 
 

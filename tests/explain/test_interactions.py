@@ -14,11 +14,11 @@ from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema
 from glassrec.explain import explanation_tables as tables
-from glassrec.explain.baselines import build_baseline
 from glassrec.explain.explainer import Explain
 from glassrec.explain.features import Granularity, build_feature_mask
-from glassrec.explain.interactions import evaluations, interactions, pair_names, pairs
 from glassrec.explain.masking import MaskedModel
+from glassrec.explain.methods.coalitions import evaluations, interactions, pair_names, pairs
+from glassrec.explain.path import build_baseline
 from glassrec.models.base import Inputs, Recommender
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from glassrec.data.batch import Batch
-from glassrec.explain.baselines import build_baseline
 from glassrec.explain.features import build_feature_mask
 from glassrec.explain.masking import MaskedModel
+from glassrec.explain.path import build_baseline
 from glassrec.models.base import Inputs, Recommender
 
 SETTINGS = 5

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from glassrec.data.batch import Batch
-from glassrec.explain.baselines import build_baseline
 from glassrec.explain.evaluation import method_comparison as comparison
 from glassrec.explain.evaluation.faithfulness import curves, infidelity, subsets
 from glassrec.explain.evaluation.method_comparison import (
@@ -28,6 +27,7 @@ from glassrec.explain.masking import MaskedModel
 from glassrec.explain.methods import Method
 from glassrec.explain.methods.coalitions import Shapley
 from glassrec.explain.methods.gradients import GradientShap, IntegratedGradients
+from glassrec.explain.path import build_baseline
 from glassrec.models.base import Inputs, Recommender
 
 SETTINGS = Faithfulness(steps=6, subsets=30, points=2, models=2)

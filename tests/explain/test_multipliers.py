@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glassrec.explain.methods.multipliers import multipliers
+from glassrec.explain.methods.deeplift import multipliers
 
 Function = Callable[..., Tensor]
 

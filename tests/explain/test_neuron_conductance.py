@@ -13,11 +13,11 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from glassrec.data.batch import Batch
-from glassrec.explain.baselines import build_baseline
 from glassrec.explain.captum_methods import CaptumMethod
 from glassrec.explain.features import build_feature_mask
 from glassrec.explain.masking import MaskedModel
 from glassrec.explain.neurons import Conductance
+from glassrec.explain.path import build_baseline
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.lstm import Recurrent
 

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from glassrec.data.batch import Batch
 from glassrec.explain import path
-from glassrec.explain.baselines import build_baseline
 from glassrec.explain.captum_methods import CaptumNeurons
 from glassrec.explain.neurons import (
     Conductance,
     NeuronMethod,
 )
+from glassrec.explain.path import build_baseline
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.lstm import Recurrent
 

@@ -14,7 +14,6 @@ from captum.metrics import sensitivity_max
 from torch import Tensor
 
 from glassrec.data.batch import Batch
-from glassrec.explain.baselines import build_baseline
 from glassrec.explain.evaluation.sample import Sample
 from glassrec.explain.evaluation.stability import (
     agreement,
@@ -30,6 +29,7 @@ from glassrec.explain.methods import Method
 from glassrec.explain.methods.coalitions import Shapley
 from glassrec.explain.methods.gradients import IntegratedGradients
 from glassrec.explain.methods.kernel_shap import KernelShap
+from glassrec.explain.path import build_baseline
 from glassrec.models.base import Inputs, Recommender
 
 

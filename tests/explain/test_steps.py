@@ -12,10 +12,10 @@ from torch import Tensor
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
 from glassrec.explain import explanation_tables as tables
-from glassrec.explain.baselines import build_baseline
 from glassrec.explain.explainer import Explain
 from glassrec.explain.methods.gradients import IntegratedGradients
 from glassrec.explain.neurons import Conductance
+from glassrec.explain.path import build_baseline
 from glassrec.explain.selection import Selection
 from glassrec.models.base import Inputs
 from glassrec.models.lstm import LSTM

@@ -19,10 +19,10 @@ from safetensors.torch import save_file
 
 from glassrec.data.batch import Batch
 from glassrec.data.schema import Schema
-from glassrec.explain.baselines import build_baseline
 from glassrec.explain.features import build_feature_mask
 from glassrec.explain.masking import MaskedModel
 from glassrec.explain.methods.gradients import IntegratedGradients
+from glassrec.explain.path import build_baseline
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.layers import PrunableLayer
 

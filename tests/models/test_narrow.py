@@ -11,10 +11,10 @@ from torch import Tensor
 
 from glassrec.data.batch import Batch
 from glassrec.data.schema import Schema
-from glassrec.explain.baselines import BaselineKind, build_baseline
 from glassrec.explain.features import Granularity, build_feature_mask
 from glassrec.explain.masking import MaskedModel
 from glassrec.explain.methods.gradients import IntegratedGradients
+from glassrec.explain.path import BaselineKind, build_baseline
 from glassrec.models.base import Inputs, Recommender
 
 Build = Callable[..., Recommender]

@@ -7,7 +7,7 @@ import torch
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import ABSENT, Field, Schema
-from glassrec.explain.baselines import build_baseline
+from glassrec.explain.path import build_baseline
 from glassrec.models.embedding import JointTable
 from glassrec.models.ncf import MLP
 

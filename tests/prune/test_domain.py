@@ -18,8 +18,9 @@ from glassrec.models.dcn import DNN
 from glassrec.models.layers import Affine, activations
 from glassrec.models.lstm import LSTM
 from glassrec.models.ncf import GMF, MLP, NeuMF
-from glassrec.prune.guarantees.constants import ActivationRange, activation_ranges
-from glassrec.prune.guarantees.domain import (
+from glassrec.prune.guarantees.ranges import (
+    ActivationRange,
+    activation_ranges,
     count_inputs,
     domain_ranges,
     enumerate_inputs,

@@ -19,7 +19,7 @@ from glassrec.explain.selection import Selection
 from glassrec.models.base import Recommender
 from glassrec.models.layers import Hidden, PrunableLayer
 from glassrec.prune.certificate import certify
-from glassrec.prune.guarantees.constants import ActivationRange, activation_ranges
+from glassrec.prune.guarantees.ranges import ActivationRange, activation_ranges
 from glassrec.prune.pruner import Pruner
 from glassrec.prune.surgery import copy_sharing_table, prune_model, prune_neurons, to_float64
 

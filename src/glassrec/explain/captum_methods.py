@@ -15,11 +15,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from glassrec.explain.baselines import zero_row
 from glassrec.explain.captum_classes import PAIRED, CaptumClass, Family, LogitModule, hook_point
 from glassrec.explain.masking import FeatureMask, MaskedModel
 from glassrec.explain.methods import Method
 from glassrec.explain.neurons import NeuronMethod
+from glassrec.explain.path import zero_row
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.layers import activations
 from glassrec.spelling import did_you_mean

@@ -15,7 +15,6 @@ from torch import Tensor
 from glassrec.artifacts import Attributions
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Target
-from glassrec.explain.baselines import BaselineKind, build_baseline
 from glassrec.explain.evaluation.method_comparison import Faithfulness
 from glassrec.explain.evaluation.sample import Sample
 from glassrec.explain.features import Granularity, build_feature_mask
@@ -23,7 +22,7 @@ from glassrec.explain.masking import FeatureMask, MaskedModel
 from glassrec.explain.methods import Method
 from glassrec.explain.methods.gradients import IntegratedGradients
 from glassrec.explain.neurons import Conductance, NeuronMethod
-from glassrec.explain.path import rows_at_once
+from glassrec.explain.path import BaselineKind, build_baseline, rows_at_once
 from glassrec.explain.selection import Selection, draw
 from glassrec.models.base import Inputs, Recommender
 from glassrec.progress import with_progress

@@ -21,8 +21,8 @@ from glassrec.explain.evaluation.method_comparison import MethodComparison, comp
 from glassrec.explain.evaluation.significance import PairedSwap, permuted_features, permuted_labels
 from glassrec.explain.explainer import KNOWN, ROUNDING, Explainer
 from glassrec.explain.features import Granularity
-from glassrec.explain.interactions import evaluations, interactions, pair_names
 from glassrec.explain.masking import MaskedModel
+from glassrec.explain.methods.coalitions import interactions, pair_evaluations, pair_names
 from glassrec.explain.statistics import RunningStatistics
 from glassrec.models.base import Recommender
 from glassrec.models.layers import PrunableLayer
@@ -204,7 +204,7 @@ def pair_table(explainer: Explainer) -> pd.DataFrame:
     if not len(rows) or len(features) < 2:
         return NO_PAIRS
     statistics = RunningStatistics(seed=explainer.seed)
-    views = explainer.views(rows, evaluations(len(features)), features=mask)
+    views = explainer.views(rows, pair_evaluations(len(features)), features=mask)
     parts = ((view.rows // explainer.bases.rows, view) for view in views)
     for view in with_progress(parts, len(rows)):
         statistics.update(explainer.averaged(interactions(view)).unsqueeze(0))

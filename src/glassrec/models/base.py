@@ -18,7 +18,7 @@ from glassrec.data.batch import Batch, track_batches
 from glassrec.data.schema import Schema
 from glassrec.models.embedding import JointTable, refuse_missing_numbers
 from glassrec.models.layers import PrunableLayer
-from glassrec.models.scale import TargetScale
+from glassrec.models.layers.affine import TargetScale
 
 
 class Inputs(NamedTuple):

@@ -22,7 +22,7 @@ from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
 from glassrec.prune.certificate_text import in_short
-from glassrec.prune.guarantees.constants import logits
+from glassrec.prune.guarantees.ranges import logits
 from glassrec.prune.surgery import check_plan_fits
 
 TOLERANCE = 1e-9

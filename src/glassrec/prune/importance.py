@@ -20,7 +20,7 @@ from torch import Tensor
 from glassrec.data.batch import Batch
 from glassrec.models.base import Recommender
 from glassrec.models.layers import PrunableLayer, activations
-from glassrec.prune.guarantees.constants import logits
+from glassrec.prune.guarantees.ranges import logits
 
 Loss = Callable[[Recommender, Batch], Tensor]
 """The mean loss of a batch, a number."""

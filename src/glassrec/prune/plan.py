@@ -13,7 +13,7 @@ from torch import Tensor
 from glassrec.artifacts import LayerPlan, PrunePlan, digest
 from glassrec.models.base import Recommender
 from glassrec.models.layers import PrunableLayer
-from glassrec.prune.guarantees.constants import ActivationRange
+from glassrec.prune.guarantees.ranges import ActivationRange
 from glassrec.prune.surgery import to_float64
 
 Level = Literal["domain", "data", "sample", "budget"]

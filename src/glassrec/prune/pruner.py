@@ -19,9 +19,9 @@ from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
 from glassrec.prune.budget import Budget, Measures
 from glassrec.prune.certificate import certify, data_digests
-from glassrec.prune.guarantees.constants import activation_ranges
-from glassrec.prune.guarantees.domain import (
+from glassrec.prune.guarantees.ranges import (
     MAX_ENUMERATED_INPUTS,
+    activation_ranges,
     count_inputs,
     domain_ranges,
     enumerate_inputs,

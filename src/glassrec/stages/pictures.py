@@ -1,12 +1,16 @@
-"""The figures of a run: which there are, and how each is drawn from the results."""
+"""The figures of a run, and its page for readers who did not run it."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
-from glassrec.artifacts import File, Picture
+from glassrec.artifacts import File, Picture, Text
 from glassrec.artifacts import file_list as files
+from glassrec.artifacts.file_list import FIGURES, REPORT
 from glassrec.explain import explanation_tables as tables
 from glassrec.explain.explainer import KNOWN
 from glassrec.report.input_figures import feature_importance, feature_pairs, removals, selections
@@ -19,7 +23,10 @@ from glassrec.report.neuron_figures import (
     neurons_over_rows,
 )
 from glassrec.report.row_figures import attribution_strips, explains_steps, single_rows, time_steps
+from glassrec.report.run_record import RunRecord
+from glassrec.report.run_report import page
 from glassrec.report.statements import curve_metric, pruning_statements
+from glassrec.stages.context import Context, PipelineSettings
 from glassrec.stages.evaluate import EvaluateResult
 from glassrec.stages.explain import ExplainResult
 from glassrec.stages.prune import PruneResult
@@ -125,3 +132,34 @@ def _of_methods(result: ExplainResult) -> Iterator[Drawing]:
         yield files.FAITHFULNESS_CURVES, lambda: faithfulness_curves(result.curves, rows, about)
     if result.agreement["first"].nunique() > 1:
         yield files.METHODS_AGREEMENT, lambda: methods_agreement(result.agreement, rows, about)
+
+
+def report(context: Context) -> str:
+    """Write the page, if it is missing or stale, from all that the run has of its inputs."""
+    names = {file.name for file in REPORT.inputs}
+    there = sorted(
+        (file for file in context.run.files if file.name in names or file.name.startswith(FIGURES)),
+        key=lambda file: file.name,
+    )
+    file = replace(REPORT, inputs=tuple(there))
+    hashes = {each.name: context.run.sha256_of(each) for each in there}
+    return context.once(file, lambda: Text(_page(context, hashes))).text
+
+
+def _page(context: Context, hashes: dict[str, str]) -> str:
+    run = context.run
+    record = RunRecord.of_files(run.dir, run.shown, run.provenance, hashes)
+    return page(record, _descriptions(context.settings))
+
+
+def _descriptions(settings: PipelineSettings) -> dict[str, str]:
+    made: Callable[..., Any] = getattr(settings.model, "func", settings.model)
+    module = inspect.getmodule(made)
+    found = [_first_paragraph(module.__doc__ if module else None), _first_paragraph(made.__doc__)]
+    split = getattr(settings.data, "split", None)
+    words = {"model": " ".join(filter(None, found))}
+    return words | ({} if split is None else {"split": _first_paragraph(type(split).__doc__)})
+
+
+def _first_paragraph(text: str | None) -> str:
+    return " ".join(inspect.cleandoc(text or "").split("\n\n")[0].split())

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
-from glassrec.explain.baselines import zero_row
 from glassrec.explain.masking import FeatureMask, MaskedModel
+from glassrec.explain.path import zero_row
 from glassrec.models.base import Recommender
 
 

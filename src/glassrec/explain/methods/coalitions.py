@@ -1,4 +1,4 @@
-"""Methods that mask features out: one at a time, in all coalitions, or in random orders.
+"""Methods that mask features out: one or two at a time, in all coalitions, or in random orders.
 
 The Shapley value of a feature is what it adds to those before it, averaged over all orders. Between
 a row and one row of training data it says how much of the difference each feature makes; averaged
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import comb
 from typing import Annotated
 
+import pandas as pd
 import torch
 from annotated_types import Ge, Interval
 from torch import Tensor
@@ -154,3 +155,42 @@ def _nested_coalitions(orders: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         members = (part < sizes).flatten(0, 1)
         joins = ((part == sizes - 1).double() - (part == sizes).double()).flatten(0, 1)
         yield torch.cat([members, ~members]), share * torch.cat([joins, -joins])
+
+
+def pairs(features: int) -> Tensor:
+    """Both features of each of the P (P − 1) / 2 pairs, first < second: (2, pairs)."""
+    return torch.triu_indices(features, features, 1)
+
+
+def pair_evaluations(features: int) -> int:
+    """Masked rows for each explained row and baseline: all, without i, without i and j."""
+    return 1 + features + features * (features - 1) // 2
+
+
+def interactions(view: MaskedModel) -> Tensor:
+    """I_ij = f(x) − f(x∖i) − f(x∖j) + f(x∖ij), where x∖i is the row with feature i at its baseline.
+
+    (B, pairs) float64, in the order of `pairs`. It is zero if f is a sum of a function without i
+    and one without j: the discrete derivative of Grabisch and Roubens (Int. J. of Game Theory,
+    1999) with all other features as they are. Tsang, Rambhatla and Liu detect interactions by it
+    (NeurIPS 2020). An effect of three features is in each of their pairs.
+    """
+    count = view.size
+    first, second = pairs(count)
+    none = torch.zeros(1, count, dtype=torch.bool)
+    alone = torch.eye(count, dtype=torch.bool)
+    off = torch.cat([none, alone, alone[first] | alone[second]])
+    whole, without, without_both = view.logits(~off).split([1, count, len(first)], 1)
+    return whole - without[:, first] - without[:, second] + without_both
+
+
+def pair_names(features: tuple[str, ...], weights: pd.DataFrame | None) -> pd.DataFrame:
+    """The two features of each pair, and their `weight_norm`, where `weights` (P, P) are given."""
+    first, second = pairs(len(features)).numpy()
+    frame = pd.DataFrame(
+        {"first": [features[i] for i in first], "second": [features[j] for j in second]}
+    )
+    if weights is not None:
+        known = weights.reindex(index=features, columns=features).to_numpy()
+        frame["weight_norm"] = known[first, second]
+    return frame

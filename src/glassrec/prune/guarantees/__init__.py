@@ -1,1 +1,1 @@
-"""What is guaranteed of activations: over all rows (`constants`), or over all inputs (`domain`)."""
+"""What is guaranteed of activations: over all rows, or over all inputs."""
