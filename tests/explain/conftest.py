@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
-from glassrec.explain.evaluation.sample import Sample
+from glassrec.explain.evaluation.faithfulness import Sample
 from glassrec.explain.masking import FeatureMask, MaskedModel
 from glassrec.explain.methods import Method
 from glassrec.models.base import Inputs, Recommender

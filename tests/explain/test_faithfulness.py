@@ -12,8 +12,7 @@ from captum.metrics import infidelity as captum_infidelity
 from torch import Tensor
 
 from glassrec.data.batch import Batch
-from glassrec.explain.evaluation.faithfulness import curves, infidelity, removals, subsets
-from glassrec.explain.evaluation.sample import Sample
+from glassrec.explain.evaluation.faithfulness import Sample, curves, infidelity, removals, subsets
 from glassrec.explain.features import build_feature_mask
 from glassrec.explain.masking import MaskedModel
 from glassrec.explain.methods import Method

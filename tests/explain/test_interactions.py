@@ -17,7 +17,7 @@ from glassrec.explain import explanation_tables as tables
 from glassrec.explain.explainer import Explain
 from glassrec.explain.features import Granularity, build_feature_mask
 from glassrec.explain.masking import MaskedModel
-from glassrec.explain.methods.coalitions import evaluations, interactions, pair_names, pairs
+from glassrec.explain.methods.coalitions import interactions, pair_evaluations, pair_names, pairs
 from glassrec.explain.path import build_baseline
 from glassrec.models.base import Inputs, Recommender
 
@@ -73,7 +73,7 @@ def test_no_more_rows_than_a_chunk_pass_the_model_at_once(
     base = build_baseline(model, "zero", inputs).expand_to(inputs)
     interactions(MaskedModel(model, mask, inputs, base, chunk=50))
     assert max(sizes) <= 50
-    assert sum(sizes) == batch.rows * evaluations(7) == batch.rows * (1 + 7 + 21)
+    assert sum(sizes) == batch.rows * pair_evaluations(7) == batch.rows * (1 + 7 + 21)
 
 
 class Known(Recommender):

@@ -13,14 +13,13 @@ from torch import Tensor
 
 from glassrec.data.batch import Batch
 from glassrec.explain.evaluation import method_comparison as comparison
-from glassrec.explain.evaluation.faithfulness import curves, infidelity, subsets
+from glassrec.explain.evaluation.faithfulness import Sample, curves, infidelity, subsets
 from glassrec.explain.evaluation.method_comparison import (
     MEASURES,
     Faithfulness,
     MethodComparison,
     compare_methods,
 )
-from glassrec.explain.evaluation.sample import Sample
 from glassrec.explain.evaluation.stability import nearby, randomisation, sensitivity
 from glassrec.explain.features import build_feature_mask
 from glassrec.explain.masking import MaskedModel

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from glassrec.explain.evaluation.sample import Sample
+from glassrec.explain.evaluation.faithfulness import Sample
 from glassrec.explain.masking import MaskedModel
 from glassrec.explain.methods import Method
 from glassrec.explain.methods.gradients import IntegratedGradients

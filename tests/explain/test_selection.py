@@ -40,6 +40,13 @@ def first(schema: Schema) -> First:
     return First(schema)
 
 
+def _pick(
+    selection: Selection, model: Recommender, dataset: Dataset, task: int, seed: int
+) -> Tensor:
+    matching = selection.matching(model, dataset, task)
+    return selection.draw(matching, seed, selection.held_out(matching, dataset, task))
+
+
 def _logits(dataset: Dataset, split: str = "val") -> Tensor:
     return dataset.splits[split].batch.dense[:, 0]
 
@@ -51,7 +58,7 @@ def _estimates(dataset: Dataset) -> Tensor:
 
 def test_rows_are_drawn_by_the_seed_and_in_order(schema: Schema, dataset: Dataset) -> None:
     def pick(seed: int, rows: int | None = 10) -> list[int]:
-        return Selection(rows=rows).pick(Unread(schema), dataset, 0, seed).tolist()
+        return _pick(Selection(rows=rows), Unread(schema), dataset, 0, seed).tolist()
 
     assert pick(0) == sorted(set(pick(0)))
     assert len(pick(0)) == 10
@@ -61,7 +68,7 @@ def test_rows_are_drawn_by_the_seed_and_in_order(schema: Schema, dataset: Datase
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_a_click_is_scored_by_its_probability(first: First, dataset: Dataset, split: str) -> None:
-    found = Selection(split, above=0.6, below=0.8).pick(first, dataset, 0, 0)  # type: ignore[arg-type]
+    found = _pick(Selection(split, above=0.6, below=0.8), first, dataset, 0, 0)  # type: ignore[arg-type]
     probability = 1 / (1 + (-_logits(dataset, split)).exp())
     expected = [i for i, p in enumerate(probability.tolist()) if 0.6 < p < 0.8]
     assert found.tolist() == expected
@@ -69,22 +76,22 @@ def test_a_click_is_scored_by_its_probability(first: First, dataset: Dataset, sp
 
 
 def test_a_rating_is_scored_by_its_estimate(first: First, dataset: Dataset) -> None:
-    found = Selection(above=4.2).pick(first, dataset, 1, 0)
+    found = _pick(Selection(above=4.2), first, dataset, 1, 0)
     assert found.tolist() == (_estimates(dataset) > 4.2).nonzero()[:, 0].tolist()
 
 
 def test_the_bounds_themselves_are_out(first: First, dataset: Dataset) -> None:
     value = _estimates(dataset).sort().values[10].item()
     above, below = (Selection(**{side: value}) for side in ("above", "below"))
-    assert len(above.pick(first, dataset, 1, 0)) == 30 - 11
-    assert len(below.pick(first, dataset, 1, 0)) == 10
+    assert len(_pick(above, first, dataset, 1, 0)) == 30 - 11
+    assert len(_pick(below, first, dataset, 1, 0)) == 10
 
 
 @pytest.mark.parametrize(("top", "count"), [(0.1, 3), (0.15, 4), (0.17, 5), (0.001, 1), (1.0, 30)])
 def test_the_top_share_has_the_highest_scores(
     first: First, dataset: Dataset, top: float, count: int
 ) -> None:
-    found = Selection(top=top).pick(first, dataset, 0, 0)
+    found = _pick(Selection(top=top), first, dataset, 0, 0)
     best = _logits(dataset).argsort(descending=True)[:count]
     assert found.tolist() == sorted(best.tolist())
 
@@ -97,7 +104,7 @@ def test_all_filters_hold_at_once_and_the_top_is_of_what_they_leave(
     user, label = users.mode().values.item(), 0.0
     left = [i for i in range(30) if users[i] == user and truth[i] == label and logits[i] > -2]
     chosen = Selection(above=-2, top=0.5, label=label, user=user)
-    found = chosen.pick(first, dataset, 1, 0).tolist()
+    found = _pick(chosen, first, dataset, 1, 0).tolist()
     assert found == sorted(sorted(left, key=lambda i: -logits[i])[: round(len(left) / 2)])
     assert len(left) >= 2
 
@@ -140,7 +147,7 @@ def test_an_empty_selection_says_which_filter_emptied_it(
     first: First, dataset: Dataset, settings: dict, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        Selection(**settings).pick(first, dataset, 1, 0)
+        _pick(Selection(**settings), first, dataset, 1, 0)
 
 
 def test_a_user_without_rows_or_data_without_users_are_errors(
@@ -150,10 +157,10 @@ def test_a_user_without_rows_or_data_without_users_are_errors(
     ids[:, 1] = 4 + 2
     validation = replace(dataset.validation, batch=dataset.validation.batch._replace(ids=ids))
     with pytest.raises(ValueError, match="user 1: in none of 30 val rows"):
-        Selection(user=1).pick(first, replace(dataset, validation=validation), 0, 0)
+        _pick(Selection(user=1), first, replace(dataset, validation=validation), 0, 0)
     nobody = replace(dataset, schema=replace(dataset.schema, user=None))
     with pytest.raises(ValueError, match="the data names no column of users"):
-        Selection(user=1).pick(first, nobody, 0, 0)
+        _pick(Selection(user=1), first, nobody, 0, 0)
 
 
 def test_bounds_that_cross_are_refused() -> None:
@@ -189,7 +196,7 @@ def test_of_ranking_lists_half_are_held_out_items(
     schema: Schema, lists: Dataset, rows: int | None, held_out: int
 ) -> None:
     selection = Selection(rows=rows)
-    found = selection.pick(Unread(schema), lists, 0, 0)
+    found = _pick(selection, Unread(schema), lists, 0, 0)
     assert found.tolist() == sorted(set(found.tolist()))
     assert len(found) == (rows or 200)
     assert sum(row % 10 == 0 for row in found.tolist()) == held_out
@@ -203,16 +210,16 @@ def test_few_candidates_leave_room_for_held_out_items(schema: Schema, lists: Dat
     targets = 1 - lists.validation.batch.targets
     batch = lists.validation.batch._replace(targets=targets)
     flipped = replace(lists, validation=replace(lists.validation, batch=batch))
-    found = Selection(rows=190).pick(Unread(schema), flipped, 0, 0)
+    found = _pick(Selection(rows=190), Unread(schema), flipped, 0, 0)
     assert sum(row % 10 == 0 for row in found.tolist()) == 20
 
 
 def test_of_ranking_lists_the_other_filters_hold_as_well(first: First, lists: Dataset) -> None:
     logits = lists.validation.batch.dense[:, 0]
-    found = Selection(rows=12, above=0.5).pick(first, lists, 0, 0)
+    found = _pick(Selection(rows=12, above=0.5), first, lists, 0, 0)
     assert (logits[found] > 0).all()
     assert sum(row % 10 == 0 for row in found.tolist()) == 6
-    only = Selection(rows=8, label=0).pick(first, lists, 0, 0)
+    only = _pick(Selection(rows=8, label=0), first, lists, 0, 0)
     assert all(row % 10 for row in only.tolist())
     assert (
         "held-out"

@@ -14,7 +14,7 @@ from captum.metrics import sensitivity_max
 from torch import Tensor
 
 from glassrec.data.batch import Batch
-from glassrec.explain.evaluation.sample import Sample
+from glassrec.explain.evaluation.faithfulness import Sample
 from glassrec.explain.evaluation.stability import (
     agreement,
     nearby,

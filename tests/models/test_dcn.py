@@ -173,7 +173,7 @@ def test_one_cross_layer_learns_the_toy_function_and_tells_its_pair() -> None:
     data = Dataset(schema, _toy(2000, 0), _toy(500, 1), _toy(500, 2))
     torch.manual_seed(0)
     model = DCN(schema, cross_layers=1, deep=())
-    loss = Objective().of(data)
+    loss = Objective().build_loss(data)
     optimizer = torch.optim.LBFGS(model.parameters(), max_iter=200, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:

@@ -20,7 +20,7 @@ from glassrec.explain.selection import Selection
 from glassrec.models.base import Recommender
 from glassrec.models.layers.affine import TargetScale
 from glassrec.models.mf import MF
-from glassrec.models.program import as_pt2, export_program
+from glassrec.stages.export import as_pt2, export_program
 
 TARGETS = (Target("label"), Target("ms", "rating", 5e5, 2e4), Target("find", "retrieval"))
 

@@ -14,7 +14,7 @@ from glassrec.data.schema import Field, Schema, Target
 from glassrec.models.base import Recommender
 from glassrec.models.mf import MF
 from glassrec.models.popularity import Popularity
-from glassrec.models.retriever import Retriever
+from glassrec.models.retriever import as_retriever
 from glassrec.models.two_tower import TwoTower
 
 TASKS = (Target("find", "retrieval"), Target("label"), Target("stars", "rating"))
@@ -147,7 +147,7 @@ def test_each_side_knows_its_own_columns_alone(
 
 def test_a_model_that_cannot_retrieve_says_so(build: Callable[..., Recommender]) -> None:
     with pytest.raises(ValueError, match=r"DLRM cannot retrieve.*two_tower"):
-        Retriever.of(build("dlrm"))
+        as_retriever(build("dlrm"))
 
 
 def test_it_says_what_it_needs() -> None:

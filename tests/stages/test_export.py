@@ -16,7 +16,7 @@ from glassrec.artifacts import Weights
 from glassrec.data.batch import Batch
 from glassrec.data.schema import Schema
 from glassrec.models.base import Recommender
-from glassrec.models.program import INPUTS, as_onnx, as_pt2, description, export_program
+from glassrec.stages.export import INPUTS, as_onnx, as_pt2, description, export_program
 from small_run import QUICK
 
 MODELS = sorted((Path(__file__).parents[2] / "configs" / "model").glob("*.yaml"))

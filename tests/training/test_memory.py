@@ -17,7 +17,7 @@ from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema
 from glassrec.models.base import Recommender
-from glassrec.training.memory import Memory, Watch, needed
+from glassrec.training.memory import AllocationCounter, Memory, estimate_memory
 from glassrec.training.rowwise import RowwiseAdagrad
 from glassrec.training.trainer import Trainer
 
@@ -65,7 +65,7 @@ ROWS = 64 * (2 * 8 + 4)
 )
 def test_dense_training_takes_what_its_optimiser_asks_for(optimizer, state, step):
     model, dataset = wide()
-    found = needed(Trainer(2, 32), model, dataset, optimizer)
+    found = estimate_memory(Trainer(2, 32), model, dataset, optimizer)
     whole = TABLE + 4
     assert found.count == 800_001
     assert found == Memory(
@@ -73,7 +73,7 @@ def test_dense_training_takes_what_its_optimiser_asks_for(optimizer, state, step
         (3 + state + step) * whole + 2 * READ + ROWS,
     )  # fmt: skip
     # One epoch never holds gradients and the best weights side by side.
-    single = needed(Trainer(1, 32), model, dataset, optimizer)
+    single = estimate_memory(Trainer(1, 32), model, dataset, optimizer)
     assert single.peak == (2 + state) * whole + READ + max(2 * ROWS + READ, step * whole + ROWS)
 
 
@@ -83,12 +83,14 @@ def test_dense_training_takes_what_its_optimiser_asks_for(optimizer, state, step
 )
 def test_sparse_training_has_gradients_of_the_rows_of_a_batch(table_optimizer, state):
     model, dataset = wide()
-    found = needed(Trainer(2, 32), model, dataset, torch.optim.SGD, table_optimizer)
+    found = estimate_memory(Trainer(2, 32), model, dataset, torch.optim.SGD, table_optimizer)
     assert found.state == state
     assert found.gradients == 4 + 32 * 2 * (8 * 4 + 8)
     assert 0 < found.step < 32 * 2 * 8 * 4 * 10
     assert found.peak == pytest.approx(2 * TABLE + state, rel=0.01)
-    again = needed(Trainer(2, 32), model, dataset, torch.optim.SGD, table_optimizer, resumes=True)
+    again = estimate_memory(
+        Trainer(2, 32), model, dataset, torch.optim.SGD, table_optimizer, resumes=True
+    )
     assert again.peak == pytest.approx(3 * TABLE + state, rel=0.01)
 
 
@@ -113,14 +115,16 @@ def test_a_history_costs_a_second_gradient_of_the_table(history):
     folders = str(Path(__file__).parent), str(BENCHMARK.parent)
     command = [sys.executable, "-c", BACKWARD, *folders, str(history)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    told = needed(Trainer(2, 64), *wide(history, size=1_000_000), torch.optim.SGD).gradients
+    told = estimate_memory(
+        Trainer(2, 64), *wide(history, size=1_000_000), torch.optim.SGD
+    ).gradients
     assert told == (2 if history else 1) * 1_000_000 * 8 * 4 + 4
     assert told == pytest.approx(int(done.stdout), rel=0.1)
 
 
 def test_the_watch_counts_what_is_there_at_one_time():
     before = torch.ones(1000)
-    with Watch() as watch:
+    with AllocationCounter() as watch:
         first = before + 1
         view = first[:10]
         first.mul_(2)
@@ -135,7 +139,7 @@ def test_the_watch_counts_what_is_there_at_one_time():
 def test_negatives_make_an_epoch_longer_and_are_shuffled_with_it():
     model, dataset = wide()
     drawn = replace(dataset, negatives=SimpleNamespace(per_positive=4))
-    assert needed(Trainer(2, 32), model, drawn, torch.optim.SGD).rows == 3 * 5 * ROWS
+    assert estimate_memory(Trainer(2, 32), model, drawn, torch.optim.SGD).rows == 3 * 5 * ROWS
 
 
 def test_one_line_says_it_all():
@@ -153,7 +157,7 @@ def test_one_line_says_it_all():
 def test_asking_leaves_the_model_and_the_random_numbers_alone():
     model, dataset = toy.model(), toy.dataset()
     before, state = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()
-    needed(Trainer(2, 32), model, dataset, torch.optim.Adam, RowwiseAdagrad)
+    estimate_memory(Trainer(2, 32), model, dataset, torch.optim.Adam, RowwiseAdagrad)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
     assert torch.equal(torch.get_rng_state(), state)

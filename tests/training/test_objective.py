@@ -86,7 +86,7 @@ def test_a_weight_of_zero_leaves_the_gradients_of_the_other_task_alone(dataset: 
         ),
     }
     for learnt, left_out in (("find", "stars"), ("stars", "find")):
-        found = _gradients(model, Objective({left_out: 0}).of(data)(model, batch))
+        found = _gradients(model, Objective({left_out: 0}).build_loss(data)(model, batch))
         expected = _gradients(model, alone[learnt]())
         assert expected["table.weight"].any()
         assert all(torch.equal(found[name], expected[name]) for name in expected)
@@ -102,8 +102,8 @@ def test_a_model_of_both_tasks_learns_one_like_a_model_of_that_task(
     torch.manual_seed(0)
     model = TwoTower(both.schema)
     single = _twin(model, alone.schema)
-    found = _gradients(model, Objective({left_out: 0}).of(both)(model, both.train.batch))
-    expected = _gradients(single, Objective().of(alone)(single, alone.train.batch))
+    found = _gradients(model, Objective({left_out: 0}).build_loss(both)(model, both.train.batch))
+    expected = _gradients(single, Objective().build_loss(alone)(single, alone.train.batch))
     for name, gradient in found.items():
         # In another order of sums: the single model has fewer.
         torch.testing.assert_close(gradient, expected.get(name, torch.zeros_like(gradient)))
@@ -115,12 +115,12 @@ def test_the_loss_is_the_weighted_sum_of_its_tasks(all_tasks: Dataset) -> None:
     model, batch = TwoTower(all_tasks.schema), all_tasks.train.batch
     click, rating = model(batch).detach()[:, 1:].T
     parts = {
-        "find": Objective({"label": 0, "stars": 0}).of(all_tasks)(model, batch).item(),
+        "find": Objective({"label": 0, "stars": 0}).build_loss(all_tasks)(model, batch).item(),
         "label": log_loss(batch.targets[:, 1], click.sigmoid()),
         "stars": (rating - batch.targets[:, 2]).square().mean().item() / 2.0**2,
     }
     weights = {"find": 0.5, "stars": 3.0}
-    found = Objective(weights).of(all_tasks)(model, batch).item()
+    found = Objective(weights).build_loss(all_tasks)(model, batch).item()
     expected = sum(weights.get(name, 1) * part for name, part in parts.items())
     assert found == pytest.approx(expected, rel=1e-5)
 
@@ -157,7 +157,7 @@ def test_the_softmax_against_a_loop(
     batch, item = data.train.batch.slice(0, 25), data.schema.id_columns("item")[0]
     assert len(batch.ids[:, item].unique()) < 25
     expected = _slow_softmax(model, batch, data.train.batch.ids[:, item], item, temperature)
-    found = Objective(temperature=temperature).of(data)(model, batch).item()
+    found = Objective(temperature=temperature).build_loss(data)(model, batch).item()
     assert found == pytest.approx(expected, rel=1e-5)
 
 
@@ -201,7 +201,7 @@ def test_log_q_takes_the_popularity_of_the_batch_out() -> None:
 
 def test_a_model_that_cannot_retrieve_is_refused(all_tasks: Dataset) -> None:
     with pytest.raises(ValueError, match="DLRM cannot retrieve"):
-        Objective().of(all_tasks)(DLRM(all_tasks.schema), all_tasks.train.batch)
+        Objective().build_loss(all_tasks)(DLRM(all_tasks.schema), all_tasks.train.batch)
 
 
 def test_it_is_refused_before_training(
@@ -227,7 +227,7 @@ def test_weights_that_make_no_sense(
     all_tasks: Dataset, weights: dict[str, float], message: str
 ) -> None:
     with pytest.raises(ValueError, match=f"objective.weights: {message}"):
-        Objective(weights).of(all_tasks)
+        Objective(weights).build_loss(all_tasks)
 
 
 @pytest.mark.slow

@@ -15,8 +15,8 @@ from torch import Tensor
 from glassrec.artifacts import Attributions
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Target
+from glassrec.explain.evaluation.faithfulness import Sample
 from glassrec.explain.evaluation.method_comparison import Faithfulness
-from glassrec.explain.evaluation.sample import Sample
 from glassrec.explain.features import Granularity, build_feature_mask
 from glassrec.explain.masking import FeatureMask, MaskedModel
 from glassrec.explain.methods import Method

@@ -25,7 +25,6 @@ from glassrec.explain.masking import MaskedModel
 from glassrec.explain.methods.coalitions import interactions, pair_evaluations, pair_names
 from glassrec.explain.statistics import RunningStatistics
 from glassrec.models.base import Recommender
-from glassrec.models.layers import PrunableLayer
 from glassrec.progress import with_progress
 
 DRAWS = 1000
@@ -177,9 +176,11 @@ def _neuron_values(explainer: Explainer, view: MaskedModel, task: int) -> dict[s
 def neuron_table(model: Recommender, statistics: Mapping[str, RunningStatistics]) -> pd.DataFrame:
     """One row for each neuron: its layer and names, statistics, and the layer's `stability`."""
     frames = [
-        pd.concat([_identity(name, layer), statistics[name].frame()], axis=1).assign(
-            rank_stability=statistics[name].stability
-        )
+        statistics[name]
+        .frame()
+        .assign(rank_stability=statistics[name].stability, layer=name)
+        .assign(position=range(len(layer.units)), unit=layer.units.tolist())
+        .assign(name=layer.neuron_names(name))[[*NO_NEURONS]]
         for name, layer in model.layers.items()
     ]
     return pd.concat(frames, ignore_index=True) if frames else NO_NEURONS
@@ -208,7 +209,10 @@ def pair_table(explainer: Explainer) -> pd.DataFrame:
     parts = ((view.rows // explainer.bases.rows, view) for view in views)
     for view in with_progress(parts, len(rows)):
         statistics.update(explainer.averaged(interactions(view)).unsqueeze(0))
-    names = pair_names(features, _pair_weights(explainer.model))
+    schema, norms = explainer.model.schema, explainer.model.feature_pairs()
+    columns = [*schema.dense, *schema.field_names]
+    weights = None if norms is None else pd.DataFrame(norms.cpu().numpy(), columns, columns)
+    names = pair_names(features, weights)
     frame = pd.concat([names, statistics.frame()], axis=1)
     return frame.sort_values("mean_abs", ascending=False, kind="stable", ignore_index=True)
 
@@ -316,20 +320,3 @@ NO_NEURONS = pd.DataFrame(
     columns=["layer", "position", "unit", "name", *RunningStatistics.COLUMNS, "rank_stability"]
 )
 NO_PAIRS = pd.DataFrame(columns=["first", "second", *RunningStatistics.COLUMNS])
-
-
-def _pair_weights(model: Recommender) -> pd.DataFrame | None:
-    norms = model.feature_pairs()
-    columns = [*model.schema.dense, *model.schema.field_names]
-    return None if norms is None else pd.DataFrame(norms.cpu().numpy(), columns, columns)
-
-
-def _identity(name: str, layer: PrunableLayer) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "layer": name,
-            "position": range(len(layer.units)),
-            "unit": layer.units.tolist(),
-            "name": layer.neuron_names(name),
-        }
-    )

@@ -80,14 +80,11 @@ def gauss_legendre(count: int) -> Quadrature:
 
 def straight_path(inputs: Inputs, baseline: Inputs, nodes: list[float]) -> Inputs:
     """Leaves (nodes · B, ...) with gradients: the points from `baseline` to `inputs`, by node."""
-    points = zip(inputs, baseline, strict=True)
-    return Inputs(*(_between(b, x, nodes).requires_grad_() for x, b in points))
-
-
-def _between(start: Tensor, end: Tensor, nodes: list[float]) -> Tensor:
-    at = torch.tensor(nodes, dtype=end.dtype, device=end.device)
-    points = at.view(-1, *[1] * end.ndim) * (end - start)
-    return points.add_(start).flatten(0, 1)
+    leaves = []
+    for end, start in zip(inputs, baseline, strict=True):
+        at = torch.tensor(nodes, dtype=end.dtype, device=end.device).view(-1, *[1] * end.ndim)
+        leaves.append((at * (end - start)).add_(start).flatten(0, 1).requires_grad_())
+    return Inputs(*leaves)
 
 
 def path_chunks(inputs: Inputs, baseline: Inputs, nodes: int) -> Iterator[tuple[Inputs, Inputs]]:

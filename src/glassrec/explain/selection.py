@@ -85,7 +85,8 @@ class Selection:
         rows = self._of_user(self._labelled(batch, task), batch, dataset.schema)
         if self.above is None and self.below is None and self.top is None:
             return rows
-        scores = _scores(model, batch.select(rows), task)
+        logits = model.predict(batch.select(rows))[:, task].double()
+        scores = logits.sigmoid() if model.schema.targets[task].kind == "click" else logits
         rows, scores = self._scored(rows, scores, "above", self.above)
         rows, scores = self._scored(rows, scores, "below", self.below)
         count = len(rows) if self.top is None else max(1, round(len(rows) * self.top))
@@ -172,9 +173,3 @@ def draw(available: int, wanted: int, seed: int) -> Tensor:
         return torch.arange(available)
     generator = torch.Generator().manual_seed(seed)
     return torch.randperm(available, generator=generator)[:wanted].sort().values
-
-
-def _scores(model: Recommender, batch: Batch, task: int) -> Tensor:
-    """(N,) float64 on the CPU: what a filter compares."""
-    logits = model.predict(batch)[:, task].double()
-    return logits.sigmoid() if model.schema.targets[task].kind == "click" else logits

@@ -16,7 +16,7 @@ from glassrec.data.batch import Batch
 from glassrec.data.catalogue import Catalogue
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.retriever import Retriever
+from glassrec.models.retriever import as_retriever
 from glassrec.progress import with_progress
 
 PLACES = (10, 100)
@@ -113,7 +113,7 @@ def _scored(
     """The users, and all logits (C, n) from the first user of each chunk on; −inf is in no list."""
     catalogue = dataset.catalogue
     assert catalogue is not None, "retrieval is of a user's items"
-    retriever = Retriever.of(model)
+    retriever = as_retriever(model)
     batch = dataset.splits[name].batch
     users = _users(dataset, catalogue, name, task)
     if not users.counts.any():

@@ -24,12 +24,12 @@ class Retriever(Recommender):
     def candidate(self, inputs: Inputs) -> Tensor:
         """(B, V): the vector of each row's item."""
 
-    @staticmethod
-    def of(model: Recommender) -> Retriever:
-        """The model itself; ValueError if it is no retriever."""
-        if not isinstance(model, Retriever):
-            raise ValueError(
-                f"{type(model).__name__} cannot retrieve: it has no vectors of users and of items "
-                "apart; take another model (two_tower), or data without a retrieval task"
-            )
-        return model
+
+def as_retriever(model: Recommender) -> Retriever:
+    """The model itself; ValueError if it is no retriever."""
+    if not isinstance(model, Retriever):
+        raise ValueError(
+            f"{type(model).__name__} cannot retrieve: it has no vectors of users and of items "
+            "apart; take another model (two_tower), or data without a retrieval task"
+        )
+    return model

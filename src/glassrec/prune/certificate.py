@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
+from math import ceil
 
 import torch
 from torch import Tensor
@@ -68,6 +69,7 @@ def certify(
     tolerances = TOLERANCE * size.amax(0).maximum(large.target_scale.units.to(size))
     tolerance = tolerances.max().item()
     changed = (~(difference <= tolerances)).any(1)  # a NaN counts as changed
+    rank = ceil(0.999 * len(difference))  # with so many values at or below it
     exact = plan.level in EXACT and not plan.finetuned
     if exact and changed.any():
         raise BrokenPromiseError(
@@ -81,7 +83,7 @@ def certify(
         ground=plan.ground,
         rows={split: len(of_split) for split, of_split in found.items()},
         max_abs_logit_difference=largest,
-        p999_abs_logit_difference=_quantile(difference.amax(1), 0.999),
+        p999_abs_logit_difference=difference.amax(1).kthvalue(rank).values.item(),
         rows_changed=int(changed.sum()),
         max_abs_logit=scale,
         tolerance=tolerance,
@@ -115,12 +117,6 @@ def _compared(large: Recommender, small: Recommender, batches: Iterable[Batch]) 
         size = before.abs().nan_to_num(0, 0, 0)
         found.append(torch.stack([difference, size], 1).cpu())
     return torch.cat(found)
-
-
-def _quantile(values: Tensor, share: float) -> float:
-    """The smallest value with at least `share` of the values at or below it."""
-    rank = max(1, int(-(-share * len(values) // 1)))
-    return values.kthvalue(rank).values.item()
 
 
 def _layers(large: Recommender, plan: PrunePlan) -> dict[str, CertifiedLayer]:

@@ -1,18 +1,122 @@
-"""Export: the pruned model for use without Glassrec."""
+"""Export: the pruned model as a program, one file that PyTorch runs without Glassrec, and ONNX.
+
+Its inputs are tensors in the data's own columns, as in a `Batch` without targets.
+"""
 
 from __future__ import annotations
 
+import io
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from typing import Any
 
-from torch.export import ExportedProgram
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
 from torch.onnx import OnnxExporterError
 
 from glassrec.artifacts import Binary, Facts
 from glassrec.artifacts.file_list import ONNX, PROGRAM, PROGRAM_FACTS
-from glassrec.models.program import as_onnx, as_pt2, description, export_program
+from glassrec.data.batch import Batch
+from glassrec.data.schema import ABSENT, UNSEEN, Schema
+from glassrec.models.base import Recommender
 from glassrec.stages.prune import PruneResult
+
+INPUTS = ("dense", "ids", "history")
+LOGITS = "logits"
+
+MAX_ONNX_BYTES = 2**31 - 2**20
+"""Bytes of weights that one ONNX file can hold, with some room for the graph."""
+
+
+class Scorer(nn.Module):
+    """A model that reads plain tensors: dense (B, D), ids (B, F) and history (B, T)."""
+
+    def __init__(self, model: Recommender) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, dense: Tensor, ids: Tensor, history: Tensor) -> Tensor:
+        """The logits (B, K)."""
+        logits: Tensor = self.model(Batch(dense, ids, history, dense.new_empty(0)))
+        return logits
+
+
+def export_program(model: Recommender, data: Schema) -> ExportedProgram:
+    """The program of a model, which stays as it is, on the CPU, for any number of rows."""
+    rows = 3
+    owned = zip(data.fields, data.offsets, strict=True)
+    ids = [offset for field, offset in owned for _ in range(field.values)]
+    example = (
+        torch.zeros(rows, len(data.dense)),
+        torch.tensor(ids).repeat(rows, 1),
+        torch.zeros(rows, data.history_length, dtype=torch.long),
+    )
+    number = Dim("rows")
+    shapes = {name: {0: number} for name in INPUTS}
+    scorer = Scorer(deepcopy(model).cpu().eval())
+    program = torch.export.export(scorer, example, dynamic_shapes=shapes)
+    for node in program.graph.nodes:  # without paths of this machine
+        node.meta.pop("stack_trace", None)
+    return program
+
+
+def as_pt2(program: ExportedProgram) -> bytes:
+    """The bytes that `torch.export.load` reads."""
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    return file.getvalue()
+
+
+def as_onnx(program: ExportedProgram) -> bytes:
+    """The bytes that an ONNX runtime reads.
+
+    Raises:
+        ModuleNotFoundError: the packages onnx and onnxscript are not installed.
+        torch.onnx.OnnxExporterError: PyTorch's exporter cannot express the model.
+        ValueError: the model is too large for one file.
+    """
+    size = sum(tensor.nbytes for tensor in program.state_dict.values())
+    if size >= MAX_ONNX_BYTES:
+        raise ValueError(f"an ONNX file ends at 2 GiB, and the weights have {size / 2**30:.1f} GiB")
+    found = torch.onnx.export(program, dynamo=True, verbose=False, output_names=[LOGITS])
+    assert found is not None, "no file was named"
+    content: bytes = found.model_proto.SerializeToString()
+    return content
+
+
+def description(model: Recommender, data: Schema) -> dict[str, Any]:
+    """How to call the program: names and order of all columns, and the sizes.
+
+    The name of a field of several values comes several times among the columns of the ids.
+    """
+    fields = [
+        {"name": field.name, "columns": [*data.id_columns(field.name)], "first_id": offset,
+         "size": field.size}
+        for field, offset in zip(data.fields, data.offsets, strict=True)
+    ]  # fmt: skip
+    columns = [field.name for field in data.fields for _ in range(field.values)]
+    return {
+        "model": type(model).__name__,
+        "inputs": {
+            "dense": {"type": "float32", "columns": [*data.dense]},
+            "ids": {"type": "int64", "columns": columns, "fields": fields},
+            "history": {"type": "int64", "columns": data.history_length, "field": data.item},
+        },
+        "outputs": {LOGITS: [{"name": t.name, "kind": t.kind} for t in data.targets]},
+        "reads": [*model.schema.dense, *model.schema.field_names],
+        "units": {name: len(layer.units) for name, layer in model.layers.items()},
+        "notes": [
+            "inputs and output have a row each: dense (rows, columns), and so on",
+            "dense columns are scaled as in training",
+            f"an id is the field's first_id plus {UNSEEN} for a value unseen in training, or plus "
+            "its index in the field's vocabulary, counted from 1",
+            f"{ABSENT} stands where a field of several columns has fewer values",
+            "history: ids of the field, oldest first, with zeros in front where there are fewer",
+        ],
+    }
 
 
 @dataclass(frozen=True)

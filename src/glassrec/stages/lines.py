@@ -41,17 +41,11 @@ def repeats(facts: Mapping[str, Any], policy: str | None) -> Iterator[str]:
         yield line + ("; with data.repeats=drop all are new" if policy == "keep" else "")
 
 
-# --- train ----------------------------------------------------------------------------------------
-
-
 def train_lines(result: TrainResult) -> Iterator[str]:
     """Epochs and size."""
     kept = "the best on validation are kept" if result.epochs else "nothing is trained"
     size = result.trained.weights.bytes / 2**20
     yield f"{result.epochs} epochs, {size:.1f} MiB of weights; {kept}"
-
-
-# --- explain --------------------------------------------------------------------------------------
 
 
 def explain_lines(result: ExplainResult) -> Iterator[str]:
@@ -161,9 +155,6 @@ def _other_selection(result: ExplainResult) -> Iterator[str]:
     yield f"against {about.selection}: {first['player']} differs most, {sizes}"
 
 
-# --- prune ----------------------------------------------------------------------------------------
-
-
 def prune_lines(result: PruneResult) -> Iterator[str]:
     """The pruned neurons, the reasons of those that are kept, and the largest difference."""
     plan, settings = result.plan, result.context.settings.prune
@@ -203,9 +194,6 @@ def _is_exhausted(result: PruneResult, settings: Pruner) -> bool:
     over_all = settings.budget_unit != "layer" and settings.max_metric_drop is None
     over_all = over_all and settings.level == "budget"
     return over_all and bool(layers) and all(len(x.kept) == 1 or x.stays for x in layers)
-
-
-# --- evaluate -------------------------------------------------------------------------------------
 
 
 def evaluate_lines(
@@ -280,9 +268,6 @@ def _costs(values: Mapping[str, float]) -> Iterator[str]:
         before, after = values[name], values[f"pruned/{name}"]
         change = f" ({minus(f'{after / before - 1:+z.1%}')})" if before else ""
         yield f"{words} {before:{form}}{unit} as trained, {after:{form}}{unit} pruned{change}"
-
-
-# --- export ---------------------------------------------------------------------------------------
 
 
 def export_lines(result: ExportResult) -> Iterator[str]:

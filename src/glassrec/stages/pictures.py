@@ -143,13 +143,13 @@ def report(context: Context) -> str:
     )
     file = replace(REPORT, inputs=tuple(there))
     hashes = {each.name: context.run.sha256_of(each) for each in there}
-    return context.once(file, lambda: Text(_page(context, hashes))).text
 
+    def text() -> Text:
+        run = context.run
+        record = RunRecord.of_files(run.dir, run.shown, run.provenance, hashes)
+        return Text(page(record, _descriptions(context.settings)))
 
-def _page(context: Context, hashes: dict[str, str]) -> str:
-    run = context.run
-    record = RunRecord.of_files(run.dir, run.shown, run.provenance, hashes)
-    return page(record, _descriptions(context.settings))
+    return context.once(file, text).text
 
 
 def _descriptions(settings: PipelineSettings) -> dict[str, str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -53,7 +54,7 @@ class PruneResult:
 def prune(trained: TrainedModel, neurons: pd.DataFrame) -> PruneResult:
     """Prune the neurons that do nothing, or the least, and certify the change."""
     context, settings = trained.context, trained.context.settings.prune
-    measures = _Measured(trained)
+    measures = cache(partial(_measures, trained))
     plan, weights = _rounds(trained, neurons, measures)
     certificate = context.once(
         CERTIFICATE,
@@ -72,9 +73,6 @@ def prune(trained: TrainedModel, neurons: pd.DataFrame) -> PruneResult:
     return PruneResult(context, plan, weights, certificate, curves)
 
 
-# --- the plan and the smaller model, in rounds ----------------------------------------------------
-
-
 @dataclass(frozen=True)
 class _Round:
     plan: PrunePlan
@@ -83,7 +81,7 @@ class _Round:
 
 
 def _rounds(
-    trained: TrainedModel, neurons: pd.DataFrame, measures: _Measured
+    trained: TrainedModel, neurons: pd.DataFrame, measures: Callable[[], Measures]
 ) -> tuple[PrunePlan, Weights]:
     """The plan and the weights of the last round; each leaves the same share of what it gets."""
     settings = trained.context.settings.prune
@@ -103,7 +101,7 @@ def _rounds(
 def _round(
     trained: TrainedModel,
     neurons: pd.DataFrame,
-    measures: _Measured,
+    measures: Callable[[], Measures],
     share: float,
     files: tuple[File[PrunePlan], File[Weights]],
     before: _Round | None,
@@ -128,7 +126,7 @@ def _round(
             scores = neuron_scores(explainer)
         found = replace(settings, share=share).plan(
             model, scores, context.dataset,
-            seed=context.settings.seed, measures=measures.measures, reference_model=trained.model,
+            seed=context.settings.seed, measures=measures(), reference_model=trained.model,
         )  # fmt: skip
         found = replace(found, finetuned=settings.level == "budget" and settings.epochs > 0)
         return found if before is None else combine_plans(before.plan, found)
@@ -167,36 +165,25 @@ def _forget_other_rounds(context: Context, count: int) -> None:
             context.run.forget(replace(ROUND_PLAN, name=name))
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """The loss, the cost and the quality that a budget may need, built on first use."""
+def _measures(trained: TrainedModel) -> Measures:
+    """The loss, the cost and the quality that a budget may need."""
+    dataset, settings = trained.context.dataset, trained.context.settings
+    metric = settings.trainer.monitored_metric(dataset, settings.objective)
 
-    trained: TrainedModel
+    def value(model: Recommender) -> float:
+        found = quality(model, dataset, "val")[metric.removeprefix("val/")]
+        return as_higher_is_better(metric, found)
 
-    @cached_property
-    def measures(self) -> Measures:
-        context, dataset = self.trained.context, self.trained.context.dataset
-        settings = context.settings
-        metric = settings.trainer.monitors(dataset, settings.objective)
-
-        def value(model: Recommender) -> float:
-            return as_higher_is_better(
-                metric, quality(model, dataset, "val")[metric.removeprefix("val/")]
-            )
-
-        best = value(self.trained.model) if settings.prune.max_metric_drop is not None else 0.0
-        return Measures(
-            loss=settings.objective.of(dataset),
-            flops=lambda model: flops(model, dataset.validation.batch),
-            metric_drop=lambda model: best - value(model),
-        )
-
-
-# --- curves ---------------------------------------------------------------------------------------
+    best = value(trained.model) if settings.prune.max_metric_drop is not None else 0.0
+    return Measures(
+        loss=settings.objective.build_loss(dataset),
+        flops=lambda model: flops(model, dataset.validation.batch),
+        metric_drop=lambda model: best - value(model),
+    )
 
 
 def _curves(
-    trained: TrainedModel, neurons: pd.DataFrame, measures: _Measured
+    trained: TrainedModel, neurons: pd.DataFrame, measures: Callable[[], Measures]
 ) -> pd.DataFrame | None:
     """On validation alone: a choice by the test split would look better than it is."""
     context, settings = trained.context, trained.context.settings.prune
@@ -221,7 +208,7 @@ def _curves(
         return small.to(device).eval()  # training leaves it on the CPU
 
     def make() -> StoredTable:
-        seed, loss = context.settings.seed, measures.measures.loss
+        seed, loss = context.settings.seed, measures().loss
         calibration = settings.calibration(trained.model, neurons, context.dataset, seed, loss)
         return StoredTable(curves.compute(calibration, measured, tuned))
 

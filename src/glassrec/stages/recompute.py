@@ -286,9 +286,6 @@ def unchecked(recorded: RecordedRun) -> Iterator[Finding]:
         yield Passed(f"not checked, as they are no files of the run: {', '.join(sorted(unknown))}")
 
 
-# --- comparing ------------------------------------------------------------------------------------
-
-
 def as_read(content: A, file: File[A]) -> A:
     """A content as it comes back from its file, which may hold fewer digits or types."""
     with TemporaryDirectory() as folder:

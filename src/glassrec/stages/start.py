@@ -23,7 +23,6 @@ from torch import Tensor
 from glassrec import __version__
 from glassrec.artifacts import Facts, StoredTable, Weights
 from glassrec.artifacts.file_list import ENCODER, PRUNED, ROW_KEYS, VOCABULARY, WEIGHTS
-from glassrec.data.columns import Columns
 from glassrec.data.encoding import Encoder, MultiValued, Vocabulary
 from glassrec.data.saved_encoder import describe_encoder, overlap, restore_encoder
 from glassrec.data.schema import Schema
@@ -303,19 +302,13 @@ def _roles(there: Encoder, here: Encoder) -> Iterator[tuple[str, Any, Any]]:
     yield "dense columns", one.dense, other.dense
     yield "logarithmic columns", {*there.columns.log}, {*here.columns.log}
     yield "fields", one.field_names, other.field_names
-    yield "tasks", _tasks(one), _tasks(other)
+    tasks, ours = ([(target.name, target.kind) for target in x.targets] for x in (one, other))
+    yield "tasks", tasks, ours
     # Rows are compared by all columns that are read: with others, no leak would be found.
-    yield "columns", _read(there.columns), _read(here.columns)
+    read, mine = (sorted({*x.columns.all} - {x.columns.split}) for x in (there, here))
+    yield "columns", read, mine
     for name in ("user", "item", "item_side", "item_dense", "history_length"):
         yield name, getattr(one, name), getattr(other, name)
-
-
-def _read(columns: Columns) -> list[str]:
-    return sorted({*columns.all} - {columns.split})
-
-
-def _tasks(schema: Schema) -> list[tuple[str, str]]:
-    return [(target.name, target.kind) for target in schema.targets]
 
 
 def _ids(there: Vocabulary | MultiValued, here: Vocabulary | MultiValued) -> np.ndarray:

@@ -31,7 +31,7 @@ from glassrec.models.base import Recommender
 from glassrec.run import experiment, key_of
 from glassrec.stages.context import Context, TrainedModel
 from glassrec.stages.start import origin_of, with_start
-from glassrec.training.memory import needed
+from glassrec.training.memory import estimate_memory
 from glassrec.training.settings import OnEpoch
 from glassrec.training.trainer import Trained
 
@@ -86,7 +86,7 @@ def _described_encoder(dataset: Dataset) -> dict[str, Any]:
 def description(context: Context) -> dict[str, Any]:
     """What is in the data, and by which metric of the validation split epochs are chosen."""
     dataset, settings = context.dataset, context.settings
-    monitor = settings.trainer.monitors(dataset, settings.objective)
+    monitor = settings.trainer.monitored_metric(dataset, settings.objective)
     return collect_metadata(dataset) | {"monitor": monitor}
 
 
@@ -149,5 +149,7 @@ class _Training:
         context, settings = self.context, self.context.settings
         optimizers = settings.optimizer, settings.table_optimizer
         resumes = (context.run.dir / CHECKPOINT).is_file()
-        memory = needed(settings.trainer, model, context.dataset, *optimizers, resumes=resumes)
+        memory = estimate_memory(
+            settings.trainer, model, context.dataset, *optimizers, resumes=resumes
+        )
         print(f"memory    {memory}", flush=True)

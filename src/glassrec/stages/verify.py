@@ -103,9 +103,6 @@ def _verify(run: RecordedRun, external: Callable[[], dict[str, Any]]) -> list[st
     return problems + [problem for each in checks for problem in problems_of(partial(each, run))]
 
 
-# --- the record -----------------------------------------------------------------------------------
-
-
 def _files(recorded: RecordedRun) -> Iterator[Finding]:
     run = recorded.run
     needed = (*files.CERTIFICATE.inputs, files.CERTIFICATE, files.CERTIFICATE_TEXT)
@@ -192,9 +189,6 @@ def _status(path: Path) -> Iterator[str]:
             yield f"{path.name} has been edited: it is not laid out as it was written"
     else:
         yield f"{path.name}: the last command did not finish: {', '.join(map(str, known))}"
-
-
-# --- the certificate ------------------------------------------------------------------------------
 
 
 def _external(recorded: RecordedRun, external: Callable[[], dict[str, Any]]) -> Iterator[Finding]:

@@ -6,22 +6,19 @@ Nothing here knows an optimiser: each is asked, by a step on a parameter of a fe
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
-from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
+from glassrec.training.optimizers import MakeOptimizer
 from glassrec.training.settings import Settings
-
-Make = Callable[[Iterable[Parameter]], Optimizer]
 
 FLOAT = torch.float32.itemsize
 
@@ -64,12 +61,12 @@ class Memory:
         )
 
 
-def needed(
+def estimate_memory(
     settings: Settings,
     model: Recommender,
     dataset: Dataset,
-    optimizer: Make,
-    table_optimizer: Make | None = None,
+    optimizer: MakeOptimizer,
+    table_optimizer: MakeOptimizer | None = None,
     *,
     resumes: bool = False,
 ) -> Memory:
@@ -80,10 +77,10 @@ def needed(
     count, table = model.parameter_count, model.table.weight
     lookups = min(settings.batch_size, dataset.rows_per_epoch) * model.table.lookups
     if table_optimizer is None or not table.numel():
-        shares = [_dense(optimizer, count, model.width)]
+        shares = [_share(optimizer, count, model.width)]
     else:
-        sparse = _sparse(table_optimizer, table.shape[0], table.shape[1], lookups)
-        shares = [_dense(optimizer, count - table.numel(), model.width), sparse]
+        sparse = _share(table_optimizer, table.numel(), table.shape[1], lookups)
+        shares = [_share(optimizer, count - table.numel(), model.width), sparse]
     gradients, state, step = (sum(share[k] for share in shares) for k in range(3))
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
     rows, drawing = _epoch(dataset)
@@ -94,19 +91,20 @@ def needed(
     return Memory(count, weights, gradients + second, state, step, weights, drawing, peak)
 
 
-Share = tuple[int, int, int]
-"""Bytes of gradients, of an optimiser's state, and what it holds during a step."""
+def _share(
+    make: MakeOptimizer, numbers: int, width: int, lookups: int | None = None
+) -> tuple[int, int, int]:
+    """Bytes of gradients, of an optimiser's state, and of its step, for so many numbers.
 
-
-def _dense(make: Make, count: int, width: int) -> Share:
-    state, step = _appetite(make, width, sparse=False)
-    return count * FLOAT, int(state * count), int(step * count)
-
-
-def _sparse(make: Make, rows: int, width: int, lookups: int) -> Share:
-    state, step = _appetite(make, width, sparse=True)
-    touched = min(rows, lookups)
-    return lookups * (width * FLOAT + 8), int(state * rows * width), int(step * touched * width)
+    Of a table with sparse gradients, a batch looks up some rows, maybe one of them several times.
+    """
+    sparse = lookups is not None
+    # What does not grow with the rows does not matter: hence two parameters.
+    few, many = (_bytes_of_steps(make, rows, width, sparse) for rows in (64, 128))
+    state, step = ((b - a) / (64 * width) for a, b in zip(few, many, strict=True))
+    touched = numbers if lookups is None else min(numbers, lookups * width)
+    gradients = numbers * FLOAT if lookups is None else lookups * (width * FLOAT + 8)
+    return gradients, int(state * numbers), int(step * touched)
 
 
 def _epoch(dataset: Dataset) -> tuple[int, int]:
@@ -116,26 +114,20 @@ def _epoch(dataset: Dataset) -> tuple[int, int]:
     return size, size * (2 if dataset.negatives is None else 3)
 
 
-def _appetite(make: Make, width: int, sparse: bool) -> tuple[float, float]:
-    """Bytes of state, and of a step, that an optimiser takes for each number of a parameter."""
-    few, many = (_ask(make, rows, width, sparse) for rows in (64, 128))
-    state, step = ((b - a) / (64 * width) for a, b in zip(few, many, strict=True))
-    return state, step
-
-
-def _ask(make: Make, rows: int, width: int, sparse: bool) -> tuple[int, int]:
+def _bytes_of_steps(make: MakeOptimizer, rows: int, width: int, sparse: bool) -> tuple[int, int]:
+    """The bytes of an optimiser's state, and those that its second step holds on the way."""
     weight = Parameter(torch.zeros(rows, width))
     optimizer = make([weight])
-    for watch in (Watch(), Watch()):  # the first step makes the state
+    for counter in (AllocationCounter(), AllocationCounter()):  # the first step makes the state
         gradient = torch.ones(rows, width)
         weight.grad = gradient.to_sparse(1) if sparse else gradient
-        with watch:
+        with counter:
             optimizer.step()
     tensors = (t for state in optimizer.state.values() for t in state.values())
-    return sum(t.nbytes for t in tensors if isinstance(t, Tensor)), watch.most
+    return sum(t.nbytes for t in tensors if isinstance(t, Tensor)), counter.most
 
 
-class Watch(TorchDispatchMode):
+class AllocationCounter(TorchDispatchMode):
     """Counts the bytes of tensors made inside; `most` is the most at one time."""
 
     def __init__(self) -> None:

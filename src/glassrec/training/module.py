@@ -110,12 +110,10 @@ class RecommenderModule(LightningModule):
         """The logits (B, K) of a batch."""
         return self.model(batch)
 
-    # --- training ----------------------------------------------------------------------------
-
     def setup(self, stage: str) -> None:
         """Build the loss of the tasks of the data."""
         self.model.table.sparse = self.table_optimizer is not None and stage == "fit"
-        self.loss = self.objective.of(self.data.dataset)
+        self.loss = self.objective.build_loss(self.data.dataset)
         if self.compile_loss:
             backend = {} if self.compile_loss is True else {"backend": self.compile_loss}
             self.loss = torch.compile(self.loss, **backend)  # type: ignore[call-overload]
@@ -171,8 +169,6 @@ class RecommenderModule(LightningModule):
     @torch.no_grad()
     def _average_unseen(self) -> None:
         self.model.table.average_unseen(self.seen_ids)
-
-    # --- evaluation --------------------------------------------------------------------------
 
     def on_validation_start(self) -> None:
         """Forget earlier metrics, and finish the table where training rows changed it."""

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from glassrec.data.batch import Batch
 from glassrec.data.catalogue import Catalogue
 from glassrec.data.dataset import Dataset
-from glassrec.data.schema import UNSEEN, Schema, Target, TaskKind
+from glassrec.data.schema import UNSEEN, Schema, Target
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.retriever import Retriever
+from glassrec.models.retriever import Retriever, as_retriever
 from glassrec.spelling import one_of
 
 
@@ -52,7 +52,7 @@ class Objective:
         """The first task that is learnt; one of them is."""
         return next(target for target in targets if self.weights.get(target.name, 1))
 
-    def of(self, dataset: Dataset) -> Loss:
+    def build_loss(self, dataset: Dataset) -> Loss:
         """The loss on a dataset's tasks.
 
         Raises:
@@ -85,27 +85,21 @@ class Loss:
         """The loss, a number; ValueError if retrieval is learnt and `model` is no retriever."""
         inputs = model.embed(batch)
         learnt = [task for task, weight in enumerate(self.weights) if weight]
-        judged = any(self.targets[task].kind != "retrieval" for task in learnt)
+        scored = any(self.targets[task].kind != "retrieval" for task in learnt)
         # Retrieval reads no scores, but all pairs of queries and candidates.
-        scores = model.score(inputs) if judged else batch.targets
+        scores = model.score(inputs) if scored else batch.targets
         truths = model.target_scale.standardized(batch.targets)
         parts = []
         for task in learnt:
             kind, truth = self.targets[task].kind, truths[:, task]
             if kind == "retrieval":
                 assert self.softmax is not None, "made where the data has such a task"
-                part = self.softmax(Retriever.of(model), inputs, batch, truth)
+                part = self.softmax(as_retriever(model), inputs, batch, truth)
             else:
-                part = _judgement(kind, scores[:, task], truth)
+                loss = F.binary_cross_entropy_with_logits if kind == "click" else F.mse_loss
+                part = loss(scores[:, task], truth)
             parts.append(self.weights[task] * part)
         return sum(parts[1:], parts[0])
-
-
-def _judgement(kind: TaskKind, scores: Tensor, truth: Tensor) -> Tensor:
-    """The mean over rows that are judged one by one; a number."""
-    if kind == "click":
-        return F.binary_cross_entropy_with_logits(scores, truth)
-    return F.mse_loss(scores, truth)
 
 
 class InBatchSoftmax:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import gc
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,16 +112,17 @@ class Trainer(Settings):
             model, objective=objective, optimizer=optimizer, table_optimizer=table_optimizer,
             scheduler=scheduler, metrics=metrics or {}, compile=self.compile, validate=validate,
         )  # fmt: skip
-        objective.of(dataset)  # its weights are checked, too
+        objective.build_loss(dataset)  # its weights are checked, too
         found = (
             evaluate(model, dataset, "val", module.metrics)
             if validate is None
             else validate(model, dataset)
         )
         values = {f"val/{name}": float(value) for name, value in found.items()}
-        monitor = self._monitored(dataset, objective, values)
+        monitor = self._checked_monitor(dataset, objective, values)
         if self.max_epochs == 0:
-            return _untrained(model, values)
+            weights = {name: tensor.cpu().clone() for name, tensor in model.state_dict().items()}
+            return Trained(weights, pd.DataFrame(columns=["epoch", "train/loss", *values]))
         if self.lightning.get("fast_dev_run") and not quiet:
             print(
                 "debug     fast_dev_run: a few batches in place of an epoch; the results say "
@@ -147,9 +148,15 @@ class Trainer(Settings):
         columns = dict.fromkeys(["epoch", "train/loss", *values, *(k for row in rows for k in row)])
         return Trained(progress.best, pd.DataFrame(rows, columns=list(columns)))
 
-    def monitors(self, dataset: Dataset, objective: Objective) -> str:
-        """The metric that selects the best epoch."""
-        return self.monitor or f"val/{_telling(dataset, objective)}"
+    def monitored_metric(self, dataset: Dataset, objective: Objective) -> str:
+        """The metric that selects the best epoch: by default of the first task that is learnt."""
+        defaults = {
+            "click": "ndcg@10" if dataset.ranked else "auroc",
+            "rating": "rmse",
+            "retrieval": "recall@10",
+        }
+        target = objective.first(dataset.schema.targets)
+        return self.monitor or f"val/{dataset.schema.metric(target, defaults[target.kind])}"
 
     def _check_sparse(self) -> None:
         if self.lightning.get("gradient_clip_val"):
@@ -168,9 +175,11 @@ class Trainer(Settings):
                 "sparse gradients; take trainer.devices=1 or table_optimizer=none"
             )
 
-    def _monitored(self, dataset: Dataset, objective: Objective, found: Mapping[str, float]) -> str:
+    def _checked_monitor(
+        self, dataset: Dataset, objective: Objective, found: Mapping[str, float]
+    ) -> str:
         """The metric that selects, checked on the untrained model before hours of training."""
-        monitor = self.monitors(dataset, objective)
+        monitor = self.monitored_metric(dataset, objective)
         if monitor not in found:
             near = difflib.get_close_matches(monitor, found, n=1, cutoff=0.0)
             raise ValueError(
@@ -183,19 +192,3 @@ class Trainer(Settings):
                 "rows have one label; monitor val/log_loss, or split otherwise"
             )
         return monitor
-
-
-def _untrained(model: Recommender, metrics: Iterable[str]) -> Trained:
-    weights = {name: tensor.cpu().clone() for name, tensor in model.state_dict().items()}
-    return Trained(weights, pd.DataFrame(columns=["epoch", "train/loss", *metrics]))
-
-
-def _telling(dataset: Dataset, objective: Objective) -> str:
-    """The metric that says most of the first task that is learnt."""
-    by_kind = {
-        "click": "ndcg@10" if dataset.ranked else "auroc",
-        "rating": "rmse",
-        "retrieval": "recall@10",
-    }
-    target = objective.first(dataset.schema.targets)
-    return dataset.schema.metric(target, by_kind[target.kind])

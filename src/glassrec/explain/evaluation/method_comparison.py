@@ -13,8 +13,7 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor
 
-from glassrec.explain.evaluation.faithfulness import curves, infidelity, subsets
-from glassrec.explain.evaluation.sample import Sample
+from glassrec.explain.evaluation.faithfulness import Sample, curves, infidelity, subsets
 from glassrec.explain.evaluation.stability import (
     agreement,
     nearby,

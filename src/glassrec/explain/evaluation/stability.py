@@ -12,7 +12,7 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
-from glassrec.explain.evaluation.sample import Sample
+from glassrec.explain.evaluation.faithfulness import Sample
 from glassrec.explain.masking import to_float64
 from glassrec.explain.methods import Method
 from glassrec.models.base import Inputs, Recommender

@@ -208,10 +208,6 @@ def _numbers(*values: Any) -> list[Tensor]:
     ]
 
 
-def _join(func: Rule, tensors: Sequence[Tensor], *args: Any, **kwargs: Any) -> Any:
-    return _additive(func, _numbers(*tensors), *args, **kwargs)
-
-
 def _add(_: Rule, x: Any, y: Any, alpha: float = 1) -> Any:
     x, y = _numbers(x, y)
     return _additive(torch.add, x, y if alpha == 1 else y * alpha)
@@ -338,7 +334,9 @@ _NAMES: dict[Rule, str] = {
         "div divide true_divide truediv",
     _matrix_product: "matmul mm bmm",
     lambda func, x, y: _matrix_product(func, y, x): "rmatmul",
-    _magnitude: "abs square", _compare: "gt ge lt le", _join: "cat concat stack",
+    _magnitude: "abs square", _compare: "gt ge lt le",
+    lambda func, tensors, *args, **kwargs: _additive(func, _numbers(*tensors), *args, **kwargs):
+        "cat concat stack",
     _linear: "linear", _relu: "relu", _power: "pow", _lerp: "lerp", _where: "where",
     lambda func, x, p, training, **_: _refuse(func) if training else x: "dropout",
 }  # fmt: skip

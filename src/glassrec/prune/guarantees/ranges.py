@@ -196,7 +196,9 @@ def input_bounds(model: Recommender) -> Inputs:
     closed = ends.isfinite().all(0)
     low = torch.cat([ends[0], first, past])
     high = torch.cat([ends[0].where(closed, ends[1]), first, past])
-    sources = [*_dense_sources(ends), *(rows - rows[0] for rows in tables)]
+    spans = (ends[1] - ends[0]).where(closed, 0)  # of an open column zero
+    sources = [torch.stack([torch.zeros_like(span), span]).unsqueeze(1) for span in spans]
+    sources += [rows - rows[0] for rows in tables]
     if steps:
         items = tables[reads.field_index(reads.item or "")]
         sources += [torch.cat([items.new_zeros(1, width), items])] * steps
@@ -209,9 +211,3 @@ def input_bounds(model: Recommender) -> Inputs:
         history.reshape(1, steps, width),
         Bounds(torch.stack([table.new_zeros(1, steps), table.new_ones(1, steps)])),
     )
-
-
-def _dense_sources(ends: Tensor) -> list[Tensor]:
-    """The source (2, 1) of each dense column, counted from its low end; an open one's is zero."""
-    spans = (ends[1] - ends[0]).where(ends.isfinite().all(0), 0)
-    return [torch.stack([torch.zeros_like(span), span]).unsqueeze(1) for span in spans]
