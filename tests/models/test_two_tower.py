@@ -14,7 +14,7 @@ from glassrec.data.schema import Field, Schema, Target
 from glassrec.models.base import Recommender
 from glassrec.models.mf import MF
 from glassrec.models.popularity import Popularity
-from glassrec.models.retriever import as_retriever
+from glassrec.models.retriever import Retriever, as_retriever
 from glassrec.models.two_tower import TwoTower
 
 TASKS = (Target("find", "retrieval"), Target("label"), Target("stars", "rating"))
