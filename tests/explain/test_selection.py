@@ -128,11 +128,6 @@ def test_titles_say_which_rows(settings: dict, available: int, words: str) -> No
     assert Selection(**settings).describe(available) == words
 
 
-def test_its_words_say_what_is_asked_for() -> None:
-    assert str(Selection(above=0.9)) == "up to 2,000 val rows, scored above 0.9"
-    assert str(Selection(rows=None, split="test")) == "all test rows"
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -106,11 +106,8 @@ def agreement(explainer: Explainer) -> float | None:
     """The mean rank correlation of the attributions of two seeds; None without a draw or a
     ranking.
     """
-    method, seed = explainer.method, explainer.seed
-    if not method.draws(len(explainer.feature_mask.features)):
-        return None
-    sample = explainer.sample(explainer.settings.faithfulness.rows)
-    found = stability.agreement(method, sample, (seed, seed + 1))
+    sample, seed = explainer.sample(explainer.settings.faithfulness.rows), explainer.seed
+    found = stability.agreement(explainer.method, sample, (seed, seed + 1))
     return None if isnan(found) else found
 
 

@@ -107,11 +107,6 @@ class Selection:
             rows += f" ({held_out:,} held-out items and {chosen - held_out:,} candidates)"
         return ", ".join([rows, *self._filters()])
 
-    def __str__(self) -> str:
-        """What is asked for, without what there is."""
-        some = "all" if self.rows is None else f"up to {self.rows:,}"
-        return ", ".join([f"{some} {self.split} rows", *self._filters()])
-
     def _filters(self) -> Iterator[str]:
         words = {
             "label": self.label,

@@ -63,7 +63,10 @@ class PruningCurves:
             tuned[self.epochs] = tune(deepcopy(data.model), self.epochs)
         whole = {epochs: measure(model) for epochs, model in tuned.items()}
         shares = sorted({0.0, *self.shares})
-        points = [*product(self._rankings(data), shares, self._variants())]
+        variants = [Variant(True, 0)]
+        variants += [Variant(False, 0)] if self.unfolded else []
+        variants += [Variant(True, self.epochs)] if self.epochs else []
+        points = [*product(self._rankings(data), shares, variants)]
         rows = []
         for (score, draw, importance), share, variant in with_progress(
             ((1, point) for point in points), len(points), unit="models"
@@ -76,14 +79,6 @@ class PruningCurves:
             about = {"score": score, "draw": draw, "share": share}
             rows.append({**about, **variant._asdict(), "units": left, **measured})
         return pd.DataFrame(rows)
-
-    def _variants(self) -> list[Variant]:
-        variants = [Variant(True, 0)]
-        if self.unfolded:
-            variants.append(Variant(False, 0))
-        if self.epochs:
-            variants.append(Variant(True, self.epochs))
-        return variants
 
     def _rankings(self, data: CalibrationData) -> Iterator[tuple[str, int, Mapping[str, Tensor]]]:
         for name, score in self.scores.items():

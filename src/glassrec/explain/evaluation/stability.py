@@ -93,18 +93,10 @@ def randomisation(method: Method, sample: Sample, models: int, seed: int) -> flo
     √(2 / (π (P − 1))) for P features: 0.25 for 11. NaN if the model scores without weights.
     """
     values, model = sample.attributions(method, seed), sample.view.model
-    found = [
-        _similarity(method, sample, values, randomize_weights(model, seed + draw), seed)
-        for draw in range(models)
-    ]
+    found = []
+    for draw in range(models):
+        other = sample.with_model(randomize_weights(model, seed + draw))
+        if not torch.equal(other.difference, sample.difference):
+            correlations = rank_agreement(values, other.attributions(method, seed)).abs()
+            found.append(correlations.nanmean().item())
     return torch.tensor(found, dtype=torch.double).nanmean().item()
-
-
-def _similarity(
-    method: Method, sample: Sample, values: Tensor, model: Recommender, seed: int
-) -> float:
-    """Mean |rank correlation| with another model's attributions; NaN if its logits are equal."""
-    other = sample.with_model(model)
-    if torch.equal(other.difference, sample.difference):
-        return float("nan")
-    return rank_agreement(values, other.attributions(method, seed)).abs().nanmean().item()

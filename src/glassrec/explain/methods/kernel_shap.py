@@ -110,11 +110,10 @@ def _coalitions(features: int, pairs: int, seed: int) -> tuple[Tensor, Tensor]:
 
 def _masses(features: int) -> list[float]:
     """The kernel's mass of each size up to half the features, in pairs with its complement."""
-    sizes = range(1, features // 2 + 1)
     # Of the coalitions of half the features, half are the others' complements.
     return [
         (features - 1) / (size * (features - size)) / (2 if 2 * size == features else 1)
-        for size in sizes
+        for size in range(1, features // 2 + 1)
     ]
 
 
