@@ -12,7 +12,7 @@ from scipy import stats
 
 from glassrec.data.dataset import GroundTruth
 from glassrec.data.planted import CONTEXTS, DENSE, MAIN, PAIRS, Planted
-from glassrec.explain.evaluation.ground_truth import (
+from glassrec.explain.evaluation.significance import (
     RankingMetrics,
     score,
     score_features,

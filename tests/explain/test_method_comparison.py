@@ -19,8 +19,10 @@ from glassrec.explain.evaluation.method_comparison import (
     Faithfulness,
     MethodComparison,
     compare_methods,
+    nearby,
+    randomisation,
+    sensitivity,
 )
-from glassrec.explain.evaluation.stability import nearby, randomisation, sensitivity
 from glassrec.explain.features import build_feature_mask
 from glassrec.explain.masking import MaskedModel
 from glassrec.explain.methods import Method

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from glassrec.data.batch import Batch
 from glassrec.explain.evaluation.faithfulness import Sample
-from glassrec.explain.evaluation.stability import (
-    agreement,
+from glassrec.explain.evaluation.method_comparison import (
     nearby,
     randomisation,
     randomize_weights,
     rank_agreement,
+    seed_agreement,
     sensitivity,
 )
 from glassrec.explain.features import build_feature_mask
@@ -81,14 +81,14 @@ def test_agreement_falls_with_the_noise_of_a_method(
     linear: Callable[..., Sample], arbitrary: Method
 ) -> None:
     sample = linear(torch.linspace(-2, 2, 20), rows=100)
-    found = [agreement(Noisy(noise=noise), sample, (0, 1)) for noise in (0.0, 0.3, 3.0)]
+    found = [seed_agreement(Noisy(noise=noise), sample, (0, 1)) for noise in (0.0, 0.3, 3.0)]
     assert found[0] == 1
     assert 0.99 > found[1] > 0.5 > found[2]
-    assert agreement(arbitrary, sample, (0, 1)) == pytest.approx(0, abs=0.1)
-    assert agreement(Noisy(), sample, (7, 7)) == 1
-    assert isnan(agreement(IntegratedGradients(), sample, (0, 1)))
+    assert seed_agreement(arbitrary, sample, (0, 1)) == pytest.approx(0, abs=0.1)
+    assert seed_agreement(Noisy(), sample, (7, 7)) == 1
+    assert isnan(seed_agreement(IntegratedGradients(), sample, (0, 1)))
     # Of few features all coalitions are taken.
-    assert isnan(agreement(KernelShap(), linear(torch.ones(4), rows=5), (0, 1)))
+    assert isnan(seed_agreement(KernelShap(), linear(torch.ones(4), rows=5), (0, 1)))
 
 
 def test_nearby_inputs_fill_a_box_of_the_spread_of_each_number(

@@ -14,11 +14,21 @@ from torch import Tensor
 from glassrec.artifacts import Attributions, Explanation
 from glassrec.data.dataset import GroundTruth
 from glassrec.explain.captum_methods import CaptumMethod
-from glassrec.explain.evaluation import faithfulness, stability
+from glassrec.explain.evaluation import faithfulness
 from glassrec.explain.evaluation.completeness import layer_completeness
-from glassrec.explain.evaluation.ground_truth import score_features, score_main, score_pairs
-from glassrec.explain.evaluation.method_comparison import MethodComparison, compare_methods
-from glassrec.explain.evaluation.significance import PairedSwap, permuted_features, permuted_labels
+from glassrec.explain.evaluation.method_comparison import (
+    MethodComparison,
+    compare_methods,
+    seed_agreement,
+)
+from glassrec.explain.evaluation.significance import (
+    PairedSwap,
+    permuted_features,
+    permuted_labels,
+    score_features,
+    score_main,
+    score_pairs,
+)
 from glassrec.explain.explainer import KNOWN, ROUNDING, Explainer
 from glassrec.explain.features import Granularity
 from glassrec.explain.masking import MaskedModel
@@ -107,7 +117,7 @@ def agreement(explainer: Explainer) -> float | None:
     ranking.
     """
     sample, seed = explainer.sample(explainer.settings.faithfulness.rows), explainer.seed
-    found = stability.agreement(explainer.method, sample, (seed, seed + 1))
+    found = seed_agreement(explainer.method, sample, (seed, seed + 1))
     return None if isnan(found) else found
 
 

@@ -72,27 +72,15 @@ class Trainer(Settings):
         After every epoch all that is needed to go on is in `directory/training.ckpt`; the caller
         deletes it once the result is safe. On the CPU an interrupted run ends with the same bits.
 
-        Args:
-            model: its weights are where training starts.
-            dataset: trained on its training rows, judged on its validation split only.
-            optimizer: makes the optimiser of the model's parameters.
-            table_optimizer: makes the one of the joint table, whose gradients are sparse then: a
-                step touches only the rows of its batch. None leaves the table to `optimizer`.
-            seed: fixes negatives, order and dropout.
-            directory: an existing folder, also of what callbacks, loggers and profilers write.
-            origin: a hash of what training starts from; a checkpoint of another is not continued.
-            objective: the loss.
-            scheduler: changes the learning rate.
-            metrics: torchmetrics by name, evaluated on the validation split.
-            callbacks: of Lightning; one, a list or a mapping.
-            logger: of Lightning, as callbacks; a callable gets `save_dir`, a folder in `directory`.
-            validate: gives the metrics of a model on the validation split, in place of ours.
-            on_epoch: gets each row of the history once, in order; those of a killed call first.
-                With several devices it is called when training is over.
-            started: the weights are trained already: they are epoch 0 of the history, which has no
-                `train/loss`, and are kept if no epoch is better.
-            quiet: print nothing.
-            lock: of the run directory; the processes of several devices hold it, too.
+        What is not described here is as in `RecommenderModule`. `seed` fixes negatives, order and
+        dropout. `directory` is an existing folder, also of what callbacks, loggers and profilers
+        write. `origin` is a hash of what training starts from; a checkpoint of another is not
+        continued. `callbacks` and `logger` are Lightning's, one, a list or a mapping; a logger may
+        be a callable, which gets `save_dir`. `on_epoch` gets each row of the history once, in
+        order, those of a killed call first; with several devices it is called when training is
+        over. If `started`, the weights are trained already: they are epoch 0 of the history, which
+        has no `train/loss`, and are kept if no epoch is better. The processes of several devices
+        hold the `lock` of the run directory, too.
 
         Raises:
             ValueError: the loss is not finite; the monitored metric does not exist; the checkpoint
