@@ -33,8 +33,8 @@ def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "explain.granularity: 'feilds' is not allowed; must be",
         ),
         (["explain.baseline=men"], 2, "no baseline 'men'; did you mean 'mean'?"),
-        (["explain.baseline=background:0"], 2, "'background:0' has no number of training rows"),
-        (["explain.baseline=background:x"], 2, "'background:x' has no number of training rows"),
+        (["explain.baseline=background:0"], 2, "no baseline 'background:0'"),
+        (["explain.baseline=background:x"], 2, "no baseline 'background:x'"),
         (["explain.method=shapley"], 2, "with a slash; write explain/method=shapley"),
         (["explain.compare=none"], 2, "with a slash; write explain/compare=none"),
         (

@@ -86,12 +86,10 @@ class CaptumMethod(Method):
 
     def attribute(self, view: MaskedModel, seed: int) -> Tensor:
         """Captum's attributions, summed over each feature."""
-        if self.name in ROW_BY_ROW:
-            parts = [(part, seed + int(part.index[0])) for part in view.split(1)]
-        else:
-            parts = [(view, seed)]
+        alone = self.name in ROW_BY_ROW
         found = []
-        for part, draw in parts:
+        for part in view.split(1) if alone else [view]:
+            draw = seed + int(part.index[0]) if alone else seed
             with self.captum.running(part.model, draw):
                 found.append(self._attribute(part))
         return torch.cat(found).to(view.inputs.dense)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import ceil
+from re import fullmatch
 from typing import Annotated, Literal
 
 import torch
@@ -28,8 +29,8 @@ from glassrec.models.base import Inputs, Recommender
 from glassrec.progress import with_progress
 from glassrec.spelling import one_of
 
-BASELINES = ("zero", "mean", "unseen", "background", "background:N")
-"""The values of `explain.baseline`; background alone is background:50."""
+BASELINES = ("zero", "mean", "unseen", "background", "background:50")
+"""The values of `explain.baseline`; background alone is background:50, and may have any number."""
 
 PIECE = 4096
 """Rows, at most, of which results are handed on together; a killed process loses so many."""
@@ -90,14 +91,7 @@ class Explain:
     memory: Annotated[int, Ge(1)] = 64
 
     def __post_init__(self) -> None:
-        kind, colon, count = self.baseline.partition(":")
-        if colon and kind == "background":
-            if not count.isdecimal() or int(count) < 1:
-                raise ValueError(
-                    f"explain.baseline: {self.baseline!r} has no number of training rows; e.g. "
-                    "background:50"
-                )
-        elif self.baseline not in BASELINES[:-1]:
+        if not fullmatch("zero|mean|unseen|background(:0*[1-9][0-9]*)?", self.baseline):
             raise ValueError(
                 f"explain.baseline: no baseline {self.baseline!r}{one_of(self.baseline, BASELINES)}"
             )

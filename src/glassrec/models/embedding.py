@@ -178,17 +178,9 @@ def _select_or_zero(values: Tensor, positions: Tensor) -> Tensor:
     return F.pad(values, (0, 1)).index_select(-1, positions)
 
 
-def _take_size(
-    table: JointTable,
-    state: Mapping[str, Tensor],
-    prefix: str,
-    _metadata: object,
-    _strict: bool,
-    _missing: list[str],
-    _unexpected: list[str],
-    errors: list[str],
-) -> None:
+def _take_size(table: JointTable, state: Mapping[str, Tensor], prefix: str, *rest: Any) -> None:
     """Before loading: take the size of the table in `state`, or report why it cannot be."""
+    errors: list[str] = rest[-1]
     read, weight = state.get(f"{prefix}read"), state.get(f"{prefix}weight")
     if read is None or weight is None:
         return  # loading reports it

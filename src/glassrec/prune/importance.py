@@ -74,7 +74,12 @@ class CalibrationData:
                 for name, values in recorded.items():
                     sums[name] = sums.get(name, 0) + _moments(torch.cat(values))
                     calls[name] = len(values)  # once a time step in a recurrent layer
-        return {name: _statistics(sums[name] / (self.rows.rows * calls[name])) for name in sums}
+        found = {}
+        for name, each in sums.items():
+            mean, mean_abs, zero_share, square = each / (self.rows.rows * calls[name])
+            deviation = (square - mean.square()).clamp_min(0).sqrt()
+            found[name] = ActivationStatistics(mean, mean_abs, zero_share, deviation)
+        return found
 
     def replacements(self, *, folded: bool) -> dict[str, Tensor]:
         """(U,) of each layer: the value that replaces a pruned neuron, its mean or zero."""
@@ -89,12 +94,6 @@ def _moments(values: Tensor) -> Tensor:
     return torch.stack(
         [part.sum(0) for part in (values, values.abs(), values == 0, values.square())]
     )
-
-
-def _statistics(means: Tensor) -> ActivationStatistics:
-    mean, mean_abs, zero_share, square = means
-    deviation = (square - mean.square()).clamp_min(0).sqrt()
-    return ActivationStatistics(mean, mean_abs, zero_share, deviation)
 
 
 class ImportanceScore(ABC):

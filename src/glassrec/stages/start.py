@@ -264,9 +264,9 @@ class Start:
         rows at most as often as M grows. Three standard deviations of a Poisson count are left to
         chance beyond.
         """
-        own = int((rows["split"] == "train").sum())
+        growth = max(1.0, len(trained) / int((rows["split"] == "train").sum()))
         for name, count, leaked, natural in overlap(rows, trained):
-            expected = natural * max(1.0, len(trained) / own)
+            expected = natural * growth
             if leaked > expected + 3 * sqrt(expected + 1):
                 raise UsageError(
                     f"{self.setting}: {leaked:,} of the {count:,} {name} rows "

@@ -27,6 +27,8 @@ SAMPLE = 1000
 RANKS = 1000
 """Neurons of a layer, at most, in the curve of their conductance."""
 
+DIFFERENCES = ("max_abs_logit_difference", "p999_abs_logit_difference")
+
 ONE = pd.Series([1])
 """The sizes of a table that has none."""
 
@@ -45,16 +47,10 @@ def track_training(log: Log, context: Context) -> None:
 def track_explanation(log: Log, result: ExplainResult) -> None:
     """Its facts and tables, the conductance of every layer, and the files."""
     run, about = result.trained.context.run, result.about
-    facts: dict[str, float | str] = {
-        "method": about.method,
-        "baseline": about.baseline,
-        "selection": about.selection,
-        "relative_delta": about.relative_delta,
-        "rank_stability": about.rank_stability,
-        "trusted": float(about.trusted),
-        "constant": float(about.constant),
-        "significant": ", ".join(significant(result.importance)["player"].head(NAMED)),
-    }
+    names = ("method", "baseline", "selection", "relative_delta", "rank_stability")
+    facts: dict[str, float | str] = {name: getattr(about, name) for name in names}
+    facts |= {"trusted": float(about.trusted), "constant": float(about.constant)}
+    facts["significant"] = ", ".join(significant(result.importance)["player"].head(NAMED))
     log.summary({f"explain/{name}": value for name, value in facts.items()})
     neurons = result.neurons.sort_values("mean_abs", ascending=False, kind="stable")
     frames = {
@@ -83,8 +79,7 @@ def track_pruning(log: Log, result: PruneResult) -> None:
         "level": certificate.level,
         "exact": float(certificate.exact),
         "rows": float(sum(certificate.rows.values())),
-        "max_abs_logit_difference": certificate.max_abs_logit_difference,
-        "p999_abs_logit_difference": certificate.p999_abs_logit_difference,
+        **{name: getattr(certificate, name) for name in DIFFERENCES},
         "units": float(result.plan.dropped),
     }
     log.summary({f"certificate/{name}": value for name, value in facts.items()})

@@ -287,17 +287,14 @@ def _whole_lists(split: Split, rows: Tensor) -> Tensor:
 def _computed(
     name: str, metric: Metric, predicted: Tensor, truth: Tensor, query: Tensor | None
 ) -> float:
-    lists = (
-        {"indexes": query.cpu()}
-        if isinstance(metric, RetrievalMetric) and query is not None
-        else {}
-    )
+    lists = {}
+    if isinstance(metric, RetrievalMetric) and query is not None:
+        lists["indexes"] = query.cpu()
     metric.sync_on_compute = False  # each process has all rows
     metric.reset()
     try:
         metric.update(predicted, truth, **lists)
-        value = metric.compute()
-        return float(value)
+        return float(metric.compute())
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(
             f"metrics.{name}: {type(metric).__name__} gives no number: {error}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Annotated, overload
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Gt
@@ -43,14 +43,8 @@ class RowwiseAdagrad(Optimizer):
                 raise ValueError(f"Invalid {name}: {value}; must be > 0")
         super().__init__(params, {"lr": lr, "eps": eps})
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Descend the gradients that the parameters hold; `closure`, if given, makes them first."""
         loss = None
         if closure is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -116,16 +117,9 @@ class PrunableLayer(nn.Module, ABC):
 
 
 def _refuse_another_size(
-    module: PrunableLayer,
-    state: Mapping[str, Tensor],
-    prefix: str,
-    _metadata: object,
-    _strict: bool,
-    _missing: list[str],
-    _unexpected: list[str],
-    errors: list[str],
+    module: PrunableLayer, state: Mapping[str, Tensor], prefix: str, *rest: Any
 ) -> None:
-    built = state.get(f"{prefix}built")
+    built, errors = state.get(f"{prefix}built"), rest[-1]
     if built is not None and int(built) != module.size:
         errors.append(
             f"{prefix[:-1]} was built with {int(built)} neurons there, {module.size} here"
