@@ -34,7 +34,7 @@ from glassrec.pipeline import Pipeline, external_hashes
 from glassrec.run import Run
 from glassrec.stages.context import Context, TrainedModel
 from glassrec.stages.explain import explain
-from glassrec.stages.pictures import explain_pictures
+from glassrec.stages.outputs import explain_pictures
 
 SETTINGS = [
     "model.embedding=4", "model.bottom=[16]", "model.top=[32,16]", "trainer=cpu",

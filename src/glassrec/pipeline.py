@@ -20,12 +20,12 @@ from glassrec.failures import memory_needed
 from glassrec.metrics.metadata import primary_metrics
 from glassrec.process_exit import UsageError
 from glassrec.run import flat, is_path, trusted_sha256
-from glassrec.stages import lines, pictures, tracked
+from glassrec.stages import lines, outputs
 from glassrec.stages.context import Context, PipelineSettings
 from glassrec.stages.evaluate import evaluate
 from glassrec.stages.explain import explain
 from glassrec.stages.export import export
-from glassrec.stages.pictures import report
+from glassrec.stages.outputs import report
 from glassrec.stages.prune import prune
 from glassrec.stages.start import start_file
 from glassrec.stages.train import describe, train
@@ -79,27 +79,27 @@ class Pipeline(PipelineSettings):
 
         with _stage(context, "train"):
             facts = describe(context)
-            tracked.track_data(log, context)
+            outputs.track_data(log, context)
             output.print("data", [*anomaly_lines(facts), *lines.repeats(facts, repeats)])
             training = train(context, on_epoch)
-            output.draw(pictures.train_pictures(training, facts["monitor"]))
+            output.draw(outputs.train_pictures(training, facts["monitor"]))
             output.print("train", lines.train_lines(training))
-            tracked.track_training(log, context)
+            outputs.track_training(log, context)
         trained = training.trained
         if last == "train":
             return
         with _stage(context, "explain"):
             explained = explain(trained)
             output.print("explain", lines.explain_lines(explained))
-            output.draw(pictures.explain_pictures(explained))
-            tracked.track_explanation(log, explained)
+            output.draw(outputs.explain_pictures(explained))
+            outputs.track_explanation(log, explained)
         if last == "explain":
             return
         with _stage(context, "prune"):
             pruned = prune(trained, explained.neurons)
-            output.draw(pictures.prune_pictures(pruned))
+            output.draw(outputs.prune_pictures(pruned))
             output.print("prune", lines.prune_lines(pruned))
-            tracked.track_pruning(log, pruned)
+            outputs.track_pruning(log, pruned)
         if last == "prune":
             return
         if last == "export":
@@ -112,7 +112,7 @@ class Pipeline(PipelineSettings):
             log.summary(values)
             tests = [name.removeprefix("test/") for name in values if name.startswith("test/")]
             primary = primary_metrics(tests)
-            output.draw(pictures.evaluate_pictures(evaluated, primary, pruned))
+            output.draw(outputs.evaluate_pictures(evaluated, primary, pruned))
             output.print("evaluate", lines.evaluate_lines(evaluated, primary, facts, repeats))
             report(context)
             output.print("evaluate", [f"{REPORT.name} shows this run"])
@@ -134,7 +134,7 @@ class _Output:
         for line in lines:
             print(f"{stage:<9} {line}", flush=True)
 
-    def draw(self, drawings: Iterable[pictures.Drawing]) -> None:
+    def draw(self, drawings: Iterable[outputs.Drawing]) -> None:
         """Draw the figures that are missing or stale, and track them."""
         for file, draw in drawings:
             self.context.once(file, draw)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from glassrec.__main__ import main
-from glassrec.stages import pictures
+from glassrec.stages import outputs
 from small_run import SMALL
 
 
@@ -16,7 +16,7 @@ from small_run import SMALL
 def no_pictures() -> Iterator[None]:
     """Pictures of an explanation take most of the time, and no test here is about one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pictures, "explain_pictures", lambda result: ())
+        patch.setattr(outputs, "explain_pictures", lambda result: ())
         yield
 
 

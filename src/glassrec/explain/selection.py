@@ -76,10 +76,8 @@ class Selection:
         return split.batch.targets[matching, task] == 1
 
     def matching(self, model: Recommender, dataset: Dataset, task: int) -> Tensor:
-        """The numbers (M,), int32, of all rows of the split that pass the filters, ascending.
-
-        Raises:
-            ValueError: no row passes, with what there is; or the data has no such user.
+        """(M,) int32: the rows that pass the filters, ascending; ValueError, with what there is, if
+        none.
         """
         batch = dataset.splits[self.split].batch
         rows = self._of_user(self._labelled(batch, task), batch, dataset.schema)

@@ -163,11 +163,7 @@ class Recommender(nn.Module, ABC):
         return False
 
     def load(self, weights: Mapping[str, Tensor], origin: str) -> None:
-        """Take weights over, and with them the widths of pruned layers.
-
-        Raises:
-            ValueError: `weights`, which came from `origin`, are those of another model.
-        """
+        """Take weights over, with the widths of pruned layers; ValueError for another model's."""
         try:
             self.load_state_dict(dict(weights))
         except RuntimeError as error:

@@ -96,11 +96,7 @@ class CrossNetwork(nn.ModuleList):
 
 
 def dense_and(fields: Sequence[str] | None, data: Schema, model: str) -> Schema:
-    """The schema of a model of all dense columns and of these fields, all of them if None.
-
-    Raises:
-        ValueError: the data has no such field, or nothing is left to read.
-    """
+    """The schema of all dense columns and these fields, all if None; ValueError if none is left."""
     reads = data.select(dense=data.dense, fields=data.field_names if fields is None else fields)
     if not reads.dense and not reads.fields:
         raise ValueError(f"{model} has nothing to read: no dense columns, and no field is chosen")

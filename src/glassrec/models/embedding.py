@@ -66,11 +66,7 @@ class JointTable(nn.Embedding):
         return self._expand(self(self._longs([*self._stored.offsets]).unsqueeze(0)))
 
     def vectors(self, field: str) -> Tensor:
-        """(size, E): the vectors of all ids of a field, the unseen one first.
-
-        Raises:
-            ValueError: there is no such field.
-        """
+        """(size, E): the vectors of a field, unseen first; ValueError without such a field."""
         index = self._reads.field_index(field)
         if field not in self._shifts:
             return self.weight.new_zeros(self._reads.fields[index].size, self.width)

@@ -95,11 +95,7 @@ class Pruner:
             )
 
     def not_prunable_reasons(self, model: Recommender) -> dict[str, str]:
-        """Why each layer of a model keeps all of its neurons; empty for the prunable ones.
-
-        Raises:
-            ValueError: `layers` names one that does not exist or is not prunable.
-        """
+        """Why each layer keeps all neurons, if so; ValueError if `layers` names such a one."""
         layers = model.layers
         if self.layers is None:
             return {name: layer.not_prunable_reason or "" for name, layer in layers.items()}

@@ -110,11 +110,7 @@ class Start:
 
     @cached_property
     def encoder(self) -> Encoder | None:
-        """What made the rows that the weights were trained on; None if that is not known.
-
-        Raises:
-            UsageError: the encoder beside the weights is that of others.
-        """
+        """What made the rows that were trained on, if known; UsageError if it is another's."""
         folder, origin = self.file.parent, self.weights.origin
         values, encoder = (recorded_file(folder / file.name) for file in (VOCABULARY, ENCODER))
         known = origin is not None or recorded_file(self.file) is not None

@@ -53,11 +53,7 @@ class Objective:
         return next(target for target in targets if self.weights.get(target.name, 1))
 
     def build_loss(self, dataset: Dataset) -> Loss:
-        """The loss on a dataset's tasks.
-
-        Raises:
-            ValueError: a weight is of no task, or all of them are zero.
-        """
+        """The loss on a dataset's tasks; ValueError if a weight is of no task, or all are zero."""
         targets = dataset.schema.targets
         names = [target.name for target in targets]
         for name in self.weights:

@@ -55,11 +55,7 @@ def _path(kind: type) -> str:
 
 
 def rebuild(value: Any) -> Any:
-    """The object that a recipe describes; anything else as it is.
-
-    Raises:
-        ValueError: the class is none that arguments of a `RecommenderModule` may be of.
-    """
+    """The object that a recipe describes, or a value as it is; ValueError for other classes."""
     if isinstance(value, list):
         return tuple(rebuild(each) for each in value)
     if not isinstance(value, Mapping):

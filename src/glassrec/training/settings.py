@@ -83,11 +83,7 @@ class Settings:
 
     @property
     def device(self) -> torch.device:
-        """Where models are computed; with several devices, the first of them.
-
-        Raises:
-            ValueError: a GPU is asked for and there is none.
-        """
+        """Where models are computed, the first of several; ValueError without the GPU asked for."""
         if self.accelerator == "cpu":
             return torch.device("cpu")
         found = torch.accelerator.current_accelerator(check_available=True)

@@ -66,11 +66,7 @@ class Sample:
         return self._averaged(self.view.logits(masks))
 
     def attributions(self, method: Method, seed: int) -> Tensor:
-        """The attributions (B, P) by a method, averaged over the baselines.
-
-        Raises:
-            ValueError: the method cannot explain this model, or so many features.
-        """
+        """The attributions (B, P), averaged over the baselines; ValueError if it has none."""
         at_once = max(1, self.view.chunk // method.evaluations(self.view.size))
         found = [method.attribute(part, seed).detach() for part in self.view.split(at_once)]
         return self._averaged(torch.cat(found))

@@ -52,11 +52,7 @@ class PairedSwap:
 
     @staticmethod
     def draw(view: MaskedModel, seed: int) -> PairedSwap:
-        """Pairs of a view's rows; its baseline is not used. P + 1 logits a row.
-
-        Raises:
-            ValueError: there is one row only.
-        """
+        """Pairs of a view's rows, P + 1 logits a row; ValueError if there is one row only."""
         if view.rows < 2:
             raise ValueError(f"two rows are needed to swap values, and there is {view.rows}")
         half = view.rows // 2

@@ -39,11 +39,7 @@ class Method(ABC):
 
     @abstractmethod
     def evaluations(self, features: int) -> int:
-        """How many masked rows pass the model at once for each explained row.
-
-        Raises:
-            ValueError: the method cannot explain so many features.
-        """
+        """Masked rows that pass the model at once for a row; ValueError for too many features."""
 
     def check(self, model: Recommender, feature_mask: FeatureMask, baselines: int) -> None:
         """ValueError, before anything runs, if the method cannot explain the model, and why.
