@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="it reads /pr
 def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            pictures, "explain_pictures", outputs.explain_pictures
+            outputs, "explain_pictures", outputs.explain_pictures
         )  # which `load` replaces
         load()
         yield Study(tmp_path_factory.mktemp("study"), WORDS, forked)
