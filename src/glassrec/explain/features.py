@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 
@@ -57,20 +57,16 @@ def build_feature_mask(
     return FeatureMask(tuple(names), torch.tensor(ids, device=device))
 
 
-class _Value(NamedTuple):
-    """One of the flattened inputs: a `dimension` of a `column` of a `part`."""
-
-    part: str
-    column: str
-    dimension: int
+_Value = tuple[str, str, int]
+"""One of the flattened inputs: its part, column and dimension."""
 
 
 def _input_values(schema: Schema, width: int) -> list[_Value]:
     steps = [f"history[{step}]" for step in range(-schema.history_length, 0)]
     return [
-        *(_Value("dense", name, 0) for name in schema.dense),
-        *(_Value("fields", name, k) for name in schema.field_names for k in range(width)),
-        *(_Value("history", name, k) for name in steps for k in range(width)),
+        *(("dense", name, 0) for name in schema.dense),
+        *(("fields", name, k) for name in schema.field_names for k in range(width)),
+        *(("history", name, k) for name in steps for k in range(width)),
     ]
 
 
@@ -99,7 +95,7 @@ def _grouped(
         for part in parts:
             found = positions.get(part) or _slice(part, positions)
             if not found:
-                known = dict.fromkeys([*_PARTS, *(value.column for value in values)])
+                known = dict.fromkeys([*_PARTS, *(column for _, column, _ in values)])
                 raise ValueError(f"explain.groups.{group}: no input {part!r}{one_of(part, known)}")
             yield from ((position, group) for position in found)
 

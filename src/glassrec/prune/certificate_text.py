@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from textwrap import fill
 
@@ -114,12 +114,11 @@ def _compared(certificate: Certificate) -> Iterator[str]:
 
 
 def _hashes(certificate: Certificate) -> Iterator[str]:
-    yield from _listed("file", certificate.files)
-    yield from _listed("tensors", {"large": certificate.weights, "pruned": certificate.pruned})
-    yield from _listed("rows", certificate.splits)
-    for kind, hashes in certificate.given.items():
-        yield from _listed(f"given as {kind}", hashes)
-
-
-def _listed(kind: str, hashes: Mapping[str, str]) -> Iterator[str]:
-    return (f"- {found} {kind} {name}" for name, found in hashes.items())
+    groups = {
+        "file": certificate.files,
+        "tensors": {"large": certificate.weights, "pruned": certificate.pruned},
+        "rows": certificate.splits,
+        **{f"given as {kind}": hashes for kind, hashes in certificate.given.items()},
+    }
+    for kind, hashes in groups.items():
+        yield from (f"- {found} {kind} {name}" for name, found in hashes.items())
