@@ -13,6 +13,7 @@ from torch import Tensor
 from glassrec.data.batch import Batch
 from glassrec.data.schema import Schema
 from glassrec.explain.evaluation.completeness import layer_completeness
+from glassrec.explain.masking import FeatureMask, MaskedModel
 from glassrec.explain.path import build_baseline
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.dcn import DNN
@@ -27,8 +28,13 @@ def table(model: Recommender, batch: Batch, steps: int = 400) -> pd.DataFrame:
     rows = Inputs(*(part.detach().double() for part in model.embed(batch)))
     base = build_baseline(model, "mean", rows)
     parts = zip(*(part.split(7) for part in rows), strict=True)
-    pairs = [(Inputs(*part), base) for part in parts]
-    return layer_completeness(model, pairs, steps=steps).set_index("layer")
+    views = [_view(model, Inputs(*part), base) for part in parts]
+    return layer_completeness(views, steps=steps).set_index("layer")
+
+
+def _view(model: Recommender, inputs: Inputs, base: Inputs) -> MaskedModel:
+    whole = FeatureMask(("all",), torch.zeros(sum(part[0].numel() for part in inputs)).long())
+    return MaskedModel(model, whole, inputs, base.expand_to(inputs))
 
 
 def test_in_dlrm_all_above_the_bottom_are_cuts(build: Build, batch: Batch) -> None:
@@ -119,9 +125,9 @@ def test_two_branches_by_hand(schema: Schema) -> None:
     rows = torch.tensor([[1.0, 2, 3], [-1, 3, 2]]).double()
     inputs = Inputs(rows, rows.new_zeros(2, 0, 1), rows.new_zeros(2, 0, 1), rows.new_zeros(2, 0))
     base = inputs._replace(dense=torch.zeros_like(rows))
-    found = layer_completeness(model, [(inputs, base)], steps=500).set_index("layer")
+    found = layer_completeness([_view(model, inputs, base)], steps=500).set_index("layer")
     # The logits are 4 + 81 and -6 + 24, so the mean sizes are 103/2, of the product 10/2.
     assert found["cut"].tolist() == [False, False]
     assert found["flow_share"].tolist() == pytest.approx([10 / 103, 105 / 103], abs=1e-5)
     assert (found["delta"] < 1e-5).all()
-    assert layer_completeness(model, [(inputs, base)], steps=1)["delta"].max() > 0.1
+    assert layer_completeness([_view(model, inputs, base)], steps=1)["delta"].max() > 0.1

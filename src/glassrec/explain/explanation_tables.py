@@ -196,8 +196,7 @@ def neuron_table(model: Recommender, statistics: Mapping[str, RunningStatistics]
 def completeness_table(explainer: Explainer) -> pd.DataFrame:
     """The completeness error of each layer's conductance, on some of the rows."""
     views = explainer.views(explainer.few(explainer.settings.faithfulness.rows), STEPS + 1)
-    rows = ((view.inputs, view.baseline) for view in views)
-    return layer_completeness(explainer.model, rows, steps=STEPS, task=explainer.task)
+    return layer_completeness(views, steps=STEPS)
 
 
 def pair_table(explainer: Explainer) -> pd.DataFrame:

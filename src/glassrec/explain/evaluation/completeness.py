@@ -16,42 +16,42 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from glassrec.explain.masking import to_float64
+from glassrec.explain.masking import MaskedModel, to_float64
 from glassrec.explain.neurons import Conductance
 from glassrec.explain.path import average, path_chunks, straight_path, trapezoid
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.layers import PrunableLayer
 
 
-def layer_completeness(
-    model: Recommender, rows: Iterable[tuple[Inputs, Inputs]], *, steps: int, task: int = 0
-) -> pd.DataFrame:
-    """The completeness error of each layer's conductance, one row for each layer.
-
-    `rows` are embedded ones, as many at a time as fit memory, with their baselines.
+def layer_completeness(views: Iterable[MaskedModel], *, steps: int) -> pd.DataFrame:
+    """The completeness error of each layer's conductance, by a path of so many steps.
 
     Returns:
-        layer; units: its number of neurons; cut: whether it is a bottleneck; flow_share: mean |flow
-            through it| over mean |logit difference|; delta: mean |Σ conductances − flow through it|
-            over the same. A recurrent layer counts by its last activation.
+        One row for each layer: layer; units: its number of neurons; cut: whether it is a
+        bottleneck; flow_share: mean |flow through it| over mean |logit difference|; delta: mean
+        |Σ conductances − flow through it| over the same. A recurrent layer counts by its last
+        activation.
     """
-    bottlenecks = [is_bottleneck(model, layer, task) for layer in model.layers.values()]
-    found = [
-        _sizes(model, bottlenecks, inputs, baseline.expand_to(inputs), steps, task)
-        for inputs, baseline in rows
-    ]
+    found: list[Tensor] = []
+    bottlenecks: list[bool] = []
+    layers: dict[str, PrunableLayer] = {}
+    for view in views:
+        layers = layers or view.model.layers
+        bottlenecks = bottlenecks or [
+            is_bottleneck(view.model, layer, view.task) for layer in layers.values()
+        ]
+        found.append(_sizes(view, bottlenecks, steps))
     assert found, "no rows were given"
     difference, through, error = torch.stack(found).sum(0).cpu().T.numpy()
     scale = np.maximum(difference, np.finfo(np.float64).tiny)
-    return pd.DataFrame(
-        {
-            "layer": list(model.layers),
-            "units": [len(layer.units) for layer in model.layers.values()],
-            "cut": bottlenecks,
-            "flow_share": through / scale,
-            "delta": error / scale,
-        }
-    )
+    columns = {
+        "layer": list(layers),
+        "units": [len(layer.units) for layer in layers.values()],
+        "cut": bottlenecks,
+        "flow_share": through / scale,
+        "delta": error / scale,
+    }
+    return pd.DataFrame(columns)
 
 
 def is_bottleneck(model: Recommender, layer: PrunableLayer, task: int) -> bool:
@@ -84,42 +84,28 @@ def detach_layer(layer: PrunableLayer) -> Iterator[None]:
         handle.remove()
 
 
-def _sizes(
-    model: Recommender,
-    bottlenecks: list[bool],
-    inputs: Inputs,
-    baseline: Inputs,
-    steps: int,
-    task: int,
-) -> Tensor:
+def _sizes(view: MaskedModel, bottlenecks: list[bool], steps: int) -> Tensor:
     """(L, 3) float64: the sums over rows of |difference|, |flow through the layer| and |error|."""
+    model, inputs, baseline, task = view.model, view.inputs, view.baseline, view.task
     flows = Conductance(steps).values(model, inputs, baseline, task)
     with torch.no_grad():
         on, off = (to_float64(model.task_logits(rows)[:, task]) for rows in (inputs, baseline))
     sizes = []
     for (name, layer), whole in zip(model.layers.items(), bottlenecks, strict=True):
-        around = 0 if whole else _flow_around(model, layer, inputs, baseline, steps, task)
-        through = on - off - around
+        through = on - off - (0 if whole else _flow_around(view, layer, steps))
         # Of a recurrent layer, the last activation.
         error = to_float64(flows[name][-1]).sum(1) - through
         sizes.append(torch.stack([on - off, through, error]).abs().sum(1))
     return torch.stack(sizes) if sizes else on.new_zeros(0, 3)
 
 
-def _flow_around(
-    model: Recommender,
-    layer: PrunableLayer,
-    inputs: Inputs,
-    baseline: Inputs,
-    steps: int,
-    task: int,
-) -> Tensor:
+def _flow_around(view: MaskedModel, layer: PrunableLayer, steps: int) -> Tensor:
     """(B,) float64: what reaches the logit by paths that do not pass the layer."""
     found, rule = [], trapezoid(steps)
-    for rows, bases in path_chunks(inputs, baseline, steps + 1):
+    for rows, bases in path_chunks(view.inputs, view.baseline, steps + 1):
         points = straight_path(rows, bases, rule.nodes)
         with detach_layer(layer):
-            logits = model.task_logits(points)[:, task]
+            logits = view.model.task_logits(points)[:, view.task]
         gradients = torch.autograd.grad(logits.sum(), points, materialize_grads=True)
         changes = zip(gradients, rows, bases, strict=True)
         parts = [average(gradient, rule) * (x - b) for gradient, x, b in changes]
