@@ -12,18 +12,8 @@ from glassrec.metrics.cost import SIZES
 from glassrec.metrics.metadata import format_metric
 from glassrec.metrics.model_pair import TOP
 from glassrec.prune.pruner import Pruner
+from glassrec.report import statements
 from glassrec.report.formatting import minus
-from glassrec.report.statements import (
-    SIGNIFICANCE,
-    curve_metric,
-    neuron_counts,
-    no_ranking,
-    pruning_statements,
-    significant,
-    tested,
-    with_effect,
-    without_effect,
-)
 from glassrec.spelling import brief
 from glassrec.stages.evaluate import EvaluateResult
 from glassrec.stages.explain import ExplainResult
@@ -58,7 +48,7 @@ def explain_lines(result: ExplainResult) -> Iterator[str]:
         at_baseline = f"{about.mean_baseline_logit:z.2f} at the baseline"
         yield f"the mean logit is {about.mean_logit:z.2f}, and {at_baseline}"
         yield from _trust(result)
-    (inactive, never), count = neuron_counts(result.neurons), len(result.neurons)
+    (inactive, never), count = statements.neuron_counts(result.neurons), len(result.neurons)
     yield f"{inactive:,} of {count:,} neurons have zero attribution, {never:,} are never positive"
     yield from _pairs(result)
     yield from _methods(result)
@@ -68,15 +58,15 @@ def explain_lines(result: ExplainResult) -> Iterator[str]:
 
 def _inputs(result: ExplainResult) -> Iterator[str]:
     about, importance = result.about, result.importance
-    if nothing := no_ranking(importance, about):
+    if nothing := statements.no_ranking(importance, about):
         yield nothing
-    elif tested(importance):
-        names = significant(importance)["player"].head(3)
-        yield f"the largest significant effects: {', '.join(names)} (q < {SIGNIFICANCE})"
+    elif statements.tested(importance):
+        names = statements.significant(importance)["player"].head(3)
+        yield f"the largest significant effects: {', '.join(names)} (q < {statements.SIGNIFICANCE})"
     else:
-        names = with_effect(importance)["player"].head(3)
+        names = statements.with_effect(importance)["player"].head(3)
         yield f"the largest attributions: {', '.join(names)} (not tested against chance)"
-    if idle := without_effect(importance, about):
+    if idle := statements.without_effect(importance, about):
         yield idle
     if about.unread:
         model = result.trained.context.run.config["model"]["_target_"].rpartition(".")[2]
@@ -160,7 +150,9 @@ def prune_lines(result: PruneResult) -> Iterator[str]:
     plan, settings = result.plan, result.context.settings.prune
     layers = plan.layers.values()
     if result.curves is not None:
-        yield from pruning_statements(result.curves, curve_metric(result.curves))[:2]
+        yield from statements.pruning_statements(
+            result.curves, statements.curve_metric(result.curves)
+        )[:2]
     if plan.score:
         yield f"neurons are ranked by {plan.score}"
     else:

@@ -11,18 +11,7 @@ import pandas as pd
 
 from glassrec.aliases import original
 from glassrec.artifacts import Facts, StoredTable, Weights
-from glassrec.artifacts.file_list import (
-    CATALOGUE,
-    CHECKPOINT,
-    DATA,
-    ENCODER,
-    HISTORY,
-    INTERACTIONS,
-    LAST_ROWS,
-    ROW_KEYS,
-    VOCABULARY,
-    WEIGHTS,
-)
+from glassrec.artifacts import file_list as files
 from glassrec.data.dataset import Dataset
 from glassrec.data.dataset_metadata import collect_metadata
 from glassrec.data.encoding import Encoder
@@ -67,16 +56,16 @@ def describe(context: Context) -> dict[str, Any]:
         return StoredTable(found)
 
     if described := context.once(
-        ENCODER, lambda: Facts(_described_encoder(context.dataset))
+        files.ENCODER, lambda: Facts(_described_encoder(context.dataset))
     ).values:
-        context.once(VOCABULARY, lambda: StoredTable(vocabulary_table(encoder())))
-        context.once(ROW_KEYS, lambda: StoredTable(row_keys()))
+        context.once(files.VOCABULARY, lambda: StoredTable(vocabulary_table(encoder())))
+        context.once(files.ROW_KEYS, lambda: StoredTable(row_keys()))
         if described["roles"]["item"] is not None:
-            context.once(CATALOGUE, lambda: raw("catalogue"))
+            context.once(files.CATALOGUE, lambda: raw("catalogue"))
             if described["roles"]["user"] is not None:
-                context.once(INTERACTIONS, lambda: raw("interactions"))
-                context.once(LAST_ROWS, lambda: raw("last_rows"))
-    return context.once(DATA, lambda: Facts(description(context))).values
+                context.once(files.INTERACTIONS, lambda: raw("interactions"))
+                context.once(files.LAST_ROWS, lambda: raw("last_rows"))
+    return context.once(files.DATA, lambda: Facts(description(context))).values
 
 
 def _described_encoder(dataset: Dataset) -> dict[str, Any]:
@@ -93,10 +82,10 @@ def description(context: Context) -> dict[str, Any]:
 def train(context: Context, on_epoch: OnEpoch) -> TrainResult:
     """Train, or continue where a killed run stopped; `on_epoch` may raise `StoppedEarly`."""
     training = _Training(context, on_epoch)
-    history = context.once(HISTORY, lambda: StoredTable(training.outcome.history)).frame
-    weights = context.once(WEIGHTS, training.best)
+    history = context.once(files.HISTORY, lambda: StoredTable(training.outcome.history)).frame
+    weights = context.once(files.WEIGHTS, training.best)
     run = context.writable
-    (run.dir / CHECKPOINT).unlink(missing_ok=True)
+    (run.dir / files.CHECKPOINT).unlink(missing_ok=True)
     run.restore_provenance(context.external["data"])
     return TrainResult(history, TrainedModel(context, weights))
 
@@ -148,7 +137,7 @@ class _Training:
     def _print_memory(self, model: Recommender) -> None:
         context, settings = self.context, self.context.settings
         optimizers = settings.optimizer, settings.table_optimizer
-        resumes = (context.run.dir / CHECKPOINT).is_file()
+        resumes = (context.run.dir / files.CHECKPOINT).is_file()
         memory = estimate_memory(
             settings.trainer, model, context.dataset, *optimizers, resumes=resumes
         )
