@@ -17,26 +17,13 @@ from glassrec.artifacts.pruning import EXACT
 from glassrec.data.batch import Batch, track_batches
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
+from glassrec.prune import surgery
 from glassrec.prune.budget import Budget, Measures
 from glassrec.prune.certificate import certify, data_digests
-from glassrec.prune.guarantees.ranges import (
-    MAX_ENUMERATED_INPUTS,
-    activation_ranges,
-    count_inputs,
-    domain_ranges,
-    enumerate_inputs,
-    scope,
-)
+from glassrec.prune.guarantees import ranges
 from glassrec.prune.importance import CalibrationData, ConductanceScore, ImportanceScore, Loss
 from glassrec.prune.plan import FindRanges, Level, PlanBuilder
 from glassrec.prune.pruning_curves import PruningCurves
-from glassrec.prune.surgery import (
-    copy_sharing_table,
-    prune_model,
-    prune_neurons,
-    to_float32_where_equal,
-    to_float64,
-)
 from glassrec.spelling import one_of
 
 NO_MEASURES = Measures()
@@ -80,7 +67,7 @@ class Pruner:
     epochs: Annotated[int, Ge(0)] = 0
     fold: bool = True
     rows: Annotated[int, Ge(1)] = 10_000
-    max_enumerated_inputs: Annotated[int, Ge(0)] = MAX_ENUMERATED_INPUTS
+    max_enumerated_inputs: Annotated[int, Ge(0)] = ranges.MAX_ENUMERATED_INPUTS
     chunk: Annotated[int, Ge(1)] = 16384
     curves: PruningCurves | None = None
 
@@ -135,13 +122,13 @@ class Pruner:
         Raises:
             ValueError: a layer of `layers` does not exist or is not prunable.
         """
-        model = to_float64(model.eval())
+        model = surgery.to_float64(model.eval())
         builder = PlanBuilder(model, scores, self.not_prunable_reasons(model))
         if self.level in EXACT:
             find_ranges, ground = self._evidence(model, dataset)
             builder.prune_constant(find_ranges, self.level)
             return builder.build(self.level, ground=ground, folded=True)
-        single = copy_sharing_table(model).float()  # approximate levels need no more
+        single = surgery.copy_sharing_table(model).float()  # approximate levels need no more
         data = self.calibration(single, scores, dataset, seed, measures.loss)
         means = data.replacements(folded=self.fold)
         if self.level == "sample":
@@ -156,7 +143,7 @@ class Pruner:
         )
         masks = budget.mask(
             self.score.compute(data),
-            lambda masks: prune_neurons(copy_sharing_table(single), masks, means),
+            lambda masks: surgery.prune_neurons(surgery.copy_sharing_table(single), masks, means),
         )
         builder.prune(masks, means, self.level)
         return builder.build(self.level, score=self.score.name, folded=self.fold)
@@ -166,12 +153,14 @@ class Pruner:
         if self.level == "domain":
             limit, chunk = self.max_enumerated_inputs, self.chunk
             return (
-                lambda small: domain_ranges(small, dataset.schema, limit, chunk),
-                scope(model.schema, limit),
+                lambda small: ranges.domain_ranges(small, dataset.schema, limit, chunk),
+                ranges.scope(model.schema, limit),
             )
         rows = sum(split.batch.rows for split in dataset.splits.values())
         return (
-            lambda small: activation_ranges(small, track_batches(_rows(dataset, self.chunk), rows)),
+            lambda small: ranges.activation_ranges(
+                small, track_batches(_rows(dataset, self.chunk), rows)
+            ),
             f"all {rows:,} rows",
         )
 
@@ -191,7 +180,9 @@ class Pruner:
 
     def prune(self, model: Recommender, plan: PrunePlan) -> Weights:
         """The weights of the smaller model; ValueError if the plan is of another."""
-        return Weights(to_float32_where_equal(prune_model(model, plan).state_dict()))
+        return Weights(
+            surgery.to_float32_where_equal(surgery.prune_model(model, plan).state_dict())
+        )
 
     def certify(
         self,
@@ -214,16 +205,16 @@ class Pruner:
         """
         _refuse_non_finite(WEIGHTS.name, model.state_dict())
         _refuse_non_finite(PRUNED.name, pruned.tensors)
-        large = to_float64(model).eval()
+        large = surgery.to_float64(model).eval()
         small = deepcopy(large)  # with a table of its own, as others are loaded into it
         small.load(pruned.tensors, "the pruned model")
         rows = {
             name: track_batches(split.batch.chunks(self.chunk), split.batch.rows)
             for name, split in dataset.splits.items()
         }
-        count = count_inputs(large.schema, self.max_enumerated_inputs)
+        count = ranges.count_inputs(large.schema, self.max_enumerated_inputs)
         if plan.level == "domain" and count:
-            every = enumerate_inputs(dataset.schema, large.schema, self.chunk, large.device)
+            every = ranges.enumerate_inputs(dataset.schema, large.schema, self.chunk, large.device)
             rows["combinations"] = track_batches(every, count, "combinations")
         return certify(
             large,

@@ -12,16 +12,7 @@ from typing import Any
 import pandas as pd
 
 from glassrec.artifacts import Certificate, File, PrunePlan, StoredTable, Text, Weights
-from glassrec.artifacts.file_list import (
-    CERTIFICATE,
-    CERTIFICATE_TEXT,
-    PLAN,
-    PRUNED,
-    PRUNING_CURVES,
-    ROUND_PLAN,
-    ROUND_PRUNED,
-    WEIGHTS,
-)
+from glassrec.artifacts import file_list as files
 from glassrec.explain.explanation_tables import neuron_scores
 from glassrec.metrics.cost import cost, flops
 from glassrec.metrics.metadata import as_higher_is_better, primary_metrics
@@ -48,7 +39,7 @@ class PruneResult:
     @cached_property
     def model(self) -> Recommender:
         """The smaller model, on the trainer's device."""
-        return self.context.load_model(self.weights, PRUNED)
+        return self.context.load_model(self.weights, files.PRUNED)
 
 
 def prune(trained: TrainedModel, neurons: pd.DataFrame) -> PruneResult:
@@ -57,18 +48,18 @@ def prune(trained: TrainedModel, neurons: pd.DataFrame) -> PruneResult:
     measures = cache(partial(_measures, trained))
     plan, weights = _rounds(trained, neurons, measures)
     certificate = context.once(
-        CERTIFICATE,
+        files.CERTIFICATE,
         lambda: settings.certify(
             trained.reference_model,
             weights,
             plan,
             context.dataset,
-            files={file.name: context.run.sha256_of(file) for file in CERTIFICATE.inputs},
+            files={file.name: context.run.sha256_of(file) for file in files.CERTIFICATE.inputs},
             given=context.external,
         ),
         "comparing both models on all rows",
     )
-    context.once(CERTIFICATE_TEXT, lambda: Text(text(certificate)))
+    context.once(files.CERTIFICATE_TEXT, lambda: Text(text(certificate)))
     curves = _curves(trained, neurons, measures)
     return PruneResult(context, plan, weights, certificate, curves)
 
@@ -90,11 +81,13 @@ def _rounds(
     before: _Round | None = None
     for number in range(1, count):
         share = 1 - (1 - settings.share) ** (number / count)
-        files = ROUND_PLAN.of(round=number), ROUND_PRUNED.of(round=number)
+        made = files.ROUND_PLAN.of(round=number), files.ROUND_PRUNED.of(round=number)
         doing = f", round {number} of {count}" if before else ""
-        before = _round(trained, neurons, measures, share, files, before, doing)
+        before = _round(trained, neurons, measures, share, made, before, doing)
     doing = f", round {count} of {count}" if before else ""
-    last = _round(trained, neurons, measures, settings.share, (PLAN, PRUNED), before, doing)
+    last = _round(
+        trained, neurons, measures, settings.share, (files.PLAN, files.PRUNED), before, doing
+    )
     return last.plan, last.weights
 
 
@@ -103,12 +96,12 @@ def _round(
     neurons: pd.DataFrame,
     measures: Callable[[], Measures],
     share: float,
-    files: tuple[File[PrunePlan], File[Weights]],
+    made: tuple[File[PrunePlan], File[Weights]],
     before: _Round | None,
     number: str,
 ) -> _Round:
     context, settings = trained.context, trained.context.settings.prune
-    plan_file, pruned_file = files
+    plan_file, pruned_file = made
     if before is not None:
         plan_file = replace(plan_file, inputs=(*plan_file.inputs, *before.files))
 
@@ -132,7 +125,7 @@ def _round(
         return found if before is None else combine_plans(before.plan, found)
 
     plan = context.once(plan_file, make_plan, f"planning which neurons to prune{number}")
-    pruned_file = replace(pruned_file, inputs=(WEIGHTS, plan_file))
+    pruned_file = replace(pruned_file, inputs=(files.WEIGHTS, plan_file))
 
     def of_origin(weights: Weights) -> Weights:
         return replace(weights, origin=trained.weights.origin)
@@ -159,10 +152,10 @@ def _round(
 
 
 def _forget_other_rounds(context: Context, count: int) -> None:
-    wanted = {ROUND_PLAN.of(round=number).name for number in range(1, count)}
+    wanted = {files.ROUND_PLAN.of(round=number).name for number in range(1, count)}
     for name in context.run.recorded:
-        if ROUND_PLAN.matches(name) and name not in wanted:
-            context.run.forget(replace(ROUND_PLAN, name=name))
+        if files.ROUND_PLAN.matches(name) and name not in wanted:
+            context.run.forget(replace(files.ROUND_PLAN, name=name))
 
 
 def _measures(trained: TrainedModel) -> Measures:
@@ -189,7 +182,7 @@ def _curves(
     context, settings = trained.context, trained.context.settings.prune
     curves = settings.curves
     if curves is None:
-        context.run.forget(PRUNING_CURVES)
+        context.run.forget(files.PRUNING_CURVES)
         return None
 
     def measured(model: Recommender) -> dict[str, float]:
@@ -201,7 +194,7 @@ def _curves(
         trainer = replace(context.settings.trainer, max_epochs=epochs)
         device = small.device
         # Among the parts, so that the files of a killed process go once the table is made.
-        with TemporaryDirectory(dir=context.parts(PRUNING_CURVES)) as folder:
+        with TemporaryDirectory(dir=context.parts(files.PRUNING_CURVES)) as folder:
             context.fit(
                 small.train(), trainer, Path(folder), "", lambda _: None, started=True, quiet=True
             )
@@ -213,4 +206,4 @@ def _curves(
         return StoredTable(curves.compute(calibration, measured, tuned))
 
     doing = "measuring quality at other shares, by each importance score"
-    return context.once(PRUNING_CURVES, make, doing).frame
+    return context.once(files.PRUNING_CURVES, make, doing).frame
