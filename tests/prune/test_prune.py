@@ -113,7 +113,7 @@ def test_it_looks_again_until_nothing_more_is_constant(
             found["tower.1"].high[1] += 1e-16
         return found
 
-    monkeypatch.setattr("glassrec.prune.pruner.activation_ranges", rounded)
+    monkeypatch.setattr("glassrec.prune.guarantees.ranges.activation_ranges", rounded)
     found = _plan(model, dataset)
     assert sorted(found.layers["tower.0"].constants) == [0, 1, 2]
     expected = float(second.affine.weight[1, :3].double() @ torch.tensor([0.1, 0.2, 0.3]).double())
