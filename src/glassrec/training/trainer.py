@@ -101,12 +101,11 @@ class Trainer(Settings):
             scheduler=scheduler, metrics=metrics or {}, compile=self.compile, validate=validate,
         )  # fmt: skip
         objective.build_loss(dataset)  # its weights are checked, too
-        found = (
-            evaluate(model, dataset, "val", module.metrics)
-            if validate is None
-            else validate(model, dataset)
-        )
-        values = {f"val/{name}": float(value) for name, value in found.items()}
+        if validate is None:
+            found = evaluate(model, dataset, "val", module.metrics)
+        else:
+            found = {name: float(value) for name, value in validate(model, dataset).items()}
+        values = {f"val/{name}": value for name, value in found.items()}
         monitor = self._checked_monitor(dataset, objective, values)
         if self.max_epochs == 0:
             weights = {name: tensor.cpu().clone() for name, tensor in model.state_dict().items()}
@@ -138,13 +137,15 @@ class Trainer(Settings):
 
     def monitored_metric(self, dataset: Dataset, objective: Objective) -> str:
         """The metric that selects the best epoch: by default of the first task that is learnt."""
+        if self.monitor:
+            return self.monitor
         defaults = {
             "click": "ndcg@10" if dataset.ranked else "auroc",
             "rating": "rmse",
             "retrieval": "recall@10",
         }
         target = objective.first(dataset.schema.targets)
-        return self.monitor or f"val/{dataset.schema.metric(target, defaults[target.kind])}"
+        return f"val/{dataset.schema.metric(target, defaults[target.kind])}"
 
     def _check_sparse(self) -> None:
         if self.lightning.get("gradient_clip_val"):
