@@ -101,11 +101,12 @@ class Trainer(Settings):
             scheduler=scheduler, metrics=metrics or {}, compile=self.compile, validate=validate,
         )  # fmt: skip
         objective.build_loss(dataset)  # its weights are checked, too
-        if validate is None:
-            found = evaluate(model, dataset, "val", module.metrics)
-        else:
-            found = {name: float(value) for name, value in validate(model, dataset).items()}
-        values = {f"val/{name}": value for name, value in found.items()}
+        found = (
+            evaluate(model, dataset, "val", module.metrics)
+            if validate is None
+            else validate(model, dataset)
+        )
+        values = {f"val/{name}": float(value) for name, value in found.items()}
         monitor = self._checked_monitor(dataset, objective, values)
         if self.max_epochs == 0:
             weights = {name: tensor.cpu().clone() for name, tensor in model.state_dict().items()}
