@@ -26,7 +26,7 @@ FINEST_SHARE = 1 / 256
 
 @dataclass(frozen=True)
 class Measures:
-    """What other stages lend to pruning, which knows no loss and no metric."""
+    """Measures of a model that pruning gets from other stages, where they are needed."""
 
     loss: Loss | None = None
     """that of training"""
