@@ -59,17 +59,16 @@ class Budget:
         Raises:
             ValueError: a measure is missing.
         """
+
+        def at(share: float) -> PruneMask:
+            return self._mask_at(share, importance, prune)
+
         if self.max_metric_drop is None:
-            return self._mask_at(self.share, importance, prune)
-        drop = self.measures.metric_drop
+            return at(self.share)
+        drop, limit = self.measures.metric_drop, self.max_metric_drop
         if drop is None:
             raise ValueError("prune.max_metric_drop needs a measure of the metric's drop; give one")
-        share = largest_share(
-            lambda s: drop(prune(self._mask_at(s, importance, prune))),
-            self.max_metric_drop,
-            self.share,
-        )
-        return self._mask_at(share, importance, prune)
+        return at(largest_share(lambda share: drop(prune(at(share))), limit, self.share))
 
     def _mask_at(
         self,
@@ -83,11 +82,17 @@ class Budget:
         if self.unit == "layer":
             counts = {n: neurons_of_share(share, before[n]) - pruned[n] for n in importance}
             return {n: least_important(each, counts[n]) for n, each in importance.items()}
+        few, many = 0, sum(len(each) - 1 for each in importance.values())
         if self.unit == "neurons":
             wanted = neurons_of_share(share, sum(before.values())) - sum(pruned.values())
-            possible = sum(len(each) - 1 for each in importance.values())
-            return over_all_layers(importance, min(wanted, possible))
-        return self._until(share, importance, lambda mask: self._cost(prune(mask)))
+            return over_all_layers(importance, min(wanted, many))
+        # The fewest of the least important neurons that make up the share, by bisection.
+        aim = (1 - share) * self._cost(self.reference_model)
+        while few < many:
+            middle = (few + many) // 2
+            enough = self._cost(prune(over_all_layers(importance, middle))) <= aim
+            few, many = (few, middle) if enough else (middle + 1, many)
+        return over_all_layers(importance, many)
 
     def _cost(self, model: Recommender) -> float:
         if self.unit == "parameters":
@@ -95,18 +100,6 @@ class Budget:
         if self.measures.flops is None:
             raise ValueError("prune.budget_unit=flops needs a measure of them; give one")
         return self.measures.flops(model)
-
-    def _until(
-        self, share: float, importance: Mapping[str, Tensor], cost: Callable[[PruneMask], float]
-    ) -> PruneMask:
-        """The fewest of the least important neurons that make up the share, by bisection."""
-        aim = (1 - share) * self._cost(self.reference_model)
-        few, many = 0, sum(len(each) - 1 for each in importance.values())
-        while few < many:
-            middle = (few + many) // 2
-            enough = cost(over_all_layers(importance, middle)) <= aim
-            few, many = (few, middle) if enough else (middle + 1, many)
-        return over_all_layers(importance, many)
 
 
 def least_important(importance: Tensor, number: int) -> Tensor:
