@@ -168,7 +168,7 @@ def test_a_table_that_nobody_reads_goes_as_a_whole(
     assert model.table.weight.shape == (0, 0)
     assert torch.equal(model(batch), expected)
     assert not model.embed(batch).fields.any()
-    assert not model.unseen().any()
+    assert not model.table.unseen().any()
     model(batch).sum().backward()
     fresh = build("dlrm", embedding=4, bottom=[], top=[5])
     fresh.load(model.state_dict(), "here")

@@ -32,7 +32,7 @@ def build_baseline(model: Recommender, kind: BaselineKind, background: Inputs) -
         present = mean.steps.mean().clamp_min(torch.finfo(mean.steps.dtype).tiny)
         step = mean.history.mean(1, keepdim=True) / present  # the mean of the steps that exist
         return mean._replace(history=step.expand_as(mean.history))
-    fields = model.unseen()
+    fields = model.table.unseen()
     if not schema.history_length:
         return zero._replace(fields=fields)
     assert schema.item is not None, "a history is one of items"

@@ -138,10 +138,6 @@ class Recommender(nn.Module, ABC):
         """The number of parameters, tables included."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def unseen(self) -> Tensor:
-        """(1, F, E): the vectors of each field's unseen id."""
-        return self.table.unseen()
-
     def feature_pairs(self) -> Tensor | None:
         """(D + F, D + F): how strongly the weights tie each pair of features; None if unknown."""
         return None

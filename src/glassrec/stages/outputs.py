@@ -66,10 +66,8 @@ def explain_pictures(result: ExplainResult) -> Iterator[Drawing]:
         rows = min(result.trained.context.settings.explain.pair_rows, about.rows)
         yield files.FEATURE_PAIRS, lambda: feature_pairs(result.pairs, rows, about)
     if result.other is not None:
-        yield (
-            files.SELECTIONS_COMPARED,
-            partial(selections, result.other[0], about, result.other[1]),
-        )
+        compared, other = result.other
+        yield files.SELECTIONS_COMPARED, partial(selections, compared, about, other)
 
 
 def prune_pictures(result: PruneResult) -> Iterator[Drawing]:

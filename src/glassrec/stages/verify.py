@@ -92,10 +92,7 @@ def _verify(run: RecordedRun, external: Callable[[], dict[str, Any]]) -> list[st
     try:
         run.context.dataset  # noqa: B018  read once, also if it cannot be
     except (ValueError, OSError) as error:
-        return [
-            *problems,
-            f"{error}; so pruning, comparison and metrics were not checked",
-        ]
+        return [*problems, f"{error}; so pruning, comparison and metrics were not checked"]
     checks: list[Callable[[RecordedRun], Iterator[Finding]]] = [_rows, _pruning, _comparison]
     if not changed:  # the content of a damaged file is not worth reading
         checks += [check for file, check in CHECKS.items() if run.run.has(file)]
@@ -106,11 +103,8 @@ def _verify(run: RecordedRun, external: Callable[[], dict[str, Any]]) -> list[st
 def _files(recorded: RecordedRun) -> Iterator[Finding]:
     run = recorded.run
     needed = (*files.CERTIFICATE.inputs, files.CERTIFICATE, files.CERTIFICATE_TEXT)
-    missing = [file for file in needed if not run.has(file)]
-    yield from (
-        f"{file.name} is not in {files.RECORD}; run `glassrec {file.stage}` first"
-        for file in missing
-    )
+    for file in (each for each in needed if not run.has(each)):
+        yield f"{file.name} is not in {files.RECORD}; run `glassrec {file.stage}` first"
     entries = read_entries(run.dir)
     if (run.dir / files.RECORD).read_text(encoding="utf-8") != record_text(entries):
         yield f"{files.RECORD} has been edited: it is not laid out as it was written"
