@@ -80,14 +80,10 @@ def _trust(result: ExplainResult) -> Iterator[str]:
         if about.method != settings.method.name:
             yield f"{settings.method.name} exceeds {limit}; refined to {about.method}"
         error = f"the completeness error is {about.relative_delta:.2%} of the logit difference"
-        yield (
-            error
-            if about.trusted
-            else (
-                f"not trusted: {error}, more than {limit}; take another method, such as "
-                "explain/method=shapley_sampling, or raise the tolerance"
-            )
+        advice = (
+            "take another method, such as explain/method=shapley_sampling, or raise the tolerance"
         )
+        yield error if about.trusted else f"not trusted: {error}, more than {limit}; {advice}"
     if about.agreement is not None:
         bad = about.agreement < UNSTABLE
         warning = ": unstable; take more samples or another method" if bad else ""
@@ -100,11 +96,8 @@ def _pairs(result: ExplainResult) -> Iterator[str]:
     if len(pairs):
         strongest = pairs.iloc[0]
         names = f"{strongest['first']} × {strongest['second']}"
-        yield (
-            f"{names} interact most"
-            if strongest["rank_high"] == 1
-            else f"no pair of inputs can be said to interact most; {names} have the largest mean"
-        )
+        unclear = f"no pair of inputs can be said to interact most; {names} have the largest mean"
+        yield f"{names} interact most" if strongest["rank_high"] == 1 else unclear
 
 
 def _methods(result: ExplainResult) -> Iterator[str]:
@@ -173,11 +166,9 @@ def prune_lines(result: PruneResult) -> Iterator[str]:
             f"no more can be pruned: each prunable layer keeps one neuron, though prune.share "
             f"asks for {settings.share:.0%} of the {settings.budget_unit}"
         )
-    rows, largest = sum(result.certificate.rows.values()), result.certificate
-    yield (
-        f"largest difference of a logit on all {rows:,} rows: "
-        f"{largest.max_abs_logit_difference:.1e}"
-    )
+    rows = sum(result.certificate.rows.values())
+    largest = f"{result.certificate.max_abs_logit_difference:.1e}"
+    yield f"largest difference of a logit on all {rows:,} rows: {largest}"
 
 
 def _is_exhausted(result: PruneResult, settings: Pruner) -> bool:
@@ -266,8 +257,5 @@ def export_lines(result: ExportResult) -> Iterator[str]:
     """The files, and how each is used."""
     yield f"{PROGRAM.name}: torch.export.load(...).module()(dense, ids, history) gives the logits"
     yield f"{PROGRAM_FACTS.name}: the columns that go in, and the tasks that come out"
-    yield (
-        f"{ONNX.name} is not written: {result.no_onnx}"
-        if result.no_onnx
-        else f"{ONNX.name}: the same for ONNX runtimes"
-    )
+    reason = f" is not written: {result.no_onnx}" if result.no_onnx else ""
+    yield f"{ONNX.name}{reason or ': the same for ONNX runtimes'}"

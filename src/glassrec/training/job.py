@@ -110,11 +110,9 @@ class Job:
 
     def progress(self) -> Progress:
         """How far the checkpoint says that this job is; at its beginning if there is none."""
-        return (
-            self.unpack(read_checkpoint(self.path, mapped=True))
-            if self.path.exists()
-            else self.beginning()
-        )
+        if not self.path.exists():
+            return self.beginning()
+        return self.unpack(read_checkpoint(self.path, mapped=True))
 
     def beginning(self) -> Progress:
         """No epoch yet, or epoch 0 with the weights that the model has."""
