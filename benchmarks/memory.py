@@ -27,7 +27,7 @@ from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema
 from glassrec.metrics.quality import quality
 from glassrec.models.ncf import GMF
-from glassrec.training.memory import needed
+from glassrec.training.memory import estimate_memory
 from glassrec.training.rowwise import RowwiseAdagrad
 from glassrec.training.trainer import Trainer
 
@@ -83,13 +83,13 @@ def measure(name: str, options: argparse.Namespace) -> None:
     dataset = made_up(options.rows, options.batch_size * options.steps)
     before = resident("VmRSS")
     model = GMF(dataset.schema, FACTORS)
-    told = needed(trainer, model, dataset, ADAM, table)
-    print(f"memory    {told}", flush=True)
+    estimate = estimate_memory(trainer, model, dataset, ADAM, table)
+    print(f"memory    {estimate}", flush=True)
     start = perf_counter()
     fit(trainer, model, dataset, table)
     seconds = perf_counter() - start
     most = resident("VmHWM") - before
-    print(json.dumps({"told": told.peak, "measured": most, "seconds": seconds}))
+    print(json.dumps({"estimate": estimate.peak, "measured": most, "seconds": seconds}))
 
 
 def in_a_process_of_its_own(name: str) -> str:
@@ -97,11 +97,11 @@ def in_a_process_of_its_own(name: str) -> str:
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     lines = done.stdout.splitlines()
     found = json.loads(lines[-1])
-    (told,) = (line for line in lines if line.startswith("memory") and "best" in line)
+    (estimate,) = (line for line in lines if line.startswith("memory") and "best" in line)
     return (
-        f"{told}\n{name:<14}  told {found['told'] / GIB:5.2f} GiB  "
+        f"{estimate}\n{name:<14}  estimate {found['estimate'] / GIB:5.2f} GiB  "
         f"measured {found['measured'] / GIB:5.2f} GiB  "
-        f"told / measured {found['told'] / found['measured']:.3f}  {found['seconds']:5.0f} s"
+        f"estimate / measured {found['estimate'] / found['measured']:.3f}  {found['seconds']:5.0f} s"
     )
 
 
