@@ -101,7 +101,7 @@ def in_a_process_of_its_own(name: str) -> str:
     return (
         f"{estimate}\n{name:<14}  estimate {found['estimate'] / GIB:5.2f} GiB  "
         f"measured {found['measured'] / GIB:5.2f} GiB  "
-        f"estimate / measured {found['estimate'] / found['measured']:.3f}  {found['seconds']:5.0f} s"
+        f"of measured {found['estimate'] / found['measured']:.3f}  {found['seconds']:5.0f} s"
     )
 
 
