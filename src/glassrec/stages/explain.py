@@ -60,8 +60,8 @@ class ExplainResult:
 def explain(trained: TrainedModel) -> ExplainResult:
     """Attribute the logit to the inputs and to every neuron, and judge the attributions."""
     context = trained.context
-    context.once(files.BASELINE, lambda: _baseline(trained.explainer))
     attributions = _attributions(context, files.ATTRIBUTIONS, lambda: trained.explainer)
+    context.once(files.BASELINE, lambda: _baseline(trained.explainer))
 
     @cache
     def totals() -> tables.AttributionTotals:
