@@ -84,7 +84,7 @@ def _monitored(space: Space, extra: Path | None) -> SearchObjective:
     parts = compose.build(checked)
     print("loading the data, to see what to make better ...", flush=True)
     dataset = parts["data"].load(checked["seed"])
-    return objective(parts["trainer"].monitors(dataset, parts["objective"]))
+    return objective(parts["trainer"].monitored_metric(dataset, parts["objective"]))
 
 
 def _selecting(space: Space, first: SearchObjective) -> Space:
