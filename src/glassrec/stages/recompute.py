@@ -1,4 +1,4 @@
-"""Verify: the claims of the files beside the certificate, computed again, and the findings.
+"""Verify: the claims of the files beside the certificate, computed again.
 
 Of files that would take as long as the run, the hash is checked.
 """
@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 import pandas as pd
 import torch
-from pyarrow import ArrowException
 
 from glassrec.artifacts import (
     Artifact,
@@ -31,40 +30,14 @@ from glassrec.artifacts import file_list as files
 from glassrec.explain import explanation_tables as tables
 from glassrec.metrics.metadata import best_index, sign
 from glassrec.metrics.quality import quality
-from glassrec.prune.certificate import TOLERANCE, BrokenPromiseError
+from glassrec.prune.certificate import TOLERANCE
 from glassrec.run import ReadOnlyRun, flat
+from glassrec.stages.check_findings import Finding, Passed
 from glassrec.stages.context import Context, TrainedModel, candidates
 from glassrec.stages.evaluate import measure
 from glassrec.stages.prune import PruneResult
 from glassrec.stages.recompute_raw import RAW_CHECKS
 from glassrec.stages.train import description
-
-UNREADABLE = (RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError, ArrowException)
-"""Errors of calculations on values that no run has written."""
-
-
-class Passed(str):
-    """A line about a check that passed; it is printed if nothing differs."""
-
-
-Finding = str | Passed
-"""What a check gives: lines about all that differs, and lines for the case that nothing does."""
-
-
-def problems_of(check: Callable[[], Iterator[Finding]]) -> list[str]:
-    """All that differs; an error that a damaged file raises is a problem, too."""
-    problems, passed = list[str](), list[str]()
-    try:
-        for finding in check():
-            (passed if isinstance(finding, Passed) else problems).append(finding)
-    except (ValueError, OSError, BrokenPromiseError) as error:
-        problems.append(str(error))
-    except UNREADABLE as error:  # files that can be read, and make no sense
-        problems.append(f"the run cannot be computed again: {type(error).__name__}: {error}")
-    for line in () if problems else passed:
-        print(f"verify    {line}", flush=True)
-    return problems
-
 
 A = TypeVar("A", bound=Artifact)
 

@@ -37,16 +37,9 @@ from glassrec.run import (
     sha256,
     status_text,
 )
+from glassrec.stages.check_findings import Finding, Passed, problems_of
 from glassrec.stages.context import Context
-from glassrec.stages.recompute import (
-    CHECKS,
-    Finding,
-    Passed,
-    RecordedRun,
-    differing,
-    problems_of,
-    unchecked,
-)
+from glassrec.stages.recompute import CHECKS, RecordedRun, differing, unchecked
 
 SKIPPED_FIELDS = ("given", "splits", "versions")
 """The parts of a certificate that the comparison leaves to other checks."""
