@@ -35,7 +35,7 @@ from glassrec.artifacts import (
     Weights,
     digest,
 )
-from glassrec.spreadsheet import write_csv
+from glassrec.artifacts.formats import write_csv
 
 CUT = LayerPlan(3, [0, 2], {"data": [1]}, {1: 0.1 + 0.2}, proposed=1, refuted=0, tied=0, stays="")
 ARTIFACTS: dict[str, Artifact] = {

@@ -100,14 +100,11 @@ def current(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
             _put(found, new, value)
             notes.append(f"{old} is now {new}")
     for key, texts in VALUES.items():
-        value = _get(found, key)
-        if isinstance(value, str) and value in texts:
+        node, last = _parent(found, key)
+        if isinstance(value := node.get(last), str) and value in texts:
             notes.append(f"{key}={value} is now {key}={texts[value]}")
-            _put(found, key, texts[value])
-    notes += _old_targets(found)
-    found = _with_targets(found, TARGETS)
-    notes += _update_parameters(found)
-    return found, notes
+            node[last] = texts[value]
+    return found, [*notes, *_update_nodes(found)]
 
 
 def original(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,16 +115,16 @@ def original(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     found: dict[str, Any] = _copy(config)
     for key, texts in VALUES.items():
-        value = _take(found, key)
-        if value is not _NOTHING:
-            before = {new: old for old, new in texts.items()}
-            _put(found, key, before.get(value, value) if isinstance(value, str) else value)
+        node, last = _parent(found, key)
+        before = {new: old for old, new in texts.items()}
+        if isinstance(value := node.get(last), str) and value in before:
+            node[last] = before[value]
     first = {new: old for old, new in reversed(KEYS.items())}
     for new, old in first.items():
         if (value := _take(found, new)) is not _NOTHING:
             _put(found, old, value)
-    _restore_parameters(found)
-    return _with_targets(found, {new: old for old, new in reversed(TARGETS.items())})
+    _restore_nodes(found)
+    return found
 
 
 def current_word(word: str) -> tuple[str, list[str]]:
@@ -149,12 +146,7 @@ def current_word(word: str) -> tuple[str, list[str]]:
 
 
 def current_defaults(text: str, group: str) -> tuple[str, list[str]]:
-    """A YAML file whose defaults list names config groups by the names of today.
-
-    Args:
-        text: of the file.
-        group: the config group that it is an option of; empty at the root.
-    """
+    """The text of an option of a group, with config groups of today in its defaults list."""
     notes = []
     for old, new in KEYS.items():
         before, after = (name.replace(".", "/") for name in (old, new))
@@ -196,21 +188,18 @@ def _copy(node: Any) -> Any:
     return [_copy(value) for value in node] if isinstance(node, list) else node
 
 
-def _get(config: dict[str, Any], key: str) -> Any:
-    """The value of a dotted key, which keeps its place."""
-    node: Any = config
-    for part in key.split("."):
-        node = node.get(part, _NOTHING) if isinstance(node, dict) else _NOTHING
-    return node
-
-
-def _take(config: dict[str, Any], key: str) -> Any:
-    """Remove the value of a dotted key."""
+def _parent(config: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
+    """The node that would hold a dotted key, an empty one if there is none, and the last part."""
     *parents, last = key.split(".")
     node: Any = config
     for parent in parents:
         node = node.get(parent) if isinstance(node, dict) else None
-    return node.pop(last, _NOTHING) if isinstance(node, dict) else _NOTHING
+    return node if isinstance(node, dict) else {}, last
+
+
+def _take(config: dict[str, Any], key: str) -> Any:
+    node, last = _parent(config, key)
+    return node.pop(last, _NOTHING)
 
 
 def _put(config: dict[str, Any], key: str, value: Any) -> None:
@@ -227,42 +216,24 @@ def _put(config: dict[str, Any], key: str, value: Any) -> None:
     node[last] = value
 
 
-def _with_targets(node: Any, targets: Mapping[str, str]) -> Any:
-    if isinstance(node, dict):
-        return {
-            key: targets.get(value, value)
-            if key == "_target_" and isinstance(value, str)
-            else _with_targets(value, targets)
-            for key, value in node.items()
-        }
-    return [_with_targets(value, targets) for value in node] if isinstance(node, list) else node
-
-
-def _old_targets(node: Any) -> Iterator[str]:
+def _update_nodes(node: Any) -> Iterator[str]:
+    """Give nodes, in place, their new targets and parameters; a line about each old name."""
     for each in _nodes(node):
         target = each["_target_"]
         if target in TARGETS:
+            each["_target_"] = TARGETS[target]
             yield f"{target} is now {TARGETS[target]}"
         elif target in REPLACED:
-            new = REPLACED[target]
-            yield f"{target} is now {new['_target_']} with name={new['name']}"
-
-
-def _update_parameters(node: Any) -> list[str]:
-    """Give nodes, in place, their new targets and parameters; a line about each old parameter."""
-    notes = []
-    for each in _nodes(node):
-        if (settings := REPLACED.get(each["_target_"])) is not None:
-            each.update(_copy(settings))
+            each.update(_copy(REPLACED[target]))
+            yield f"{target} is now {each['_target_']} with name={each['name']}"
         for old, new in PARAMETERS.get(each["_target_"], {}).items():
             if (value := _take(each, old)) is not _NOTHING:
                 _put(each, new, value)
-                notes.append(f"{old} of {each['_target_']} is now {new}")
-    return notes
+                yield f"{old} of {each['_target_']} is now {new}"
 
 
-def _restore_parameters(node: Any) -> None:
-    """The inverse, in place."""
+def _restore_nodes(node: Any) -> None:
+    first = {new: old for old, new in reversed(TARGETS.items())}
     for each in [*_nodes(node)]:
         for old, new in PARAMETERS.get(each["_target_"], {}).items():
             if "." not in new and (value := _take(each, new)) is not _NOTHING:
@@ -270,6 +241,7 @@ def _restore_parameters(node: Any) -> None:
         if (before := _before_replacement(each)) is not None:
             each.clear()
             each.update(before)
+        each["_target_"] = first.get(each["_target_"], each["_target_"])
 
 
 def _before_replacement(node: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -277,15 +249,9 @@ def _before_replacement(node: Mapping[str, Any]) -> dict[str, Any] | None:
     for old, settings in REPLACED.items():
         fixed = {key: value for key, value in settings.items() if key != "kwargs"}
         kwargs = dict(node.get("kwargs") or {})
-        given = [
-            kwargs.pop(key, None) == value for key, value in settings.get("kwargs", {}).items()
-        ]
         steps = {"steps": kwargs.pop("n_steps")} if "n_steps" in kwargs else {}
-        if (
-            all(node.get(key) == value for key, value in fixed.items())
-            and all(given)
-            and not kwargs
-        ):
+        same = all(node.get(key) == value for key, value in fixed.items())
+        if same and kwargs == settings.get("kwargs", {}):
             rest = {key: value for key, value in node.items() if key not in (*fixed, "kwargs")}
             return {"_target_": old} | rest | steps
     return None

@@ -43,21 +43,15 @@ _OPTIONS = {
 
 def unknown_command(word: str) -> str:
     """The message about an unknown command, with the command that is probably meant."""
-    meant = _meant(word, _COMMANDS)
-    if "=" in word and not word.startswith("-"):
-        meant = f"glassrec run {word}"
-    if meant:
+    is_setting = "=" in word and not word.startswith("-")
+    if meant := f"glassrec run {word}" if is_setting else _meant(word, _COMMANDS):
         return f"{word!r} is no command; did you mean {meant}?"
     listed = f"; the first word is one of {', '.join(COMMANDS)}"
     return f"{word!r} is no command{did_you_mean(word, COMMANDS) or listed}"
 
 
 def parse_options(stage: str, arguments: Sequence[str]) -> argparse.Namespace:
-    """The parsed arguments of a stage.
-
-    Raises:
-        UsageError: an option does not exist.
-    """
+    """The parsed arguments of a stage; UsageError if an option does not exist."""
     parser, names = _parser(stage)
     found, unknown = parser.parse_known_intermixed_args(arguments)
     if unknown:
@@ -66,7 +60,6 @@ def parse_options(stage: str, arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _parser(stage: str) -> tuple[argparse.ArgumentParser, list[str]]:
-    """The parser of a stage, and the names of its options."""
     parser = argparse.ArgumentParser(
         prog=f"glassrec {stage}", usage="%(prog)s [key=value ...] [options]", add_help=False,
         allow_abbrev=False,

@@ -74,7 +74,6 @@ def _run_command(arguments: list[str]) -> int:
 
 
 def _help(topic: Sequence[str]) -> int:
-    """Help on everything, a command, a setting or a config group."""
     if not topic:
         print(manual(), end="")
     elif topic[0] in OWN_PARSERS:
@@ -100,7 +99,7 @@ def _run_stage(stage: str, options: argparse.Namespace) -> int:
         raise UsageError(f"--config-dir: {extra} is not an existing directory; name one")
     of_sweep = options.multirun and options.cfg
     if options.info or options.hydra_help or options.cfg in ("hydra", "all") or of_sweep:
-        from glassrec.config.about import about
+        from glassrec.config.overrides import about
 
         return about(options)
     if options.cfg == "job":
@@ -181,12 +180,6 @@ def run_guarded(action: Callable[[], int]) -> int:
 
 
 def _run_job(stage: str, overrides: Sequence[str], extra: Path | None) -> int:
-    """Run one job, or one for each of its seeds.
-
-    Raises:
-        UsageError: the command is wrong, and nothing was run.
-        ValueError: a failure on the way.
-    """
     from glassrec.config import compose
     from glassrec.tracking.tracker import SWEEP
 
@@ -267,19 +260,13 @@ def _open_run(config: Any, command: Sequence[str]) -> Any:
 
 
 def _dry_run(stage: str, overrides: Sequence[str], extra: Path | None, *, multirun: bool) -> int:
-    """Check all that can be checked without reading the data, and print the plan.
-
-    Raises:
-        UsageError: the command is wrong.
-    """
+    """Check all that can be checked without reading the data, and print the plan."""
     from glassrec.config import compose
     from glassrec.config.build import build, check_devices
-    from glassrec.sweep.planning import CompletedJobs
+    from glassrec.sweep.planning import CompletedJobs, planned_jobs
 
     is_complete = CompletedJobs(stage)
     if multirun:
-        from glassrec.sweep.planning import planned_jobs
-
         jobs = list(planned_jobs(stage, overrides, extra))
     else:
         jobs = [("", compose.prepare(stage, overrides, extra))]
@@ -304,12 +291,10 @@ def _plan_lines(stage: str, label: str, config: Any, done: bool) -> Iterator[str
     action = "train, explain, prune, evaluate" if stage == "run" else stage
     parts = [f"{key} {config[key]['_target_'].rpartition('.')[2]}" for key in ("data", "model")]
     yield f"would     {action}: {', '.join(parts)}{f' ({label})' if label else ''}"
-    if not names:
-        state = "is empty" if directory.is_dir() else "would be made"
-    else:
-        state = f"holds {counted(len(names), 'artifact')} ({', '.join(names[:6])}"
-        state += ", ...)" if len(names) > 6 else ")"
-        made = "nothing would be made" if done else "what is stale or missing would be made"
-        if stage != "verify":
-            state += f": {'finished, ' * done}{made}"
+    state = "is empty" if directory.is_dir() else "would be made"
+    if names:
+        shown = ", ".join([*names[:6], *["..."] * (len(names) > 6)])
+        state = f"holds {counted(len(names), 'artifact')} ({shown})"
+        made = "finished, nothing" if done else "what is stale or missing"
+        state += "" if stage == "verify" else f": {made} would be made"
     yield f"run.dir   {directory} {state}"

@@ -67,8 +67,7 @@ def graceful_shutdown() -> Iterator[None]:
     once, as does the time limit `LIMIT`.
 
     Signals that are ignored stay ignored, and SIGINT is left to a handler of another library.
-    Lightning puts a handler of its own before ours while it trains, calls ours after it, and then
-    puts ours back. Other threads than the main one cannot handle signals: there nothing changes.
+    Other threads than the main one cannot handle signals: there nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -97,7 +96,6 @@ def graceful_shutdown() -> Iterator[None]:
 
 
 def _is_ours(error: type[BaseException] | None) -> bool:
-    """Whether an exception that Python ignores is one that is raised again."""
     return error is not None and issubclass(error, Interrupted | Terminated)
 
 
@@ -161,10 +159,8 @@ class _Shutdown:
         looks = 0
         while not self.over:
             if looks * LOOK_EVERY > LIMIT:
-                line = (
-                    f"glassrec: error: no graceful shutdown within {LIMIT:.0f} s; ended at once\n"
-                )
-                os.write(2, line.encode())
+                line = f"no graceful shutdown within {LIMIT:.0f} s; ended at once"
+                os.write(2, f"glassrec: error: {line}\n".encode())
                 os._exit(128 + self.number)
             if self.swallowed:
                 self.repeated = True
@@ -199,7 +195,7 @@ def defer_signals() -> Iterator[None]:
 def exit_code(error: BaseException | None) -> int:
     """The exit code of a process that ends with this exception."""
     match error:
-        case None:
+        case None | SystemExit(code=None):
             return 0
         case StoppedEarly():
             return STOPPED
@@ -209,6 +205,4 @@ def exit_code(error: BaseException | None) -> int:
             return INTERRUPTED
         case SystemExit(code=int(code)):
             return code
-        case SystemExit(code=None):
-            return 0
     return 1

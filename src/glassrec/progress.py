@@ -28,22 +28,15 @@ def with_progress(
         unit: the name of what is counted.
     """
     terminal = sys.stderr.isatty()
-    began = perf_counter()
-    last, first, shown = (
-        began + FIRST_AFTER_SECONDS - (1.0 if terminal else LINE_EVERY_SECONDS),
-        done,
-        False,
-    )
+    began, first, shown = perf_counter(), done, False
+    due = began + FIRST_AFTER_SECONDS
     for rows, part in parts:
         yield part
         done += rows
         now = perf_counter()
-        if (
-            now - last < (1.0 if terminal else LINE_EVERY_SECONDS)
-            or now - began < FIRST_AFTER_SECONDS
-        ):
+        if now < due:
             continue
-        last, shown = now, True
+        due, shown = now + (1.0 if terminal else LINE_EVERY_SECONDS), True
         pace = (done - first) / (now - began)
         rate = f"{pace:,.0f}" if pace >= 10 else f"{pace:.1f}"
         line = f"{done:,} {unit}, {rate} {unit}/s"

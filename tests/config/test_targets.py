@@ -136,4 +136,4 @@ def test_namespace_packages_are_searched(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     Path(tmp_path, "own_space", "inner").mkdir(parents=True)
     Path(tmp_path, "own_space", "inner", "m.py").write_text(ALLOWED["alias"])
-    assert targets.resolve("own_space.inner.m.Own").name == "Own"
+    assert targets.resolve("own_space.inner.m.Own").tree.name == "Own"

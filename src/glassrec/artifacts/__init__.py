@@ -1,8 +1,7 @@
-"""The files of a run: the list of them (`table`), and their contents as frozen dataclasses.
+"""The files of a run: the list of them (`file_list`), and their contents as frozen dataclasses.
 
-Tensors lie in safetensors, tables in parquet or CSV, facts in JSON. Nothing here depends on the
-time of day or on the place of the directory, so that equal runs give equal files, except for
-measured times.
+Nothing here depends on the time of day or on the place of the directory: equal runs give equal
+files, except for measured times.
 """
 
 from glassrec.artifacts.attributions import AttributionFile, Attributions, Explanation
@@ -16,26 +15,3 @@ from glassrec.artifacts.pruning import (
     PrunePlan,
 )
 from glassrec.artifacts.tensors import Candidates, Tensors, Weights, digest
-
-__all__ = [
-    "Artifact",
-    "AttributionFile",
-    "Attributions",
-    "Binary",
-    "Candidates",
-    "Certificate",
-    "CertifiedLayer",
-    "Explanation",
-    "Facts",
-    "File",
-    "LayerPlan",
-    "Metrics",
-    "Picture",
-    "PrunePlan",
-    "PrunedNeurons",
-    "StoredTable",
-    "Tensors",
-    "Text",
-    "Weights",
-    "digest",
-]

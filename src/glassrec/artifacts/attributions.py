@@ -22,6 +22,9 @@ _PIECE_ROWS, _PIECES_IN_GROUP = 4096, 4
 """Rows of an attribution file that are read at once, at most; pieces in a row group of the file."""
 
 
+_TENSORS = ("values", "logits", "baseline_logits", "rows", "labels")
+
+
 @dataclass(frozen=True)
 class Attributions:
     """How much each of P features moved each of N logits away from the baseline's."""
@@ -43,17 +46,13 @@ class Attributions:
         """All rows of several parts with the same features."""
         import torch
 
-        first, *others = parts
-        tensors = (
-            torch.cat([getattr(part, name) for part in (first, *others)])
-            for name in ("values", "logits", "baseline_logits", "rows", "labels")
-        )
-        return cls(first.features, *tensors)
+        every = [*parts]
+        tensors = (torch.cat([getattr(part, name) for part in every]) for name in _TENSORS)
+        return cls(every[0].features, *tensors)
 
     def select(self, places: Tensor) -> Attributions:
         """Some of the rows, by their places."""
-        tensors = (self.values, self.logits, self.baseline_logits, self.rows, self.labels)
-        return Attributions(self.features, *(tensor[places] for tensor in tensors))
+        return Attributions(self.features, *(getattr(self, name)[places] for name in _TENSORS))
 
     @property
     def delta(self) -> Tensor:

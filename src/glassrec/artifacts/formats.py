@@ -10,7 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from math import nan
+from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -47,12 +47,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def _finite(value: Any) -> Any:
-    # A number that is not finite has no JSON; null is "no value" for every reader.
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, float) and not -float("inf") < value < float("inf"):
-        return None
-    return value
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def read_json(path: Path, build: Callable[[Any], T] = lambda value: value) -> T:
@@ -78,7 +75,11 @@ class JsonRecord(Artifact):
     @classmethod
     def fields_from(cls, values: dict[str, Any]) -> dict[str, Any]:
         """The fields of the dataclass, from the values in the file."""
-        return {name: nan if value is None else value for name, value in values.items()}
+        return _with_nan(values)
+
+
+def _with_nan(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: nan if value is None else value for name, value in values.items()}
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,6 @@ class StoredTable(Artifact):
     def save(self, path: Path) -> None:
         """Write the table."""
         if _is_csv(path):
-            from glassrec.spreadsheet import write_csv
-
             write_csv(self.frame, path)
         else:
             self.frame.to_parquet(path, index=False)
@@ -121,10 +120,8 @@ class Facts(Artifact):
 
 
 @dataclass(frozen=True)
-class Metrics(Artifact):
-    """Named numbers, flat: `test/auroc`, `pruned/test/auroc`, `parameters`."""
-
-    values: dict[str, float]
+class Metrics(Facts):
+    """Named numbers, flat: `test/auroc`, `pruned/test/auroc`, `parameters`; null is no number."""
 
     def save(self, path: Path) -> None:
         """Write JSON, sorted by name."""
@@ -132,11 +129,8 @@ class Metrics(Artifact):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read JSON; null is not a number."""
-        return read_json(
-            path,
-            lambda values: cls({name: nan if v is None else v for name, v in values.items()}),
-        )
+        """Read JSON."""
+        return cls(read_json(path, _with_nan))
 
 
 @dataclass(frozen=True)
@@ -177,3 +171,33 @@ class Picture(Binary):
 
 def _is_csv(path: Path) -> bool:
     return ".csv" in path.suffixes
+
+
+def write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table, without its index, for spreadsheets: no text in it acts as a formula.
+
+    A spreadsheet runs a cell that begins with `=`, `+`, `-`, `@`, a tab or a line break; such a
+    heading or text gets an apostrophe in front (OWASP, "CSV Injection"). Numbers stay numbers, also
+    where they lie in a column of text. A carriage return, which is not quoted, becomes a newline.
+    """
+    import numpy as np
+    import pandas as pd
+
+    safe = frame.rename(columns=_not_a_formula)
+    for place, kind in enumerate(safe.dtypes):
+        if not pd.api.types.is_numeric_dtype(kind):
+            cells = [_not_a_formula(cell) for cell in safe.iloc[:, place].astype(object)]
+            safe.isetitem(place, np.array([*cells, None], dtype=object)[:-1])
+    safe.to_csv(path, index=False)
+
+
+def _not_a_formula(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r\n", "\n").replace("\r", "\n")
+    if text.startswith(("=", "+", "-", "@", "\t", "\n")):
+        try:
+            float(text)
+        except ValueError:
+            return f"'{text}"
+    return text

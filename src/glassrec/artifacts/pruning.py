@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from glassrec.artifacts.formats import JsonRecord
@@ -53,9 +53,7 @@ class LayerPlan:
 
 @dataclass(frozen=True)
 class PrunePlan(JsonRecord):
-    """Which neurons are pruned and which constants replace them, by layer, and how they were
-    found.
-    """
+    """Which neurons are pruned, which constants replace them, and how they were found."""
 
     level: str
     score: str
@@ -85,20 +83,13 @@ class PrunePlan(JsonRecord):
     @classmethod
     def fields_from(cls, values: dict[str, Any]) -> dict[str, Any]:
         """The fields, with neurons as whole numbers; ValueError if they do not agree."""
-        return values | {"layers": _cuts(values["layers"])}
-
-
-def _cuts(layers: Mapping[str, Any]) -> dict[str, LayerPlan]:
-    cuts = {
-        name: LayerPlan(**(cut | {"constants": {int(u): c for u, c in cut["constants"].items()}}))
-        for name, cut in layers.items()
-    }
-    for name, cut in cuts.items():
-        if sorted(unit for units in cut.dropped.values() for unit in units) != sorted(
-            cut.constants
-        ):
-            raise ValueError(f"it drops other neurons of {name} than it gives constants for")
-    return cuts
+        layers = {}
+        for name, layer in values["layers"].items():
+            constants = {int(neuron): value for neuron, value in layer["constants"].items()}
+            if sorted(chain(*layer["dropped"].values())) != sorted(constants):
+                raise ValueError(f"it drops other neurons of {name} than it gives constants for")
+            layers[name] = LayerPlan(**layer | {"constants": constants})
+        return values | {"layers": layers}
 
 
 @dataclass(frozen=True)
@@ -168,10 +159,8 @@ class Certificate(JsonRecord):
     @classmethod
     def fields_from(cls, values: dict[str, Any]) -> dict[str, Any]:
         """The fields, with each layer's record."""
-        layers = {
-            name: CertifiedLayer(
-                **(layer | {"gone": [PrunedNeurons(**gone) for gone in layer["gone"]]})
-            )
-            for name, layer in values["layers"].items()
-        }
+        layers = {}
+        for name, layer in values["layers"].items():
+            gone = [PrunedNeurons(**each) for each in layer["gone"]]
+            layers[name] = CertifiedLayer(**layer | {"gone": gone})
         return super().fields_from(values) | {"layers": layers}

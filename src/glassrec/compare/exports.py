@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
+from glassrec.artifacts.formats import write_csv
 from glassrec.compare.run_comparison import ComparisonGroup, RunComparison, Setting
 from glassrec.compare.setting_names import value_text
 from glassrec.report.run_record import RunRecord
 from glassrec.run import replacing
-from glassrec.spreadsheet import write_csv
 
 
 def write_tables(comparison: RunComparison, directory: Path) -> None:

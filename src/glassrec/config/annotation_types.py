@@ -1,9 +1,8 @@
 """The type of an annotation, read from source: no class that it names is imported.
 
-An annotation means what it means in Python, as far as it is made of `typing`, `pydantic`,
-`annotated_types` and the standard library's value types, of type aliases, and of enumerations,
-dataclasses and pydantic models of the user's own. Any other class stands for nested settings with
-a `_target_`.
+It may be made of `typing`, `pydantic`, `annotated_types`, the standard library's value types, type
+aliases, and enumerations, dataclasses and pydantic models of the user's own. Any other class stands
+for nested settings with a `_target_`.
 """
 
 from __future__ import annotations
@@ -112,8 +111,8 @@ _NAMES: dict[str, Any] = {
 def _evaluate(node: ast.expr, module: Module | None) -> Any:
     """The type that an expression stands for. Nothing in it is executed."""
     match node:
-        case ast.Constant(value=None):
-            return None
+        case ast.Constant(value=value) if value is None or value is ...:
+            return value
         case ast.Constant(value=str(text)):
             return _evaluate(ast.parse(text, mode="eval").body, module)
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
@@ -140,12 +139,8 @@ def _subscript(base: Any, index: ast.expr, module: Module | None) -> Any:
             raise TypeError("Annotated needs metadata")
         found = _evaluate(first, module)
         return Annotated[(found, *metadata)] if metadata else found
-    types = tuple(... if _is_ellipsis(part) else _evaluate(part, module) for part in parts)
+    types = tuple(_evaluate(part, module) for part in parts)
     return base[types if len(types) > 1 else types[0]]
-
-
-def _is_ellipsis(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value is ...
 
 
 def _metadata(node: ast.expr, module: Module | None) -> Any:
@@ -175,18 +170,15 @@ def _argument(node: ast.expr, module: Module | None) -> Any:
 
 
 def _named(node: ast.expr, module: Module | None) -> Any:
-    """The type of a name, through imports and aliases."""
     text = ast.unparse(node)
     if not all(part.isidentifier() for part in text.split(".")):
         return NestedConfig
     if "." not in text and (module is None or text not in module.bindings):
         return _NAMES.get(text, NestedConfig)
-    path = text if module is None else targets.absolute(module, text)
-    return _located(path)
+    return _located(text if module is None else targets.absolute(module, text))
 
 
 def _located(path: str) -> Any:
-    """The type of an absolute path."""
     top, last = path.partition(".")[0], path.rpartition(".")[2]
     if top in _LIGHT:
         return _NAMES[last] if last in _NAMES else _light(path)
@@ -215,7 +207,6 @@ def _light(path: str) -> Any:
 
 
 def _class(definition: Definition) -> Any:
-    """The type of a class: an enumeration, fields, or nested settings."""
     if definition.path.startswith("glassrec."):
         return NestedConfig
     if targets.inherits(definition, "enum"):
@@ -251,4 +242,4 @@ def _model(definition: Definition) -> Any:
         name: (parameter_type(parameter), ... if parameter.required else None)  # filled in later
         for name, parameter in targets.signature(definition).parameters.items()
     }
-    return create_model(definition.name, __config__=ConfigDict(extra="forbid"), **fields)
+    return create_model(definition.tree.name, __config__=ConfigDict(extra="forbid"), **fields)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import is_dataclass, replace
 from enum import Enum
 from functools import partial
@@ -24,15 +25,20 @@ def build(config: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: values that are right one by one do not go together.
     """
-    parts = {name: _build(name, node) for name, node in config.items() if name != "run"}
+    from torch import nn, zeros
+
+    parts: dict[str, Any] = {}
+    for name, node in config.items():
+        if name != "run":
+            with _config_errors(f"{name}: "):
+                parts[name] = build_node(node)
     parts["tracker"] = _labelled(parts["tracker"], config)
     for name in ("optimizer", "table_optimizer"):
         if parts[name] is not None:
-            _try_optimizer(name, parts[name])
-    try:
+            with _config_errors(f"{name}: "):  # PyTorch checks these settings only when it is made
+                parts[name]([nn.Parameter(zeros(1, 1))])
+    with _config_errors():
         _ = parts["trainer"].device  # a GPU that is not there, before the data is read
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
     return parts
 
 
@@ -41,12 +47,17 @@ def check_devices(config: Config, parts: dict[str, Any]) -> None:
 
     A trained one may be explained on another machine.
     """
-    if (config["run"]["dir"] / WEIGHTS.name).is_file():
-        return
+    if not (config["run"]["dir"] / WEIGHTS.name).is_file():
+        with _config_errors():
+            parts["trainer"].check_devices()
+
+
+@contextmanager
+def _config_errors(start: str = "") -> Iterator[None]:
     try:
-        parts["trainer"].check_devices()
+        yield
     except ValueError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(f"{start}{error}") from error
 
 
 def build_node(node: Any) -> Any:
@@ -62,13 +73,6 @@ def build_node(node: Any) -> Any:
     is_partial = inner.pop("_partial_", False)
     arguments = inner | _converted(target, inner)
     return partial(target, **arguments) if is_partial else target(**arguments)
-
-
-def _build(name: str, node: Any) -> Any:
-    try:
-        return build_node(node)
-    except ValueError as error:
-        raise ConfigError(f"{name}: {error}") from error
 
 
 def _converted(target: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,16 +107,6 @@ def _convert(name: str, hint: Any, value: Any) -> Any:
     except ValidationError as error:
         lines = (f"{name}: {each['msg']}" for each in error.errors())
         raise ValueError("; ".join(lines)) from error
-
-
-def _try_optimizer(name: str, optimizer: Any) -> None:
-    """PyTorch checks the settings of an optimiser only when it is made, after the data is read."""
-    from torch import nn, zeros
-
-    try:
-        optimizer([nn.Parameter(zeros(1, 1))])
-    except ValueError as error:
-        raise ConfigError(f"{name}: {error}") from error
 
 
 _LABELS = ("name", "group", "tags")

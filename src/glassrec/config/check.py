@@ -1,18 +1,14 @@
-"""All errors of a configuration, found before any class in it is imported or called.
-
-Each node is bound to the signature of its target, which defines the keys and the types of their
-values; so all errors are found at once.
-"""
+"""All errors of a configuration, found before any class in it is imported or called."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from glassrec.config import field_types, guesses, library_targets, targets
+from glassrec.config import field_types, guesses, targets
 from glassrec.config.groups import options
 from glassrec.spelling import did_you_mean, either
 
@@ -27,26 +23,26 @@ def check(config: dict[str, Any], groups: Mapping[str, Iterable[str]] | None = N
     become, in place, what the target takes: paths absolute, lists tuples. `run.dir` may be null.
     `groups` are the config groups and their options, those in `configs/` if it is None.
     """
-    unknown = _Unknown(deepcopy(config), options() if groups is None else groups)
+    unknown = partial(_unknown, deepcopy(config), options() if groups is None else groups)
     return list(_bind("", config, targets.locate("glassrec.pipeline.Pipeline"), unknown))
 
 
-@dataclass(frozen=True)
-class _Unknown:
-    """The message about a key that does not exist where it stands."""
+_UnknownKey = Callable[[str, str, Any, Iterable[str]], str]
+"""Of path, key, value and known keys, the end of the message about an unknown key."""
 
-    config: dict[str, Any]
-    groups: Mapping[str, Iterable[str]]
 
-    def __call__(self, path: str, key: str, value: Any, parameters: Iterable[str]) -> str:
-        """The end of the message: the intended key, the nearest one, or all keys."""
-        if note := guesses.note(path):
-            return f"; {note}"
-        found = guesses.meant(path, value, self.config, self.groups)
-        if not found and (near := did_you_mean(key, parameters)):
-            return near
-        found = found or guesses.nearby(path, value, self.config)
-        return f"; did you mean {either(found)}?" if found else f"; it has {', '.join(parameters)}"
+def _unknown(
+    config: dict[str, Any], groups: Mapping[str, Iterable[str]],
+    path: str, key: str, value: Any, parameters: Iterable[str],
+) -> str:  # fmt: skip
+    """The intended key, the nearest one, or all keys."""
+    if note := guesses.note(path):
+        return f"; {note}"
+    found = guesses.meant(path, value, config, groups)
+    if not found and (near := did_you_mean(key, parameters)):
+        return near
+    found = found or guesses.nearby(path, value, config)
+    return f"; did you mean {either(found)}?" if found else f"; it has {', '.join(parameters)}"
 
 
 _BY_THE_PROGRAM = ("config", "command", "written")
@@ -54,26 +50,26 @@ _BY_THE_PROGRAM = ("config", "command", "written")
 
 
 def _bind(
-    path: str, node: dict[str, Any], target: targets.Definition, unknown: _Unknown
+    path: str, node: dict[str, Any], target: targets.Definition, unknown: _UnknownKey
 ) -> Iterator[str]:
     signature = targets.signature(target)
     withheld = _BY_THE_PROGRAM if path == "run" else ()
-    parameters = {k: v for k, v in library_targets.checkable(target).items() if k not in withheld}
-    further = library_targets.passed_on(target) if node.keys() - {*parameters, "_target_"} else {}
+    parameters = {k: v for k, v in targets.checkable(target).items() if k not in withheld}
+    further = targets.passed_on(target) if node.keys() - {*parameters, "_target_"} else {}
     parameters |= {k: v for k, v in further.items() if k in node}
     for key in [key for key in node if key not in (*parameters, "_target_", "_partial_")]:
         if signature.open and not further and not re.fullmatch(r"_\w+_", key):
             yield from _walk(_join(path, key), node[key], unknown)
         else:
             end = unknown(_join(path, key), key, node[key], {**parameters, **further})
-            where = f"{target.name} has no parameter" if path else "there is no setting"
+            where = f"{target.tree.name} has no parameter" if path else "there is no setting"
             yield f"{_join(path, key)}: {where} {key!r}{end}"
     for key, parameter in parameters.items():
         yield from _fit(_join(path, key), key, node, parameter, unknown)
 
 
 def _fit(
-    path: str, key: str, node: dict[str, Any], parameter: targets.Parameter, unknown: _Unknown
+    path: str, key: str, node: dict[str, Any], parameter: targets.Parameter, unknown: _UnknownKey
 ) -> Iterator[str]:
     try:
         found = field_types.field_type(parameter)
@@ -96,7 +92,7 @@ def _fit(
         yield from _walk(path, node[key], unknown)
 
 
-def _walk(path: str, value: Any, unknown: _Unknown) -> Iterator[str]:
+def _walk(path: str, value: Any, unknown: _UnknownKey) -> Iterator[str]:
     """The nodes inside a value, wherever they hide."""
     if isinstance(value, dict) and "_target_" in value:
         yield from _node(path, value, unknown)
@@ -113,7 +109,7 @@ def _walk(path: str, value: Any, unknown: _Unknown) -> Iterator[str]:
         yield f"{path}: {value!r} is not allowed; a text cannot hold ${{"
 
 
-def _node(path: str, node: dict[str, Any], unknown: _Unknown) -> Iterator[str]:
+def _node(path: str, node: dict[str, Any], unknown: _UnknownKey) -> Iterator[str]:
     name, partial = node["_target_"], node.get("_partial_", False)
     if not isinstance(partial, bool):
         yield f"{path}._partial_: {partial!r} is not allowed; must be true or false"

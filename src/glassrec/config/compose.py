@@ -1,9 +1,4 @@
-"""From the overrides of a command to a checked configuration, before anything heavy is imported.
-
-Hydra composes. The signature of each target defines the keys and the types of their values, so
-that all errors are found at once, and a key that a YAML file leaves at its default can be
-overridden like any other.
-"""
+"""From the overrides of a command to a checked configuration, before anything heavy is imported."""
 
 from __future__ import annotations
 
@@ -23,11 +18,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from glassrec.aliases import original
 from glassrec.artifacts.file_list import CONFIG, WEIGHTS
+from glassrec.artifacts.pruning import levels_of
 from glassrec.config.build import build as build
 from glassrec.config.check import check
-from glassrec.config.effect import NoEffectError, without_effect
 from glassrec.config.environment import Config, texts, with_texts
-from glassrec.config.errors import ConfigError, readable_errors
+from glassrec.config.errors import ConfigError, NoEffectError, readable_errors
 from glassrec.config.groups import configs_folder
 from glassrec.config.overrides import (
     forced,
@@ -40,17 +35,10 @@ from glassrec.config.overrides import (
     with_current_names,
 )
 from glassrec.config.paths import not_writable, usable
-from glassrec.config.saved import load, of_start, repeats
+from glassrec.config.saved import kept_settings, load, of_start, repeats
 from glassrec.config.user_modules import admit
-from glassrec.run import (
-    EXPERIMENT,
-    RUNTIME_KEYS,
-    differing,
-    experiment,
-    flat,
-    holds_results,
-    mask_values,
-)
+from glassrec.run import EXPERIMENT, RUNTIME_KEYS, experiment, holds_results, mask_values
+from glassrec.spelling import either
 
 
 def prepare(
@@ -59,8 +47,8 @@ def prepare(
     """The checked configuration of one job, with paths absolute and `run.dir` known.
 
     Args:
-        stage: the first word of the command.
-        words: the overrides, in Hydra's grammar.
+        stage: the command.
+        words: its overrides, in Hydra's grammar.
         extra: a folder of the user's own options.
         sweep: the job is one of several, which must not meet in one directory.
 
@@ -74,7 +62,7 @@ def prepare(
     if problems := check(config, options_of_groups(extra)) or _twice(config["seeds"] or ()):
         shown = with_texts(given, config.texts)
         raise ConfigError(*(mask_values(problem, given, shown) for problem in problems))
-    if problems := list(without_effect(parse(words), config)):
+    if problems := list(_without_effect(parse(words), config)):
         raise NoEffectError(*problems)
     if config["run"].get("dir") is None:
         keys = {group_of(override) for override in parse(words)}
@@ -89,15 +77,30 @@ def prepare(
 
 
 def _refuse_other_settings(words: Sequence[str]) -> None:
-    """ConfigError for an override that is not about the place of the run or its data, or devices.
-
-    Other overrides change the experiment, which the run keeps. A class of the
-    user's own may be named, so that it is imported.
-    """
+    """ConfigError for all but places and devices, and classes that are named to be imported."""
     for override in parse(words):
         named = override.key_or_group.endswith("._target_")
         if group_of(override) not in ("run", "data", "trainer") and not named:
             raise ConfigError(f"{override.input_line}: a run is verified as it is; leave it out")
+
+
+def _without_effect(overrides: Sequence[Override], config: Mapping[str, Any]) -> Iterator[str]:
+    """A problem for each setting that the command itself names and that nothing would read."""
+    prune = config["prune"]
+    for override in overrides:
+        key, line = override.key_or_group.replace("/", "."), override.input_line
+        if override.is_delete() or override.value() is None:
+            continue  # that is how an effect is switched off
+        levels = levels_of(key)
+        of_curves = key == "prune.rows" and prune["curves"] is not None  # they score these rows
+        if levels is not None and prune["level"] not in levels and not of_curves:
+            other = either(f"prune.level={level}" for level in levels)
+            yield (
+                f"{line}: it has no effect at level {prune['level']}, only with {other}; leave it "
+                "out or change the level"
+            )
+        if key == "seed" and config["seeds"] is not None:
+            yield f"{line}: it has no effect beside seeds; leave one of them out"
 
 
 def of_seed(config: Config, seed: int) -> Config:
@@ -127,8 +130,8 @@ def _start_from(node: Any, folder: str) -> Any:
 
 def plain(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration as YAML and JSON hold it: paths are text, and tuples lists."""
-    plain: dict[str, Any] = json.loads(json.dumps(config, default=str))
-    return plain
+    found: dict[str, Any] = json.loads(json.dumps(config, default=str))
+    return found
 
 
 def written(config: Config) -> dict[str, Any]:
@@ -138,15 +141,11 @@ def written(config: Config) -> dict[str, Any]:
 
 
 def _directory(config: dict[str, Any], parts: Sequence[str]) -> Path:
-    """The same for the same experiment, so that the same command goes on where it stopped.
-
-    Many seeds are not part of the name: one more of them finds the others done.
-    """
+    """The same for the same experiment, whichever its seeds: one more finds the others done."""
     many = config["seeds"] is not None
     own = experiment(config)
     known = [part for part in parts if part in own or part not in EXPERIMENT]
-    content = {part: config[part] for part in known if not (many and part == "seed")}
-    content = original(content)
+    content = original({part: config[part] for part in known if not (many and part == "seed")})
     content["trainer"] = {k: v for k, v in content["trainer"].items() if k not in RUNTIME_KEYS}
     text = json.dumps(content, sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -162,36 +161,14 @@ def _twice(seeds: Sequence[int]) -> list[str]:
 def _occupied(config: Config) -> Iterator[str]:
     """Where the directory of the run, or those of its seeds, hold something else."""
     directory, seeds = config["run"]["dir"], config["seeds"]
-    if seeds is None and (found := _seeds_in(directory)):
-        yield f"run.dir: {directory} holds {found[0].name} and others; name one of them, or another"
-    elif seeds is None:
-        yield from _other_experiment(config)
-    elif holds_results(directory):
+    inside = [path.name for path in sorted(directory.glob("seed_*")) if holds_results(path)]
+    if seeds is None and inside:
+        yield f"run.dir: {directory} holds {inside[0]} and others; name one of them, or another"
+    elif seeds is not None and holds_results(directory):
         yield f"run.dir: {directory} holds a run, and no runs of many seeds; name another"
     else:
-        for seed in seeds:
-            yield from _other_experiment(of_seed(config, seed))
-
-
-def _seeds_in(directory: Path) -> list[Path]:
-    """The runs of many seeds in a directory."""
-    return [path for path in sorted(directory.glob("seed_*")) if holds_results(path)]
-
-
-def _other_experiment(config: Config) -> Iterator[str]:
-    """Where the directory of the run holds another experiment."""
-    file = config["run"]["dir"] / CONFIG
-    if not file.is_file() or not holds_results(file.parent):
-        return
-    here, there = flat(experiment(written(config))), flat(experiment(load(file)))
-    names = differing(here, there)
-    for name in names:
-        target = f"{name.split('.')[0]}._target_"
-        if name == target or target not in names:  # another class has other keys, of course
-            yield (
-                f"{name}: {here.get(name)!r} is not allowed; the run in {file.parent} keeps its "
-                f"{there.get(name)!r}; name another run.dir"
-            )
+        for _, each in seed_runs(config):
+            yield from kept_settings(each["run"]["dir"], written(each))
 
 
 # --- composing -------------------------------------------------------------------------------
@@ -219,11 +196,11 @@ def compose(stage: str, words: Sequence[str], extra: Path | None = None) -> Conf
     with readable_errors():
         config = _fresh(words, extra, base) if saved is None else _lay(overrides, saved, extra)
         resolved = OmegaConf.to_container(config, resolve=True)
-        from_environment = texts(config)
+        from_environment = dict(texts(config))
     assert isinstance(resolved, dict)
     values = {str(key): value for key, value in resolved.items()}
-    alone = saved is None and not base  # all of it is of the command
-    named = values if alone else _named(overrides, extra, base)
+    of_command = saved is None and not base
+    named = values if of_command else _named(overrides, extra, base)
     if problems := list(admit(values, named)):
         raise ConfigError(*problems)
     if resolved.get("seeds") is not None and "${seed}" in str(OmegaConf.to_container(config)):
@@ -238,10 +215,7 @@ def _named(
     known, node = options_of_groups(extra), OmegaConf.create()
     chosen = [override for override in overrides if override.key_or_group in known]
     if chosen:
-        fresh = _fresh([str(override.input_line) for override in chosen], extra, base)
-        for override in chosen:
-            key = override.key_or_group.replace("/", ".")
-            OmegaConf.update(node, key, OmegaConf.select(fresh, key), force_add=True)
+        _set_options(node, chosen, _fresh([str(each.input_line) for each in chosen], extra, base))
     for override in overrides:
         plain = override not in chosen and not override.is_hydra_override()
         if plain and not override.is_delete() and group_of(override) != "run":
@@ -289,6 +263,12 @@ def _chosen(_: str, *overrides: str) -> DictConfig:
         return with_current_names(hydra.compose("run", overrides=list(overrides)))
 
 
+def _set_options(config: DictConfig, chosen: Sequence[Override], fresh: DictConfig) -> None:
+    for override in chosen:
+        key = override.key_or_group.replace("/", ".")
+        OmegaConf.update(config, key, OmegaConf.select(fresh, key), merge=False, force_add=True)
+
+
 def _set(config: DictConfig, override: Override) -> None:
     """Lay a value over a configuration, just as Hydra does for `++key=value`."""
     OmegaConf.update(config, override.key_or_group, override.value(), merge=True, force_add=True)
@@ -298,7 +278,6 @@ def _set(config: DictConfig, override: Override) -> None:
 
 
 def _saved(stage: str, overrides: list[Override]) -> dict[str, Any] | None:
-    """The configuration of the run that a command works on, or none if it starts one."""
     given = [override.value() for override in overrides if override.key_or_group == "run.dir"]
     file = usable("run.dir", str(given[-1])) / CONFIG if given else None
     if stage in ("run", "train"):
@@ -324,12 +303,11 @@ def _lay(overrides: list[Override], saved: dict[str, Any], extra: Path | None) -
     config = OmegaConf.create({"run": {"_target_": "glassrec.run.Run"}} | saved)
     known = options_of_groups(extra)
     chosen = [override for override in overrides if override.key_or_group in known]
-    fresh = _fresh([str(override.input_line) for override in chosen], extra) if chosen else config
     for override in chosen:
         if (name := override.key_or_group) in ("experiment", "debug"):
             raise ConfigError(f"{name}: a run keeps the one it has; name another run.dir")
-        key = override.key_or_group.replace("/", ".")
-        OmegaConf.update(config, key, OmegaConf.select(fresh, key), merge=False, force_add=True)
+    if chosen:
+        _set_options(config, chosen, _fresh([str(each.input_line) for each in chosen], extra))
     for override in overrides:
         if override.is_delete():
             raise ConfigError(f"{override.input_line}: a run keeps its keys; set another value")

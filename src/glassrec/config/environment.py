@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import ListConfig, OmegaConf
 from omegaconf.resolvers import oc
 
 _read: list[str] = []
@@ -35,12 +35,8 @@ class Config(dict[str, Any]):
         self.texts = texts
 
 
-def texts(config: DictConfig) -> dict[str, str]:
-    """The settings, by dotted key, whose values depend on an environment variable, as written."""
-    return dict(_texts(config, ""))
-
-
-def _texts(node: Any, path: str) -> Iterator[tuple[str, str]]:
+def texts(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """The settings whose values depend on an environment variable: dotted key, text as written."""
     keys = range(len(node)) if isinstance(node, ListConfig) else [*node]
     for key in keys:
         place = f"{path}.{key}" if path else str(key)
@@ -53,7 +49,7 @@ def _texts(node: Any, path: str) -> Iterator[tuple[str, str]]:
                 raw: Any = OmegaConf.to_container(node)
                 yield place, str(raw[key])
         elif not OmegaConf.is_missing(node, key) and OmegaConf.is_config(node[key]):
-            yield from _texts(node[key], place)
+            yield from texts(node[key], place)
 
 
 def with_texts(node: Any, texts: dict[str, str], path: str = "") -> Any:

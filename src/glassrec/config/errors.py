@@ -23,6 +23,10 @@ class ConfigError(UsageError):
         self.problems = problems
 
 
+class NoEffectError(ConfigError):
+    """A setting that the command names has no effect beside the others."""
+
+
 @contextmanager
 def readable_errors() -> Iterator[None]:
     """Turn an error of Hydra, OmegaConf or YAML into a `ConfigError` of one line."""
@@ -41,19 +45,19 @@ def readable_errors() -> Iterator[None]:
 def _grammar(error: OverrideParseException) -> str:
     if "=" not in error.override:
         return f"{error.override!r} is not of the form key=value"
-    lines = [line for line in error.message.splitlines() if not line.startswith("Error parsing")]
-    why = lines[0]
+    lines = error.message.splitlines()
+    why = next(line for line in lines if not line.startswith("Error parsing"))
     return f"{error.override!r} cannot be read: {why} (quote special characters: key='\"a: b\"')"
 
 
 def _choice(error: MissingConfigException) -> str:
+    if error.options is None:
+        return str(error).splitlines()[0]
     file = error.missing_cfg_file or ""
     options = groups.options()
     found = (each for each in options if file.startswith(f"{each}/"))
     group = max(found, key=len, default=file.rpartition("/")[0])
     name = file[len(group) + 1 :]
-    if error.options is None:
-        return str(error).splitlines()[0]
     return f"{group}={name}: there is no such option{no_option(name, error.options, options)}"
 
 

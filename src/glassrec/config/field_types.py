@@ -48,24 +48,16 @@ class FieldType:
 
 
 def field_type(parameter: Parameter) -> FieldType:
-    """The type of a parameter; any value fits where it has no annotation.
-
-    Raises:
-        ValueError: the annotation cannot be understood.
-    """
-    if parameter.annotation not in _known:
-        _known[parameter.annotation] = _understood(parameter)
-    return _known[parameter.annotation]
-
-
-def _understood(parameter: Parameter) -> FieldType:
+    """The type of a parameter; ValueError if its annotation cannot be understood."""
     annotation = parameter.annotation
-    try:
-        found = parameter_type(parameter)
-        return FieldType(found, TypeAdapter(found))
-    except (TypeError, ValueError, AttributeError, PydanticUserError, RecursionError) as error:
-        text = ast.unparse(annotation) if annotation else ""
-        raise ValueError(f"the annotation {text!r} cannot be understood: {error}") from None
+    if annotation not in _known:
+        try:
+            found = parameter_type(parameter)
+            _known[annotation] = FieldType(found, TypeAdapter(found))
+        except (TypeError, ValueError, AttributeError, PydanticUserError, RecursionError) as error:
+            text = ast.unparse(annotation) if annotation else ""
+            raise ValueError(f"the annotation {text!r} cannot be understood: {error}") from None
+    return _known[annotation]
 
 
 _known: dict[ast.expr | None, FieldType] = {}
@@ -118,15 +110,13 @@ def _problems(
 ) -> Iterator[tuple[str, str]]:
     found: dict[str, list[ErrorDetails]] = {}
     for detail in error.errors():
-        last = detail["loc"][-1] if detail["loc"] else None
+        place, last = _place(value, detail["loc"]), next(iter(detail["loc"][-1:]), None)
         if detail["type"] == "missing" and isinstance(last, str):
-            yield f"{_place(value, detail['loc'])}.{last}", "a value is needed"
-            continue
-        if detail["type"] == "extra_forbidden":
-            near = did_you_mean(str(last), names)
-            yield _place(value, detail["loc"]), f"there is no field {last!r}{near}"
-            continue
-        found.setdefault(_place(value, detail["loc"]), []).append(detail)
+            yield f"{place}.{last}", "a value is needed"
+        elif detail["type"] == "extra_forbidden":
+            yield place, f"there is no field {last!r}{did_you_mean(str(last), names)}"
+        else:
+            found.setdefault(place, []).append(detail)
     for place, details in found.items():
         # Of `float | Tensor`, a configuration can only give the number.
         plain = [detail for detail in details if detail["type"] != "nested"] or details
@@ -135,7 +125,6 @@ def _problems(
 
 
 def _names(found: Any) -> list[str]:
-    """The fields of the models in a type."""
     if isinstance(found, type) and issubclass(found, BaseModel):
         inner = [name for each in found.model_fields.values() for name in _names(each.annotation)]
         return [*found.model_fields, *inner]

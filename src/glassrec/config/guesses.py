@@ -1,7 +1,4 @@
-"""The right setting for a wrong one: names that other libraries use, and near spellings.
-
-Nothing here makes a wrong command work. It only finds the end of an error message.
-"""
+"""The right setting for a wrong one, for error messages: names in other libraries, spellings."""
 
 from __future__ import annotations
 
@@ -109,14 +106,7 @@ _NO = ("", "0", "false", "none", "null", "cpu", "no", "off")
 def meant(
     key: str, value: Any, config: Mapping[str, Any], groups: Mapping[str, Iterable[str]]
 ) -> list[str]:
-    """The settings that an unknown key stands for, as overrides: `optimizer.lr=0.1`.
-
-    Args:
-        key: dotted; its last part is unknown where it stands.
-        value: what was given.
-        config: the whole configuration, in which the last part may stand elsewhere.
-        groups: the config groups and their options.
-    """
+    """The settings that an unknown dotted key stands for, as overrides: `optimizer.lr=0.1`."""
     root, name = key.split(".")[0], plain(key.rpartition(".")[2])
     if group := _group(root, name, groups):
         return [_chosen(group, name, value, groups[group])]
@@ -179,7 +169,6 @@ def written(value: Any) -> str:
 
 
 def _group(root: str, name: str, groups: Mapping[str, Iterable[str]]) -> str | None:
-    """The config group that a name stands for."""
     if name in ("name", "type", "kind", "class") and root in groups:
         return root
     return next((group for group, names in GROUPS.items() if name in _plain(names)), None)
@@ -199,13 +188,11 @@ def _chosen(group: str, name: str, value: Any, known: Iterable[str]) -> str:
 
 
 def _keys(config: Mapping[str, Any], unknown: str) -> dict[str, str]:
-    """The dotted keys of a configuration but for an unknown one, and the last part of each."""
     keys = {key: plain(key.rpartition(".")[2]) for key in flat(config)}
     return {k: v for k, v in keys.items() if not k.endswith("_") and k != unknown}
 
 
 def _overrides(keys: list[str], root: str, value: Any) -> list[str]:
-    """At most four overrides of the keys, those under the same root if there are any."""
     near = [key for key in keys if key.startswith(f"{root}.")] or keys
     return [f"{key}={written(value)}" for key in near[:4]]
 

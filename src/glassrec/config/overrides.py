@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -19,7 +21,6 @@ from omegaconf import DictConfig, OmegaConf
 from glassrec.aliases import current, current_defaults, current_key, current_word
 from glassrec.config import groups
 from glassrec.config.errors import ConfigError, readable_errors
-from glassrec.config.groups import configs_folder
 from glassrec.spelling import did_you_mean, one_of
 
 
@@ -30,19 +31,17 @@ def forced(words: Iterable[str], extra: Path | None = None) -> list[str]:
         ConfigError: an override names a config group that does not exist.
     """
     known = options_of_groups(extra)
-    return [_forced(override, known) for override in parse(words)]
-
-
-def _forced(override: Override, known: dict[str, list[str]]) -> str:
-    line, key = str(override.input_line), override.key_or_group
-    if override.is_hydra_override() or override.type is not OverrideType.CHANGE:
-        return line
-    if key in known:
-        if isinstance(override.value(), int | float | None):
-            raise ConfigError(f"{line}: there is no such option{one_of('', known[key])}")
-        return line
-    refuse_misplaced(override, known)
-    return f"++{line}"
+    found = []
+    for override in parse(words):
+        line, key = str(override.input_line), override.key_or_group
+        if not override.is_hydra_override() and override.type is OverrideType.CHANGE:
+            if key not in known:
+                refuse_misplaced(override, known)
+                line = f"++{line}"
+            elif isinstance(override.value(), int | float | None):
+                raise ConfigError(f"{line}: there is no such option{one_of('', known[key])}")
+        found.append(line)
+    return found
 
 
 def refuse_misplaced(override: Override, known: dict[str, list[str]]) -> None:
@@ -63,10 +62,30 @@ def refuse_misplaced(override: Override, known: dict[str, list[str]]) -> None:
 def started() -> Iterator[None]:
     """Hydra at work, with `configs/` as its own folder."""
     GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(
-        str(configs_folder()), version_base="1.3", job_name="glassrec"
-    ):
+    folder = str(groups.configs_folder())
+    with hydra.initialize_config_dir(folder, version_base="1.3", job_name="glassrec"):
         yield
+
+
+def about(options: argparse.Namespace) -> int:
+    """Have Hydra report on itself: `--info`, `--hydra-help`, `--cfg hydra`, `--cfg all`."""
+
+    def job(_: DictConfig) -> None: ...
+
+    flags = {"--multirun": options.multirun, "--hydra-help": options.hydra_help}
+    valued = {"--cfg": options.cfg, "--info": options.info, "--config-dir": options.config_dir}
+    words = [flag for flag, on in flags.items() if on]
+    words += [part for flag, value in valued.items() if value for part in (flag, str(value))]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # its exceptions come to us, not to the screen
+    words += forced(options.overrides, options.config_dir)
+    given, sys.argv = sys.argv, ["glassrec", *words]
+    try:
+        with readable_errors():
+            folder = str(groups.configs_folder())
+            hydra.main(version_base="1.3", config_path=folder, config_name="run")(job)()
+    finally:
+        sys.argv = given
+    return 0
 
 
 def searching(extra: Path | None) -> list[str]:
@@ -129,8 +148,7 @@ def _with_current_groups(folder: Path) -> Path:
     return Path(_copies[folder].name)
 
 
-_copies: dict[Path, TemporaryDirectory[str]] = {}
-"""Removed when the process ends."""
+_copies: dict[Path, TemporaryDirectory[str]] = {}  # removed when the process ends
 
 
 def group_of(override: Override) -> str:
@@ -140,9 +158,8 @@ def group_of(override: Override) -> str:
 
 def options_of_groups(extra: Path | None) -> dict[str, list[str]]:
     """The options of each config group, with those of a user's own folder."""
-    return _options(
-        configs_folder(), *([] if extra is None else [_with_current_groups(extra.absolute())])
-    )
+    own = [] if extra is None else [_with_current_groups(extra.absolute())]
+    return _options(groups.configs_folder(), *own)
 
 
 _options = cache(groups.options)

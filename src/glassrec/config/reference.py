@@ -1,6 +1,6 @@
 """`glassrec help explain.baseline`: one setting or config group, from its YAML file and its class.
 
-It reads files and imports neither Hydra nor a class, so that help and completion take no time.
+Neither Hydra nor a class is imported, so that help and completion take no time.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import ast
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from glassrec import aliases
-from glassrec.config import groups, library_targets, targets
+from glassrec.config import groups, targets
 from glassrec.spelling import did_you_mean, either
 
 ROOT = "glassrec.pipeline.Pipeline"
@@ -37,11 +37,7 @@ class OptionSetting:
 
 
 def explain_setting(key: str) -> str:
-    """What a setting or config group is, as text for the terminal.
-
-    Raises:
-        LookupError: there is none of this name.
-    """
+    """What a setting or config group is, as text; LookupError if there is none of this name."""
     key = aliases.current_key(key.partition("=")[0].lstrip("+~"))
     dotted = key.replace("/", ".")
     parts = []
@@ -82,12 +78,11 @@ def _unlisted(key: str) -> list[OptionSetting]:
     parent, _, name = key.rpartition(".")
     beside = [found for each, found in settings().items() if each.rpartition(".")[0] == parent]
     for view in beside[0] if beside else ():
-        candidate = OptionSetting(view.group, view.option, name, None, "", view.target)
-        parameter, _ = _parameter(candidate)
+        parameter, _ = _parameter(replace(view, name=name))
         if parameter is not None and not name.startswith("_"):
-            default = ast.unparse(parameter.default) if parameter.default else None
-            value = None if default in (None, "None") else default
-            return [OptionSetting(view.group, view.option, name, value, "", view.target)]
+            default = ast.unparse(parameter.default) if parameter.default else "None"
+            value = None if default == "None" else default
+            return [replace(view, name=name, value=value, comment="")]
     return []
 
 
@@ -109,9 +104,8 @@ def known_values(key: str) -> list[str]:
 
 
 def _nested(key: str, view: OptionSetting) -> Iterator[tuple[str, OptionSetting]]:
-    if isinstance(view.value, dict) and "_target_" in view.value:
+    if isinstance(view.value, dict) and (target := view.value.get("_target_")):
         for name, value in view.value.items():
-            target = view.value["_target_"]
             yield f"{key}.{name}", OptionSetting(key, "", name, value, "", target)
     else:
         yield key, view
@@ -126,17 +120,14 @@ def _of_option(group: str, option: str) -> dict[str, OptionSetting]:
     found: dict[str, OptionSetting] = {}
     target = str(entries.pop("_target_", ("", ""))[0])
     for default in (entries.pop("defaults", ([], ""))[0]) or []:
-        base = _base(group, default)
-        if base is not None:
+        if (base := _base(group, default)) is not None:
             found |= _of_option(*base)
     target = target or next((view.target for view in found.values()), "")
     for name, (value, comment) in entries.items():
-        before = found.get(name)
-        comment = comment or (before.comment if before else "")
+        comment = comment or (found[name].comment if name in found else "")
         found[name] = OptionSetting(group, option, name, value, comment, target)
     return {
-        key: OptionSetting(group, option, view.name, view.value, view.comment, target)
-        for key, view in found.items()
+        key: replace(view, group=group, option=option, target=target) for key, view in found.items()
     }
 
 
@@ -173,14 +164,9 @@ def _groups() -> Mapping[str, list[str]]:
 
 
 def _default(group: str) -> str | None:
-    """The option of a group that is chosen where no word chooses one."""
     parent, _, name = group.rpartition("/")
-    owner = _default(parent) if parent else None
-    file = (
-        groups.configs_folder() / parent / f"{owner}.yaml"
-        if parent
-        else groups.configs_folder() / "run.yaml"
-    )
+    owner = _default(parent) if parent else "run"
+    file = groups.configs_folder() / parent / f"{owner}.yaml"
     if not file.is_file():
         return None
     for default in (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("defaults", ()):
@@ -195,8 +181,9 @@ def _default(group: str) -> str | None:
 def _describe_group(group: str) -> str:
     default = _default(group)
     lines = [f"{group}=OPTION   a config group; its options"]
-    width = max(map(len, _groups()[group]))
-    for option in _groups()[group]:
+    options = _groups()[group]
+    width = max(map(len, options))
+    for option in options:
         about = _about(groups.configs_folder() / group / f"{option}.yaml")
         mark = " (default)" if option == default else ""
         lines.append(f"  {option:<{width}}  {about}{mark}".rstrip())
@@ -204,7 +191,6 @@ def _describe_group(group: str) -> str:
 
 
 def _about(file: Path) -> str:
-    """The first comment of an option's file."""
     lines = file.read_text(encoding="utf-8").splitlines()
     comments = (line[1:].strip() for line in lines if line.startswith("#"))
     return next((line for line in comments if not line.startswith("@package")), "")
@@ -218,26 +204,22 @@ def _describe_setting(key: str, views: list[OptionSetting]) -> str:
         lines.append(f"  type      {ast.unparse(parameter.annotation)}")
     default = "a value is needed" if first.value == "???" else _text(first.value)
     lines.append(f"  default   {default}{f' in {first.group}={first.option}' * bool(first.option)}")
-    if first.comment:
-        lines += _wrapped("comment", first.comment)
-    if about:
-        lines += _wrapped("about", about)
-    if options := [view.option for view in views if view.option]:
-        other = _groups()[first.group]
-        if len(options) < len(other):
-            lines += _wrapped("exists in", ", ".join(f"{first.group}={each}" for each in options))
-    differing = [view for view in views[1:] if view.value != first.value]
-    if differing:
+    for name, text in (("comment", first.comment), ("about", about)):
+        lines += _wrapped(name, text) if text else []
+    options = [f"{first.group}={view.option}" for view in views if view.option]
+    if options and len(options) < len(_groups()[first.group]):
+        lines += _wrapped("exists in", ", ".join(options))
+    if differing := [view for view in views[1:] if view.value != first.value]:
         text = ", ".join(f"{_text(view.value)} in {view.option}" for view in differing)
         lines += _wrapped("elsewhere", text)
     return "\n".join([*lines, *_effect(key)]) + "\n"
 
 
 def _wrapped(name: str, text: str) -> list[str]:
+    first, others = f"  {name:<10}", " " * 12
     return textwrap.wrap(
-        text, 96, initial_indent=f"  {name:<10}", subsequent_indent=" " * 12,
-        break_on_hyphens=False,
-    )  # fmt: skip
+        text, 96, initial_indent=first, subsequent_indent=others, break_on_hyphens=False
+    )
 
 
 def _text(value: Any) -> str:
@@ -245,12 +227,11 @@ def _text(value: Any) -> str:
 
 
 def _parameter(view: OptionSetting) -> tuple[targets.Parameter | None, str]:
-    """The parameter of a setting's class, and the line of the docstring about it."""
     try:
         definition = targets.locate(view.target)
     except LookupError:
         return None, ""
-    parameters = library_targets.passed_on(definition) | targets.signature(definition).parameters
+    parameters = targets.passed_on(definition) | targets.signature(definition).parameters
     parameter = parameters.get(view.name)
     text = ast.get_docstring(definition.tree) or ""
     line = re.search(rf"^ *{re.escape(view.name)}: (.*(?:\n {{8,}}.*)*)", text, re.MULTILINE)
@@ -270,9 +251,8 @@ def _effect(key: str) -> list[str]:
     else:
         stages: dict[str, list[str]] = {}
         for file in FILES:
-            related = (f"{each}.".startswith(f"{key}.") or f"{key}.".startswith(f"{each}.")
-                       for each in file.settings)  # fmt: skip
-            if any(related):
+            names = [f"{each}." for each in file.settings]
+            if any(each.startswith(f"{key}.") or f"{key}.".startswith(each) for each in names):
                 stages.setdefault(file.stage, []).append(file.name)
         for stage, files in stages.items():
             lines += _wrapped("effect", f"{stage}: {', '.join(files)}")

@@ -1,9 +1,9 @@
-"""The configurations of runs that are there: of one that a command works on or starts from."""
+"""The configurations of runs that are there: that a command works on, or starts from."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,14 @@ from glassrec.artifacts.file_list import CONFIG
 from glassrec.config.errors import ConfigError, readable_errors
 from glassrec.config.overrides import warn
 from glassrec.config.paths import usable
-from glassrec.run import is_path, refuse_changed_config
+from glassrec.run import (
+    differing,
+    experiment,
+    flat,
+    holds_results,
+    is_path,
+    refuse_changed_config,
+)
 
 
 def load(file: Path) -> dict[str, Any]:
@@ -28,6 +35,22 @@ def load(file: Path) -> dict[str, Any]:
     config, notes = current({str(key): value for key, value in config.items()})
     warn(notes)
     return config
+
+
+def kept_settings(directory: Path, written: Mapping[str, Any]) -> Iterator[str]:
+    """A problem for each setting of an experiment that is another than that of its directory."""
+    file = directory / CONFIG
+    if not file.is_file() or not holds_results(directory):
+        return
+    here, there = flat(experiment(written)), flat(experiment(load(file)))
+    names = differing(here, there)
+    for name in names:
+        target = f"{name.split('.')[0]}._target_"
+        if name == target or target not in names:  # another class has other keys, of course
+            yield (
+                f"{name}: {here.get(name)!r} is not allowed; the run in {directory} keeps its "
+                f"{there.get(name)!r}; name another run.dir"
+            )
 
 
 def repeats(saved: dict[str, Any], override: Override) -> bool:

@@ -1,15 +1,15 @@
 """The class of a `_target_`, found by reading source files: nothing is imported.
 
-A configuration may name what Glassrec defines, the optimisers of PyTorch, and a user's own models,
-sources and trackers. The place of the definition counts, not the path that leads to it:
-`glassrec.run.files.os.system` is `os.system`, and refused.
+The place of the definition counts, not the path that leads to it: `glassrec.run.files.os.system` is
+`os.system`, and refused.
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,8 +21,7 @@ SEAMS = {
     "lightning.pytorch.loggers.logger.Logger",
     "torchmetrics.metric.Metric",
 }
-"""A class that inherits one of these, or any class of Glassrec, may be named wherever it is
-defined."""
+"""A class that inherits one of these, or any class of Glassrec, may be named wherever it is."""
 
 RULE = (
     "a target is defined in glassrec or is an optimiser or scheduler of torch.optim, a metric of "
@@ -37,8 +36,16 @@ _LIBRARIES = (
 )  # fmt: skip
 """The parts of libraries whose classes may be named."""
 
-_HOPS = 32
-"""How many re-exports are followed before they count as a circle."""
+_HOPS = 32  # re-exports that are followed before they count as a circle
+
+_PASSED_ON = {"glassrec.training.trainer.Trainer": "lightning.pytorch.Trainer"}
+"""Classes that take the arguments of others, too."""
+
+_CHECKED = {
+    "int", "float", "str", "bool", "list", "dict", "tuple", "Optional", "Union", "Literal",
+    "Tensor", "Optimizer",
+}  # fmt: skip
+"""Names in the annotations of libraries by which values are checked."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,11 +63,6 @@ class Definition:
 
     module: Module
     tree: ast.ClassDef | ast.FunctionDef
-
-    @property
-    def name(self) -> str:
-        """The name under which messages speak of it."""
-        return self.tree.name
 
     @property
     def is_class(self) -> bool:
@@ -95,28 +97,19 @@ class Signature:
 
 
 def resolve(target: str) -> Definition:
-    """The class or function that `target` names, if a configuration may name it.
-
-    Raises:
-        LookupError: there is none of this name, or it is not allowed.
-    """
+    """The class or function that a configuration names; LookupError if there is none it may."""
     try:
         definition = locate(target)
     except LookupError as error:
-        if target.startswith("glassrec."):
-            raise
-        raise LookupError(f"{error}; {RULE}") from None
+        rule = "" if target.startswith("glassrec.") else f"; {RULE}"
+        raise LookupError(f"{error}{rule}") from None
     if not _allowed(definition):
         raise LookupError(f"{definition.path} is not allowed; {RULE}")
     return definition
 
 
 def locate(path: str) -> Definition:
-    """The definition that a dotted path leads to, through every `from x import y`.
-
-    Raises:
-        LookupError: the path leads nowhere, or to something else than a class or a function.
-    """
+    """The class or function that a dotted path leads to; LookupError if it does not."""
     found = bound(path)
     if isinstance(found, Definition):
         return found
@@ -124,11 +117,7 @@ def locate(path: str) -> Definition:
 
 
 def bound(path: str) -> Definition | tuple[ast.expr, Module]:
-    """The definition of a dotted path, or the value that is assigned to it and its module.
-
-    Raises:
-        LookupError: the path leads nowhere.
-    """
+    """The definition of a dotted path, or a value and its module; LookupError if it is neither."""
     target = path
     for _ in range(_HOPS):
         home, _, name = target.rpartition(".")
@@ -163,6 +152,28 @@ def signature(definition: Definition) -> Signature:
     return Signature({})
 
 
+def passed_on(definition: Definition) -> dict[str, Parameter]:
+    """The parameters that a class takes and hands on to another."""
+    other = _PASSED_ON.get(definition.path)
+    return checkable(locate(other)) if other else {}
+
+
+def checkable(definition: Definition) -> dict[str, Parameter]:
+    """The parameters of a target, without the annotations of libraries that say more than types."""
+    parameters = signature(definition).parameters
+    if not definition.path.startswith(("lightning.", "torchmetrics.")):
+        return parameters
+    return {
+        name: parameter if _is_plain(parameter.annotation) else replace(parameter, annotation=None)
+        for name, parameter in parameters.items()
+    }
+
+
+def _is_plain(annotation: ast.expr | None) -> bool:
+    tree = annotation or ast.Constant(None)
+    return all(each.id in _CHECKED for each in ast.walk(tree) if isinstance(each, ast.Name))
+
+
 def _allowed(definition: Definition) -> bool:
     home = f"{definition.module.name}."
     if home.startswith("glassrec."):
@@ -179,10 +190,9 @@ def _allowed(definition: Definition) -> bool:
 
 def _module(name: str) -> Module:
     top, *rest = name.split(".")
-    try:
+    spec = None
+    with suppress(ValueError):  # the name is empty, or that of a program such as __main__
         spec = find_spec(top)
-    except ValueError:  # the name is empty, or that of a program such as __main__
-        spec = None
     if spec is None:
         raise LookupError(f"no module {top!r}")
     file = Path(spec.origin) if spec.origin else None
@@ -209,9 +219,8 @@ def _submodules(
 
 
 def _public(folders: tuple[Path, ...]) -> list[str]:
-    inside = [path for folder in folders for path in folder.iterdir()]
-    names = [path.stem for path in inside if path.suffix == ".py" or path.is_dir()]
-    return [name for name in names if not name.startswith("_")]
+    inside = [path for folder in folders for path in folder.iterdir() if path.name[0] != "_"]
+    return [path.stem for path in inside if path.suffix == ".py" or path.is_dir()]
 
 
 @cache
@@ -249,9 +258,6 @@ def _imported(module: Module, statement: ast.ImportFrom, name: str) -> str:
         parts = module.name.split(".")
         home = parts[: len(parts) - up] + home
     return ".".join([*home, original])
-
-
-# --- classes ---------------------------------------------------------------------------------
 
 
 def _lineage(definition: Definition) -> Iterator[Definition]:
@@ -292,9 +298,7 @@ def inherits(definition: Definition, package: str) -> bool:
 
 def is_dataclass(definition: Definition) -> bool:
     """Whether a class is decorated as a dataclass."""
-    decorators = definition.tree.decorator_list
-    names = [ast.unparse(d.func if isinstance(d, ast.Call) else d) for d in decorators]
-    return any(name.split(".")[-1] == "dataclass" for name in names)
+    return "dataclass" in map(_last_name, definition.tree.decorator_list)
 
 
 def _fields(lineage: list[Definition], model: bool) -> dict[str, Parameter]:
@@ -312,11 +316,17 @@ def _fields(lineage: list[Definition], model: bool) -> dict[str, Parameter]:
 
 def _field(module: Module, statement: ast.AnnAssign) -> Parameter:
     value, constraints = statement.value, None
-    if isinstance(value, ast.Call) and ast.unparse(value.func).split(".")[-1] == "Field":
-        kept = [k for k in value.keywords if k.arg not in ("default", "default_factory")]
-        constraints = ast.Call(value.func, [], kept)
-    required = not _has_default(value)
+    required = value is None
+    if isinstance(value, ast.Call) and (name := _last_name(value)) in ("field", "Field"):
+        rest = [k for k in value.keywords if k.arg not in ("default", "default_factory")]
+        given = value.args and ast.unparse(value.args[0]) != "..."
+        required = not given and len(rest) == len(value.keywords)
+        constraints = ast.Call(value.func, [], rest) if name == "Field" else None
     return Parameter(statement.annotation, required, module, value, constraints)
+
+
+def _last_name(node: ast.expr) -> str:
+    return ast.unparse(node.func if isinstance(node, ast.Call) else node).split(".")[-1]
 
 
 def _is_parameter(field: ast.AnnAssign) -> bool:
@@ -325,16 +335,6 @@ def _is_parameter(field: ast.AnnAssign) -> bool:
         return False
     keywords = field.value.keywords if isinstance(field.value, ast.Call) else []
     return not any(k.arg == "init" and ast.unparse(k.value) == "False" for k in keywords)
-
-
-def _has_default(value: ast.expr | None) -> bool:
-    if isinstance(value, ast.Call) and ast.unparse(value.func).split(".")[-1] in (
-        "field",
-        "Field",
-    ):
-        given = bool(value.args) and ast.unparse(value.args[0]) != "..."
-        return given or any(k.arg in ("default", "default_factory") for k in value.keywords)
-    return value is not None
 
 
 def _arguments(definition: Definition, arguments: ast.arguments, skip: int) -> Signature:

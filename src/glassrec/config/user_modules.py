@@ -1,9 +1,8 @@
 """Modules of the user's own, and the places where they are searched.
 
-A configuration names classes by `_target_`. One that is neither Glassrec's nor PyTorch's lies in
-an installed package, or in the working directory. That directory is searched only for what the
-command itself names, by an override or by a YAML file of `--config-dir`: the `config.yaml` of a run
-that came from elsewhere is no reason to run the code beside it.
+The working directory is searched only for what the command itself names, by an override or by a
+YAML file of `--config-dir`: the `config.yaml` of a run that came from elsewhere is no reason to run
+the code beside it.
 """
 
 from __future__ import annotations
@@ -37,9 +36,7 @@ def user_targets(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
 def admit(config: dict[str, Any], named: dict[str, Any]) -> Iterator[str]:
     """Have the working directory searched, where the command names a class that is not installed.
 
-    Args:
-        config: the whole configuration.
-        named: the part of it, or all, that the command itself gives.
+    `named` is the part of the configuration that the command itself gives.
 
     Yields:
         A problem for each class that is not installed and that the command does not name, or that
@@ -84,6 +81,5 @@ def _is_installed(target: str) -> bool:
 
 
 def _inside(directory: Any) -> bool:
-    """Whether the working directory is that of the run, or lies in it."""
     here = Path.cwd().resolve()
     return directory is not None and here.is_relative_to(Path(str(directory)).resolve())

@@ -4,7 +4,7 @@ Resuming is running again: only what is missing, or was made from something else
 """
 
 from glassrec.artifacts.file_list import PROVENANCE, SEEDS
-from glassrec.run.directory import Run, config_text
+from glassrec.run.directory import ReadOnlyRun, Run, config_text
 from glassrec.run.experiment import (
     EXPERIMENT,
     RUNTIME_KEYS,
@@ -17,7 +17,6 @@ from glassrec.run.experiment import (
 )
 from glassrec.run.files import Lock, is_locked, replacing, sha256
 from glassrec.run.provenance import read_provenance
-from glassrec.run.read_only import ReadOnlyRun
 from glassrec.run.record import (
     artifact_key,
     holds_results,
@@ -29,33 +28,3 @@ from glassrec.run.record import (
     trusted_sha256,
 )
 from glassrec.run.status import status_text
-
-__all__ = [
-    "EXPERIMENT",
-    "PROVENANCE",
-    "RUNTIME_KEYS",
-    "SEEDS",
-    "Lock",
-    "ReadOnlyRun",
-    "Run",
-    "artifact_key",
-    "config_text",
-    "differing",
-    "experiment",
-    "flat",
-    "holds_results",
-    "is_locked",
-    "is_path",
-    "key_of",
-    "mask_config",
-    "mask_values",
-    "read_entries",
-    "read_provenance",
-    "record_text",
-    "recorded_file",
-    "refuse_changed_config",
-    "replacing",
-    "sha256",
-    "status_text",
-    "trusted_sha256",
-]

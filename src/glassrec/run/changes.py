@@ -20,12 +20,7 @@ SHOWN = 3
 
 
 class Changes:
-    """The results of a directory as a command finds them, and the differences to its settings.
-
-    Args:
-        directory: of the run.
-        config: the settings of the command.
-    """
+    """The results of a directory as a command finds them, and the differences to its settings."""
 
     def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
         there = holds_results(directory) and (directory / CONFIG).is_file()
@@ -70,30 +65,23 @@ class Changes:
 
     def _settings_of(self, groups: list[str], name: str) -> Iterator[tuple[str, str]]:
         """The changed settings that a file depends on: `explain.select`, and the change."""
-        needed = self._record[name].get("settings", {})
-        for group in groups:
-            for key in current_keys(group, needed.get(group, ())):
+        for setting in _settings_in(self._record[name]):
+            group, _, key = setting.partition(".")
+            if group in groups:
                 before, now = (
-                    flat(config.get(group, {}).get(key), f"{group}.{key}")
+                    flat(config.get(group, {}).get(key), setting)
                     for config in (self._settings, self.config)
                 )
                 for each in before | now:
                     if before.get(each) != now.get(each):
-                        change = f"{each} is {now.get(each)} and was {before.get(each)}"
-                        yield f"{group}.{key}", change
+                        yield setting, f"{each} is {now.get(each)} and was {before.get(each)}"
 
     def _stale(self, keys: set[str] | None) -> list[str]:
         """The files that depend on one of these settings, or all, and those made from them."""
         stale = [
             name
             for name, entry in self._record.items()
-            if keys is None
-            or keys
-            & {
-                f"{group}.{key}"
-                for group, names in entry.get("settings", {}).items()
-                for key in current_keys(group, names)
-            }
+            if keys is None or keys & {*_settings_in(entry)}
         ]
         for name in stale:  # it grows meanwhile
             stale += [
@@ -104,6 +92,14 @@ class Changes:
         return stale
 
 
+def _settings_in(entry: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{group}.{key}"
+        for group, names in entry.get("settings", {}).items()
+        for key in current_keys(group, names)
+    ]
+
+
 def _listed(items: list[str], separator: str) -> str:
     more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
     return separator.join(items[:SHOWN]) + more
@@ -111,7 +107,7 @@ def _listed(items: list[str], separator: str) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     """The content of a file in YAML, or in JSON, which is YAML; empty where it is damaged."""
+    found = None
     with suppress(OSError, ValueError, yaml.YAMLError):
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
-    return {}
+    return found if isinstance(found, dict) else {}

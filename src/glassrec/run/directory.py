@@ -1,4 +1,7 @@
-"""The directory of a run: its files are made once, atomically, and known by their hashes."""
+"""The directory of a run: its files are made once, atomically, and known by their hashes.
+
+`ReadOnlyRun` is what a report, a comparison or a check needs.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,12 @@ from typing import Any, TypeVar
 import yaml
 
 from glassrec.aliases import current
-from glassrec.artifacts.file_list import CONFIG, LOCK, PROVENANCE, RECORD, File
+from glassrec.artifacts.file_list import CONFIG, LOCK, PROVENANCE, RECORD, File, find
 from glassrec.artifacts.formats import Artifact
 from glassrec.run.changes import Changes
 from glassrec.run.experiment import differing, experiment, flat, from_environment, mask_values
 from glassrec.run.files import Lock, replacing, sha256
 from glassrec.run.provenance import as_text, provenance, read_provenance
-from glassrec.run.read_only import ReadOnlyRun
 from glassrec.run.record import (
     artifact_key,
     config_entry,
@@ -36,6 +38,75 @@ from glassrec.run.record import (
 from glassrec.run.status import Status
 
 A = TypeVar("A", bound=Artifact)
+
+
+class ReadOnlyRun:
+    """The files that a run has made, as its record lists them.
+
+    Args:
+        dir: the directory of the run.
+        config: its configuration, as plain values.
+        written: the configuration with environment variables by their names; `config` if None.
+    """
+
+    dir: Path
+    config: Mapping[str, Any]
+    written: Mapping[str, Any] | None
+
+    def __init__(
+        self, dir: Path, config: Mapping[str, Any], written: Mapping[str, Any] | None = None
+    ) -> None:
+        self.dir, self.config, self.written = Path(dir), config, written
+
+    @property
+    def shown(self) -> Mapping[str, Any]:
+        """The configuration for files and trackers: without values of environment variables."""
+        return self.config if self.written is None else self.written
+
+    @property
+    def recorded(self) -> dict[str, str]:
+        """The sha256 of each file that the run made, by name."""
+        return {name: entry["sha256"] for name, entry in read_record(self.dir).items()}
+
+    @property
+    def files(self) -> list[File[Any]]:
+        """The rows of the list of files that the run made, in the order of the record."""
+        return [file for name in self.recorded if (file := find(name)) is not None]
+
+    def has(self, *files: File[Any]) -> bool:
+        """Whether the run made all of these."""
+        recorded = self.recorded
+        return all(file.name in recorded for file in files)
+
+    def sha256_of(self, file: File[Any]) -> str:
+        """The recorded hash of a file that the run made."""
+        return self.recorded[file.name]
+
+    def read(self, file: File[A]) -> A:
+        """The content of a file; ValueError if the run did not make it, or it has changed since."""
+        recorded = self.recorded.get(file.name)
+        if recorded is None or not (self.dir / file.name).is_file():
+            raise ValueError(f"{self.dir / file.name} is missing; glassrec {file.stage} makes it")
+        refuse_changed(self.dir / file.name, recorded)
+        return self.load(file)
+
+    def load(self, file: File[A]) -> A:
+        """The content of a file as it is, changed or not; ValueError if missing or damaged."""
+        if not (self.dir / file.name).is_file():
+            raise ValueError(f"{file.name} is missing")
+        return file.content.load(self.dir / file.name)
+
+    def once(self, file: File[A], make: Callable[[], A], external: Mapping[str, Any]) -> A:
+        """The content of a file as it is: nothing is made here, see `Run.once`."""
+        return self.load(file)
+
+    def forget(self, file: File[Any]) -> None:
+        """Nothing is deleted here, see `Run.forget`."""
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the run comes from; ValueError if that is missing or was changed."""
+        return read_provenance(self.dir / PROVENANCE)
 
 
 @dataclass
@@ -80,7 +151,6 @@ class Run(ReadOnlyRun):
             self.save_config()
 
     def _locked(self) -> Lock:
-        """The lock of the directory, which is made if missing."""
         try:
             self.dir.mkdir(parents=True, exist_ok=True)
             return Lock(self.dir / LOCK)
@@ -106,7 +176,7 @@ class Run(ReadOnlyRun):
         Raises:
             ValueError: the saved file is not the one that was written.
         """
-        name, path, known = file.name, self.dir / file.name, self._record().get(file.name)
+        name, path, known = file.name, self.dir / file.name, read_record(self.dir).get(file.name)
         made_from = self._made_from(file, external)
         key = self._key(file, made_from)
         if known is not None and known["key"] == key and path.is_file():
@@ -122,13 +192,13 @@ class Run(ReadOnlyRun):
             if known is None or known["sha256"] != found:
                 self._forget_descendants(name)
             # Without its old entry: after a kill here this file must not look changed.
-            self._write_record({k: e for k, e in self._record().items() if k != name})
+            self._write_record({k: e for k, e in read_record(self.dir).items() if k != name})
         settings = {
             group: sorted(part) for group, part in made_from.items() if group in self.config
         }
         inputs = [each.name for each in file.inputs]
         entry = {"key": key, "sha256": found, "inputs": inputs, "settings": settings}
-        self._write_record(self._record() | {name: entry})
+        self._write_record(read_record(self.dir) | {name: entry})
         self.new_files.append(name)
         shutil.rmtree(self._parts(file), ignore_errors=True)
         return content
@@ -138,7 +208,7 @@ class Run(ReadOnlyRun):
         if self.has(file):
             self._forget_descendants(file.name)
             (self.dir / file.name).unlink(missing_ok=True)
-            record = self._record()
+            record = read_record(self.dir)
             self._write_record({k: entry for k, entry in record.items() if k != file.name})
 
     def parts(self, file: File[Any], external: Mapping[str, Any]) -> Path:
@@ -178,17 +248,17 @@ class Run(ReadOnlyRun):
         with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
-    def describe(self, data: Mapping[str, str]) -> None:
+    def describe(self, data: Mapping[str, str], **more: bool) -> None:
         """Write where the run comes from: versions, seed, git commit, command, data hashes."""
-        self.write(PROVENANCE, as_text(provenance(self.config["seed"], self.command, data)))
+        facts = provenance(self.config["seed"], self.command, data)
+        self.write(PROVENANCE, as_text(facts | more))
 
     def restore_provenance(self, data: Mapping[str, str]) -> None:
         """Write a missing or damaged `provenance.json` again; it says that it was restored."""
         try:
             read_provenance(self.dir / PROVENANCE)
         except ValueError:
-            facts = provenance(self.config["seed"], self.command, data)
-            self.write(PROVENANCE, as_text(facts | {"restored": True}))
+            self.describe(data, restored=True)
 
     def working_on(self, stage: str) -> AbstractContextManager[None]:
         """Write into `status.json`, for others, how far the run is and how it ended."""
@@ -197,8 +267,8 @@ class Run(ReadOnlyRun):
     def save_config(self) -> None:
         """Write the settings down, as those that made the results, and their hash in the record."""
         text = self._config_text
-        if self._record():  # first: if this process is killed, both settings are known
-            self._write_record(self._record(), settings=text)
+        if read_record(self.dir):  # first: if this process is killed, both settings are known
+            self._write_record(read_record(self.dir), settings=text)
         self.write(CONFIG, text)
 
     @cached_property
@@ -207,33 +277,26 @@ class Run(ReadOnlyRun):
 
     def _forget_descendants(self, name: str) -> None:
         """Delete the files made from one that is about to change: they would be stale."""
-        record = self._record()
+        record = read_record(self.dir)
         stale = [other for other, entry in record.items() if name in entry["inputs"]]
         for other in stale:
             self._forget_descendants(other)
             (self.dir / other).unlink(missing_ok=True)
         if stale:
-            left = self._record()
+            left = read_record(self.dir)
             self._write_record({k: entry for k, entry in left.items() if k not in stale})
-
-    def _record(self) -> dict[str, dict[str, Any]]:
-        return read_record(self.dir)
 
     def _write_record(
         self, record: Mapping[str, Mapping[str, Any]], settings: str | None = None
     ) -> None:
         """Write the entries of the files, and that of the settings, or of those to come."""
-        file, environment = self.dir / CONFIG, self._environment
+        file, environment = self.dir / CONFIG, environment_hashes(self.config, self.shown)
         there = sha256(file) if file.is_file() else None
         to_come = there if settings is None else hashlib.sha256(settings.encode()).hexdigest()
         if settings is None:
             environment = read_entries(self.dir).get(CONFIG, {}).get("environment", environment)
         known = {} if to_come is None else {CONFIG: config_entry(to_come, there, environment)}
         self.write(RECORD, record_text({**record, **known}))
-
-    @cached_property
-    def _environment(self) -> dict[str, str]:
-        return environment_hashes(self.config, self.shown)
 
     def _refuse_another_experiment(self) -> None:
         path = self.dir / CONFIG

@@ -7,18 +7,9 @@ from pathlib import Path
 from typing import Any
 
 EXPERIMENT = (
-    "seed",
-    "start",
-    "data",
-    "model",
-    "objective",
-    "optimizer",
-    "table_optimizer",
-    "trainer",
-    "scheduler",
-    "callbacks",
-    "metrics",
-)
+    "seed", "start", "data", "model", "objective", "optimizer", "table_optimizer", "trainer",
+    "scheduler", "callbacks", "metrics",
+)  # fmt: skip
 """What makes a trained model what it is; a directory holds one experiment."""
 
 _OPTIONAL = ("scheduler", "callbacks", "metrics")

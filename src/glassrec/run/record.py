@@ -69,13 +69,9 @@ def read_entries(directory: Path) -> dict[str, dict[str, Any]]:
 def config_entry(
     sha256: str, previous: str | None, environment: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The entry of the settings.
+    """The entry of the settings, with the hashes of values that environment variables give.
 
-    Args:
-        sha256: the hash of the settings.
-        previous: of those that may still lie there, if the process is killed before the file is
-            replaced.
-        environment: by setting, hashes of the values that environment variables give.
+    The `previous` ones may still lie there, if the process is killed before the file is replaced.
     """
     found: dict[str, Any] = {"sha256": sha256}
     found |= {} if previous in (None, sha256) else {"previous": previous}
@@ -83,12 +79,7 @@ def config_entry(
 
 
 def environment_hashes(config: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, str]:
-    """Hashes of the values that environment variables give in an experiment, by setting.
-
-    Args:
-        config: the configuration with the values.
-        written: the configuration with the names of the variables.
-    """
+    """Hashes of the values that environment variables give in an experiment, by setting."""
     values = flat(experiment(config))
     names = [name for name, v in flat(experiment(written)).items() if from_environment(v)]
     return {name: key_of([name, values[name]]) for name in names if name in values}
@@ -129,7 +120,5 @@ def recorded_file(path: Path) -> Path | None:
 
 def trusted_sha256(path: Path) -> str:
     """The sha256 of a file; ValueError if the run that it lies in recorded another."""
-    recorded = read_record(path.parent).get(path.name)
-    if recorded is not None:
-        refuse_changed(path, recorded["sha256"])
+    recorded_file(path)
     return sha256(path)

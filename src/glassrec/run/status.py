@@ -36,7 +36,8 @@ class Status:
         except BaseException as error:
             if self._is_written:
                 with suppress(OSError):  # the error that is raised says more
-                    self._write(_state_after(error), _first_line(error))
+                    first_line = next(iter(str(error).splitlines()), type(error).__name__)
+                    self._write(_state_after(error), first_line)
             raise
         if self._is_written or self._is_later(stage):
             self._write("finished")
@@ -50,7 +51,9 @@ class Status:
     def _is_later(self, stage: str) -> bool:
         """Whether a stage is another than the finished one, and none of those before it."""
         found = self._read().get("stage")
-        return found != stage and _place(stage) >= _place(str(found))
+        places = [STAGES.index(each) if each in STAGES else len(STAGES) - 1
+                  for each in (stage, found)]  # fmt: skip
+        return found != stage and places[0] >= places[1]
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -75,15 +78,6 @@ def status_text(state: str, stage: str, problem: str = "") -> str:
     """The file as it is written."""
     status = {"state": state, "stage": stage} | ({"problem": problem} if problem else {})
     return json.dumps(status, indent=1, ensure_ascii=False) + "\n"
-
-
-def _place(stage: str) -> int:
-    """Any other stage comes last."""
-    return STAGES.index(stage) if stage in STAGES else len(STAGES) - 1
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _state_after(error: BaseException) -> str:

@@ -1,9 +1,7 @@
 """Where the jobs of a sweep run, and how many at a time: on this machine, by submitit or by Ray.
 
 An executor is chosen by `hydra/launcher=NAME`, as Hydra's launchers are, and its settings are
-`hydra.launcher.KEY`: see `configs/hydra/executor`, or that folder of `--config-dir`. All of them
-run `run_numbered`, which starts `glassrec` in a fresh process and raises nothing, so that no crash
-ends another job.
+`hydra.launcher.KEY`: see `configs/hydra/executor`, or that folder of `--config-dir`.
 """
 
 from __future__ import annotations
@@ -150,18 +148,16 @@ def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
 def choose_executor(
     overrides: Sequence[str], directory: Path, extra: Path | None = None
 ) -> tuple[Executor, Path]:
-    """The executor that some overrides choose, and the directory of the sweep.
-
-    Args:
-        overrides: those of a command that choose where its jobs run.
-        directory: of the sweep, unless an override names another.
-        extra: a folder of the user's own options.
+    """The executor that overrides choose, and the directory of the sweep: theirs, or `directory`.
 
     Raises:
         ConfigError: there is no such executor, it is not installed, or has no such setting.
     """
     for override in overrides:
-        _refuse_missing(override)
+        key, _, name = override.partition("=")
+        package = name.partition("_")[0]
+        if key == "hydra/launcher" and package in EXTRAS and find_spec(package) is None:
+            raise ConfigError(f'{override} needs: pip install "glassrec[{EXTRAS[package]}]"')
     quoted = str(directory).replace("'", r"\'")
     place = [f"hydra.sweep.dir='{quoted}'", f"hydra.job.name={directory.name}"]
     chosen = [_of_executor(override) for override in overrides]
@@ -193,10 +189,3 @@ def parallel_overrides(jobs: int | None) -> list[str]:
     """The overrides for so many jobs at a time on this machine."""
     many = jobs is not None and jobs > 1
     return ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={jobs}"] if many else []
-
-
-def _refuse_missing(override: str) -> None:
-    key, _, name = override.partition("=")
-    package = name.partition("_")[0]
-    if key == "hydra/launcher" and package in EXTRAS and find_spec(package) is None:
-        raise ConfigError(f'{override} needs: pip install "glassrec[{EXTRAS[package]}]"')

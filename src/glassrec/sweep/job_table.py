@@ -61,13 +61,9 @@ def _number(value: float) -> str:
 def lines(
     directory: Path, record: SweepRecord, jobs: Sequence[SweepJob], before: Collection[int] = ()
 ) -> Iterator[str]:
-    """A line for each job: number, label, state, time, and its result or its log.
+    """A line for each of `jobs`: number, label, state, time, and its result or its log.
 
-    Args:
-        directory: the sweep's.
-        record: of the sweep.
-        jobs: those of it that are shown, at least one.
-        before: the numbers of those that were complete before.
+    `before` are the numbers of those that were complete before.
     """
     width = max(len(job.label) for job in jobs)
     yield f"{'#':>4}  {'job':<{width}}  {'state':<11}  {'time':>7}  result"
@@ -92,12 +88,7 @@ UPDATE_SECONDS = 1.0
 
 @contextmanager
 def watched(directory: Path, total: int) -> Iterator[None]:
-    """Report the progress of the jobs of the sweep in `directory`, whichever executor runs them.
-
-    Args:
-        directory: the sweep's, with its record.
-        total: the number of jobs in the end; those of a search are planned one by one.
-    """
+    """Report the progress of the `total` jobs of the sweep in `directory`, whatever runs them."""
     over, watch = Event(), SweepProgress(directory, total)
 
     def look() -> None:
@@ -153,9 +144,8 @@ class SweepProgress:
             print(end, file=sys.stderr, flush=True)
 
     def _line(self, jobs: Sequence[SweepJob]) -> str:
-        running, ended, failed = (
-            sum(getattr(job, state) for job in jobs) for state in ("running", "ended", "failed")
-        )
+        running = sum(job.state == "running" for job in jobs)
+        ended, failed = sum(job.ended for job in jobs), sum(job.failed for job in jobs)
         line = f"{ended} of {self.total} done, {running} running, {failed} failed"
         left = seconds_left(jobs, self.total, self.most, time())
         return line if left is None else f"{line}, about {clock(left)} left"
@@ -164,17 +154,11 @@ class SweepProgress:
 def seconds_left(jobs: Sequence[SweepJob], total: int, at_once: int, now: float) -> float | None:
     """The time that the jobs which are left will take, by the mean of those that finished.
 
-    Args:
-        jobs: those that there are.
-        total: the number of jobs in the end.
-        at_once: how many run at the same time.
-        now: seconds since 1970.
-
-    Returns:
-        None where no job has finished, or none is left.
+    `total` counts those of a search that are not planned yet. It is None where no job has finished,
+    or none is left.
     """
     took = [job.seconds for job in jobs if job.state == "finished" and job.seconds is not None]
-    running = [job.started for job in jobs if job.running and job.started is not None]
+    running = [job.started for job in jobs if job.state == "running" and job.started is not None]
     waiting = total - len(running) - sum(job.ended for job in jobs)
     if not took or not (running or waiting > 0):
         return None

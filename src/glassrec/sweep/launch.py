@@ -37,12 +37,6 @@ def sweep(
 ) -> int:
     """Run all jobs of a command that are not complete, and report how each ended.
 
-    Args:
-        stage: of each job.
-        words: the overrides of the command.
-        extra: a folder of the user's own options.
-        at_once: how many jobs run at the same time on this machine; None: as overrides choose.
-
     Returns:
         The exit code: 0, or 130 or 143 where Ctrl-C or SIGTERM ended it.
 
@@ -87,7 +81,6 @@ def _plan(
 
 
 def _launch(executor: Executor, directory: Path, numbers: Sequence[int]) -> None:
-    """Have the jobs run; whatever happens to the executor, the state of each job is recorded."""
     lost: State = "killed"
     try:
         if numbers:

@@ -1,8 +1,6 @@
 """The jobs of a sweep: its overrides become jobs, all are checked, and complete ones are found.
 
-No class of a job is imported: a model that cannot be imported ends its own process, and not the
-sweep. A job of a complete run makes nothing anew; so where it would take long to be sure, it counts
-as incomplete here.
+No class of a job is imported: a model that cannot be imported ends its own process alone.
 """
 
 from __future__ import annotations
@@ -24,9 +22,8 @@ from glassrec.aliases import current
 from glassrec.artifacts.file_list import CONFIG
 from glassrec.config import compose
 from glassrec.config.build import build_node
-from glassrec.config.effect import NoEffectError
 from glassrec.config.environment import Config
-from glassrec.config.errors import ConfigError, readable_errors
+from glassrec.config.errors import ConfigError, NoEffectError, readable_errors
 from glassrec.config.overrides import forced, options_of_groups, parse
 from glassrec.run import SEEDS, flat, is_path, key_of
 from glassrec.sweep.executors import split_overrides
@@ -60,11 +57,7 @@ class SweepRequest:
 def planned_jobs(
     stage: str, words: Sequence[str], extra: Path | None
 ) -> Iterator[tuple[str, Config]]:
-    """The label and the checked configuration of each job of a sweep.
-
-    Raises:
-        ConfigError: an override or a job is wrong.
-    """
+    """The label and the checked configuration of each job; ConfigError for a wrong one."""
     request = SweepRequest(stage, split_overrides(words)[0], extra)
     jobs, configs = check_jobs(request, expand(request))
     return zip(labels(jobs), configs, strict=True)
@@ -84,15 +77,13 @@ def expand(request: SweepRequest) -> list[list[str]]:
 
 
 def _each_value(override: Override, known: Mapping[str, Sequence[str]]) -> list[str]:
-    """An override with each of its values."""
     if not override.is_sweep_override():
         return [str(override.input_line)]
     value = override.value()
-    texts = (
-        value.filter(list(known.get(override.key_or_group, ())))
-        if isinstance(value, Glob)
-        else override.sweep_string_iterator()
-    )
+    if isinstance(value, Glob):
+        texts: Iterable[str] = value.filter(list(known.get(override.key_or_group, ())))
+    else:
+        texts = override.sweep_string_iterator()
     return [f"{override.get_key_element()}={text}" for text in texts]
 
 
@@ -142,16 +133,11 @@ def entries(
     request: SweepRequest, jobs: Sequence[Sequence[str]], runs: Sequence[Path], directory: Path
 ) -> list[SweepJob]:
     """The entries of the record of the sweep in `directory`, one for each job and its run."""
-    digits = len(str(len(jobs)))
-    return [
-        SweepJob(
-            number, label, [*request.command, *words], os.path.relpath(run, directory),
-            f"logs/{number:0{digits}}-{label}.log",
-        )
-        for number, words, label, run in zip(
-            range(1, len(jobs) + 1), jobs, labels(jobs), runs, strict=True
-        )
-    ]  # fmt: skip
+    found, digits = [], len(str(len(jobs)))
+    for number, (words, label, run) in enumerate(zip(jobs, labels(jobs), runs, strict=True), 1):
+        log, place = f"logs/{number:0{digits}}-{label}.log", os.path.relpath(run, directory)
+        found.append(SweepJob(number, label, [*request.command, *words], place, log))
+    return found
 
 
 # --- names -----------------------------------------------------------------------------------
@@ -174,19 +160,15 @@ def sweep_directory(keys: Iterable[str], command: object) -> Path:
 def label(settings: Mapping[str, str | float]) -> str:
     """`model=gmf,factors=8,seed=0`; a key is whole where another one ends alike."""
     ends = [_last(key) for key in settings]
-    pairs = (
-        f"{_safe(key) if ends.count(_last(key)) > 1 else _last(key)}={_safe(_value(value))}"
-        for key, value in settings.items()
-    )
+    pairs = []
+    for key, value in settings.items():
+        name = _safe(key) if ends.count(_last(key)) > 1 else _last(key)
+        pairs.append(f"{name}={_safe(f'{value:.4g}' if isinstance(value, float) else str(value))}")
     return _cut(",".join(pairs)) or "job"
 
 
 def _last(key: str) -> str:
     return re.split("[./@]", key)[-1]
-
-
-def _value(value: str | float) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _safe(text: str) -> str:
@@ -214,33 +196,31 @@ class CompletedJobs:
         """
         if config["seeds"] is None:
             return self._one(config)
-        summarised = (
-            self.stage not in ("run", "evaluate") or (config["run"]["dir"] / SEEDS).is_file()
-        )
-        runs = (each for _, each in compose.seed_runs(config))
-        return summarised and _saved(config) and all(map(self._one, runs))
+        if self.stage in ("run", "evaluate") and not (config["run"]["dir"] / SEEDS).is_file():
+            return False
+        return _saved(config) and all(self._one(each) for _, each in compose.seed_runs(config))
 
     def _one(self, config: Config) -> bool:
         directory = config["run"]["dir"]
         if self.stage == "verify" or not _saved(config) or _depends_on_other_runs(config):
             return False
-        status, origin, record = (
-            _read_json(directory / f"{name}.json") for name in ("status", "provenance", "record")
-        )
+        try:
+            status, origin, record = (
+                json.loads((directory / f"{name}.json").read_text(encoding="utf-8"))
+                for name in ("status", "provenance", "record")
+            )
+        except (FileNotFoundError, ValueError):
+            return False
+        from glassrec.pipeline import STAGES  # after a first look, as PyTorch comes with it
+
         return (
             status.get("state") == "finished"
-            and status["stage"] == self._last
+            and status["stage"] == (STAGES[-1] if self.stage == "run" else self.stage)
             and origin.get("glassrec") == __version__
             and bool(record)
             and all((directory / name).is_file() for name in record)
             and origin["data"] == self._fingerprint(config["data"])
         )
-
-    @property
-    def _last(self) -> str:
-        from glassrec.pipeline import STAGES  # after a first look, as PyTorch comes with it
-
-        return STAGES[-1] if self.stage == "run" else self.stage
 
     def _fingerprint(self, data: dict[str, Any]) -> Mapping[str, str] | None:
         key = key_of(data)
@@ -253,7 +233,6 @@ class CompletedJobs:
 
 
 def _saved(config: Config) -> bool:
-    """Whether the run was made with these settings."""
     file = config["run"]["dir"] / CONFIG
     asked = {name: node for name, node in compose.written(config).items() if name != "run"}
     return file.is_file() and current(yaml.load(file.read_bytes(), _LOADER) or {})[0] == asked
@@ -261,14 +240,5 @@ def _saved(config: Config) -> bool:
 
 def _depends_on_other_runs(config: Config) -> bool:
     """Whether a run depends on files of another one, which may have changed."""
-    return config["start"] is not None or any(
-        map(is_path, flat(compose.plain(config["model"])).values())
-    )
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return found
+    settings = flat(compose.plain(config["model"])).values()
+    return config["start"] is not None or any(map(is_path, settings))

@@ -1,8 +1,7 @@
 """One job of a sweep or a search: a process with a log of its own, and how it is stopped.
 
-Nothing is raised, whichever executor runs it and wherever. On Ctrl-C and SIGTERM the process of the
-sweep writes a file, and the process that supervises a job looks for it, on this machine or another
-one. So jobs end as they would alone, and the sweep still writes its table.
+On Ctrl-C and SIGTERM the process of the sweep writes a file, and the process that supervises a job
+looks for it, on this machine or another one. So jobs end as they would alone.
 """
 
 from __future__ import annotations
@@ -18,18 +17,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter, sleep, time
 from types import FrameType
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from glassrec.run import is_locked, replacing
-from glassrec.sweep.sweep_record import SweepJob, update
+from glassrec.sweep.sweep_record import State, SweepJob, update
 from glassrec.tracking.tracker import LABEL, SWEEP
 
 PROGRAM = (sys.executable, "-m", "glassrec")
 
 POLL_SECONDS = 0.25
 """Time between two looks for a request to stop."""
-
-State = Literal["finished", "failed", "killed", "interrupted"]
 
 
 class Outcome(NamedTuple):
@@ -57,11 +54,7 @@ def run_job(
 ) -> SweepJob:
     """Run a job of the sweep in `directory`, unless it was stopped, and record how the job ended.
 
-    Args:
-        directory: the sweep's.
-        number: of the job, from 1.
-        environment: variables that the job has besides our own.
-        judge: completes the entry of the job before it is written.
+    `judge` completes the entry of the job before it is written.
     """
     stop = stop_file(directory)
     with update(directory) as record:
@@ -71,9 +64,7 @@ def run_job(
         job.state, job.started = "running", time()
         job.code, job.seconds, job.problem = None, None, ""
     variables = {SWEEP: str(directory), LABEL: job.label, **(environment or {})}
-    outcome = Outcome(
-        "interrupted", 130, 0.0
-    )  # if the executor is, by an exception that is no OSError
+    outcome = Outcome("interrupted", 130, 0.0)  # if the executor is, by no OSError
     try:
         _wait_for(directory / job.run if job.run else None, stop)
         outcome = supervise(job.words, directory / job.log, variables, folder=folder, stop=stop)
@@ -112,10 +103,10 @@ def supervise(
 
     Args:
         words: the command line, after the program.
-        log: gets all that the job prints; a log of before is kept above it.
+        log: gets all that the job prints, after what is there.
         environment: variables that the job has besides our own.
         folder: where the job works; here, if None.
-        stop: a file that, once it is there, holds the number of the signal to end the job with.
+        stop: see `stop_file`.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     began = perf_counter()
@@ -127,13 +118,12 @@ def supervise(
             stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         code, stopped = _wait_for_end(process, stop)
-    state = "interrupted" if stopped and code else _state(code)
+    state = _state(code, stopped)
     problem = "" if state in ("finished", "interrupted") else _problem(code, log, before)
     return Outcome(state, code, perf_counter() - began, problem)
 
 
 def _wait_for_end(process: subprocess.Popen[bytes], stop: Path | None) -> tuple[int, bool]:
-    """The exit code of a process, and whether it was asked to stop."""
     sent = 0
     while True:
         try:
@@ -155,10 +145,10 @@ def _send(process: subprocess.Popen[bytes], number: int) -> None:
         os.killpg(process.pid, number)
 
 
-def _state(code: int) -> State:
+def _state(code: int, stopped: bool) -> State:
     if code == 0:
         return "finished"
-    if code in (130, 143):
+    if stopped or code in (130, 143):
         return "interrupted"
     return "killed" if code < 0 else "failed"
 

@@ -1,8 +1,7 @@
 """`sweep.json`: the command of a sweep, and the state of each of its jobs.
 
-The sweep writes it when all jobs are planned. From then on the process that runs a job, on any
-machine, writes the entry of the job under a lock; so the file is right at any time, for
-`glassrec compare` too.
+The process that runs a job, on any machine, writes the entry of the job under a lock; so the file
+is right at any time.
 """
 
 from __future__ import annotations
@@ -10,13 +9,13 @@ from __future__ import annotations
 import fcntl
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from glassrec.artifacts.file_list import LOCK
-from glassrec.run import replacing
+from glassrec.run import Lock, replacing
 
 FILE = "sweep.json"
 """In the directory of a sweep."""
@@ -52,11 +51,6 @@ class SweepJob:
     """of each objective of a search"""
 
     @property
-    def running(self) -> bool:
-        """Whether a process works on it."""
-        return self.state == "running"
-
-    @property
     def ended(self) -> bool:
         """Whether it ended, well or not."""
         return self.state not in ("waiting", "running")
@@ -87,11 +81,7 @@ def read(directory: Path) -> SweepRecord:
 
 
 def load_record(directory: Path) -> SweepRecord | None:
-    """The record of a sweep; None where there is none.
-
-    Raises:
-        ValueError: it is damaged.
-    """
+    """The record of a sweep, None if there is none; ValueError if it is damaged."""
     path = directory / FILE
     if not path.is_file():
         return None
@@ -120,15 +110,7 @@ def update(directory: Path) -> Iterator[SweepRecord]:
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Keep others from working on the same sweep.
-
-    Raises:
-        ValueError: another process does.
-    """
+    """Keep others from working on the same sweep; ValueError if another process does."""
     directory.mkdir(parents=True, exist_ok=True)
-    with (directory / LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"another process is working on {directory}; wait for it") from None
+    with closing(Lock(directory / LOCK)):
         yield

@@ -39,11 +39,7 @@ class Space:
 
     @classmethod
     def read(cls, words: Sequence[str], extra: Path | None = None) -> Space:
-        """The space that some overrides span.
-
-        Args:
-            words: `key=value` is fixed; several values, `range` and `interval` are a dimension.
-            extra: a folder of the user's own options.
+        """The space that overrides span: several values, `range` and `interval` are a dimension.
 
         Raises:
             ConfigError: the overrides cannot be read, or leave nothing to search.
@@ -95,7 +91,6 @@ class Space:
 
 
 def _refuse(override: Override, *, twice: bool) -> None:
-    """ConfigError for an override that a search does not take."""
     line = override.input_line
     if override.key_or_group == "run.dir":
         raise ConfigError(f"{line}: each trial has a directory of its own; say --dir=DIR")
@@ -125,10 +120,7 @@ def _dimension(override: Override, known: Sequence[str]) -> BaseDistribution:
 
 
 def _numbers(
-    sweep: IntervalSweep | RangeSweep,
-    low: float | None,
-    high: float | None,
-    step: float | None,
+    sweep: IntervalSweep | RangeSweep, low: float | None, high: float | None, step: float | None
 ) -> BaseDistribution:
     """From `low` to `high`, both included; integers where both are."""
     assert low is not None
@@ -160,11 +152,6 @@ class SearchObjective(NamedTuple):
 
     metric: str
     direction: Direction
-
-    @property
-    def each_epoch(self) -> bool:
-        """Whether training reports it after each epoch."""
-        return self.metric.startswith("val/")
 
     def merit(self, value: float) -> float:
         """A number of which more is better."""

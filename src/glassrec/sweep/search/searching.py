@@ -5,20 +5,36 @@ from __future__ import annotations
 import shlex
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from glassrec.config import compose
 from glassrec.config.errors import ConfigError
+from glassrec.process_exit import STOPPED
+from glassrec.sweep.executors import thread_share
 from glassrec.sweep.job_table import lines, summary_lines, watched
 from glassrec.sweep.planning import SweepRequest, sweep_directory
-from glassrec.sweep.search.search_space import SearchObjective, Space, objective
-from glassrec.sweep.search.study import JOURNAL, Study
-from glassrec.sweep.search.trials import Trials
-from glassrec.sweep.sweep_job import stoppable
-from glassrec.sweep.sweep_record import FILE, SweepRecord, load_record, locked, read, write
+from glassrec.sweep.planning import label as label_of
+from glassrec.sweep.search.search_space import SearchObjective, Space, objective, values
+from glassrec.sweep.search.study import JOURNAL, Study, Trial
+from glassrec.sweep.search.watcher import TRIAL
+from glassrec.sweep.sweep_job import run_job, stop_file, stop_requested, stoppable
+from glassrec.sweep.sweep_record import (
+    FILE,
+    SweepJob,
+    SweepRecord,
+    load_record,
+    locked,
+    read,
+    update,
+    write,
+)
+
+MAX_FIRST_FAILURES = 3
+"""So many failed trials before the first good one end a search: the command is wrong."""
 
 DONE = ("finished", "stopped", "failed")
 """States of trials that the same command does not run again."""
@@ -64,12 +80,9 @@ def _refuse(options: Namespace, space: Space, objectives: Sequence[SearchObjecti
     if len(objectives) > 2 or len(set(objectives)) < len(objectives):
         named = ", ".join(each.metric for each in objectives)
         raise ConfigError(f"--objective: one, or two different ones, not {named}")
-    of_one = {
-        "--pruner median": options.pruner == "median",
-        "--stage train": options.stage == "train",
-    }
-    single = len(objectives) < 2 and all(each.each_epoch for each in objectives)
-    for option in (name for name, given in of_one.items() if given and not single):
+    option = "--pruner median" if options.pruner == "median" else "--stage train"
+    single = len(objectives) < 2 and all(each.metric.startswith("val/") for each in objectives)
+    if not single and (options.pruner == "median" or options.stage == "train"):
         raise ConfigError(
             f"{option}: for one objective of the form val/METRIC, which each epoch reports; Optuna "
             "stops no trial early for two"
@@ -88,7 +101,6 @@ def _monitored(space: Space, extra: Path | None) -> SearchObjective:
 
 
 def _selecting(space: Space, first: SearchObjective) -> Space:
-    """The space, in which the objective selects the best epoch."""
     word = f"trainer.monitor={first.metric}"
     for other in (each for each in space.fixed if each.startswith("trainer.monitor=")):
         if first.metric not in other:
@@ -98,7 +110,6 @@ def _selecting(space: Space, first: SearchObjective) -> Space:
 
 
 def _stage(options: Namespace) -> list[str]:
-    """The beginning of the command line of each job."""
     return SweepRequest(options.stage, options.words, options.config_dir).command
 
 
@@ -114,7 +125,6 @@ def _command(options: Namespace, objectives: Sequence[SearchObjective]) -> list[
 def _record(
     directory: Path, command: list[str], objectives: Sequence[SearchObjective]
 ) -> SweepRecord:
-    """The record of this search, new or loaded."""
     found = load_record(directory)
     if found is None:
         if (directory / JOURNAL).is_file():
@@ -161,3 +171,97 @@ def _summary(directory: Path, record: SweepRecord, study: Study) -> Iterator[str
         yield from lines(directory, record, [*shown, *unwell])
     if best:
         yield f"again     {shlex.join(['glassrec', *best[0].words[:-1]])}"  # not its directory
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The trials of a search.
+
+    Args:
+        study: where trials come from; no other process works in its directory.
+        stage: of each job, `run` or `train`, with `--config-dir` if need be.
+        stops: whether bad trials are stopped early.
+        at_once: how many jobs run at the same time.
+    """
+
+    study: Study
+    stage: Sequence[str]
+    stops: bool = False
+    at_once: int = 1
+
+    def until(self, total: int) -> None:
+        """Run what is missing of `total` trials; one that fails does not stop the others.
+
+        None begins once `stop_file` is there; those that run are waited for.
+        """
+        trials = self.study.until(total)
+        before = {job.number for job in read(self.study.directory).jobs if job.state == "failed"}
+        running: set[Future[SweepJob]] = set()
+        with ThreadPoolExecutor(self.at_once) as pool:
+            while True:
+                while len(running) < self.at_once and not self._is_over(before):
+                    if (trial := next(trials, None)) is None:
+                        break
+                    if self._begin(trial):
+                        running.add(pool.submit(self._run, trial.number))
+                if not running:
+                    return
+                ended, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    self._learn(future.result())
+
+    def _is_over(self, before: Collection[int]) -> bool:
+        """Whether the user ends it, or the command is wrong: trials fail, or lack an objective."""
+        jobs = read(self.study.directory).jobs
+        failed = [job for job in jobs if job.state == "failed" and job.number not in before]
+        hopeless = len(failed) >= MAX_FIRST_FAILURES or any(job.code == 0 for job in failed)
+        if hopeless and all(job.values is None for job in jobs):
+            return True
+        return bool(stop_requested(stop_file(self.study.directory)))
+
+    def _begin(self, trial: Trial) -> bool:
+        """Write a trial down, and whether it is to run: it takes the values of a finished twin."""
+        twin = self.study.same_as(trial)
+        with update(self.study.directory) as record:
+            job = self._job(trial)
+            if twin is not None:
+                known = replace(record.jobs[twin - 1], started=None, seconds=None)  # took no time
+                job = replace(known, number=trial.number, problem=f"trial {twin} again")
+            record.jobs[trial.number - 1 :] = [job, *record.jobs[trial.number :]]
+        if job.values is not None:
+            self.study.finished(job.number, job.values)
+        return twin is None
+
+    def _job(self, trial: Trial) -> SweepJob:
+        number, label = trial.number, label_of(trial.point)
+        run = str(self.study.directory / "trials" / str(number)).replace("'", r"\'")
+        words = [*self.stage, *self.study.space.words(trial.point), f"run.dir='{run}'"]
+        return SweepJob(number, label, words, f"trials/{number}", f"logs/{number}-{label}.log")
+
+    def _run(self, number: int) -> SweepJob:
+        environment = thread_share(self.at_once)
+        if self.stops:
+            environment[TRIAL] = f"{number} {self.study.objectives[0].metric}"
+        return run_job(self.study.directory, number, environment, self._judge)
+
+    def _judge(self, job: SweepJob) -> None:
+        """What came of a trial whose process has ended."""
+        if self.stops and job.code == STOPPED:
+            job.state, job.problem = "stopped", "worse than the median of the trials before"
+        elif job.state == "finished":
+            assert job.run is not None
+            try:
+                job.values = values(
+                    self.study.directory / job.run, self.study.objectives, self.stage[0]
+                )
+            except ValueError as error:
+                job.state, job.problem = "failed", str(error)
+
+    def _learn(self, job: SweepJob) -> None:
+        """Tell Optuna, after all is written down: a kill between the two runs the trial again."""
+        if job.values is not None:
+            self.study.finished(job.number, job.values)
+        elif job.state == "stopped":
+            self.study.stopped(job.number)
+        elif job.state == "failed":
+            self.study.failed(job.number)

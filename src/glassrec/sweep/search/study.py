@@ -65,11 +65,9 @@ class Study:
 
     @cached_property
     def _study(self) -> optuna.Study:
+        directions = [each.direction for each in self.objectives]
         return optuna.create_study(
-            storage=self._storage,
-            study_name=NAME,
-            directions=[each.direction for each in self.objectives],
-            load_if_exists=True,
+            storage=self._storage, study_name=NAME, directions=directions, load_if_exists=True
         )
 
     def until(self, total: int) -> Iterator[Trial]:

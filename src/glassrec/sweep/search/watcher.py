@@ -29,13 +29,7 @@ class Watcher:
     """Reports each epoch of a trial to Optuna, and stops the trial if it is a bad one.
 
     It is bad if its best epoch is worse than the median, over the finished trials, of theirs up to
-    the same epoch. With `trainer.devices` over 1 epochs are reported when training is over, so that
-    only the stages after it are saved.
-
-    Args:
-        directory: the search's.
-        number: the trial.
-        metric: of the validation split.
+    the same epoch. With `trainer.devices` over 1 epochs are reported when training is over.
     """
 
     def __init__(self, directory: Path, number: int, metric: str) -> None:
@@ -44,22 +38,14 @@ class Watcher:
         from glassrec.sweep.search.study import NAME, running_trial, storage
 
         journal = storage(directory)
-        study = optuna.load_study(
-            study_name=NAME,
-            storage=journal,
-            sampler=optuna.samplers.RandomSampler(),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=MIN_FINISHED_TRIALS),
-        )
+        sampler = optuna.samplers.RandomSampler()
+        pruner = optuna.pruners.MedianPruner(n_startup_trials=MIN_FINISHED_TRIALS)
+        study = optuna.load_study(study_name=NAME, storage=journal, sampler=sampler, pruner=pruner)
         self.trial, self.metric = running_trial(study, journal, number), metric
         self.known = max(study.trials[number - 1].intermediate_values, default=-1)
 
     def __call__(self, row: Mapping[str, float]) -> None:
-        """Take in a row of the history.
-
-        Raises:
-            StoppedEarly: training is to end here.
-            ValueError: the epoch has no such metric.
-        """
+        """Report a row of the history; StoppedEarly if training is to end here."""
         if self.metric not in row:
             raise ValueError(
                 f"--objective: training reports no {self.metric}; it reports {', '.join(row)}"
