@@ -9,16 +9,15 @@ NAMED = 10
 """Names that a sentence can hold."""
 
 
-def listed(words: Iterable[str]) -> str:
+def listed(words: Iterable[str], conjunction: str = "and") -> str:
     """`a, b and c`, of one word or more."""
     *most, last = words
-    return f"{', '.join(most)} and {last}" if most else last
+    return f"{', '.join(most)} {conjunction} {last}" if most else last
 
 
 def either(words: Iterable[str]) -> str:
     """`a, b or c`, of one word or more."""
-    *most, last = words
-    return f"{', '.join(most)} or {last}" if most else last
+    return listed(words, "or")
 
 
 def brief(names: Iterable[str]) -> str:

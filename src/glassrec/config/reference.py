@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -158,9 +158,7 @@ def _entries(file: Path) -> dict[str, tuple[Any, str]]:
     return {str(name): (value, comments.get(name, "")) for name, value in values.items()}
 
 
-@cache
-def _groups() -> Mapping[str, list[str]]:
-    return groups.options()
+_groups = cache(groups.options)
 
 
 def _default(group: str) -> str | None:

@@ -40,6 +40,7 @@ from glassrec.run.status import Status
 A = TypeVar("A", bound=Artifact)
 
 
+@dataclass
 class ReadOnlyRun:
     """The files that a run has made, as its record lists them.
 
@@ -51,12 +52,10 @@ class ReadOnlyRun:
 
     dir: Path
     config: Mapping[str, Any]
-    written: Mapping[str, Any] | None
+    written: Mapping[str, Any] | None = None
 
-    def __init__(
-        self, dir: Path, config: Mapping[str, Any], written: Mapping[str, Any] | None = None
-    ) -> None:
-        self.dir, self.config, self.written = Path(dir), config, written
+    def __post_init__(self) -> None:
+        self.dir = Path(self.dir)
 
     @property
     def shown(self) -> Mapping[str, Any]:
@@ -111,29 +110,25 @@ class ReadOnlyRun:
 
 @dataclass
 class Run(ReadOnlyRun):
-    """One directory, its files and their record.
+    """A run that makes files.
 
     Args:
         dir: the directory; made if missing.
         config: the checked configuration, as plain values.
+        written: as for `ReadOnlyRun`.
         command: the words of the command line, for the provenance.
-        written: the configuration as it may be written down, with environment variables by their
-            names; `config` if None.
 
     Raises:
         ValueError: the directory holds another experiment, its settings are not those that made its
             results, or another process works in it.
     """
 
-    dir: Path
-    config: Mapping[str, Any]
     command: Sequence[str] = ()
-    written: Mapping[str, Any] | None = None
     new_files: list[str] = field(default_factory=list, init=False)
     """The names of the files made since the run was opened."""
 
     def __post_init__(self) -> None:
-        self.dir = Path(self.dir)
+        super().__post_init__()
         self.lock = self._locked()
         config, shown = self.config, self.shown  # no cycle, which would keep the lock
         self.status = Status(self.dir, lambda text: mask_values(text, config, shown))
@@ -157,9 +152,8 @@ class Run(ReadOnlyRun):
         except (FileExistsError, NotADirectoryError):
             raise ValueError(f"run.dir: {self.dir} is not a directory; name another") from None
         except OSError as error:
-            raise ValueError(
-                f"run.dir: {self.dir} cannot be written: {error.strerror}; name another"
-            ) from error
+            problem = f"cannot be written: {error.strerror}"
+            raise ValueError(f"run.dir: {self.dir} {problem}; name another") from error
 
     def close(self) -> None:
         """Let other processes work in the directory."""

@@ -204,17 +204,16 @@ def stoppable(directory: Path) -> Iterator[StopHandler]:
     """Ctrl-C and SIGTERM end the jobs of the sweep, and not this process."""
     stopping = StopHandler(directory)
     stopping.file.unlink(missing_ok=True)
+    is_main = threading.current_thread() is threading.main_thread()  # no other handles signals
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    handled = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
-    if threading.current_thread() is not threading.main_thread():
-        handled = []  # Python handles signals in its main thread alone
+    handled = {n: each for n, each in before.items() if is_main and each is not signal.SIG_IGN}
     for number in handled:
         signal.signal(number, stopping)
     try:
         yield stopping
     finally:
-        for number in handled:
-            signal.signal(number, before[number])
+        for number, handler in handled.items():
+            signal.signal(number, handler)
 
 
 def ignore_signals() -> None:

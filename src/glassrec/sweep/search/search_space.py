@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
 from pathlib import Path
@@ -76,18 +76,16 @@ class Space:
             ConfigError: all that is wrong, before anything is trained.
         """
         problems: dict[str, None] = {}
-        for point in self._probes():
+        points = [self.first]
+        for key, dimension in self.dimensions.items():
+            points += [{**self.first, key: value} for value in _ends(dimension)[1:]]
+        for point in points:
             try:
                 compose.prepare(stage, self.words(point), extra)
             except ConfigError as error:
                 problems |= dict.fromkeys(error.problems)
         if problems:
             raise ConfigError(*problems)
-
-    def _probes(self) -> Iterator[Point]:
-        yield self.first
-        for key, dimension in self.dimensions.items():
-            yield from ({**self.first, key: value} for value in _ends(dimension)[1:])
 
 
 def _refuse(override: Override, *, twice: bool) -> None:
