@@ -19,13 +19,10 @@ LINE_EVERY_SECONDS = 30.0
 def with_progress(
     parts: Iterable[tuple[int, T]], total: int | None, done: int = 0, unit: str = "rows"
 ) -> Iterator[T]:
-    """Pass the parts on, and report progress on standard error.
+    """Pass on the parts of pairs (number of rows, part), and report progress on standard error.
 
-    Args:
-        parts: pairs (number of rows, part).
-        total: the number of all rows; None if it is not known.
-        done: rows that an earlier process did.
-        unit: the name of what is counted.
+    An earlier process did the first `done` of `total` rows, or of another `unit`; `total` is None
+    where it is not known.
     """
     terminal = sys.stderr.isatty()
     began, first, shown = perf_counter(), done, False

@@ -25,11 +25,7 @@ from glassrec.spelling import did_you_mean, one_of
 
 
 def forced(words: Iterable[str], extra: Path | None = None) -> list[str]:
-    """The overrides as Hydra takes them: an option as it is, and `++` before any other key.
-
-    Raises:
-        ConfigError: an override names a config group that does not exist.
-    """
+    """The overrides as Hydra takes them: `++` before a key; ConfigError for unknown groups."""
     known = options_of_groups(extra)
     found = []
     for override in parse(words):

@@ -128,11 +128,7 @@ def _wait_for_all(results: Iterable[Callable[[], object]]) -> None:
 
 
 def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The overrides that set up the jobs, and those that choose where they run.
-
-    Raises:
-        ConfigError: an override cannot be read, or chooses another sweeper.
-    """
+    """Overrides of jobs, and those that choose where they run; ConfigError for other sweepers."""
     jobs: list[str] = []
     executor: list[str] = []
     for override, parsed in zip(overrides, parse(overrides), strict=True):

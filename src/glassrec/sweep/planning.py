@@ -64,11 +64,7 @@ def planned_jobs(
 
 
 def expand(request: SweepRequest) -> list[list[str]]:
-    """The overrides of each job: one for each combination of the values, in Hydra's grammar.
-
-    Raises:
-        ConfigError: an override cannot be read, or names a config group that does not exist.
-    """
+    """The overrides of each combination of the values; ConfigError if one cannot be read."""
     known = options_of_groups(request.extra)
     forced(request.words, request.extra)  # refuses groups that do not exist
     with readable_errors():

@@ -70,11 +70,7 @@ class Space:
         return {key: _ends(dimension)[0] for key, dimension in self.dimensions.items()}
 
     def check(self, stage: str, extra: Path | None = None) -> None:
-        """Compose what every value and both ends of every range ask for, one after the other.
-
-        Raises:
-            ConfigError: all that is wrong, before anything is trained.
-        """
+        """Compose every value and both ends of every range; ConfigError with all that is wrong."""
         problems: dict[str, None] = {}
         points = [self.first]
         for key, dimension in self.dimensions.items():

@@ -261,7 +261,5 @@ class Trials:
         """Tell Optuna, after all is written down: a kill between the two runs the trial again."""
         if job.values is not None:
             self.study.finished(job.number, job.values)
-        elif job.state == "stopped":
-            self.study.stopped(job.number)
-        elif job.state == "failed":
-            self.study.failed(job.number)
+        elif job.state in ("stopped", "failed"):
+            self.study.ended(job.number, stopped=job.state == "stopped")

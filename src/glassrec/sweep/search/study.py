@@ -45,12 +45,7 @@ class Trial(NamedTuple):
 class Study:
     """Chooses the next point to try, and keeps the result of each.
 
-    Args:
-        directory: an existing folder.
-        space: the same in each process that works on the search, like all that follows.
-        objectives: one, or two.
-        sampler: how a point is chosen.
-        seed: of the sampler.
+    The directory exists; all other arguments are the same in each process that works on the search.
     """
 
     directory: Path
@@ -100,13 +95,9 @@ class Study:
         """Take in what a trial came to, an objective each."""
         self._study.tell(number - 1, list(values))
 
-    def stopped(self, number: int) -> None:
-        """Take in that a trial was stopped early; its last epoch is its value."""
-        self._study.tell(number - 1, state=TrialState.PRUNED)
-
-    def failed(self, number: int) -> None:
-        """Take in that nothing came of a trial."""
-        self._study.tell(number - 1, state=TrialState.FAIL)
+    def ended(self, number: int, *, stopped: bool) -> None:
+        """Take in that a trial was stopped early, with the value of its last epoch, or failed."""
+        self._study.tell(number - 1, state=TrialState.PRUNED if stopped else TrialState.FAIL)
 
     def best(self) -> list[Trial]:
         """The finished trials, best first; of two objectives, the Pareto front by the first one."""
