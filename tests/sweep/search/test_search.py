@@ -302,4 +302,4 @@ def test_two_searches_do_not_meet_in_one_directory(jobs, capsys):
 
     with locked(Path("s")):
         assert search("--trials=1", "--objective=val/auroc") == 1
-    assert "another process is working on" in capsys.readouterr().err
+    assert "another process is working in" in capsys.readouterr().err
