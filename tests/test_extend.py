@@ -74,7 +74,8 @@ def test_an_attribution_method(run) -> None:
 
 
 def test_a_metric(run) -> None:
-    run("metric", *SMALL)
+    metrics = run("metric", *SMALL)
+    assert {"test/top_decile", "pruned/test/top_decile"} <= metrics.keys()
     history = pd.read_csv("here/history.csv")
     assert history["val/top_decile"].between(0, 1).all()
     assert json.loads(Path("here/data.json").read_text())["monitor"] == "val/top_decile"

@@ -82,7 +82,7 @@ class Pipeline(PipelineSettings):
             outputs.track_data(log, context)
             output.print("data", [*anomaly_lines(facts), *lines.repeats(facts, repeats)])
             training = train(context, on_epoch)
-            output.draw(outputs.train_pictures(training, facts["monitor"]))
+            output.draw(outputs.train_pictures(training, facts))
             output.print("train", lines.train_lines(training))
             outputs.track_training(log, context)
         trained = training.trained
@@ -112,8 +112,9 @@ class Pipeline(PipelineSettings):
             log.summary(values)
             tests = [name.removeprefix("test/") for name in values if name.startswith("test/")]
             primary = primary_metrics(tests)
+            own = [name for name in tests if name.rpartition("/")[2] in context.metrics]
             output.draw(outputs.evaluate_pictures(evaluated, primary, pruned))
-            output.print("evaluate", lines.evaluate_lines(evaluated, primary, facts, repeats))
+            output.print("evaluate", lines.evaluate_lines(evaluated, primary, own, facts, repeats))
             report(context)
             output.print("evaluate", [f"{REPORT.name} shows this run"])
 

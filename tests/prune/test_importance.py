@@ -178,3 +178,37 @@ def test_where_no_layer_may_be_cut_there_is_nothing_to_rank(
     neurons = pd.DataFrame(columns=["layer", "unit", "mean_abs"])
     evidence = CalibrationData(model, {}, neurons, dataset.train.batch, 7, 0, loss)
     assert score.compute(evidence) == {}
+
+
+class Wrong(ImportanceScore):
+    def __init__(self, change: Callable[[dict[str, Tensor]], object]) -> None:
+        self.change = change
+
+    def compute(self, data: CalibrationData) -> dict[str, Tensor]:
+        found = MagnitudeScore().compute(data)
+        self.change(found)
+        return found
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda found: found["top.0"].fill_(torch.nan), "NaN or infinity for 8 of the 8 neurons"),
+        (
+            lambda found: found.update({"top.0": found["top.0"][:3]}),
+            r"shape \(3,\) for the 8 neurons of top.0",
+        ),
+        (lambda found: found.pop("top.0"), "no entry for the layer 'top.0'"),
+    ],
+)
+def test_a_score_that_does_not_rank_every_neuron_is_refused(
+    build: Callable[..., Recommender],
+    rows: Callable[..., Batch],
+    change: Callable[[dict[str, Tensor]], object],
+    problem: str,
+) -> None:
+    evidence = _evidence(build("dlrm", bottom=[6], top=[8]), rows(5))
+    assert MagnitudeScore().importance(evidence).keys() == evidence.layers.keys()
+    with pytest.raises(ValueError, match=rf"prune.score: Wrong.compute .*{problem}"):
+        Wrong(change).importance(evidence)
+    assert Wrong.name == "Wrong"

@@ -42,7 +42,9 @@ def _unknown(
     if not found and (near := did_you_mean(key, parameters)):
         return near
     found = found or guesses.nearby(path, value, config)
-    return f"; did you mean {either(found)}?" if found else f"; it has {', '.join(parameters)}"
+    if found:
+        return f"; did you mean {either(found)}?"
+    return f"; it has {', '.join(parameters) or 'none'}"
 
 
 _BY_THE_PROGRAM = ("config", "command", "written")

@@ -140,7 +140,7 @@ def no_option(word: str, known: Iterable[str], groups: Mapping[str, Iterable[str
     hint = f"; did you mean {either(near)}?" if near else ""
     if "table" in names and Path(word).suffix in _FILES:
         hint = f"; did you mean data=table data.path={word} data.columns=FILE.yaml?"
-    return f"{hint} (choices: {', '.join(names)})"
+    return f"{hint} (choices: {', '.join(names)}; --config-dir DIR adds your own)"
 
 
 def similar(word: str, names: Iterable[str]) -> list[str]:

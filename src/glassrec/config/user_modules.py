@@ -50,7 +50,8 @@ def admit(config: dict[str, Any], named: dict[str, Any]) -> Iterator[str]:
         if target not in allowed:
             yield (
                 f"{key}: {target} is not installed, and a module in the working directory is "
-                f"imported only if the command names it; if you trust the code, add {key}={target}"
+                "imported only if the command names it; if you trust the code, add "
+                f"{key}={target}"
             )
         elif _inside(config.get("run", {}).get("dir")):
             yield f"{key}: {target} is not imported from the folder of the run; work elsewhere"

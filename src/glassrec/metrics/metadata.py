@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from math import floor, inf, log10
+from math import floor, inf, isnan, log10
 
 TARGET_VALUES = {
     "log_loss": 0, "normalized_entropy": 0, "ece": 0, "calibration": 1, "rmse": 0, "mae": 0,
@@ -31,9 +31,10 @@ def sign(metric: str) -> int:
     return -1 if _target_value(metric) == 0 else 1
 
 
-def direction(metric: str) -> str:
-    """The direction of a metric, as a sentence names it."""
-    return "lower is better" if sign(metric) < 0 else "higher is better"
+def direction(metric: str, mode: str | None = None) -> str:
+    """The direction of a metric, as a sentence names it; `mode` as in `best_index`."""
+    lower = sign(metric) < 0 if mode is None else mode == "min"
+    return "lower is better" if lower else "higher is better"
 
 
 def as_higher_is_better(metric: str, value: float) -> float:
@@ -42,9 +43,17 @@ def as_higher_is_better(metric: str, value: float) -> float:
     return value if target is None else -abs(value - target)
 
 
-def best_index(metric: str, values: Iterable[float]) -> int:
-    """The index of the best of a metric's values, the first among equals."""
-    oriented = [as_higher_is_better(metric, value) for value in values]
+def best_index(metric: str, values: Iterable[float], mode: str | None = None) -> int:
+    """The index of the best of a metric's values, the first among equals; NaN is the worst.
+
+    Args:
+        metric: its name.
+        values: at least one.
+        mode: min or max, for a metric of the user's own, whose name says nothing.
+    """
+    sign = {"min": -1, "max": 1}.get(mode or "")
+    turned = (as_higher_is_better(metric, v) if sign is None else sign * v for v in values)
+    oriented = [-inf if isnan(value) else value for value in turned]
     return oriented.index(max(oriented))
 
 

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, final
 
 import numpy as np
 import pandas as pd
@@ -97,14 +97,35 @@ def _moments(values: Tensor) -> Tensor:
 
 
 class ImportanceScore(ABC):
-    """Ranks the neurons of each layer: those of the least importance are pruned first."""
+    """Ranks the neurons of each layer: those with the lowest importance are pruned first."""
 
     name: ClassVar[str]
-    """In a sentence: `neurons are ranked by NAME`."""
+    """In a sentence: `neurons are ranked by NAME`; by default the name of the class."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.name = getattr(cls, "name", cls.__name__)
 
     @abstractmethod
     def compute(self, data: CalibrationData) -> dict[str, Tensor]:
-        """The importance (U,) float64 of each layer's neurons, on the CPU."""
+        """The importance (U,) float64 of each layer's neurons, on the CPU: finite, any sign."""
+
+    @final
+    def importance(self, data: CalibrationData) -> dict[str, Tensor]:
+        """What `compute` gives, checked; ValueError where it ranks not every neuron."""
+        found = self.compute(data)
+        for layer, neurons in ((n, len(each.units)) for n, each in data.layers.items()):
+            each = found.get(layer)
+            if each is None:
+                problem = f"has no entry for the layer {layer!r}"
+            elif each.shape != (neurons,):
+                problem = f"gave shape {tuple(each.shape)} for the {neurons} neurons of {layer}"
+            elif bad := int((~each.isfinite()).sum()):
+                problem = f"gave NaN or infinity for {bad} of the {neurons} neurons of {layer}"
+            else:
+                continue
+            raise ValueError(f"prune.score: {type(self).__name__}.compute {problem}; correct it")
+        return found
 
 
 @dataclass(frozen=True)

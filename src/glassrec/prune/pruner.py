@@ -142,7 +142,7 @@ class Pruner:
             measures,
         )
         masks = budget.mask(
-            self.score.compute(data),
+            self.score.importance(data),
             lambda masks: surgery.prune_neurons(surgery.copy_sharing_table(single), masks, means),
         )
         builder.prune(masks, means, self.level)

@@ -84,7 +84,7 @@ class PruningCurves:
         for name, score in self.scores.items():
             for draw in range(self.draws if isinstance(score, RandomScore) else 1):
                 drawn = replace(data, seed=data.seed + draw) if draw else data
-                yield name, draw, score.compute(drawn)
+                yield name, draw, score.importance(drawn)
 
 
 def _pruned(

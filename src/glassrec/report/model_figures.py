@@ -31,13 +31,13 @@ EMPHASIS = {RANDOM: (REST, 1.6), REFERENCE: (SMALL, 2.8)}
 
 
 @figure
-def learning_curve(history: pd.DataFrame, monitor: str) -> Figure:
+def learning_curve(history: pd.DataFrame, monitor: str, mode: str | None = None) -> Figure:
     """The training loss and the metric `monitor` (`val/auroc`) that selected the epoch.
 
     `history` has a row per epoch: epoch, train/loss and metrics of the validation split. Epoch 0,
-    the weights that training started from, has no loss.
+    the weights that training started from, has no loss. `mode`: min or max, see `best_index`.
     """
-    kept = best_index(monitor, history[monitor])
+    kept = best_index(monitor, history[monitor], mode)
     drawing = Figure(figsize=(7.5, 2.9), layout="constrained")
     panels = drawing.subplots(1, 2)
     for axes, name, colour in zip(panels, ("train/loss", monitor), (LARGE, SMALL), strict=True):
@@ -51,7 +51,7 @@ def learning_curve(history: pd.DataFrame, monitor: str) -> Figure:
     loss, quality = panels
     loss.set_title("Loss on the training rows (lower is better)")
     metric = monitor.removeprefix("val/")
-    quality.set_title(f"{metric} on the validation split ({direction(monitor)})")
+    quality.set_title(f"{metric} on the validation split ({direction(monitor, mode)})")
     set_title(drawing, f"How did training go? Epoch {history['epoch'].iloc[kept]} is kept")
     return drawing
 

@@ -201,7 +201,7 @@ def training_section(run: RunRecord) -> Section | None:
     if not len(history) or run.data is None:
         return None
     monitor = run.data["monitor"]
-    place = best_index(monitor, history[monitor])
+    place = best_index(monitor, history[monitor], run.data.get("monitor_mode"))
     kept, count = int(history["epoch"].iloc[place]), int((history["epoch"] > 0).sum())
     quality = (
         f"{metric_name(monitor)} on the validation split, "

@@ -13,6 +13,7 @@ from annotated_types import Ge, Lt, MinLen
 from pydantic import DirectoryPath, FilePath
 from torch.nn import Parameter
 from torch.optim import Optimizer
+from torchmetrics import Metric
 
 from glassrec.artifacts import Artifact, Candidates, File, Weights
 from glassrec.artifacts.file_list import CANDIDATES, WEIGHTS
@@ -27,6 +28,7 @@ from glassrec.stages.start import Start, origin_of, starts
 from glassrec.tracking import Tracker
 from glassrec.training.objective import Objective
 from glassrec.training.optimizers import LRSchedule
+from glassrec.training.recipe import rebuild
 from glassrec.training.settings import OnEpoch
 from glassrec.training.trainer import Trained, Trainer
 
@@ -151,6 +153,11 @@ class Context:
         explain, targets = self.settings.explain, self.dataset.schema.targets
         return replace(explain, task=explain.task or self.settings.objective.first(targets).name)
 
+    @cached_property
+    def metrics(self) -> dict[str, Metric]:
+        """The user's own metrics, by name."""
+        return dict(rebuild(self.settings.metrics) or {})
+
     def new_model(self) -> Recommender:
         """The model with its first weights, which depend on the seed alone."""
         torch.manual_seed(self.settings.seed)
@@ -197,7 +204,7 @@ class Context:
             origin=origin,
             objective=settings.objective,
             scheduler=settings.scheduler,
-            metrics=settings.metrics,
+            metrics=self.metrics,
             callbacks=settings.callbacks,
             logger=settings.logger,
             on_epoch=on_epoch,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from torchmetrics import Metric
+
 from glassrec.artifacts import Explanation, Metrics, Weights
 from glassrec.artifacts.file_list import LATENCY, METRICS
 from glassrec.data.dataset import Dataset
@@ -12,7 +14,8 @@ from glassrec.explain.explanation_tables import change_of_kept_neurons
 from glassrec.explain.neurons import Conductance
 from glassrec.metrics.cost import cost, latency
 from glassrec.metrics.model_pair import ModelPair, agreement, metric_changes
-from glassrec.metrics.quality import quality
+from glassrec.metrics.quality import predicted, quality
+from glassrec.metrics.user_metrics import user_metrics
 from glassrec.models.base import Recommender
 from glassrec.stages.context import TrainedModel
 from glassrec.stages.prune import PruneResult
@@ -46,17 +49,23 @@ def evaluate(trained: TrainedModel, about: Explanation, pruned: PruneResult) -> 
 
 def measure(trained: TrainedModel, about: Explanation, pruned: PruneResult) -> dict[str, float]:
     """The content of the metrics' file."""
-    dataset = trained.context.dataset
-    values = _quality_and_cost(trained.model, trained.weights, dataset)
-    small = _quality_and_cost(pruned.model, pruned.weights, dataset) | _changes(trained, pruned)
+    dataset, own = trained.context.dataset, trained.context.metrics
+    values = _quality_and_cost(trained.model, trained.weights, dataset, own)
+    small = _quality_and_cost(pruned.model, pruned.weights, dataset, own)
+    small |= _changes(trained, pruned)
     values |= {f"pruned/{name}": value for name, value in small.items()}
     return values | {"explain/relative_delta": about.relative_delta}
 
 
-def _quality_and_cost(model: Recommender, weights: Weights, dataset: Dataset) -> dict[str, float]:
+def _quality_and_cost(
+    model: Recommender, weights: Weights, dataset: Dataset, own: Mapping[str, Metric]
+) -> dict[str, float]:
     values = cost(model, weights.tensors, dataset.test.batch)
     for name in ("val", "test"):
-        found = quality(model, dataset, name, groups=True)
+        split = dataset.splits[name]
+        logits = predicted(model, split)
+        found = quality(model, dataset, name, groups=True, logits=logits)
+        found |= user_metrics(own, dataset.schema, split, logits)
         values |= {f"{name}/{metric}": value for metric, value in found.items()}
     return values
 

@@ -180,11 +180,18 @@ def _is_exhausted(result: PruneResult, settings: Pruner) -> bool:
 
 
 def evaluate_lines(
-    result: EvaluateResult, primary: list[str], facts: Mapping[str, Any], policy: str | None
+    result: EvaluateResult,
+    primary: list[str],
+    own: list[str],
+    facts: Mapping[str, Any],
+    policy: str | None,
 ) -> Iterator[str]:
-    """Quality by the `primary` metrics, then cost, before and after pruning."""
+    """Quality by the `primary` and the user's `own` metrics, then cost, before and after."""
     values = {**result.metrics, **result.latency}
     yield from _quality(values, primary)
+    for metric in own:
+        before, after = values[f"test/{metric}"], values[f"pruned/test/{metric}"]
+        yield f"test/{metric} {before:.4f} as trained, {after:.4f} pruned"
     yield from repeats(facts, policy)
     yield from _unseen(values, primary, facts)
     yield from _costs(values)

@@ -47,10 +47,11 @@ Drawing = tuple[File[Picture], Callable[[], Picture]]
 """A figure of the list of files, and how it is drawn."""
 
 
-def train_pictures(result: TrainResult, monitor: str) -> Iterator[Drawing]:
-    """The learning curve, where there was training; `monitor` chose the epoch."""
+def train_pictures(result: TrainResult, facts: Mapping[str, Any]) -> Iterator[Drawing]:
+    """The learning curve, where there was training, with the metric that chose the epoch."""
     if result.epochs:
-        yield files.LEARNING_CURVE, lambda: learning_curve(result.history, monitor)
+        chosen = facts["monitor"], facts.get("monitor_mode")
+        yield files.LEARNING_CURVE, lambda: learning_curve(result.history, *chosen)
 
 
 def explain_pictures(result: ExplainResult) -> Iterator[Drawing]:

@@ -28,7 +28,7 @@ from glassrec.artifacts import (
 )
 from glassrec.artifacts import file_list as files
 from glassrec.explain import explanation_tables as tables
-from glassrec.metrics.metadata import best_index, sign
+from glassrec.metrics.metadata import best_index
 from glassrec.metrics.quality import quality
 from glassrec.prune.certificate import TOLERANCE
 from glassrec.run import ReadOnlyRun, flat
@@ -104,7 +104,8 @@ def _history(recorded: RecordedRun) -> Iterator[Finding]:
     if not recorded.run.has(files.DATA):
         return
     frame = recorded.run.load(files.HISTORY).frame
-    monitor = str(recorded.run.load(files.DATA).values.get("monitor"))
+    facts = recorded.run.load(files.DATA).values
+    monitor = str(facts.get("monitor"))
     if monitor not in frame:
         yield (
             f"{files.HISTORY.name} has no column {monitor}, by which {files.DATA.name} says "
@@ -113,8 +114,7 @@ def _history(recorded: RecordedRun) -> Iterator[Finding]:
         return
     if frame.empty:
         return
-    worst = -sign(monitor) * inf
-    row = frame.iloc[best_index(monitor, frame[monitor].fillna(worst).tolist())]
+    row = frame.iloc[best_index(monitor, frame[monitor], facts.get("monitor_mode"))]
     there = {name: float(row[name]) for name in map(str, frame) if name.startswith("val/")}
     found = {name: value for name, value in _validation(recorded).items() if name in there}
     epoch = f"{row['epoch']:.0f}"

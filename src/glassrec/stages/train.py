@@ -16,6 +16,7 @@ from glassrec.data.dataset import Dataset
 from glassrec.data.dataset_metadata import collect_metadata
 from glassrec.data.encoding import Encoder
 from glassrec.data.saved_encoder import describe_encoder, vocabulary_table
+from glassrec.metrics.user_metrics import mode
 from glassrec.models.base import Recommender
 from glassrec.run import experiment, key_of
 from glassrec.stages.context import Context, TrainedModel
@@ -76,7 +77,12 @@ def description(context: Context) -> dict[str, Any]:
     """What is in the data, and by which metric of the validation split epochs are chosen."""
     dataset, settings = context.dataset, context.settings
     monitor = settings.trainer.monitored_metric(dataset, settings.objective)
-    return collect_metadata(dataset) | {"monitor": monitor}
+    stated = mode(context.metrics.get(monitor.rpartition("/")[2]))
+    return (
+        collect_metadata(dataset)
+        | {"monitor": monitor}
+        | ({} if stated is None else {"monitor_mode": stated})
+    )
 
 
 def train(context: Context, on_epoch: OnEpoch) -> TrainResult:

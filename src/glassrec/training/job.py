@@ -15,6 +15,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from glassrec.metrics.metadata import best_index
+from glassrec.metrics.user_metrics import mode
 from glassrec.run import replacing
 from glassrec.training.datamodule import RecommenderDataModule
 from glassrec.training.module import RecommenderModule
@@ -61,9 +62,7 @@ class Job:
             return len(progress.history) - 1
         values = [progress.history[i][self.monitor] for i in rows]
         metric = self.module.metrics.get(self.monitor.rpartition("/")[2])
-        if metric is None or metric.higher_is_better is None:
-            return rows[best_index(self.monitor, values)]
-        return rows[values.index((max if metric.higher_is_better else min)(values))]
+        return rows[best_index(self.monitor, values, mode(metric))]
 
     def is_complete(self, progress: Progress) -> bool:
         """Whether no epoch is left, patience is used up, or a callback ended the training."""

@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 from torchmetrics import Metric
-from torchmetrics.retrieval.base import RetrievalMetric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Schema
 from glassrec.metrics.quality import quality
+from glassrec.metrics.user_metrics import user_metrics
 from glassrec.models.base import Recommender
 from glassrec.training.callbacks import FiniteLoss, GroupLasso
 from glassrec.training.datamodule import EvaluationBatches
@@ -258,14 +258,7 @@ def evaluate(
         changed: dict[str, Any] = {_SPLIT_FIELDS[name]: split}
         dataset = replace(dataset, **changed)
     found = quality(model, dataset, name, logits=logits)
-    for column, target in enumerate(dataset.schema.targets):
-        predicted, truth = logits[:, column].double(), split.batch.targets[:, column].cpu()
-        if target.kind != "rating":
-            predicted, truth = predicted.sigmoid(), truth.long()
-        for metric, each in metrics.items():
-            value = _computed(metric, each, predicted, truth, split.query)
-            found[dataset.schema.metric(target, metric)] = value
-    return found
+    return found | user_metrics(metrics, dataset.schema, split, logits)
 
 
 _SPLIT_FIELDS = {"train": "train", "val": "validation", "test": "test"}
@@ -282,22 +275,3 @@ def _whole_lists(split: Split, rows: Tensor) -> Tensor:
             f"trainer.limit_val_batches: {len(rows)} rows hold no whole ranking list; raise it"
         )
     return whole[query[rows]]
-
-
-def _computed(
-    name: str, metric: Metric, predicted: Tensor, truth: Tensor, query: Tensor | None
-) -> float:
-    lists = {}
-    if isinstance(metric, RetrievalMetric) and query is not None:
-        lists["indexes"] = query.cpu()
-    metric.sync_on_compute = False  # each process has all rows
-    metric.reset()
-    try:
-        metric.update(predicted, truth, **lists)
-        return float(metric.compute())
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ValueError(
-            f"metrics.{name}: {type(metric).__name__} gives no number: {error}"
-        ) from error
-    finally:
-        metric.reset()
