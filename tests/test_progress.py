@@ -17,7 +17,12 @@ def work(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     """Does work that takes a known time, and gives back what was told of it."""
 
     def told(
-        parts: int, rows: int, seconds: float, total: int, done: int = 0, terminal: bool = False
+        parts: int,
+        rows: int,
+        seconds: float,
+        total: int | None,
+        done: int = 0,
+        terminal: bool = False,
     ) -> str:
         now = 100.0
 
@@ -52,6 +57,10 @@ def test_the_pace_is_that_of_this_process(work: Work) -> None:
     assert work(1, rows=500, seconds=10, total=10_000, done=9_000).splitlines() == [
         "9,500 of 10,000 rows, 50 rows/s, 0:10 left"
     ]
+
+
+def test_work_of_unknown_length_has_no_time_left(work: Work) -> None:
+    assert work(1, rows=500, seconds=10, total=None) == "500 rows, 50 rows/s\n"
 
 
 def test_slow_work_has_a_pace_too(work: Work) -> None:
