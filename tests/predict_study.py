@@ -9,7 +9,7 @@ training data. Prints what it found, and fails if a number differs.
 from __future__ import annotations
 
 import argparse
-import resource
+import os
 import shutil
 import subprocess
 import sys
@@ -24,13 +24,14 @@ import pandas as pd
 from raw_clicks import FinishedRun, clicks, new_rows, own_predictions, write_source
 
 
-def glassrec(*words: str) -> float:
-    """Run a command; its seconds."""
+def glassrec(*words: str) -> str:
+    """Run a command; its time and its peak memory, in words."""
     start = perf_counter()
     code = "from glassrec.__main__ import main; import sys; sys.exit(main(sys.argv[1:]))"
-    done = subprocess.run([sys.executable, "-c", code, *words], check=False)
-    assert done.returncode == 0, words
-    return perf_counter() - start
+    child = subprocess.Popen([sys.executable, "-c", code, *words])
+    _, status, used = os.wait4(child.pid, 0)
+    assert status == 0, words
+    return f"{perf_counter() - start:.1f} s, {used.ru_maxrss / 1024:,.0f} MiB at most"
 
 
 def bits(one: pd.Series, other: pd.Series) -> str:
@@ -44,7 +45,7 @@ def trained(folder: Path, rows: int) -> FinishedRun:
     log, run = clicks(rows), folder / "run"
     source = write_source(folder / "data", log)
     stage = ["run", f"run.dir={run}", "data=table", *source, "trainer=cpu"]
-    print(f"train     {rows:,} rows in {glassrec(*stage):.0f} s")
+    print(f"train     {rows:,} rows in {glassrec(*stage)}")
     dataset, logits = own_predictions(run)
     moved = folder / "elsewhere" / "run"
     shutil.copytree(run, moved)
@@ -73,7 +74,7 @@ def study(folder: Path, rows: int) -> None:
             "predict", f"run.dir={run.directory}", f"rows={folder / 'new.csv'}", f"out={out}",
             *words,
         )  # fmt: skip
-        print(f"          {len(frame):,} rows in {took:.1f} s")
+        print(f"          {len(frame):,} rows in {took}")
         return pd.read_csv(out, keep_default_na=False)
 
     same = predicted(run.test)
@@ -91,10 +92,9 @@ def study(folder: Path, rows: int) -> None:
     )
     assert (found["logit"] - own)[known].abs().max() < 1e-5
     print(f"predict   a row: {found.iloc[0].to_dict()}")
-    whole = predicted(run.log.drop(columns="clicked"))
-    print(f"predict   the whole log: {len(whole):,} rows")
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(f"memory    {peak:,.0f} MiB at most, in training or predicting")
+    whole = run.log.drop(columns="clicked")
+    for times in (1, 10):  # memory must not grow with the rows
+        predicted(pd.concat([whole] * times))
 
 
 if __name__ == "__main__":
