@@ -99,8 +99,18 @@ class Recommender(nn.Module, ABC):
 
     @final
     def task_logits(self, inputs: Inputs) -> Tensor:
-        """The logits (B, K) of embedded rows; the logit of a rating is its estimate in its unit."""
-        return self.target_scale(self.score(inputs))
+        """The logits (B, K) of embedded rows; the logit of a rating is its estimate in its unit.
+
+        Raises:
+            ValueError: `score` gives another shape.
+        """
+        scores, tasks = self.score(inputs), len(self.schema.targets)
+        if scores.dim() != 2 or scores.shape[1] != tasks:
+            raise ValueError(
+                f"{type(self).__name__}.score gives {tuple(scores.shape)} for {inputs.rows} rows; "
+                f"it must give ({inputs.rows}, {tasks}), one column per task"
+            )
+        return self.target_scale(scores)
 
     @final  # type: ignore[misc]  # nn.Module declares `forward` as an attribute
     def forward(self, batch: Batch) -> Tensor:

@@ -34,8 +34,8 @@ def repeats(facts: Mapping[str, Any], policy: str | None) -> Iterator[str]:
 def train_lines(result: TrainResult) -> Iterator[str]:
     """Epochs and size."""
     kept = "the best on validation are kept" if result.epochs else "nothing is trained"
-    size = result.trained.weights.bytes / 2**20
-    yield f"{result.epochs} epochs, {size:.1f} MiB of weights; {kept}"
+    size = result.trained.weights.bytes / 2**10
+    yield f"{counted(result.epochs, 'epoch')}, {size:,.0f} KiB of weights; {kept}"
 
 
 def explain_lines(result: ExplainResult) -> Iterator[str]:
@@ -49,7 +49,7 @@ def explain_lines(result: ExplainResult) -> Iterator[str]:
         yield f"the mean logit is {about.mean_logit:z.2f}, and {at_baseline}"
         yield from _trust(result)
     (inactive, never), count = statements.neuron_counts(result.neurons), len(result.neurons)
-    yield f"{inactive:,} of {count:,} neurons have zero attribution, {never:,} are never positive"
+    yield f"{inactive:,} of {count:,} neurons have zero attribution; {never:,} have negative ones only"
     yield from _pairs(result)
     yield from _methods(result)
     yield from _truth(result)
@@ -150,7 +150,7 @@ def prune_lines(result: PruneResult) -> Iterator[str]:
         yield f"neurons are ranked by {plan.score}"
     else:
         proposed, kept = (sum(getattr(x, name) for x in layers) for name in ("proposed", "refuted"))
-        yield f"{proposed:,} neurons were proposed; {kept:,} are not constant and are kept"
+        yield f"{counted(proposed, 'neuron')} proposed; {kept:,} of them are not constant and are kept"
     for name, layer in plan.layers.items():
         if layer.stays:
             share = "one" if layer.constants else "all"
@@ -215,7 +215,7 @@ def _quality(values: Mapping[str, float], primary: list[str]) -> Iterator[str]:
         yield f"{both}: {change} ({low} to {high})"
     if "test/auroc" in values:
         low, high = (f"{values[f'test/auroc_{end}']:.4f}" for end in ("low", "high"))
-        yield f"test/auroc as trained lies between {low} and {high} (95 % confidence, as above)"
+        yield f"test/auroc as trained lies between {low} and {high} (95 % confidence, like the brackets)"
 
 
 UNSEEN = {

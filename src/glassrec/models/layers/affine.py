@@ -47,6 +47,11 @@ class Affine(nn.Module, Consumer):
     def forward(self, *parts: Tensor) -> Tensor:
         """(B, out)."""
         joined = torch.cat(parts, 1) if len(parts) > 1 else parts[0]
+        if joined.shape[-1] != self.weight.shape[1]:
+            raise ValueError(
+                f"a layer that reads widths {self.parts.tolist()} got "
+                f"{[part.shape[-1] for part in parts]}; correct the widths in the model's constructor"
+            )
         return F.linear(joined, self.weight, self.bias)
 
     def weights(self, part: int) -> list[Tensor]:
