@@ -101,7 +101,8 @@ def resolve(target: str) -> Definition:
     try:
         definition = locate(target)
     except LookupError as error:
-        rule = "" if target.startswith("glassrec.") else f"; {RULE}"
+        clear = target.startswith("glassrec.") or "installed packages" in str(error)
+        rule = "" if clear else f"; {RULE}"
         raise LookupError(f"{error}{rule}") from None
     if not _allowed(definition):
         raise LookupError(f"{definition.path} is not allowed; {RULE}")
@@ -194,7 +195,10 @@ def _module(name: str) -> Module:
     with suppress(ValueError):  # the name is empty, or that of a program such as __main__
         spec = find_spec(top)
     if spec is None:
-        raise LookupError(f"no module {top!r}")
+        raise LookupError(
+            f"no module {top!r} in {Path.cwd()} or among the installed packages; run the command "
+            f"in the folder of {top}.py, or install it"
+        )
     file = Path(spec.origin) if spec.origin else None
     folders = tuple(Path(folder) for folder in spec.submodule_search_locations or ())
     for depth, part in enumerate(rest, start=1):

@@ -10,7 +10,7 @@ from annotated_types import Ge, MinLen
 from pydantic import DirectoryPath
 
 from glassrec.data.cells import NUMBER, TEXT
-from glassrec.data.columns import Columns, check_values
+from glassrec.data.columns import Columns
 from glassrec.data.content import fingerprint
 from glassrec.data.dataset import Dataset, Source, build_dataset
 from glassrec.data.encoding import NO_SCALERS, Scalers
@@ -53,10 +53,10 @@ class Criteo(Source):
         """The rows of the file, divided."""
         types = {"label": NUMBER} | dict.fromkeys(DENSE, NUMBER) | dict.fromkeys(CATEGORICAL, TEXT)
         frame = read_text(self._path, types)
-        check_values(frame, COLUMNS, Origin(self._path))
         return build_dataset(
-            frame, COLUMNS, self.split, seed, min_count=self.min_count, scalers=scalers
-        )
+            frame, COLUMNS, self.split, seed,
+            min_count=self.min_count, scalers=scalers, origin=Origin(self._path),
+        )  # fmt: skip
 
     @property
     def _path(self) -> Path:

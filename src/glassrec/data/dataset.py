@@ -15,11 +15,13 @@ from glassrec.data.catalogue import Catalogue, Negatives
 from glassrec.data.columns import Columns, Parts
 from glassrec.data.encoding import NO_SCALERS, Encoder, Scalers
 from glassrec.data.events import Policy, check_past, with_history
+from glassrec.data.log_checks import FRAME, check_log
 from glassrec.data.raw_tables import RawTables, RowLog, raw_tables
 from glassrec.data.saved_encoder import row_keys
 from glassrec.data.schema import Schema
 from glassrec.data.sides import check_undeclared
 from glassrec.data.splits import Splitter
+from glassrec.data.text_file import Origin
 
 
 @dataclass(frozen=True)
@@ -177,16 +179,24 @@ def build_dataset(
     duplicates: Policy = "keep",
     repeats: Policy = "keep",
     scalers: Scalers = NO_SCALERS,
-    date_unit: str | None = None,
+    origin: Origin = FRAME,
 ) -> Dataset:
-    """The dataset of a log, with times as numbers; `seed` fixes random splits and candidates.
+    """The dataset of a log; `seed` fixes random splits and candidates.
 
-    The other settings are those of `Table`; `scalers` are kept, see `Encoder.fit`; `date_unit` is
-    that of times that were written as dates, see `RowLog`.
+    Times are numbers, datetimes or ISO 8601 text. The other settings are those of `Table`;
+    `scalers` are kept, see `Encoder.fit`; `origin` is named in errors.
 
     Raises:
-        ValueError: the rows lack what the settings need, or would reveal held-out items.
+        ValueError: a value does not suit the role of its column, see `check_log`; the rows lack
+            what the settings need, or would reveal held-out items.
     """
+    for name, policy in {"duplicates": duplicates, "repeats": repeats}.items():
+        if policy not in ("drop", "keep"):
+            raise ValueError(f"{name}: {policy!r} is neither 'drop' nor 'keep'")
+    frame, unit = check_log(frame, columns, origin), None
+    if columns.time is not None and isinstance(frame[columns.time].dtype, pd.DatetimeTZDtype):
+        unit = frame[columns.time].dtype.unit
+        frame[columns.time] = frame[columns.time].astype("int64")
     frame, audit = audit_log(frame, columns, duplicates=duplicates, repeated=repeats)
     kept = duplicates == "keep" and repeats == "keep" and columns.time is None
     if kept and split.ranked and audit.has("duplicate events"):
@@ -195,7 +205,7 @@ def build_dataset(
             "second event, and held-out items would be in training too; name a time column, or set "
             "data.duplicates=drop"
         )
-    log = RowLog(frame, date_unit=date_unit)
+    log = RowLog(frame, date_unit=unit)
     frame = with_history(frame, columns, history)
     parts = split.split(frame, columns, torch.Generator().manual_seed(seed))
     return assemble(

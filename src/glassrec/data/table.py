@@ -6,19 +6,17 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 import pandas as pd
 import yaml
 from annotated_types import Ge
 from pydantic import FilePath, TypeAdapter, ValidationError
 
 from glassrec.data.cells import NUMBER, TEXT, printable, shortened
-from glassrec.data.columns import Columns, check_names, check_values
+from glassrec.data.columns import Columns, check_names
 from glassrec.data.content import existing, fingerprint, is_parquet
 from glassrec.data.dataset import Dataset, Source, build_dataset
 from glassrec.data.encoding import NO_SCALERS, Scalers
 from glassrec.data.parquet import parquet_names, read_parquet
-from glassrec.data.sides import check_item_side
 from glassrec.data.splits import Random, Splitter
 from glassrec.data.text_file import Format, Origin, TextFile
 from glassrec.spelling import did_you_mean, listed, one_of
@@ -122,24 +120,10 @@ class Table(Source):
         """The rows of the table, divided."""
         columns = read_columns(Path(self.columns))
         frame, origin = self.read(columns)
-        check_values(frame, columns, origin)
-        for name in filter(None, (columns.user, columns.item)):
-            empty = (frame[name].isna() | (frame[name] == "")).to_numpy()
-            if empty.any():
-                where = origin.at(int(empty.argmax()))
-                raise ValueError(f"{where}: {name} is empty; correct or remove the line")
-        check_item_side(frame, columns, origin)
-        unit = None
-        if columns.time is not None:
-            times = moments(frame[columns.time], origin)
-            if isinstance(times.dtype, pd.DatetimeTZDtype):
-                unit = times.dtype.unit
-                times = times.astype("int64")
-            frame[columns.time] = times.to_numpy()
         return build_dataset(
             frame, columns, self.split, seed,
             negatives=self.negatives, min_count=self.min_count, history=self.history,
-            duplicates=self.duplicates, repeats=self.repeats, scalers=scalers, date_unit=unit,
+            duplicates=self.duplicates, repeats=self.repeats, scalers=scalers, origin=origin,
         )  # fmt: skip
 
     def read(self, columns: Columns) -> tuple[pd.DataFrame, Origin]:
@@ -198,23 +182,3 @@ def read_columns(path: Path) -> Columns:
 def _shown(names: list[str], columns: Columns) -> list[str]:
     """The names as a message may show them: those that no role has may hold line breaks."""
     return [name if name in columns.stored else printable(name) for name in names]
-
-
-def moments(values: pd.Series, origin: Origin) -> pd.Series:
-    """Times as float64 or, where they are ISO 8601, as dates in UTC.
-
-    Raises:
-        ValueError: at the first that is neither, or not as the others.
-    """
-    text = values.astype(str)
-    times = pd.to_numeric(text, errors="coerce").astype(np.float64)
-    bad = times.isna().to_numpy()
-    if not bad.any():
-        return times
-    if not bad.all():  # numbers, then, and not dates
-        reason = ", not a number as in other rows; correct or remove the line"
-        origin.refuse_first(text, bad, reason)
-    dates = pd.to_datetime(text, errors="coerce", format="ISO8601", utc=True)
-    reason = ", not a time; write a number, or a date as in 2024-01-31T12:30:00, in all rows"
-    origin.refuse_first(text, dates.isna().to_numpy(), reason)
-    return dates

@@ -20,10 +20,10 @@ from glassrec.data.cells import INTEGER, NUMBER, TEXT, split_values
 from glassrec.data.columns import Part, check_names
 from glassrec.data.encoding import Encoder, MultiValued
 from glassrec.data.events import EARLIER, step_names
+from glassrec.data.log_checks import moments
 from glassrec.data.parquet import cast_columns
 from glassrec.data.saved_encoder import value_type
 from glassrec.data.schema import UNSEEN
-from glassrec.data.table import moments
 from glassrec.data.text_file import Origin, frame_of
 from glassrec.inference.opened_run import OpenedRun
 from glassrec.inference.plain_cells import Wanted, typed_columns

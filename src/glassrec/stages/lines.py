@@ -14,7 +14,7 @@ from glassrec.metrics.model_pair import TOP
 from glassrec.prune.pruner import Pruner
 from glassrec.report import statements
 from glassrec.report.formatting import minus
-from glassrec.spelling import brief
+from glassrec.spelling import brief, counted
 from glassrec.stages.evaluate import EvaluateResult
 from glassrec.stages.explain import ExplainResult
 from glassrec.stages.export import ExportResult
@@ -49,7 +49,7 @@ def explain_lines(result: ExplainResult) -> Iterator[str]:
         yield f"the mean logit is {about.mean_logit:z.2f}, and {at_baseline}"
         yield from _trust(result)
     (inactive, never), count = statements.neuron_counts(result.neurons), len(result.neurons)
-    yield f"{inactive:,} of {count:,} neurons have zero attribution; {never:,} have negative ones only"
+    yield f"{inactive:,} of {count:,} neurons have zero attribution, {never:,} only negative ones"
     yield from _pairs(result)
     yield from _methods(result)
     yield from _truth(result)
@@ -150,7 +150,8 @@ def prune_lines(result: PruneResult) -> Iterator[str]:
         yield f"neurons are ranked by {plan.score}"
     else:
         proposed, kept = (sum(getattr(x, name) for x in layers) for name in ("proposed", "refuted"))
-        yield f"{counted(proposed, 'neuron')} proposed; {kept:,} of them are not constant and are kept"
+        proposals = counted(proposed, "neuron")
+        yield f"{proposals} proposed; {kept:,} of them are not constant and are kept"
     for name, layer in plan.layers.items():
         if layer.stays:
             share = "one" if layer.constants else "all"
@@ -215,7 +216,7 @@ def _quality(values: Mapping[str, float], primary: list[str]) -> Iterator[str]:
         yield f"{both}: {change} ({low} to {high})"
     if "test/auroc" in values:
         low, high = (f"{values[f'test/auroc_{end}']:.4f}" for end in ("low", "high"))
-        yield f"test/auroc as trained lies between {low} and {high} (95 % confidence, like the brackets)"
+        yield f"test/auroc as trained lies between {low} and {high} (95 % interval, as in brackets)"
 
 
 UNSEEN = {

@@ -50,7 +50,7 @@ class Affine(nn.Module, Consumer):
         if joined.shape[-1] != self.weight.shape[1]:
             raise ValueError(
                 f"a layer that reads widths {self.parts.tolist()} got "
-                f"{[part.shape[-1] for part in parts]}; correct the widths in the model's constructor"
+                f"{[part.shape[-1] for part in parts]}; correct them in the model"
             )
         return F.linear(joined, self.weight, self.bias)
 
