@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test-fast test docs pictures fuzz kill readme format wheel clean
+.PHONY: help setup demo check test-fast test test-long docs pictures fuzz kill readme format wheel clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,10 +22,13 @@ check: .venv/installed  ## Check formatting, lint, types and import contracts
 	$(BIN)/lint-imports
 
 test-fast: .venv/installed  ## Run the tests that need no training of their own
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not long"
 
-test: .venv/installed  ## Install, then run all tests
-	$(BIN)/python -m pytest -n 2
+test: .venv/installed  ## Install, then run all tests but the long ones
+	$(BIN)/python -m pytest -n 2 -m "not long"
+
+test-long: .venv/installed  ## Run the long tests: several processes, kills, memory of whole processes
+	$(BIN)/python -m pytest -n 2 -m long
 
 docs: .venv/installed  ## Build the documentation into site/, and fail on any warning
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

@@ -92,6 +92,7 @@ for name in [*writers, "checkpoint"]:
 """
 
 
+@pytest.mark.long
 def test_each_library_that_cannot_write_says_which_file_and_why(tmp_path: Path) -> None:
     """Under a limit on the size of files, as under quotas, and without the rights of root."""
     done = subprocess.run(

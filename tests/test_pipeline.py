@@ -184,6 +184,7 @@ def test_a_second_run_makes_nothing_loads_nothing_and_says_so(
     assert before.keys() == after.keys()
 
 
+@pytest.mark.long
 def test_killed_in_training_it_goes_on_to_the_same_files(finished: Path, tmp_path: Path) -> None:
     directory = tmp_path / "killed"
     command = [sys.executable, "-m", "glassrec", "run", f"run.dir={directory}", *SMALL]

@@ -64,6 +64,7 @@ def test_it_is_short_and_its_links_lead_somewhere() -> None:
         assert target.startswith("https://") or (ROOT / target).exists(), target
 
 
+@pytest.mark.long
 def test_the_model_of_the_readme_passes_all_four_stages(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

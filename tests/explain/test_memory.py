@@ -67,6 +67,7 @@ def test_rows_grow_with_the_budget_for_every_model(
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
 @pytest.mark.parametrize("hidden", [10, 500])
 def test_the_true_peak_is_about_the_budget(hidden: int) -> None:

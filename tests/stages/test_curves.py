@@ -12,6 +12,7 @@ from glassrec.__main__ import main
 from small_run import QUICK
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*undefined")
 def test_curves_are_drawn_told_in_two_sentences_and_forgotten(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -66,6 +66,7 @@ def _prune(model: Recommender) -> None:
         layer.keep(torch.arange(1, units, 2), torch.zeros(units))
 
 
+@pytest.mark.long
 def test_pruned_models_score_the_same_without_glassrec(
     build: Callable[..., Recommender], schema: Schema, batch: Batch, tmp_path: Path
 ) -> None:

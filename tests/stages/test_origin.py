@@ -267,6 +267,7 @@ def test_weights_alone_start_a_run_of_the_same_data_and_no_other(
 # --- the parts of a NeuMF ------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_the_parts_of_a_neumf_are_checked_and_mapped_too(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

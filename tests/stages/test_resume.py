@@ -125,6 +125,7 @@ def _files(directory: Path) -> dict[str, bytes]:
     return {name: path.read_bytes() for name, path in found.items() if path.is_file()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("old", "new"), [("seed: 0", "seed: 1"), ("pair_rows: ", "pair_rows: 1")])
 def test_settings_that_did_not_make_the_results_are_refused_by_every_command(
     trained: Path, tmp_path: Path, old: str, new: str, capsys: pytest.CaptureFixture[str]
@@ -142,6 +143,7 @@ def test_settings_that_did_not_make_the_results_are_refused_by_every_command(
     assert "does not hold the settings" in "".join(capsys.readouterr())
 
 
+@pytest.mark.long
 def test_killed_while_attributing_it_goes_on_to_the_same_files(
     attributing: Path, whole: dict[str, bytes], tmp_path: Path, pieces: list[int]
 ) -> None:
@@ -153,6 +155,7 @@ def test_killed_while_attributing_it_goes_on_to_the_same_files(
     assert pieces == [10, 10, 10]
 
 
+@pytest.mark.long
 def test_killed_while_following_neurons_it_goes_on_to_the_same_files(
     following: Path,
     whole: dict[str, bytes],
@@ -170,6 +173,7 @@ def test_killed_while_following_neurons_it_goes_on_to_the_same_files(
     assert followed == [24]
 
 
+@pytest.mark.long
 def test_parts_of_another_setting_are_not_gone_on_from(
     attributing: Path, following: Path, tmp_path: Path, pieces: list[int], followed: list[int]
 ) -> None:

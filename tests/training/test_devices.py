@@ -74,6 +74,7 @@ def training(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process.wait()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.skipif(cores() < 2, reason="two cores are needed")
 def test_a_killed_process_ends_all_with_a_line_that_names_it(

@@ -324,6 +324,7 @@ def test_an_argument_that_lightning_refuses_is_a_plain_error(tmp_path):
         fit(tmp_path, gradient_clip_val=1.0, gradient_clip_algorithm="sideways")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.skipif(cores() < 2, reason="two cores are needed")
 def test_ddp_validates_on_all_devices_with_the_metrics_of_one(tmp_path):

@@ -109,6 +109,7 @@ print(resident("VmHWM") - before)
 """
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("history", [0, 5])
 def test_a_history_costs_a_second_gradient_of_the_table(history):
@@ -163,6 +164,7 @@ def test_asking_leaves_the_model_and_the_random_numbers_alone():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("table_optimizer", ["Adam", "RowwiseAdagrad"])
 def test_what_is_told_is_what_a_process_takes(table_optimizer):

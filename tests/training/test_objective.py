@@ -230,6 +230,7 @@ def test_weights_that_make_no_sense(
         Objective(weights).build_loss(all_tasks)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.skipif(cores() < 2, reason="two cores are needed")
 def test_two_processes_learn_one_of_two_tasks(dataset: Dataset, tmp_path: Path) -> None:

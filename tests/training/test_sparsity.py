@@ -237,6 +237,7 @@ def test_every_model_loses_its_units_and_nothing_else(
     assert model.table.weight.any()
 
 
+@pytest.mark.long
 def test_after_an_interruption_it_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     def until_second(row: Mapping[str, float]) -> None:
         if row["epoch"] == 2:

@@ -210,6 +210,7 @@ def test_each_epoch_drops_other_units(tmp_path):
     assert not torch.equal(*trained)
 
 
+@pytest.mark.long
 def test_killed_in_the_second_epoch_it_goes_on_to_the_same_bits(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     options = {"max_epochs": 4, "dropout": 0.5}
@@ -397,6 +398,7 @@ def test_two_processes_do_what_one_does_at_twice_the_batch(tmp_path):
         assert row == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.skipif(cores() < 2, reason="two cores are needed")
 def test_in_two_processes_a_lost_loss_is_still_a_plain_error(tmp_path):

@@ -44,6 +44,7 @@ def test_a_run_that_is_stopped_early_says_so_and_can_go_on(monkeypatch, tmp_path
     ]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_search_that_is_killed_goes_on_with_the_trial_that_was_training(tmp_path):
     command = [
