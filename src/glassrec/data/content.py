@@ -184,8 +184,7 @@ def check_no_rows_in_cells(
     for start, end in rows.tolist():
         lines = [line.split(separator) for line in _BREAK.split(content[start:end]) if line.strip()]
         if all(
-            len(cells) == columns and all(_is_number(cells[at]) for at in numbers)
-            for cells in lines
+            len(cells) == columns and all(is_number(cells[at]) for at in numbers) for cells in lines
         ):
             raise ValueError(
                 f"{path}, line {line_at(content, start)}: a quoted cell goes on to line "
@@ -240,7 +239,7 @@ def _quoted_cells(path: Path, content: memoryview, separator: bytes) -> np.ndarr
     return np.array(marks, np.int64)
 
 
-def _is_number(cell: bytes) -> bool:
+def is_number(cell: bytes) -> bool:
     """Whether a cell may stand in a column of numbers, quotes aside."""
     text = cell.decode("utf-8", errors="replace").strip('" \t')
     try:

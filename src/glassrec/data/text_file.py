@@ -315,7 +315,7 @@ class TextFile:
             if len(row.cells) != len(names):
                 raise ValueError(
                     f"{self.path}, line {row.line}: {len(row.cells)} cells where there should be "
-                    f"{len(names)} ({_some(names)}); correct or remove the line"
+                    f"{len(names)} ({some_names(names)}); correct or remove the line"
                 )
             content += self.content[row.start : row.end]
         if not content:
@@ -323,7 +323,7 @@ class TextFile:
         return content
 
 
-def _some(names: list[str]) -> str:
+def some_names(names: list[str]) -> str:
     """The names, without the middle of a long list."""
     names = [printable(name) for name in names]
     return ", ".join(names if len(names) < 8 else [*names[:3], "...", names[-1]])

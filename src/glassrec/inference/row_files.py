@@ -20,11 +20,11 @@ from typing import IO, Any, Literal, NamedTuple
 import pandas as pd
 import pyarrow as pa
 
-from glassrec.data.cells import TEXT, printable, shortened
-from glassrec.data.content import compression, existing, is_parquet, refuse_binary
+from glassrec.data.cells import TEXT, shortened
+from glassrec.data.content import compression, existing, is_number, is_parquet, refuse_binary
 from glassrec.data.parquet import cast_columns, parquet_batches, parquet_names
 from glassrec.data.table import SEPARATORS, separator_of
-from glassrec.data.text_file import Origin
+from glassrec.data.text_file import Origin, some_names
 from glassrec.inference.plain_cells import Wanted, typed_columns
 
 STANDARD_INPUT = "-"
@@ -226,28 +226,14 @@ def _body(
         if len(cells) != len(names):
             raise ValueError(
                 f"{lines.path}, line {line}: {len(cells)} cells where there should be "
-                f"{len(names)} ({_some(names)}); correct or remove the line"
+                f"{len(names)} ({some_names(names)}); correct or remove the line"
             )
         yield line, cells
 
 
 def _reads_as_row(line: str, byte: str, columns: int, numeric: Sequence[int]) -> bool:
     cells = line.rstrip("\r\n").split(byte)
-    return len(cells) == columns and all(_is_number(cells[at]) for at in numeric)
-
-
-def _is_number(cell: str) -> bool:
-    text = cell.strip('" \t')
-    try:
-        float(text)
-    except ValueError:
-        return text.casefold() in ("", "true", "false", "na", "null", "n/a")
-    return True
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = [printable(name) for name in names]
-    return ", ".join(shown if len(shown) < 8 else [*shown[:3], "...", shown[-1]])
+    return len(cells) == columns and all(is_number(cells[at].encode()) for at in numeric)
 
 
 # --- JSON lines ------------------------------------------------------------------------------

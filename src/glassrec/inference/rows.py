@@ -23,7 +23,6 @@ from glassrec.data.events import EARLIER, step_names
 from glassrec.data.log_checks import moments
 from glassrec.data.parquet import cast_columns
 from glassrec.data.saved_encoder import value_type
-from glassrec.data.schema import UNSEEN
 from glassrec.data.text_file import Origin, frame_of
 from glassrec.inference.opened_run import OpenedRun
 from glassrec.inference.plain_cells import Wanted, typed_columns
@@ -213,11 +212,9 @@ class RowEncoder:
     def _unseen(self, values: pd.DataFrame, batch: Batch) -> np.ndarray:
         schema = self.encoder.schema
         found = np.full(len(values), "", object)
-        for offset, (name, known) in zip(
-            schema.offsets, self.encoder.vocabularies.items(), strict=True
-        ):
+        for name, known in self.encoder.vocabularies.items():
             ids = batch.ids[:, [*schema.id_columns(name)]].numpy()
-            rows = np.flatnonzero((ids == offset + UNSEEN).any(1))
+            rows = np.flatnonzero((ids == schema.unseen_id(name)).any(1))
             codes, cells = pd.factorize(values[name].iloc[rows], use_na_sentinel=False)
             texts = np.array([f"{name}={_shown(cell, known)}" for cell in cells], object)
             if len(rows):
