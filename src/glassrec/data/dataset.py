@@ -194,9 +194,10 @@ def build_dataset(
         if policy not in ("drop", "keep"):
             raise ValueError(f"{name}: {policy!r} is neither 'drop' nor 'keep'")
     frame, unit = check_log(frame, columns, origin), None
-    if columns.time is not None and isinstance(frame[columns.time].dtype, pd.DatetimeTZDtype):
-        unit = frame[columns.time].dtype.unit
-        frame[columns.time] = frame[columns.time].astype("int64")
+    if columns.time is not None:
+        kind = frame[columns.time].dtype
+        if isinstance(kind, pd.DatetimeTZDtype):
+            frame[columns.time], unit = frame[columns.time].astype("int64"), kind.unit
     frame, audit = audit_log(frame, columns, duplicates=duplicates, repeated=repeats)
     kept = duplicates == "keep" and repeats == "keep" and columns.time is None
     if kept and split.ranked and audit.has("duplicate events"):
