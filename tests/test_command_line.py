@@ -423,3 +423,18 @@ def test_ctrl_c_in_training_ends_with_130(folder):
         process.send_signal(signal.SIGINT)
         process.stdout.read()
     assert process.returncode == 130
+
+
+def test_help_knows_options_of_a_folder_of_ones_own(tmp_path, capsys):
+    file = tmp_path / "explain" / "method" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("# My own method\n_target_: mine.Mine\nnoise: 1.5  # of the copies\n")
+    own = ["--config-dir", str(tmp_path)]
+    assert main(["help", "explain/method", *own]) == 0
+    listed = capsys.readouterr().out
+    assert "My own method" in listed
+    assert "integrated_gradients" in listed
+    assert main(["help", *own, "explain.method.noise"]) == 0
+    assert "of the copies" in capsys.readouterr().out
+    assert main(["help", "explain.method.noise"]) == 2  # it is not Glassrec's
+    assert "explain.method.noise" in capsys.readouterr().err

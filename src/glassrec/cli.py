@@ -56,7 +56,7 @@ def _run_command(arguments: list[str]) -> int:
     if "_ARGCOMPLETE" in os.environ:  # the shell asks for completions
         return complete()
     if not arguments or arguments[0] in _HELP:
-        return _help(arguments[1:2])
+        return _help(arguments[1:])
     verb, *rest = arguments
     if verb in OWN_PARSERS:
         return import_module(_MODULES[verb]).main(rest)
@@ -73,7 +73,10 @@ def _run_command(arguments: list[str]) -> int:
     return _run_stage(verb, parse_options(verb, rest))
 
 
-def _help(topic: Sequence[str]) -> int:
+def _help(arguments: Sequence[str]) -> int:
+    """Help on everything, a command, a setting or a config group."""
+    options = parse_options("help", arguments)
+    topic = options.overrides
     if not topic:
         print(manual(), end="")
     elif topic[0] in OWN_PARSERS:
@@ -84,7 +87,7 @@ def _help(topic: Sequence[str]) -> int:
         from glassrec.config.reference import explain_setting
 
         try:
-            print(explain_setting(topic[0]), end="")
+            print(explain_setting(topic[0], options.config_dir), end="")
         except LookupError as error:
             return report_error(error.args[0], code=2)
     return 0

@@ -36,8 +36,14 @@ class OptionSetting:
     """the class that takes it"""
 
 
-def explain_setting(key: str) -> str:
-    """What a setting or config group is, as text; LookupError if there is none of this name."""
+def explain_setting(key: str, extra: Path | None = None) -> str:
+    """What a setting or config group is, as text; LookupError if there is none of this name.
+
+    `extra` is a folder of the user's own options, which come before those of `configs/`.
+    """
+    _extra[:] = [] if extra is None else [extra]
+    for known in (settings, _groups):
+        known.cache_clear()
     key = aliases.current_key(key.partition("=")[0].lstrip("+~"))
     dotted = key.replace("/", ".")
     parts = []
@@ -81,6 +87,7 @@ def _unlisted(key: str) -> list[OptionSetting]:
         parameter, _ = _parameter(replace(view, name=name))
         if parameter is not None and not name.startswith("_"):
             default = ast.unparse(parameter.default) if parameter.default else "None"
+            default = re.sub(r"^field\(default_factory=([\w.]+)\)$", r"\1()", default)
             value = None if default == "None" else default
             return [replace(view, name=name, value=value, comment="")]
     return []
@@ -113,7 +120,7 @@ def _nested(key: str, view: OptionSetting) -> Iterator[tuple[str, OptionSetting]
 
 def _of_option(group: str, option: str) -> dict[str, OptionSetting]:
     """The settings of one option, with those of the option that it starts from."""
-    file = groups.configs_folder() / group / f"{option}.yaml"
+    file = _file(group, option)
     if not file.is_file() or "@package" in file.read_text(encoding="utf-8").partition("\n")[0]:
         return {}
     entries = _entries(file)
@@ -158,7 +165,18 @@ def _entries(file: Path) -> dict[str, tuple[Any, str]]:
     return {str(name): (value, comments.get(name, "")) for name, value in values.items()}
 
 
-_groups = cache(groups.options)
+_extra: list[Path] = []
+"""The folder of the user's own options, if there is one."""
+
+
+@cache
+def _groups() -> dict[str, list[str]]:
+    return groups.options(groups.configs_folder(), *_extra)
+
+
+def _file(group: str, option: str) -> Path:
+    paths = [folder / group / f"{option}.yaml" for folder in (*_extra, groups.configs_folder())]
+    return next((path for path in paths if path.is_file()), paths[-1])
 
 
 def _default(group: str) -> str | None:
@@ -182,7 +200,7 @@ def _describe_group(group: str) -> str:
     options = _groups()[group]
     width = max(map(len, options))
     for option in options:
-        about = _about(groups.configs_folder() / group / f"{option}.yaml")
+        about = _about(_file(group, option))
         mark = " (default)" if option == default else ""
         lines.append(f"  {option:<{width}}  {about}{mark}".rstrip())
     return "\n".join([*lines, *_effect(group.replace("/", "."))]) + "\n"
