@@ -24,6 +24,7 @@ _COMMANDS = {
     "report wandb": "glassrec wandb-report",
     "check validate": "glassrec verify",
     "score infer inference": "glassrec predict",
+    "rank top top-k suggest": "glassrec recommend",
     "onnx deploy": "glassrec export",
     "resume continue": "the command that was stopped, once more",
     "config cfg settings": "glassrec run --cfg job",

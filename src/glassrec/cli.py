@@ -34,6 +34,7 @@ from glassrec.process_exit import (
 
 _MODULES = {
     "predict": "glassrec.inference.predict",
+    "recommend": "glassrec.inference.recommend",
     "compare": "glassrec.compare.compare_command",
     "search": "glassrec.sweep.search.command",
     "wandb-report": "glassrec.tracking.wandb_report",

@@ -19,6 +19,7 @@ AFTERWARDS = {
 }
 NEW_ROWS = {
     "predict": "score new raw rows, with reasons",
+    "recommend": "rank items for users, with reasons",
 }
 ACROSS = {
     "compare": "show finished runs and sweeps side by side",
@@ -39,7 +40,7 @@ Stages (glassrec help COMMAND, glassrec help SETTING)
 With a finished run
 {afterwards}
 
-With a finished run and new rows (glassrec COMMAND --help)
+With a finished run and new rows or users (glassrec COMMAND --help)
 {new_rows}
 
 With many runs
@@ -51,6 +52,7 @@ Examples
   glassrec prune run.dir=runs/planted-dlrm-1a2b3c4d prune.level=sample
   glassrec verify run.dir=runs/planted-dlrm-1a2b3c4d
   glassrec predict run.dir=runs/planted-dlrm-1a2b3c4d rows=new.csv reasons=3 out=scored.csv
+  glassrec recommend run.dir=runs/planted-dlrm-1a2b3c4d user=7 k=5 seen=drop_taken reasons=2
   glassrec run -m model=gmf,mlp trainer.batch_size=256,512
   glassrec run model=gmf seeds=[0,1,2]          mean and standard deviation of every metric
   glassrec help explain.baseline                what a setting means, and which values it takes

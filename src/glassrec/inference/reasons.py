@@ -94,6 +94,13 @@ def value_text(run: OpenedRun, rows: RawRows, feature: str) -> Callable[[int], s
     return lambda row: f"{feature} = {texts[codes[row]]}"
 
 
+def cell_text(cell: object) -> str:
+    """A raw value in words."""
+    if isinstance(cell, float | np.floating):
+        return _number(float(cell))
+    return str(cell) or "(empty)"
+
+
 def _marked(value: str, known: bool) -> str:
     return (value or "(empty)") + ("" if known else " (unknown)")
 

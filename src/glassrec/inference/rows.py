@@ -84,10 +84,15 @@ def read_rows(
         start += len(each.frame)
 
 
-def encode_frame(run: OpenedRun, frame: pd.DataFrame, source: str = "the frame") -> RawRows:
-    """The rows of a frame of any types, with at least one row; see `read_rows`."""
+def encode_frame(
+    run: OpenedRun, frame: pd.DataFrame, source: str = "the frame", place: Place | None = None
+) -> RawRows:
+    """The rows of a frame of any types, with at least one row; see `read_rows`.
+
+    Messages name the `source` and the row, or where the rows came from by `place`.
+    """
     encoder = RowEncoder(run)
-    place = Place(Path(source), lines=range(1, len(frame) + 1), unit="row")
+    place = place or Place(Path(source), lines=range(1, len(frame) + 1), unit="row")
     wanted = encoder.wanted([str(name) for name in frame], str(source))
     typed = {}
     for name, kind in wanted.types.items():
@@ -112,16 +117,20 @@ class RowEncoder:
         """Of the run."""
         return self.run.encoder
 
+    @property
+    def types(self) -> dict[str, pa.DataType]:
+        """The types of the columns that make tensors, but for a history."""
+        known = self.encoder.vocabularies
+        fields = {name: _KINDS[value_type(each.values)] for name, each in known.items()}
+        return fields | dict.fromkeys(self.encoder.columns.dense, NUMBER)
+
     def wanted(self, names: Sequence[str], source: str) -> Wanted:
         """The columns that are read from rows with columns of these names.
 
         Raises:
             ValueError: one is missing; the message begins with the source.
         """
-        columns, found = self.encoder.columns, dict[str, pa.DataType]()
-        for name, known in self.encoder.vocabularies.items():
-            found[name] = _KINDS[value_type(known.values)]
-        found |= dict.fromkeys(columns.dense, NUMBER)
+        columns, found = self.encoder.columns, self.types
         if self.encoder.schema.history_length:
             if HISTORY in names:
                 found[HISTORY] = TEXT

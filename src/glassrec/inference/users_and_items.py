@@ -39,7 +39,7 @@ class Items:
         side = frame.iloc[:, 3:].set_axis([*encoder.columns.item_side], axis=1)
         known = len(encoder.vocabularies[encoder.columns.item or ""].values)
         return cls(
-            _index(frame[ITEM]),
+            plain_index(frame[ITEM]),
             frame[DISPLAY_NAME].to_numpy(object),
             frame[TRAINING_COUNT].to_numpy(np.int64),
             side,
@@ -51,12 +51,12 @@ class Items:
 
     def places(self, values: pd.Series | pd.Index) -> np.ndarray:
         """(N,) the place of each raw value among the items; -1 where the log has none such."""
-        return self.values.get_indexer(_index(values))
+        return self.values.get_indexer(plain_index(values))
 
     def names_of(self, values: pd.Series | pd.Index) -> np.ndarray:
         """(N,) the display names of raw values; unknown ones are shown as they are."""
         at = self.places(values)
-        own = _index(values).astype(str).to_numpy(object)
+        own = plain_index(values).astype(str).to_numpy(object)
         return np.where(at >= 0, self.names[at], own)
 
     def rows_of(self, places: np.ndarray, item: str) -> pd.DataFrame:
@@ -81,7 +81,7 @@ class Interactions:
     @cached_property
     def users(self) -> pd.Index:
         """(U,) the users, in the order of `starts`."""
-        return _index(self.frame[USER].iloc[self.starts[:-1]])
+        return plain_index(self.frame[USER].iloc[self.starts[:-1]])
 
     @property
     def has_dates(self) -> bool:
@@ -107,7 +107,7 @@ class Interactions:
         Returns:
             (N rows) T categorical columns of raw items, newest last, missing where there are fewer.
         """
-        at = self.users.get_indexer(_index(users))
+        at = self.users.get_indexer(plain_index(users))
         first, stop = self.starts[at], self.starts[np.where(at < 0, at, at + 1)]
         if times is not None and TIME in self.frame:
             keys, moments = self._by_time
@@ -145,7 +145,7 @@ class LastRows:
         """From the stored table, see `RawTables`."""
         # A column of the name of the first one has got an underscore, see `raw_tables`.
         context = frame.iloc[:, 1:].rename(columns={f"{USER}_": USER})
-        return cls(_index(frame[USER]), context)
+        return cls(plain_index(frame[USER]), context)
 
     def of_user(self, user: Any) -> pd.DataFrame | None:
         """The one row of a user; None for a user that the log does not have."""
@@ -153,7 +153,7 @@ class LastRows:
         return None if at < 0 else self.context.iloc[[at]].reset_index(drop=True)
 
 
-def _index(values: pd.Series | pd.Index) -> pd.Index:
+def plain_index(values: pd.Series | pd.Index) -> pd.Index:
     """The values themselves, where they are stored as categories."""
     found = pd.Index(values)
     return found.astype(found.categories.dtype) if isinstance(found, pd.CategoricalIndex) else found

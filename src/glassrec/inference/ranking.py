@@ -1,0 +1,334 @@
+"""Items ranked for users: every candidate beside every user, by the logit of one task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from glassrec.data.batch import Batch
+from glassrec.data.columns import Columns, check_names
+from glassrec.data.raw_tables import ITEM, LABEL
+from glassrec.data.text_file import frame_of
+from glassrec.inference.opened_run import ModelName, OpenedRun
+from glassrec.inference.plain_cells import Wanted, typed_columns
+from glassrec.inference.row_files import Choose, Place, chunks
+from glassrec.inference.rows import CHUNK, HISTORY, RawRows, RowEncoder, encode_frame
+from glassrec.inference.users_and_items import plain_index
+from glassrec.models.retriever import Retriever, as_retriever
+from glassrec.spelling import brief, one_of
+
+Seen = Literal["drop", "drop_taken", "keep"]
+"""The items of the user's rows in the log: all are dropped, those with label 1 (all where there is
+no label), or none."""
+
+SCORES = 2**22
+"""Scores in memory at a time: users times candidates."""
+
+
+class UserRows(NamedTuple):
+    """Some users: the column of the user, and context columns as far as they are given."""
+
+    frame: pd.DataFrame
+    place: Place
+
+
+class Ranking(NamedTuple):
+    """The best k candidates of U users, best first."""
+
+    places: np.ndarray
+    """(R,) among the candidates, those of a user side by side"""
+    users: np.ndarray
+    """(R,) below U"""
+    ranks: np.ndarray
+    """(R,) from 1"""
+
+
+def context_columns(columns: Columns) -> list[str]:
+    """The columns that make tensors and follow neither from the user's name nor from the item."""
+    return [
+        name for name in (*columns.categorical, *columns.dense) if name not in columns.item_side
+    ]
+
+
+def rankable(run: OpenedRun) -> tuple[str, str]:
+    """The user and the item column; ValueError if the data of the run lacks one of them."""
+    user, item = run.columns.user, run.columns.item
+    if user is None or item is None:
+        raise ValueError(
+            f"{run.run.dir}: a list of items needs data with a user and an item column, and this "
+            f"run's has no {'user' if user is None else 'item'}; glassrec predict scores its rows"
+        )
+    return user, item
+
+
+# --- users -----------------------------------------------------------------------------------
+
+
+def typed_rows(run: OpenedRun, cells: dict[str, list[str]], source: str) -> UserRows:
+    """Rows of texts, as a command gives them, in the types of their columns.
+
+    Raises:
+        ValueError: a text is not of the type of its column.
+    """
+    types = RowEncoder(run).types
+    place = Place(Path(source), lines=range(1, 2), unit="row")
+    wanted = Wanted({name: types[name] for name in cells}, (*run.columns.value_separators,))
+    return UserRows(frame_of(typed_columns(cells, wanted, place), place), place)
+
+
+def users_of_log(run: OpenedRun, size: int) -> Iterator[UserRows]:
+    """All users of the log, `size` at a time."""
+    user, users = rankable(run)[0], run.interactions.users
+    for start in range(0, len(users), size):
+        lines = range(start + 1, start + 1 + size)
+        frame = pd.DataFrame({user: users[start : start + size]})
+        yield UserRows(frame, Place(Path("users of the log"), lines=lines, unit="row"))
+
+
+def users_of_file(run: OpenedRun, path: Path, size: int) -> Iterator[UserRows]:
+    """The users of a file, `size` rows at a time, with the context columns that it has.
+
+    Raises:
+        ValueError: it has no user column, or a cell is not of its column's type.
+    """
+    wanted = _some_columns(run, rankable(run)[0], context_columns(run.columns))
+    for each in chunks(path, wanted, None, size):
+        yield UserRows(frame_of(each.cells, each.place), each.place)
+
+
+def with_context(run: OpenedRun, users: UserRows, given: pd.DataFrame) -> pd.DataFrame:
+    """(U rows) the user and all context columns: from `given` (a row, or none), the users' own
+    columns, or each user's last row.
+
+    Raises:
+        ValueError: the log lacks a user whose last row is needed.
+    """
+    user = rankable(run)[0]
+    names = context_columns(run.columns)
+    found = {user: users.frame[user].to_numpy(object)}
+    needed = [name for name in names if name not in given and name not in users.frame]
+    at = run.last_rows.users.get_indexer(plain_index(users.frame[user]))
+    if needed and (at < 0).any():
+        row = int((at < 0).argmax())
+        raise ValueError(
+            f"{users.place.at(row)}: the log has no user {found[user][row]!r}, and so no last row "
+            f"of them; give {brief(f'context.{name}=VALUE' for name in needed)}"
+        )
+    for name in names:
+        if name in given:
+            found[name] = np.repeat(given[name].to_numpy(object), len(at))
+        elif name in users.frame:
+            found[name] = users.frame[name].to_numpy(object)
+        else:
+            found[name] = run.last_rows.context[name].astype(object).to_numpy(object)[at]
+    return pd.DataFrame(found)
+
+
+# --- candidates ------------------------------------------------------------------------------
+
+
+class Candidates(NamedTuple):
+    """n different items, and all columns that follow from them."""
+
+    frame: pd.DataFrame
+    place: Place
+
+    @classmethod
+    def of_catalogue(cls, run: OpenedRun) -> Candidates:
+        """The items that the model knows, in the order of their ids."""
+        items, item = run.items, rankable(run)[1]
+        frame = items.rows_of(np.arange(items.known), item)
+        lines = range(1, 1 + len(frame))
+        return cls(frame, Place(Path("catalogue"), lines=lines, unit="row"))
+
+    @classmethod
+    def of_file(cls, run: OpenedRun, path: Path) -> Candidates:
+        """The items of a file, at their first row; columns of their side that it lacks come from
+        the catalogue.
+
+        Raises:
+            ValueError: there is no item column, a cell is not of its column's type, or the
+                catalogue lacks an item whose side is needed.
+        """
+        item, side = rankable(run)[1], run.columns.item_side
+        wanted = _some_columns(run, item, side)
+        parts = list(chunks(path, wanted, None, CHUNK))
+        place = Place(parts[0].place.path, lines=[n for each in parts for n in each.place.lines],
+                      unit=parts[0].place.unit)  # fmt: skip
+        frames = [frame_of(each.cells, each.place).astype({item: object}) for each in parts]
+        frame = pd.concat(frames, ignore_index=True).infer_objects()
+        first = np.flatnonzero(~frame[item].duplicated())
+        frame = frame.iloc[first].reset_index(drop=True)
+        place = Place(
+            place.path, lines=[place.lines[row] for row in first.tolist()], unit=place.unit
+        )
+        lacking = [name for name in side if name not in frame]
+        at = run.items.places(frame[item])
+        if lacking and (at < 0).any():
+            row = int((at < 0).argmax())
+            raise ValueError(
+                f"{place.at(row)}: the catalogue has no item {frame[item].iloc[row]!r}; add the "
+                f"columns {brief(lacking)} to the file, or remove the line"
+            )
+        known = run.items.side.iloc[np.maximum(at, 0)].reset_index(drop=True)
+        return cls(pd.concat([frame, known[lacking]], axis=1), place)
+
+
+def _some_columns(run: OpenedRun, needed: str, allowed: Sequence[str]) -> Choose:
+    def wanted(names: Sequence[str], source: str) -> Wanted:
+        present = [needed, *(name for name in allowed if name in names)]
+        check_names(present, [*names], source)
+        types = RowEncoder(run).types
+        return Wanted({name: types[name] for name in present}, (*run.columns.value_separators,))
+
+    return wanted
+
+
+# --- ranking ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """Ranks candidates for users; see `Seen` for those that are left out.
+
+    Args:
+        run: scores them.
+        candidates: what is ranked.
+        task: by the logit of which task; None is the retrieval, or else the first one.
+        model: which of the two models.
+        seen: which items of a user's past are left out.
+        rows: pairs of a user and a candidate that pass the model at a time.
+
+    Raises:
+        ValueError: there is no such task.
+    """
+
+    run: OpenedRun
+    candidates: Candidates
+    task: str | None = None
+    model: ModelName = "trained"
+    seen: Seen = "drop"
+    rows: int = CHUNK
+
+    def __post_init__(self) -> None:
+        known = [target.name for target in self.run.schema.targets]
+        if self.task not in (None, *known):
+            raise ValueError(f"task: there is no task {self.task!r}{one_of(str(self.task), known)}")
+
+    @cached_property
+    def target(self) -> int:
+        """The column of the logits."""
+        targets = self.run.schema.targets
+        names = [target.name for target in targets]
+        if self.task is not None:
+            return names.index(self.task)
+        return next((at for at, each in enumerate(targets) if each.kind == "retrieval"), 0)
+
+    @property
+    def users_at_once(self) -> int:
+        """Users whose scores are in memory at a time."""
+        return min(512, max(1, SCORES // len(self.candidates.frame)))
+
+    def rows_of(self, context: pd.DataFrame, ranking: Ranking, start: int = 0) -> RawRows:
+        """The encoded rows (R) of a ranking, before which there are `start` others."""
+        beside = context.iloc[ranking.users].reset_index(drop=True)
+        items = self.candidates.frame.iloc[ranking.places].reset_index(drop=True)
+        whole = self.candidates.place
+        place = Place(
+            whole.path, lines=[whole.lines[row] for row in ranking.places.tolist()], unit=whole.unit
+        )
+        rows = encode_frame(self.run, pd.concat([beside, items], axis=1), place=place)
+        return rows._replace(start=start)
+
+    def users(self, context: pd.DataFrame, place: Place) -> Batch:
+        """The encoded users (U rows), each beside the first candidate."""
+        first = self.candidates.frame.iloc[np.zeros(len(context), int)].reset_index(drop=True)
+        frame = pd.concat([context.reset_index(drop=True), first], axis=1)
+        return encode_frame(self.run, frame, place=place).batch
+
+    @cached_property
+    def items(self) -> Batch:
+        """The encoded candidates (n rows), each beside the last row of some user."""
+        last, frame = self.run.last_rows, self.candidates.frame
+        context = {name: last.context[name].iloc[:1].astype(object).to_numpy(object)[0]
+                   for name in context_columns(self.run.columns)}  # fmt: skip
+        beside = {rankable(self.run)[0]: last.users[0], **context}
+        if self.run.schema.history_length:
+            beside[HISTORY] = ""
+        return encode_frame(self.run, frame.assign(**beside), place=self.candidates.place).batch
+
+    def pairs(self, users: Batch, items: Batch) -> Batch:
+        """All U · m rows of U users with m candidates, those of a user side by side."""
+        schema, many = self.run.schema, items.rows
+        side = [column for name in schema.item_side for column in schema.id_columns(name)]
+        numbers = [schema.dense.index(name) for name in schema.item_dense]
+        found = Batch(*(part.repeat_interleave(many, 0) for part in users))
+        found.ids[:, side] = items.ids[:, side].repeat(users.rows, 1)
+        found.dense[:, numbers] = items.dense[:, numbers].repeat(users.rows, 1)
+        return found
+
+    @torch.no_grad()
+    def scores(self, users: Batch) -> Tensor:
+        """(U, n): what candidates are ranked by; the logit, up to a constant of each user."""
+        model, n = self.run.recommender(self.model), self.items.rows
+        if (
+            isinstance(model, Retriever)
+            and self.run.schema.targets[self.target].kind == "retrieval"
+        ):
+            return model.query(model.embed(users)) @ self._vectors.T
+        found, at_once = torch.empty(users.rows, n), max(1, self.rows // n)
+        for row in range(0, users.rows, at_once):
+            some = users.slice(row, row + at_once)
+            for first in range(0, n, self.rows):
+                items = self.items.slice(first, first + self.rows)
+                logits = model(self.pairs(some, items))[:, self.target]
+                found[row : row + at_once, first : first + self.rows] = logits.view(some.rows, -1)
+        return found
+
+    @cached_property
+    def _vectors(self) -> Tensor:
+        """(n, V): the vectors of the candidates."""
+        model = as_retriever(self.run.recommender(self.model))
+        return torch.cat([model.candidate(model.embed(e)) for e in self.items.chunks(self.rows)])
+
+    def best(self, users: pd.Series, scores: Tensor, k: int) -> Ranking:
+        """The k best candidates of each user, by the scores (U, n); of equal ones the first."""
+        allowed = self.allowed(users)
+        order = scores.masked_fill(~allowed, -torch.inf).sort(dim=1, descending=True, stable=True)
+        places = order.indices[:, :k]
+        there = allowed.gather(1, places)
+        ranks = torch.arange(1, 1 + places.shape[1]).expand_as(places)
+        rows = torch.arange(len(scores)).unsqueeze(1).expand_as(places)
+        return Ranking(*(each[there].numpy() for each in (places, rows, ranks)))
+
+    def allowed(self, users: pd.Series) -> Tensor:
+        """(U, n) bool: the candidates that are not left out."""
+        found = torch.ones(len(users), len(self.candidates.frame), dtype=torch.bool)
+        if self.seen == "keep":
+            return found
+        log = self.run.interactions
+        for row, at in enumerate(log.users.get_indexer(plain_index(users))):
+            if at >= 0:
+                taken = self._candidate_of_row[log.starts[at] : log.starts[at + 1]]
+                found[row, taken[taken >= 0]] = False
+        return found
+
+    @cached_property
+    def _candidate_of_row(self) -> np.ndarray:
+        """The candidate that each row of the log makes seen; -1 for none."""
+        log, items = self.run.interactions.frame, self.run.items
+        of_item = np.full(len(items) + 1, -1)
+        at = items.places(self.candidates.frame[rankable(self.run)[1]])
+        of_item[at[at >= 0]] = np.flatnonzero(at >= 0)
+        found = of_item[items.places(log[ITEM])]
+        if self.seen == "drop_taken" and LABEL in log:
+            found[log[LABEL].to_numpy() != 1] = -1
+        return found
