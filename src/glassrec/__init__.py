@@ -8,10 +8,12 @@ __version__ = "0.1.0"
 _LAZY = {
     "RecommenderDataModule": "glassrec.training.datamodule",
     "RecommenderModule": "glassrec.training.module",
+    "TrainedRun": "glassrec.inference.notebook",
+    "load": "glassrec.inference.notebook",
 }
 """Public names and their modules, which take seconds to import."""
 
-__all__ = ["RecommenderDataModule", "RecommenderModule", "__version__"]
+__all__ = ["RecommenderDataModule", "RecommenderModule", "TrainedRun", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -166,7 +166,10 @@ class Binary(Artifact):
 
 
 class Picture(Binary):
-    """A figure as PNG."""
+    """A figure as PNG, which notebooks show."""
+
+    def _repr_png_(self) -> bytes:
+        return self.content
 
 
 def _is_csv(path: Path) -> bool:

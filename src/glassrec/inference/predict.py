@@ -101,7 +101,6 @@ def predict_file(settings: PredictSettings) -> list[str]:
             found = predictions(
                 run, rows, settings.model, settings.reasons, settings.attributions, settings.task
             )
-            _refuse_taken(rows.frame, found)
             write(pd.concat([rows.frame.reset_index(drop=True), found], axis=1))
             total += len(found)
             unseen += int((rows.unseen != "").sum())
@@ -136,6 +135,9 @@ def predictions(
 
     Returns:
         N rows under the index 0, 1, ...; logits are the model's float32 numbers, as float64.
+
+    Raises:
+        ValueError: the rows have a column of one of these names.
     """
     import pandas as pd
 
@@ -154,7 +156,9 @@ def predictions(
         found = attributed(run, rows, model, task)
         frames += [reason_columns(run, rows, found, reasons)] if reasons else []
         frames += [attribution_columns(found)] if attributions else []
-    return pd.concat(frames, axis=1)
+    added = pd.concat(frames, axis=1)
+    _refuse_taken(rows.frame, added)
+    return added
 
 
 def _refuse_taken(frame: pd.DataFrame, found: pd.DataFrame) -> None:
