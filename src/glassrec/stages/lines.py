@@ -151,7 +151,7 @@ def prune_lines(result: PruneResult) -> Iterator[str]:
     else:
         proposed, kept = (sum(getattr(x, name) for x in layers) for name in ("proposed", "refuted"))
         proposals = counted(proposed, "neuron")
-        yield f"{proposals} proposed; {kept:,} of them are not constant and are kept"
+        yield f"{proposals} with zero attribution; of these, {kept:,} not constant and so kept"
     for name, layer in plan.layers.items():
         if layer.stays:
             share = "one" if layer.constants else "all"
