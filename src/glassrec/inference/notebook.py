@@ -29,11 +29,6 @@ def load(directory: Path | str, trusted: Sequence[str] = ()) -> TrainedRun:
 
     Raises:
         ValueError: the directory holds no run, or its settings were changed.
-
-    Examples:
-        >>> run = glassrec.load("runs/clicks")                                  # doctest: +SKIP
-        >>> run.predict(frame, reasons=3)                                       # doctest: +SKIP
-        >>> run.explain(frame).plot(0)                                          # doctest: +SKIP
     """
     return TrainedRun(OpenedRun.open(directory, trusted))
 
