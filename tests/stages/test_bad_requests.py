@@ -61,6 +61,9 @@ def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         (["explain.select.above=0.9999"], 1, "above 0.9999: none of 60 val rows is scored so"),
         (["explain.select.user=99"], 1, "user 99: the model has the users 0 to 12"),
+        (["explain.select.user=u_1"], 1, "user u_1: the model has the users 0 to 12"),
+        (["explain.select.where='prize > 3'"], 1, "no column 'prize'; did you mean 'price'?"),
+        (["explain.select.where='price = 3'"], 2, "price = 3' is no condition (invalid syntax"),
         (
             ["explain/method=neuron_conductance", "explain.method.neuron='top.7[1]'"],
             1,

@@ -165,6 +165,7 @@ class Explainer:
         many = self.bases.rows if self.own else settings.baselines
         settings.method.check(self.model, self.feature_mask, many)
         settings.neurons.check(self.model)
+        settings.select.check(self.dataset)
         if settings.significance == "features" and self.target.kind == "retrieval":
             raise ValueError(
                 "explain.significance=features: a retrieval has no loss of a single row; take "

@@ -6,14 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import pandas as pd
 import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
-from glassrec.data.schema import Schema
+from glassrec.data.encoding import Encoder
+from glassrec.data.saved_encoder import value_type
+from glassrec.explain.row_filter import RowFilter
 from glassrec.models.base import Recommender
+from glassrec.spelling import did_you_mean
+
+_MOST = 10_000
+"""Users, at most, among whom a near name is sought."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +40,10 @@ class Selection:
         below: only rows with a lower score.
         top: only this share of the rows that pass all other filters, those with the highest scores.
         label: only rows whose true value is this.
-        user: only rows of this user, by the id that the model knows: users are numbered from 1 in
-            the order of their names in the training rows, and 0 is everybody else.
+        user: only rows of this user: a raw value. A number that is no raw value is the id that the
+            model knows: users are numbered from 1 in the order of their raw values in the training
+            rows, and 0 is everybody else.
+        where: only rows whose raw values meet this condition, see `RowFilter`.
     """
 
     split: Literal["train", "val", "test"] = "val"
@@ -43,13 +52,23 @@ class Selection:
     below: float | None = None
     top: Annotated[float, Gt(0), Le(1)] | None = None
     label: float | None = None
-    user: Annotated[int, Ge(0)] | None = None
+    user: int | str | None = None
+    where: str | None = None
 
     def __post_init__(self) -> None:
         if self.above is not None and self.below is not None and self.above >= self.below:
             raise ValueError(
                 f"no score lies above {self.above:g} and below {self.below:g}; set the two apart"
             )
+        if self.where is not None:
+            RowFilter(self.where)
+
+    def check(self, dataset: Dataset) -> None:
+        """ValueError, before anything runs, if the data has no such user or column."""
+        if self.user is not None:
+            self._user_id(dataset)
+        if self.where is not None:
+            RowFilter(self.where).check(dataset.encoder)
 
     def draw(self, matching: Tensor, seed: int, held_out: Tensor | None = None) -> Tensor:
         """As many of the matching rows (M,) as are wanted, at random, ascending.
@@ -80,7 +99,8 @@ class Selection:
         none.
         """
         batch = dataset.splits[self.split].batch
-        rows = self._of_user(self._labelled(batch, task), batch, dataset.schema)
+        rows = self._of_user(self._labelled(batch, task), batch, dataset)
+        rows = self._where(rows, batch, dataset.encoder)
         if self.above is None and self.below is None and self.top is None:
             return rows
         logits = model.predict(batch.select(rows))[:, task].double()
@@ -109,10 +129,13 @@ class Selection:
         words = {
             "label": self.label,
             "user": self.user,
+            "where": self.where,
             "scored above": self.above,
             "scored below": self.below,
         }
-        yield from (f"{name} {value:g}" for name, value in words.items() if value is not None)
+        for name, value in words.items():
+            if value is not None:
+                yield f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
         if self.top is not None:
             yield f"the {100 * self.top:g} % with the highest scores"
 
@@ -129,20 +152,49 @@ class Selection:
             )
         return rows
 
-    def _of_user(self, rows: Tensor, batch: Batch, schema: Schema) -> Tensor:
+    def _of_user(self, rows: Tensor, batch: Batch, dataset: Dataset) -> Tensor:
         if self.user is None:
             return rows
-        if schema.user is None:
-            raise ValueError(f"user {self.user}: the data names no column of users")
-        place, column = schema.field_index(schema.user), schema.id_columns(schema.user)[0]
-        last = schema.fields[place].size - 1
-        if self.user > last:
-            raise ValueError(f"user {self.user}: the model has the users 0 to {last:,}")
-        found = rows[batch.ids[rows, column] == schema.offsets[place] + self.user]
+        number, schema = self._user_id(dataset), dataset.schema
+        name = schema.user or ""
+        wanted = schema.offsets[schema.field_index(name)] + number
+        found = rows[batch.ids[rows, schema.id_columns(name)[0]] == wanted]
         if not len(found):
             raise ValueError(
-                f"user {self.user}: in none of {len(rows):,} {self.split} rows; "
-                f"the model has the users 0 to {last:,}"
+                f"user {self.user}: in none of {len(rows):,} {self.split} rows; name another, or "
+                "another explain.select.split"
+            )
+        return found
+
+    def _user_id(self, dataset: Dataset) -> int:
+        """The id of the user in its field."""
+        schema, encoder = dataset.schema, dataset.encoder
+        if schema.user is None:
+            raise ValueError(f"user {self.user}: the data names no column of users")
+        known = None if encoder is None else encoder.vocabularies[schema.user].values
+        if known is not None:
+            value = str(self.user) if value_type(known) == "text" else self.user
+            if (at := int(known.get_indexer(pd.Index([value]))[0])) >= 0:
+                return at + 1
+        last = schema.fields[schema.field_index(schema.user)].size - 1
+        if isinstance(self.user, int) and 0 <= self.user <= last:
+            return self.user
+        message = f"user {self.user}: the model has the users 0 to {last:,}"
+        if known is not None:
+            near = did_you_mean(str(self.user), known[:_MOST].astype(str))
+            message += f", and no {schema.user} of the training rows is {self.user}{near}"
+        raise ValueError(message)
+
+    def _where(self, rows: Tensor, batch: Batch, encoder: Encoder | None) -> Tensor:
+        if self.where is None:
+            return rows
+        condition = RowFilter(self.where)
+        found = rows[torch.from_numpy(condition.matches(batch, encoder))[rows]]
+        if not len(found):
+            notes = [] if encoder is None else condition.unknown(encoder)
+            raise ValueError(
+                f"where {self.where}: true of none of {len(rows):,} {self.split} rows"
+                + "".join(f"; {note}" for note in notes)
             )
         return found
 
