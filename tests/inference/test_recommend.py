@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,11 @@ from raw_clicks import HISTORY, FinishedRun
 from glassrec.__main__ import main
 from glassrec.data.columns import Part
 from glassrec.data.events import step_names
+from glassrec.data.schema import Target
 from glassrec.inference.opened_run import OpenedRun
-from glassrec.inference.ranking import Candidates, Ranker
+from glassrec.inference.ranking import Candidates, Ranker, UserRows, best, with_context
+from glassrec.inference.row_files import Place
+from glassrec.models.two_tower import TwoTower
 
 CONTEXT = ["city", "device", "age", "views"]
 
@@ -30,7 +35,14 @@ def lists(run: FinishedRun, folder: Path, *words: str) -> pd.DataFrame:
     return pd.read_csv(folder / "lists.csv", keep_default_na=False)
 
 
-def by_hand(run: FinishedRun, opened: OpenedRun, user: str, **context: object) -> pd.Series:
+def by_hand(
+    run: FinishedRun,
+    opened: OpenedRun,
+    user: str,
+    *,
+    past: Sequence[str] | None = None,
+    **context: object,
+) -> pd.Series:
     """The logit of every item that training knew, best first, from the log alone."""
     log = run.log
     items = log[~log["sku"].duplicated()].set_index("sku")
@@ -40,8 +52,8 @@ def by_hand(run: FinishedRun, opened: OpenedRun, user: str, **context: object) -
     last = own.iloc[-1][CONTEXT].to_dict() if len(own) else {}
     frame = frame.assign(user_id=user, **(last | context))
     frame["age"] = pd.to_numeric(frame["age"], errors="coerce")
-    past = [*[None] * HISTORY, *own["sku"]][-HISTORY:]
-    for name, item in zip(step_names(HISTORY), past, strict=True):
+    steps = [*[None] * HISTORY, *(own["sku"] if past is None else past)][-HISTORY:]
+    for name, item in zip(step_names(HISTORY), steps, strict=True):
         frame[name] = item
     batch = opened.encoder.encode(Part(frame, np.zeros((len(frame), 1)))).batch
     with torch.no_grad():
@@ -151,15 +163,31 @@ def test_users_and_candidates_of_files(
     assert not (tmp_path / "no.csv").exists()
 
 
-def test_equal_scores_keep_the_order_of_the_candidates(opened: OpenedRun) -> None:
-    ranker = Ranker(opened, Candidates.of_catalogue(opened), seen="keep")
-    users = pd.Series(["u_00001", "nobody"])
-    scores = torch.zeros(2, opened.items.known)
-    scores[1, 4] = 1
-    found = ranker.best(users, scores, 3)
-    assert found.places.tolist() == [0, 1, 2, 4, 0, 1]
+def test_equal_scores_keep_the_order_of_the_candidates() -> None:
+    scores = torch.zeros(2, 6)
+    scores[1, 4], scores[1, 0] = 1, -torch.inf
+    found = best(scores, 3)
+    assert found.places.tolist() == [0, 1, 2, 4, 1, 2]
     assert found.users.tolist() == [0, 0, 0, 1, 1, 1]
     assert found.ranks.tolist() == [1, 2, 3, 1, 2, 3]
+
+
+def test_vectors_rank_as_the_logits_do(finished: FinishedRun) -> None:
+    opened = OpenedRun.open(finished.directory)
+    encoder, target = opened.encoder, Target("found", "retrieval")
+    schema = replace(encoder.schema, targets=(encoder.schema.targets[0], target))
+    opened.__dict__["encoder"] = replace(encoder, schema=schema)
+    opened.__dict__["model"] = TwoTower(schema, embedding=4, towers=[6]).eval()
+    ranker = Ranker(opened, Candidates.of_catalogue(opened))
+    some = UserRows(
+        pd.DataFrame({"user_id": finished.log["user_id"].unique()[:5]}),
+        Place(Path("users"), lines=range(5)),
+    )
+    users = ranker.users(with_context(opened, some, pd.DataFrame()), some.place)
+    assert ranker.target == 1
+    scores = ranker.scores(users)
+    logits = opened.model.predict(ranker.pairs(users, ranker.items))[:, 1].view(5, -1)
+    torch.testing.assert_close(scores - scores[0, 0], logits - logits[0, 0])
 
 
 def test_usage_errors(finished: FinishedRun, capsys: pytest.CaptureFixture[str]) -> None:

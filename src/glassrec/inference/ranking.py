@@ -195,6 +195,19 @@ def _some_columns(run: OpenedRun, needed: str, allowed: Sequence[str]) -> Choose
 # --- ranking ---------------------------------------------------------------------------------
 
 
+def best(scores: Tensor, k: int) -> Ranking:
+    """The k best candidates of each user by scores (U, n), without those at -inf.
+
+    Of equal candidates the first comes first.
+    """
+    order = scores.sort(dim=1, descending=True, stable=True)
+    places = order.indices[:, :k]
+    there = order.values[:, :k] > -torch.inf
+    ranks = torch.arange(1, 1 + places.shape[1]).expand_as(places)
+    rows = torch.arange(len(scores)).unsqueeze(1).expand_as(places)
+    return Ranking(*(each[there].numpy() for each in (places, rows, ranks)))
+
+
 @dataclass(frozen=True)
 class Ranker:
     """Ranks candidates for users; see `Seen` for those that are left out.
@@ -298,16 +311,6 @@ class Ranker:
         """(n, V): the vectors of the candidates."""
         model = as_retriever(self.run.recommender(self.model))
         return torch.cat([model.candidate(model.embed(e)) for e in self.items.chunks(self.rows)])
-
-    def best(self, users: pd.Series, scores: Tensor, k: int) -> Ranking:
-        """The k best candidates of each user, by the scores (U, n); of equal ones the first."""
-        allowed = self.allowed(users)
-        order = scores.masked_fill(~allowed, -torch.inf).sort(dim=1, descending=True, stable=True)
-        places = order.indices[:, :k]
-        there = allowed.gather(1, places)
-        ranks = torch.arange(1, 1 + places.shape[1]).expand_as(places)
-        rows = torch.arange(len(scores)).unsqueeze(1).expand_as(places)
-        return Ranking(*(each[there].numpy() for each in (places, rows, ranks)))
 
     def allowed(self, users: pd.Series) -> Tensor:
         """(U, n) bool: the candidates that are not left out."""

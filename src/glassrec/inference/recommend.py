@@ -33,6 +33,9 @@ log are left out (seen=drop). The columns that follow from neither the user nor 
 city or a device, are given as context.city=Paris, stand in the file of users, or are those of the
 user's last row; the output shows them. A sequence model reads all earlier items of the user.
 
+A counterfactual, `without Heat (1995): rank 14`, is a small set of changes after which the model,
+run again on all candidates, no longer puts the item among the first k.
+
 A row of the output is an item: user, rank, item, name, then probability, logit and reasons as in
 glassrec predict, then the context.
 """
@@ -41,6 +44,7 @@ EXAMPLES = """\
 glassrec recommend run.dir=runs/x user=u_00123 k=10 reasons=3
 glassrec recommend run.dir=runs/x user=u_00123 context.city=Paris candidates=offers.csv seen=keep
 glassrec recommend run.dir=runs/x users=all k=10 out=lists.parquet
+glassrec recommend run.dir=runs/x user=u_00123 counterfactual=true changes=3
 """
 
 
@@ -72,6 +76,12 @@ class RecommendSettings(RunSettings):
     reasons: Annotated[int, Ge(0)] = Field(
         0, description="how many columns reason_1, reason_2, ... an item gets, strongest first"
     )
+    counterfactual: bool = Field(
+        False,
+        description="whether an item gets the changes that take it out of the first k: past items "
+        "left out or, where that is not enough, columns at other values",
+    )
+    changes: Annotated[int, Ge(1)] = Field(4, description="how many changes, at most")
     out: Path | None = Field(
         None, description="a file, .csv, .jsonl or .parquet; null is standard output, as CSV"
     )
@@ -124,7 +134,8 @@ def recommend_file(settings: RecommendSettings, given: Mapping[str, str]) -> lis
     total, lists, full = 0, 0, 0
     with row_output(settings.out) as write:
         found = recommendations(ranker, _users(run, settings, ranker.users_at_once), settings.k,
-                                given, settings.reasons)  # fmt: skip
+                                given, settings.reasons,
+                                settings.changes if settings.counterfactual else 0)  # fmt: skip
         users = None if settings.users != ALL else len(run.interactions.users)
         for count, frame in with_progress(
             ((count, (count, frame)) for count, frame in found), users, unit="users"
@@ -144,6 +155,7 @@ def recommendations(
     k: int,
     given: Mapping[str, str],
     reasons: int = 0,
+    changes: int = 0,
 ) -> Iterator[tuple[int, pd.DataFrame]]:
     """The lists of some users after the other: how many users, and a row for each of their items.
 
@@ -153,15 +165,18 @@ def recommendations(
         k: the length of a list; it is shorter where fewer candidates are left.
         given: context columns, as text.
         reasons: how many columns of reasons.
+        changes: of how many changes counterfactuals may be; 0 leaves them out.
 
     Yields:
         the number of users, and the columns user, rank, item, name, those of `predictions`, and
         `context` where there is any.
     """
     import pandas as pd
+    import torch
 
+    from glassrec.inference.counterfactual import in_words, list_counterfactuals
     from glassrec.inference.predict import predictions
-    from glassrec.inference.ranking import rankable, typed_rows, with_context
+    from glassrec.inference.ranking import best, rankable, typed_rows, with_context
 
     run, start = ranker.run, 0
     user, item = rankable(run)
@@ -171,7 +186,9 @@ def recommendations(
     _ = ranker.items  # the candidates are checked first
     for some in users:
         context = with_context(run, some, fixed)
-        ranking = ranker.best(context[user], ranker.scores(ranker.users(context, some.place)), k)
+        scores = ranker.scores(ranker.users(context, some.place))
+        scores = scores.masked_fill(~ranker.allowed(context[user]), -torch.inf)
+        ranking = best(scores, k)
         if not len(ranking.places):
             empty = pd.DataFrame(columns=["user", "rank", "item", "name"])
             yield len(context), empty
@@ -188,6 +205,11 @@ def recommendations(
                 "name": run.items.names_of(items),
             }
         )
+        if changes:
+            answers = list_counterfactuals(ranker, rows, ranking, scores, k, changes)
+            scored["counterfactual"] = [in_words(answer, changes) for answer in answers]
+            counts = [None if answer is None else len(answer.changes) for answer in answers]
+            scored["counterfactual_changes"] = pd.array(counts, "Int64")
         if len(context.columns) > 1:
             scored[CONTEXT] = _in_words(context.drop(columns=user))[ranking.users]
         start += len(listed)
