@@ -10,6 +10,7 @@ import pytest
 
 from glassrec.data.columns import Columns
 from glassrec.data.dataset import build_dataset
+from glassrec.data.log_checks import FRAME, check_log
 from glassrec.data.splits import ByTime
 
 COLUMNS = Columns(
@@ -68,6 +69,13 @@ def test_missing_columns_and_policies_are_refused() -> None:
         build_dataset(log().drop(columns="maker"), COLUMNS, ByTime(), 0)
     with pytest.raises(ValueError, match=r"duplicates: 'kep' is neither"):
         build_dataset(log(), COLUMNS, ByTime(), 0, duplicates="kep")  # type: ignore[arg-type]
+
+
+def test_whole_numbers_stay_exact() -> None:
+    times = 2**60 + np.arange(40)  # nanoseconds, which float64 would round
+    found = check_log(log(at=times), COLUMNS, FRAME)["at"]
+    assert found.dtype == np.int64
+    assert found.tolist() == times.tolist()
 
 
 def test_a_log_stays_as_it_was() -> None:

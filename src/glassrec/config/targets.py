@@ -26,8 +26,7 @@ SEAMS = {
 RULE = (
     "a target is defined in glassrec or is an optimiser or scheduler of torch.optim, a metric of "
     "torchmetrics, or a callback, logger, profiler, strategy or plugin of Lightning; or it is your "
-    "own class that inherits a class of glassrec (such as Recommender, Source, Method, Tracker or "
-    "ImportanceScore), or Callback, Logger or Metric"
+    "own class that inherits one of glassrec (such as Recommender), or Callback, Logger or Metric"
 )
 
 _LIBRARIES = (
@@ -102,8 +101,7 @@ def resolve(target: str) -> Definition:
         definition = locate(target)
     except LookupError as error:
         clear = target.startswith("glassrec.") or "installed packages" in str(error)
-        rule = "" if clear else f"; {RULE}"
-        raise LookupError(f"{error}{rule}") from None
+        raise LookupError(str(error) if clear else f"{error}; {RULE}") from None
     if not _allowed(definition):
         raise LookupError(f"{definition.path} is not allowed; {RULE}")
     return definition
@@ -195,10 +193,8 @@ def _module(name: str) -> Module:
     with suppress(ValueError):  # the name is empty, or that of a program such as __main__
         spec = find_spec(top)
     if spec is None:
-        raise LookupError(
-            f"no module {top!r} in {Path.cwd()} or among the installed packages; run the command "
-            f"in the folder of {top}.py, or install it"
-        )
+        where = f"in {Path.cwd()} or among the installed packages"
+        raise LookupError(f"no module {top!r} {where}; go to the folder of {top}.py, or install it")
     file = Path(spec.origin) if spec.origin else None
     folders = tuple(Path(folder) for folder in spec.submodule_search_locations or ())
     for depth, part in enumerate(rest, start=1):

@@ -63,6 +63,9 @@ def moments(values: pd.Series, origin: Origin) -> pd.Series:
         origin.refuse_first(values, values.isna().to_numpy(), "; every row needs a time")
         zoned = getattr(values.dtype, "tz", None) is not None
         return values.dt.tz_convert("UTC") if zoned else values.dt.tz_localize("UTC")
+    if isinstance(values.dtype, np.dtype) and is_numeric_dtype(values):
+        origin.refuse_first(values, values.isna().to_numpy(), "; every row needs a time")
+        return values  # whole numbers beyond 2^53 stay exact
     text = values.astype(str)
     times = pd.to_numeric(text, errors="coerce").astype(np.float64)
     bad = times.isna().to_numpy()
