@@ -9,11 +9,14 @@ _LAZY = {
     "RecommenderDataModule": "glassrec.training.datamodule",
     "RecommenderModule": "glassrec.training.module",
     "TrainedRun": "glassrec.inference.notebook",
+    "fit": "glassrec.inference.fit",
     "load": "glassrec.inference.notebook",
 }
 """Public names and their modules, which take seconds to import."""
 
-__all__ = ["RecommenderDataModule", "RecommenderModule", "TrainedRun", "__version__", "load"]
+__all__ = [
+    "RecommenderDataModule", "RecommenderModule", "TrainedRun", "__version__", "fit", "load"
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import gc
+import json
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from raw_clicks import FinishedRun, new_rows
+import yaml
+from raw_clicks import ROLES, FinishedRun, clicks, new_rows
 
 import glassrec
+from glassrec.__main__ import main
 from glassrec.artifacts.file_list import ATTRIBUTIONS
 from glassrec.explain.methods.coalitions import Shapley
 from glassrec.inference.reasons import reason_columns
+from small_run import QUICK
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +149,69 @@ def test_frames_of_other_types_and_orders(finished: FinishedRun, run: glassrec.T
     )[[*reversed(frame.columns)]]
     expected = run.predict(frame)["logit"].tolist()
     assert run.predict(typed)["logit"].tolist() == expected
+
+
+def test_recommendations_are_those_of_the_command(
+    finished: FinishedRun, run: glassrec.TrainedRun, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.csv"
+    words = [
+        f"run.dir={finished.directory}",
+        f"out={out}",
+        "k=4",
+        "reasons=1",
+        "context.city=Paris",
+    ]
+    assert main(["recommend", *words, "user=u_00003"]) == 0
+    own = pd.read_csv(out, keep_default_na=False)
+    found = run.recommend(["u_00003", "u_00007"], k=4, reasons=1, context={"city": "Paris"})
+    first = found[found["user"] == "u_00003"]
+    assert first["item"].tolist() == own["item"].tolist()
+    assert first["reason_1"].tolist() == own["reason_1"].tolist()
+    assert (first["logit"] - own["logit"]).abs().max() < 1e-6
+    assert found["rank"].tolist() == [1, 2, 3, 4] * 2
+    with pytest.raises(ValueError, match="no column 'citi'"):
+        run.recommend("u_00003", context={"citi": "Paris"})
+
+
+def test_fit_needs_no_files_and_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    frame = clicks(600)
+    frame["clicked_at"] = pd.to_datetime(frame["clicked_at"])
+    frame["age"] = pd.to_numeric(frame["age"], errors="coerce")
+    small = ["trainer=cpu", "trainer.max_epochs=1", "prune/curves=none", "model.embedding=4"]
+    words = [*small, "model.bottom=[8]", "model.top=[12,6]", *QUICK]
+    run = glassrec.fit(frame, yaml.safe_load(ROLES), "dlrm", *words, quiet=True)
+    assert capsys.readouterr().out == ""
+    found = run.predict(frame.drop(columns="clicked"))
+    assert found["probability"].between(0, 1).all()
+    assert (found["unseen"] == "").mean() > 0.5
+    assert run.explain(frame.iloc[:3]).features
+    assert len([*tmp_path.iterdir()]) == 1
+    del run
+    gc.collect()
+    assert [*tmp_path.iterdir()] == []
+    with pytest.raises(ValueError, match="'citi'"):
+        glassrec.fit(frame, {"label": "clicked", "categorical": ("citi",)}, "dlrm", *words)
+    with pytest.raises(ValueError, match="dlrn"):
+        glassrec.fit(frame, yaml.safe_load(ROLES), "dlrn")
+    with pytest.raises(ValueError, match="cannot be stored"):
+        glassrec.fit(pd.DataFrame({"a": [1, "x"]}), {"label": "a"}, "dlrm")
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_the_notebook_of_the_docs_runs(tmp_path: Path) -> None:
+    book = json.loads((DOCS / "notebooks" / "own_data.ipynb").read_text(encoding="utf-8"))
+    code = ["".join(cell["source"]) for cell in book["cells"] if cell["cell_type"] == "code"]
+    code.append("print(run.importance.index[0], *best['rank'], *scored['unseen'], sep='|')")
+    done = subprocess.run(
+        [sys.executable, "-c", "\n\n".join(code)],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    important, *others = done.stdout.strip().split("|")
+    assert important in ("price", "city")
+    assert others == ["1", "2", "3", "", "", "user=somebody; city=Atlantis"]
+    assert [*tmp_path.iterdir()] == []

@@ -168,6 +168,9 @@ class Binary(Artifact):
 class Picture(Binary):
     """A figure as PNG, which notebooks show."""
 
+    def __repr__(self) -> str:
+        return f"Picture({len(self.content):,} bytes of PNG)"
+
     def _repr_png_(self) -> bytes:
         return self.content
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -15,6 +16,16 @@ from glassrec.explain.methods import Method
 from glassrec.inference.explained_rows import ExplainedRows
 from glassrec.inference.opened_run import ModelName, OpenedRun
 from glassrec.inference.predict import predictions
+from glassrec.inference.ranking import (
+    Candidates,
+    Ranker,
+    Seen,
+    UserRows,
+    context_columns,
+    rankable,
+    typed_rows,
+)
+from glassrec.inference.recommend import check_context, recommendations
 from glassrec.inference.rows import RawRows, encode_frame
 from glassrec.models.base import Recommender
 from glassrec.report.statements import ranked
@@ -44,7 +55,7 @@ class TrainedRun:
     opened: OpenedRun
 
     def __repr__(self) -> str:
-        model = type(self.model).__name__
+        model = self.opened.run.config["model"]["_target_"].rpartition(".")[2]
         tasks = ", ".join(target.name for target in self.opened.schema.targets)
         return f"TrainedRun({str(self.opened.run.dir)!r}: {model} of {tasks})"
 
@@ -120,6 +131,57 @@ class TrainedRun:
         method.check(explainer.model, explainer.feature_mask, explainer.bases.rows)
         found = explainer.explained(method, torch.arange(raw.batch.rows))
         return ExplainedRows(self.opened, raw, found, rows.index, explainer.target, method.name)
+
+    def recommend(
+        self,
+        user: Any,
+        k: int = 10,
+        *,
+        context: Mapping[str, Any] | None = None,
+        candidates: Path | str | None = None,
+        seen: Seen = "drop",
+        reasons: int = 0,
+        model: ModelName = "trained",
+        task: str | None = None,
+    ) -> pd.DataFrame:
+        """The best items for a user, or for several, as `glassrec recommend` lists them.
+
+        Args:
+            user: a raw value, or a list of them.
+            k: the length of a list; it is shorter where fewer candidates are left.
+            context: values of the columns that follow from neither user nor item; those that are
+                not given are those of the user's last row in the log.
+            candidates: a file of items; None: the items that training knew.
+            seen: what becomes of the items of the user's rows in the log: `drop`, `drop_taken` or
+                `keep`.
+            reasons: how many columns of reasons an item gets.
+            model: `trained` or `pruned`.
+            task: ranks the items, and is explained; the retrieval, or else the first, if None.
+
+        Returns:
+            user, rank, item, name, the columns of `predict`, and the context in words.
+        """
+        run, given = self.opened, {name: str(value) for name, value in (context or {}).items()}
+        column, _ = rankable(run)
+        check_context(given, context_columns(run.columns))
+        items = (
+            Candidates.of_catalogue(run)
+            if candidates is None
+            else Candidates.of_file(run, Path(candidates))
+        )
+        ranker = Ranker(run, items, task, model, seen)
+        several = isinstance(user, list | tuple | pd.Series | pd.Index)
+        texts = [str(each) for each in (user if several else [user])]
+
+        def users() -> Iterator[UserRows]:
+            for start in range(0, len(texts), ranker.users_at_once):
+                some = texts[start : start + ranker.users_at_once]
+                yield typed_rows(run, {column: some}, "the users")
+
+        found = [frame for _, frame in recommendations(ranker, users(), k, given, reasons)]
+        if not found:
+            raise ValueError("there is no user; name one or more")
+        return pd.concat(found, ignore_index=True)
 
     def _encoded(self, rows: pd.DataFrame) -> RawRows:
         if not len(rows):

@@ -79,7 +79,8 @@ def typed_rows(run: OpenedRun, cells: dict[str, list[str]], source: str) -> User
         ValueError: a text is not of the type of its column.
     """
     types = RowEncoder(run).types
-    place = Place(Path(source), lines=range(1, 2), unit="row")
+    lines = range(1, 1 + max(map(len, cells.values())))
+    place = Place(Path(source), lines=lines, unit="row")
     wanted = Wanted({name: types[name] for name in cells}, (*run.columns.value_separators,))
     return UserRows(frame_of(typed_columns(cells, wanted, place), place), place)
 

@@ -124,7 +124,7 @@ def recommend_file(settings: RecommendSettings, given: Mapping[str, str]) -> lis
 
     run = OpenedRun.open(settings.run_dir, settings.trust)
     rankable(run)
-    _check_context(given, context_columns(run.columns))
+    check_context(given, context_columns(run.columns))
     candidates = (
         Candidates.of_catalogue(run)
         if settings.candidates is None
@@ -240,7 +240,8 @@ def _users(run: OpenedRun, settings: RecommendSettings, size: int) -> Iterator[U
         yield from users_of_file(run, Path(str(settings.users)), size)
 
 
-def _check_context(given: Mapping[str, str], known: Sequence[str]) -> None:
+def check_context(given: Mapping[str, str], known: Sequence[str]) -> None:
+    """UsageError if a context column is none of those that are known."""
     wrong = [name for name in given if name not in known]
     if wrong:
         raise UsageError(
