@@ -14,6 +14,7 @@ from torch import Tensor
 from glassrec.data.batch import Batch
 from glassrec.data.schema import Schema
 from glassrec.explain.masking import FeatureMask
+from glassrec.inference.ranking import with_past, without_past
 from glassrec.models.base import Inputs, Recommender
 
 SUBSETS = 2000
@@ -71,15 +72,12 @@ class PastItems(Changes):
         steps = self.ids.where(kept, 0).gather(1, order)
         padding = torch.zeros(len(sets), length, dtype=torch.long)
         histories = torch.cat([padding, steps], 1)[:, -length:]
-        logits = torch.empty(len(sets), batch.rows)
-        at_once = max(1, ROWS // batch.rows)
-        for first in range(0, len(sets), at_once):
-            some = histories[first : first + at_once]
-            rows = Batch(*(part.repeat(len(some), 1) for part in batch))
-            rows = rows._replace(history=some.repeat_interleave(batch.rows, 0))
-            found = self.model(rows)[:, self.target]
-            logits[first : first + at_once] = found.view(len(some), batch.rows)
-        return logits
+        inputs = without_past(self.model, batch)
+        found = [
+            self.model.task_logits(with_past(self.model, inputs, each))[:, self.target]
+            for each in histories.split(1)
+        ]
+        return torch.stack(found)
 
 
 @dataclass(frozen=True)

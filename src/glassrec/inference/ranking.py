@@ -22,6 +22,7 @@ from glassrec.inference.plain_cells import Wanted, typed_columns
 from glassrec.inference.row_files import Choose, Place, chunks
 from glassrec.inference.rows import CHUNK, HISTORY, RawRows, RowEncoder, encode_frame
 from glassrec.inference.users_and_items import plain_index
+from glassrec.models.base import Inputs, Recommender
 from glassrec.models.retriever import Retriever, as_retriever
 from glassrec.spelling import brief, one_of
 
@@ -196,6 +197,21 @@ def _some_columns(run: OpenedRun, needed: str, allowed: Sequence[str]) -> Choose
 # --- ranking ---------------------------------------------------------------------------------
 
 
+def without_past(model: Recommender, batch: Batch) -> Inputs:
+    """The embedded rows of a batch, without its histories."""
+    return model.embed(batch._replace(history=batch.history[:, :0]))
+
+
+def with_past(model: Recommender, inputs: Inputs, history: Tensor) -> Inputs:
+    """Embedded rows beside one history (1, T) of ids, which the model need read only once."""
+    length = model.schema.history_length
+    if not length:
+        return inputs
+    past = (part.expand(inputs.rows, *part.shape[1:])
+            for part in model.table.history(history[:, :length]))  # fmt: skip
+    return Inputs(inputs.dense, inputs.fields, *past)
+
+
 def best(scores: Tensor, k: int) -> Ranking:
     """The k best candidates of each user by scores (U, n), without those at -inf.
 
@@ -298,13 +314,16 @@ class Ranker:
             and self.run.schema.targets[self.target].kind == "retrieval"
         ):
             return model.query(model.embed(users)) @ self._vectors.T
-        found, at_once = torch.empty(users.rows, n), max(1, self.rows // n)
+        at_once = 1 if model.schema.history_length else max(1, self.rows // n)
+        found = torch.empty(users.rows, n)
         for row in range(0, users.rows, at_once):
             some = users.slice(row, row + at_once)
             for first in range(0, n, self.rows):
                 items = self.items.slice(first, first + self.rows)
-                logits = model(self.pairs(some, items))[:, self.target]
-                found[row : row + at_once, first : first + self.rows] = logits.view(some.rows, -1)
+                inputs = without_past(model, self.pairs(some, items))
+                logits = model.task_logits(with_past(model, inputs, some.history))
+                block = logits[:, self.target].view(some.rows, -1)
+                found[row : row + at_once, first : first + self.rows] = block
         return found
 
     @cached_property

@@ -139,8 +139,12 @@ class Recurrent(PrunableLayer):
     def forward(self, history: Tensor, steps: Tensor) -> Tensor:
         """The last activations (B, U) over a history (B, T, E), oldest first, with T ≥ 1.
 
-        `steps` (B, T) is zero where there is padding.
+        `steps` (B, T) is zero where there is padding. One history that was expanded to many rows,
+        as a user's beside many candidates, is read once.
         """
+        once = history.stride(0) == steps.stride(0) == 0 and not torch.is_grad_enabled()
+        if once and len(history) > 1:
+            return self(history[:1], steps[:1]).expand(len(history), -1)
         zero = history.new_zeros(history.shape[0], len(self.units))
         state = (zero,) * self.cell.states
         for x, there in zip(history.unbind(1), (steps > 0).unsqueeze(2).unbind(1), strict=True):
