@@ -44,7 +44,7 @@ FILES = {
     "figures/agreement.png", "figures/feature_pairs.png", "figures/before_and_after.png",
     "data.json", "figures/learning_curve.png", "report.html", "vocabulary.parquet",
     "encoder.json", "rows.parquet", "catalogue.parquet", "interactions.parquet",
-    "last_rows.parquet", "baseline.safetensors",
+    "last_rows.parquet", "samples.parquet", "baseline.safetensors",
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glassrec.artifacts.file_list import REPORT, STAGES, WEIGHTS
+from glassrec.artifacts.file_list import CERTIFICATE, REPORT, STAGES, WEIGHTS
 from glassrec.data.dataset_metadata import anomaly_lines
 from glassrec.failures import memory_needed
 from glassrec.metrics.metadata import primary_metrics
@@ -61,13 +61,28 @@ class Pipeline(PipelineSettings):
         """
         last = STAGES[-1] if stage == "run" else stage
         with self.tracker.open(self.run.dir, self.run.shown, stage) as log:
-            context = Context(self, external_hashes(self))
+            context = Context(self, self._external(stage))
             self._execute(context, last, _Output(context, log), watch)
         run = context.writable
         run.save_config()
         if not run.new_files:
             print("nothing to make: all of it is there and up to date")
         print(f"results   {run.dir}")
+
+    def _external(self, stage: str) -> dict[str, Any]:
+        """The hashes of all external inputs; where an export cannot read them, the certified ones.
+
+        A pruned run may so be exported where its data is not.
+        """
+        try:
+            return external_hashes(self)
+        except UsageError:
+            raise
+        except (ValueError, OSError) as error:
+            if stage != "export" or not self.run.has(CERTIFICATE):
+                raise
+            print(f"export    {error}; so the data is taken as it was certified", flush=True)
+            return self.run.read(CERTIFICATE).given
 
     def _execute(self, context: Context, last: str, output: _Output, watch: OnEpoch | None) -> None:
         log, repeats = output.log, context.run.config["data"].get("repeats")

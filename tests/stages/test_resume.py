@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -25,7 +24,6 @@ PIECE = 12
 DYING = """
 import os, sys
 from pathlib import Path
-from typing import Any
 from glassrec.__main__ import main
 from glassrec.explain import explainer
 from glassrec.stages import explain
@@ -59,9 +57,9 @@ def pieces(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     write = AttributionFile.write_piece
 
-    def counted(path: Path, piece: Attributions, *keys: Any) -> None:
+    def counted(path: Path, piece: Attributions) -> None:
         sizes.append(len(piece.rows))
-        write(path, piece, *keys)
+        write(path, piece)
 
     monkeypatch.setattr(explainer, "PIECE", PIECE)
     monkeypatch.setattr(AttributionFile, "write_piece", staticmethod(counted))

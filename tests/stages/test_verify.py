@@ -395,6 +395,7 @@ FORGED = {
     "catalogue.parquet": lambda run: _forge_table(run, "catalogue.parquet", "training_count", 1),
     "interactions.parquet": lambda run: _forge_table(run, "interactions.parquet", "row", 1),
     "last_rows.parquet": lambda run: _forge_table(run, "last_rows.parquet", "price"),
+    "samples.parquet": lambda run: _forge_table(run, "samples.parquet", "price"),
 }
 
 
@@ -407,6 +408,27 @@ def test_a_forged_claim_is_found_though_the_record_was_made_to_fit(
     code, _, err = verify()
     assert code == 1
     assert any(line.startswith(f"glassrec: error: {name}") for line in err.splitlines()), err
+
+
+def test_a_forged_bundle_is_found_though_all_hashes_were_made_to_fit(
+    run: Path, verify: Verify
+) -> None:
+    assert main(["export", f"run.dir={run}"]) == 0
+    code, out, err = verify()
+    assert code == 0, err
+    assert "bundle/ gives the golden rows the logits of the pruned model" in out
+    about = json.loads((run / "bundle" / "encoder.json").read_text())
+    about["dense"][0]["mean"] += 0.1
+    Facts(about).save(run / "bundle" / "encoder.json")
+    files = json.loads((run / "bundle" / "manifest.json").read_text())
+    Facts({name: sha256(run / "bundle" / name) for name in files}).save(
+        run / "bundle" / "manifest.json"
+    )
+    _record_anew(run)
+    code, _, err = verify()
+    assert code == 1
+    assert "bundle/encoder.json: dense is " in err
+    assert "bundle/: row 0: " in err
 
 
 def test_metrics_are_compared_but_for_rounding(run: Path, verify: Verify) -> None:

@@ -77,6 +77,9 @@ INTERACTIONS = File("interactions.parquet", StoredTable, "train",
     (ENCODER, VOCABULARY))
 LAST_ROWS = File("last_rows.parquet", StoredTable, "train",
     "each user's last row, without the columns of the item", (ENCODER, VOCABULARY))
+SAMPLE_ROWS = File("samples.parquet", StoredTable, "train",
+    "up to 256 raw validation rows, for the golden rows of an exported bundle",
+    (ENCODER, VOCABULARY))
 DATA = File("data.json", Facts, "train",
     "rows, columns, anomalies, and the metric that chooses the epoch")
 HISTORY = File("history.csv", StoredTable, "train",
@@ -96,8 +99,7 @@ BASELINE = File("baseline.safetensors", Tensors, "explain",
     "the embedded rows that explanations compare with: dense, fields, history, steps",
     (WEIGHTS,), ("explain.baseline",))
 ATTRIBUTIONS = File("attributions.parquet", AttributionFile, "explain",
-    "the attribution of each feature to each logit; user, item and line of each row",
-    (WEIGHTS,), _METHOD)
+    "the attribution of each feature to each logit", (WEIGHTS,), _METHOD)
 EXPLANATION = File("explanation.json", Explanation, "explain",
     "the method, the rows, and how far the explanation can be trusted",
     (ATTRIBUTIONS,), (*_METHOD, *_of("explain", "neurons", "faithfulness")))
@@ -173,6 +175,25 @@ PROGRAM_FACTS = File("model.json", Facts, "export",
     "the inputs and the outputs of the exported model", (PRUNED,))
 ONNX = File("model.onnx", Binary, "export",
     "the small model for ONNX runtimes", (PRUNED,))
+
+BUNDLE = "bundle/"
+"""The folder that scores raw rows without Glassrec."""
+
+BUNDLE_PROGRAM = File(f"{BUNDLE}model.pt2", Binary, "export",
+    "a copy of model.pt2, for score.py", (PROGRAM,))
+BUNDLE_ENCODER = File(f"{BUNDLE}encoder.json", Facts, "export",
+    "the values, scalers and roles that make tensors of raw rows, for score.py",
+    (ENCODER, VOCABULARY))
+BUNDLE_VOCABULARY = File(f"{BUNDLE}vocabulary.parquet", StoredTable, "export",
+    "the same values as a table, for other programs", (VOCABULARY,))
+SCORE = File(f"{BUNDLE}score.py", Text, "export",
+    "scores raw rows with torch and pandas alone")
+GOLDEN = File(f"{BUNDLE}golden.csv", Text, "export",
+    "up to 256 raw rows with their logits and predictions",
+    (PRUNED, ENCODER, VOCABULARY, SAMPLE_ROWS))
+MANIFEST = File(f"{BUNDLE}manifest.json", Facts, "export",
+    "the sha256 of the files that score.py reads",
+    (BUNDLE_PROGRAM, BUNDLE_ENCODER, BUNDLE_VOCABULARY, GOLDEN))
 
 # --- figures --------------------------------------------------------------------------------------
 

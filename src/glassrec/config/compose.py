@@ -17,7 +17,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from glassrec.aliases import original
-from glassrec.artifacts.file_list import CONFIG, WEIGHTS
+from glassrec.artifacts.file_list import CERTIFICATE, CONFIG, WEIGHTS
 from glassrec.artifacts.pruning import levels_of
 from glassrec.config.build import build as build
 from glassrec.config.check import check
@@ -59,7 +59,10 @@ def prepare(
         _refuse_other_settings(words)
     config = compose(stage, words, extra)
     given = deepcopy(dict(config))
-    if problems := check(config, options_of_groups(extra)) or _twice(config["seeds"] or ()):
+    problems = check(config, options_of_groups(extra)) or _twice(config["seeds"] or ())
+    if stage == "export":
+        problems = [each for each in problems if not _is_elsewhere(each, config["run"].get("dir"))]
+    if problems:
         shown = with_texts(given, config.texts)
         raise ConfigError(*(mask_values(problem, given, shown) for problem in problems))
     if problems := list(_without_effect(parse(words), config)):
@@ -74,6 +77,12 @@ def prepare(
     if problems:
         raise ConfigError(*problems)
     return config
+
+
+def _is_elsewhere(problem: str, directory: Any) -> bool:
+    """Whether a problem is a missing file or folder that a pruned run is exported without."""
+    outside = problem.startswith(("data.", "start:", "model.")) and "an existing " in problem
+    return outside and directory is not None and (Path(directory) / CERTIFICATE.name).is_file()
 
 
 def _refuse_other_settings(words: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ STAGES = {
 }
 AFTERWARDS = {
     "verify": "compute certificate and metrics again from the files, and list what differs",
-    "export": "write the pruned model for use without Glassrec, and as ONNX",
+    "export": "write the pruned model for use without Glassrec: a bundle for raw rows, and ONNX",
 }
 NEW_ROWS = {
     "predict": "score new raw rows, with reasons",

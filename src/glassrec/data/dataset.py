@@ -261,5 +261,5 @@ def assemble(
         audit=None if audit is None else with_parts(audit, parts, columns),
         encoder=encoder,
         row_keys=row_keys(parts, columns),
-        raw=raw_tables(log or RowLog.from_parts(parts), parts.train.frame, encoder),
+        raw=raw_tables(log or RowLog.from_parts(parts), parts, encoder),
     )

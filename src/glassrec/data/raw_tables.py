@@ -1,6 +1,7 @@
-"""Raw tables that a run keeps: its items, who took which of them and when, and users' last rows.
+"""Raw tables that a run keeps: its items, who took which of them and when, users' last rows, and
+samples of its rows.
 
-Their values are the user's own. They let a run recommend and explain without its data.
+Their values are the user's own. They let a run recommend, explain and export without its data.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from glassrec.data.columns import Columns, Parts, happened
+from glassrec.data.cells import LIST_MARK
+from glassrec.data.columns import Columns, Part, Parts, happened
 from glassrec.data.encoding import Encoder
+from glassrec.data.events import EARLIER, step_names
 
 ITEM, DISPLAY_NAME, TRAINING_COUNT = "item", "display_name", "training_count"
 """The first columns of the catalogue; the columns of `item_side` follow."""
@@ -22,6 +25,9 @@ USER, TIME = "user", "time"
 
 LABEL, RATING, ROW = "label", "rating", "row"
 """The next ones: the outcome, as far as the data has it, and the row in its file, from 1."""
+
+SAMPLES = 256
+"""How many rows the samples have at most."""
 
 
 class RowLog(NamedTuple):
@@ -54,22 +60,25 @@ class RawTables(NamedTuple):
     last_rows: pd.DataFrame | None
     """A row for each user of the log, in the order of the interactions: `USER`, then all columns
     that do not follow from the item, as they are in the user's last row. None as above."""
+    samples: pd.DataFrame
+    """Up to `SAMPLES` rows of the validation split, evenly spaced: the columns that the encoder
+    reads and, of sequence models, `EARLIER`: the items of the history as `a|b|c`, oldest first."""
 
 
-def raw_tables(log: RowLog, train: pd.DataFrame, encoder: Encoder) -> RawTables:
+def raw_tables(log: RowLog, parts: Parts, encoder: Encoder) -> RawTables:
     """The tables of a log.
 
     Args:
         log: all rows.
-        train: the training rows, which are counted.
+        parts: the training rows, which are counted, and the validation rows.
         encoder: of the training rows.
     """
-    columns = encoder.columns
+    columns, samples = encoder.columns, _samples(parts.validation, encoder)
     if columns.item is None:
-        return RawTables(None, None, None)
-    catalogue = _catalogue(log.frame, train[columns.item], encoder)
+        return RawTables(None, None, None, samples)
+    catalogue = _catalogue(log.frame, parts.train.frame[columns.item], encoder)
     if columns.user is None:
-        return RawTables(catalogue, None, None)
+        return RawTables(catalogue, None, None, samples)
     frame = log.frame
     users, _ = pd.factorize(frame[columns.user])
     order = np.arange(len(frame)) if columns.time is None else columns.times(frame)
@@ -82,7 +91,30 @@ def raw_tables(log: RowLog, train: pd.DataFrame, encoder: Encoder) -> RawTables:
         catalogue,
         _interactions(log, columns, sequence),
         _named([USER, *context], [frame[name].array[last] for name in (columns.user, *context)]),
+        samples,
     )
+
+
+def _samples(part: Part, encoder: Encoder) -> pd.DataFrame:
+    rows, columns = happened(part), encoder.columns
+    places = np.linspace(0, len(rows) - 1, min(len(rows), SAMPLES)).astype(np.int64)
+    steps = step_names(encoder.schema.history_length)
+    rows = rows[[*columns.fields, *columns.dense, *steps]].take(places).reset_index(drop=True)
+    found = rows[[*columns.fields, *columns.dense]].copy()
+    for name, kind in found.dtypes.items():
+        if isinstance(kind, pd.CategoricalDtype):  # without the categories of other rows
+            found[name] = found[name].astype(kind.categories.dtype)
+    if steps:
+        cells = zip(*(rows[step].astype(object) for step in steps), strict=True)
+        found[EARLIER] = [_joined([str(c) for c in row if pd.notna(c)]) for row in cells]
+    return found
+
+
+def _joined(values: list[str]) -> str:
+    """The cell of several values: `a|b|c`, or as of a list where a value holds the separator."""
+    if any("|" in value for value in values):
+        return "".join(LIST_MARK + value for value in values)
+    return "|".join(values)
 
 
 def _catalogue(frame: pd.DataFrame, trained: pd.Series, encoder: Encoder) -> pd.DataFrame:

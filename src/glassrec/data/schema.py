@@ -20,6 +20,12 @@ TaskKind = Literal["click", "rating", "retrieval"]
 """click: 0 or 1, by the logit. rating: a number, which the logit estimates. retrieval: 1 where the
 row's item is one to show to its user, out of all items."""
 
+OUTPUTS: dict[TaskKind, str] = {
+    "click": "probability", "rating": "estimate", "retrieval": "score"
+}  # fmt: skip
+"""The names of predictions. A probability is the sigmoid of the logit; an estimate is in the unit
+of the ratings; a score only ranks the items of one user. The last two are the logit itself."""
+
 
 @dataclass(frozen=True)
 class Target:

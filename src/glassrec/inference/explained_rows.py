@@ -17,8 +17,8 @@ import pandas as pd
 from scipy.special import expit
 
 from glassrec.artifacts import Attributions, Picture
-from glassrec.data.schema import Target
-from glassrec.inference.opened_run import OUTPUTS, OpenedRun
+from glassrec.data.schema import OUTPUTS, Target
+from glassrec.inference.opened_run import OpenedRun
 from glassrec.inference.reasons import value_text
 from glassrec.inference.rows import RawRows
 from glassrec.report.formatting import format_value, minus, percent

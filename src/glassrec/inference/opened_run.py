@@ -29,7 +29,7 @@ from glassrec.data.columns import Columns
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.encoding import Encoder
 from glassrec.data.saved_encoder import restore_encoder
-from glassrec.data.schema import Schema, TaskKind
+from glassrec.data.schema import Schema
 from glassrec.explain.explainer import Explain, Explainer
 from glassrec.explain.methods import Method
 from glassrec.explain.selection import Selection
@@ -38,12 +38,6 @@ from glassrec.models.base import Inputs, Recommender
 from glassrec.run import ReadOnlyRun
 
 ModelName = Literal["trained", "pruned"]
-
-OUTPUTS: dict[TaskKind, str] = {
-    "click": "probability", "rating": "estimate", "retrieval": "score"
-}  # fmt: skip
-"""The names of predictions. A probability is the sigmoid of the logit; an estimate is in the unit
-of the ratings; a score only ranks the items of one user. The last two are the logit itself."""
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ def predictions(
     """
     import pandas as pd
 
-    from glassrec.inference.opened_run import OUTPUTS
+    from glassrec.data.schema import OUTPUTS
     from glassrec.inference.reasons import attributed, attribution_columns, reason_columns
 
     schema = run.schema

@@ -132,7 +132,7 @@ class Run(ReadOnlyRun):
         self.lock = self._locked()
         config, shown = self.config, self.shown  # no cycle, which would keep the lock
         self.status = Status(self.dir, lambda text: mask_values(text, config, shown))
-        for place in (".*.part", "figures/.*.part", ".*.parts/.*.part"):
+        for place in (".*.part", "figures/.*.part", "bundle/.*.part", ".*.parts/.*.part"):
             for part in self.dir.glob(place):  # a killed process left it
                 part.unlink(missing_ok=True)
         try:

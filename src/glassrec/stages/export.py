@@ -1,6 +1,7 @@
 """Export: the pruned model as a program, one file that PyTorch runs without Glassrec, and ONNX.
 
-Its inputs are tensors in the data's own columns, as in a `Batch` without targets.
+Their inputs are tensors in the data's own columns, as in a `Batch` without targets; the bundle
+beside them takes raw rows.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from torch.export import Dim, ExportedProgram
 from torch.onnx import OnnxExporterError
 
 from glassrec.artifacts import Binary, Facts
-from glassrec.artifacts.file_list import ONNX, PROGRAM, PROGRAM_FACTS
+from glassrec.artifacts.file_list import ONNX, PROGRAM, PROGRAM_FACTS, PRUNED
 from glassrec.data.batch import Batch
 from glassrec.data.schema import ABSENT, UNSEEN, Schema
 from glassrec.models.base import Recommender
+from glassrec.stages.bundle import bundle, stored_encoder
 from glassrec.stages.prune import PruneResult
 
 INPUTS = ("dense", "ids", "history")
@@ -125,29 +127,43 @@ class ExportResult:
 
     no_onnx: str
     """why there is no file for ONNX runtimes; empty if there is one"""
+    golden: int | None
+    """the golden rows of the bundle; None without a bundle, as the data has no raw rows"""
 
 
 def export(pruned: PruneResult) -> ExportResult:
-    """Store the pruned model as a program, with the description of its inputs."""
+    """Store the pruned model as a program, with the description of its inputs, and as a bundle.
+
+    No data is read if the run has an encoder.
+    """
     context = pruned.context
+    encoder = stored_encoder(context.run)
+    schema = context.dataset.schema if encoder is None else encoder.schema
+
+    @cache
+    def model() -> Recommender:
+        small = context.settings.model(schema)
+        small.load(pruned.weights.tensors, str(context.run.dir / PRUNED.name))
+        return small.eval()
 
     @cache
     def program() -> ExportedProgram:
-        return export_program(pruned.model, context.dataset.schema)
+        return export_program(model(), schema)
 
     def onnx() -> Binary:
         for package in ("onnx", "onnxscript"):
             import_module(package)  # before the work, and with a shorter message than PyTorch's
         return Binary(as_onnx(program()))
 
-    context.once(PROGRAM, lambda: Binary(as_pt2(program())))
-    context.once(PROGRAM_FACTS, lambda: Facts(description(pruned.model, context.dataset.schema)))
+    exported = context.once(PROGRAM, lambda: Binary(as_pt2(program())))
+    context.once(PROGRAM_FACTS, lambda: Facts(description(model(), schema)))
+    golden = None if encoder is None else bundle(context, encoder, model, exported)
     try:
         context.once(ONNX, onnx)
-        return ExportResult("")
+        return ExportResult("", golden)
     except ModuleNotFoundError as error:
         reason = f"the package {error.name} is missing: pip install 'glassrec[onnx]'"
     except (OnnxExporterError, ValueError) as error:
         reason = str(error).splitlines()[0]
     context.run.forget(ONNX)
-    return ExportResult(reason)
+    return ExportResult(reason, golden)

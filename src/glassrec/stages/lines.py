@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from math import nan
 from typing import Any
 
-from glassrec.artifacts.file_list import ONNX, PROGRAM, PROGRAM_FACTS
+from glassrec.artifacts.file_list import BUNDLE, ONNX, PROGRAM, PROGRAM_FACTS, SCORE
 from glassrec.data.dataset_metadata import repeats_line
 from glassrec.metrics.cost import SIZES
 from glassrec.metrics.metadata import format_metric
@@ -267,3 +267,8 @@ def export_lines(result: ExportResult) -> Iterator[str]:
     yield f"{PROGRAM_FACTS.name}: the columns that go in, and the tasks that come out"
     reason = f" is not written: {result.no_onnx}" if result.no_onnx else ""
     yield f"{ONNX.name}{reason or ': the same for ONNX runtimes'}"
+    if result.golden is not None:
+        yield (
+            f"{BUNDLE} scores raw rows without Glassrec: python {SCORE.name} rows.csv; --check "
+            f"scores its {counted(result.golden, 'golden row')} again"
+        )

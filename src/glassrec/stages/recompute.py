@@ -32,6 +32,8 @@ from glassrec.metrics.metadata import best_index
 from glassrec.metrics.quality import quality
 from glassrec.prune.certificate import TOLERANCE
 from glassrec.run import ReadOnlyRun, flat
+from glassrec.stages import score
+from glassrec.stages.bundle import golden_cells, golden_rows, plain_encoder, stored_encoder
 from glassrec.stages.check_findings import Finding, Passed
 from glassrec.stages.context import Context, TrainedModel, candidates
 from glassrec.stages.evaluate import measure
@@ -218,6 +220,21 @@ def _raw(file: File[Any], recorded: RecordedRun) -> Iterator[Finding]:
     yield from RAW_CHECKS[file](recorded.run.load(file), recorded.context.dataset)
 
 
+def _bundle(recorded: RecordedRun) -> Iterator[Finding]:
+    """The golden rows, by the parts of the bundle and by those of the run."""
+    run, encoder = recorded.run, stored_encoder(recorded.run)
+    if encoder is None:
+        yield f"{files.GOLDEN.name} is there, and the run has no encoder"
+        return
+    yield from (f"{files.BUNDLE}: {line}" for line in score.check(run.dir / files.BUNDLE))
+    there = run.load(files.BUNDLE_ENCODER).values
+    yield from differing(files.BUNDLE_ENCODER.name, there, plain_encoder(encoder))
+    model = recorded.context.load_model(recorded.pruned, files.PRUNED)
+    found = golden_cells(golden_rows(run, encoder, model))
+    yield from differing(files.GOLDEN.name, golden_cells(run.load(files.GOLDEN)), found, _close)
+    yield Passed(f"{files.BUNDLE} gives the golden rows the logits of the pruned model")
+
+
 CHECKS: dict[File[Any], Callable[[RecordedRun], Iterator[Finding]]] = {
     files.METRICS: _metrics,
     files.HISTORY: _history,
@@ -227,6 +244,7 @@ CHECKS: dict[File[Any], Callable[[RecordedRun], Iterator[Finding]]] = {
     files.ATTRIBUTIONS: _attributions,
     files.IMPORTANCE: _summary,
     **{file: partial(_raw, file) for file in RAW_CHECKS},
+    files.GOLDEN: _bundle,
 }
 """The checks, by the file whose claims they compute again."""
 
@@ -240,6 +258,9 @@ def unchecked(recorded: RecordedRun) -> Iterator[Finding]:
         *files.CERTIFICATE.inputs,
         files.CERTIFICATE,
         files.CERTIFICATE_TEXT,
+        files.BUNDLE_PROGRAM,
+        files.BUNDLE_ENCODER,
+        files.MANIFEST,
     }
     by_hash = [name for name in run.recorded if name not in {file.name for file in checked}]
     figures = [name for name in by_hash if name.endswith(".png")]

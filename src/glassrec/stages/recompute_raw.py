@@ -42,7 +42,7 @@ def check_table(file: File[StoredTable], there: StoredTable, dataset: Dataset) -
 def _made(file: File[StoredTable], dataset: Dataset) -> pd.DataFrame | None:
     if file is files.VOCABULARY:
         return None if dataset.encoder is None else vocabulary_table(dataset.encoder)
-    tables = (files.CATALOGUE, files.INTERACTIONS, files.LAST_ROWS)
+    tables = (files.CATALOGUE, files.INTERACTIONS, files.LAST_ROWS, files.SAMPLE_ROWS)
     return None if dataset.raw is None else dataset.raw[tables.index(file)]
 
 
@@ -58,7 +58,13 @@ RAW_CHECKS: dict[File[Any], Callable[[Any, Dataset], Iterator[Finding]]] = {
     files.ENCODER: check_encoder,
     **{
         file: partial(check_table, file)
-        for file in (files.VOCABULARY, files.CATALOGUE, files.INTERACTIONS, files.LAST_ROWS)
+        for file in (
+            files.VOCABULARY,
+            files.CATALOGUE,
+            files.INTERACTIONS,
+            files.LAST_ROWS,
+            files.SAMPLE_ROWS,
+        )
     },
 }
 """The checks, by the file whose content they make again."""

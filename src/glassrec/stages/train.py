@@ -61,6 +61,7 @@ def describe(context: Context) -> dict[str, Any]:
     ).values:
         context.once(files.VOCABULARY, lambda: StoredTable(vocabulary_table(encoder())))
         context.once(files.ROW_KEYS, lambda: StoredTable(row_keys()))
+        context.once(files.SAMPLE_ROWS, lambda: raw("samples"))
         if described["roles"]["item"] is not None:
             context.once(files.CATALOGUE, lambda: raw("catalogue"))
             if described["roles"]["user"] is not None:
