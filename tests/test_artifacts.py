@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -150,6 +151,20 @@ def test_unsaved_pieces_read_as_one(tmp_path: Path) -> None:
     parts = AttributionFile((tmp_path / "part0", tmp_path / "part1"))
     assert (parts.features, parts.rows) == (saved.features, saved.rows) == (("I1", "C1"), 5)
     assert _equal(*(Attributions.join(each.pieces()) for each in (parts, saved)))
+
+
+def test_keys_of_the_rows_stand_beside_the_attributions(tmp_path: Path) -> None:
+    parts = [tmp_path / "part0", tmp_path / "part1"]
+    for place, part in enumerate(parts):
+        keys = {"@item": pa.array(["a", None]), "@line": pa.array([place, 7])}
+        keys["@user"] = pa.array([1, 2])
+        AttributionFile.write_piece(part, _attributions(2 * place, 2, ("@user", "C1")), keys)
+    AttributionFile((*parts,)).save(tmp_path / "whole.parquet")
+    for file in (AttributionFile((*parts,)), AttributionFile.load(tmp_path / "whole.parquet")):
+        assert _equal(Attributions.join(file.pieces()), _attributions(0, 4, ("@user", "C1")))
+    table = pq.read_table(tmp_path / "whole.parquet")
+    assert table.column(4).to_pylist() == ["a", None] * 2
+    assert table["@line"].to_pylist() == [0, 7, 1, 7]
 
 
 def test_a_sample_of_attributions_is_of_rows_at_even_places(tmp_path: Path) -> None:

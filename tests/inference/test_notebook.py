@@ -59,6 +59,10 @@ def test_attributions_are_the_runs_own_in_the_users_values(
     keys = finished.dataset.row_keys
     assert keys is not None
     lines = keys.loc[keys["split"] == "val", "row"].to_numpy()[own.rows.numpy()] - 1
+    table = pd.read_parquet(finished.directory / ATTRIBUTIONS.name)
+    assert table["@line"].tolist() == (lines + 1).tolist()
+    assert table["@user"].tolist() == finished.log["user_id"].iloc[lines].tolist()
+    assert table["@item"].tolist() == finished.log["sku"].iloc[lines].tolist()
     found = run.explain(finished.log.iloc[lines])
     assert found.features == own.features
     np.testing.assert_allclose(found.values.to_numpy(), own.values.numpy(), rtol=1e-4, atol=1e-6)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -24,6 +25,7 @@ PIECE = 12
 DYING = """
 import os, sys
 from pathlib import Path
+from typing import Any
 from glassrec.__main__ import main
 from glassrec.explain import explainer
 from glassrec.stages import explain
@@ -57,9 +59,9 @@ def pieces(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     write = AttributionFile.write_piece
 
-    def counted(path: Path, piece: Attributions) -> None:
+    def counted(path: Path, piece: Attributions, *keys: Any) -> None:
         sizes.append(len(piece.rows))
-        write(path, piece)
+        write(path, piece, *keys)
 
     monkeypatch.setattr(explainer, "PIECE", PIECE)
     monkeypatch.setattr(AttributionFile, "write_piece", staticmethod(counted))

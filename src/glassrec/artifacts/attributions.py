@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _ABOUT = ("@row", "@label", "@logit", "@baseline_logit")
-"""The columns of an attribution file that belong to no feature; no feature has such a name."""
+"""The first columns of an attribution file; a feature may have any name but these."""
+
+_KEYS = b"glassrec.keys"
+"""In the metadata of a file: how many columns after the first ones are keys of the rows."""
 
 _PIECE_ROWS, _PIECES_IN_GROUP = 4096, 4
 """Rows of an attribution file that are read at once, at most; pieces in a row group of the file."""
@@ -77,7 +80,8 @@ class Attributions:
 
 @dataclass(frozen=True)
 class AttributionFile(Artifact):
-    """Attributions of any number of rows in parquet: a column for each feature, after `_ABOUT`.
+    """Attributions of any number of rows in parquet: a column for each feature, after `_ABOUT` and
+    keys of the rows, as `@user`.
 
     It is written and read piece by piece, so that memory does not grow with the rows. Before it is
     saved, each piece has a file of its own.
@@ -86,15 +90,25 @@ class AttributionFile(Artifact):
     files: tuple[Path, ...]
 
     @staticmethod
-    def write_piece(path: Path, piece: Attributions) -> None:
-        """Write the rows of one piece, as one row group."""
+    def write_piece(
+        path: Path, piece: Attributions, keys: Mapping[str, pa.Array] | None = None
+    ) -> None:
+        """Write the rows of one piece, as one row group; `keys` are columns (N,) beside them, but
+        for one with the name of a feature.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         about = (piece.rows, piece.labels, piece.logits, piece.baseline_logits)
-        columns = [*about, *piece.values.unbind(1)]
-        arrays = [pa.array(column.numpy()) for column in columns]
-        table = pa.Table.from_arrays(arrays, [*_ABOUT, *piece.features])
+        keys = {name: key for name, key in (keys or {}).items() if name not in piece.features}
+        arrays = [
+            *(pa.array(column.numpy()) for column in about),
+            *keys.values(),
+            *(pa.array(column.numpy()) for column in piece.values.unbind(1)),
+        ]
+        table = pa.Table.from_arrays(arrays, [*_ABOUT, *keys, *piece.features])
+        if keys:
+            table = table.replace_schema_metadata({_KEYS: str(len(keys))})
         # No two parts are equal, so a dictionary of them would only take time.
         pq.write_table(table, path, row_group_size=max(1, len(piece.rows)), use_dictionary=False)
 
@@ -127,7 +141,14 @@ class AttributionFile(Artifact):
         """The features, in the order of the columns."""
         import pyarrow.parquet as pq
 
-        return tuple(pq.read_schema(self.files[0]).names[len(_ABOUT) :])
+        return tuple(pq.read_schema(self.files[0]).names[len(_ABOUT) + self._keys :])
+
+    @property
+    def _keys(self) -> int:
+        """How many columns are keys of the rows; none in files of older versions."""
+        import pyarrow.parquet as pq
+
+        return int((pq.read_schema(self.files[0]).metadata or {}).get(_KEYS, 0))
 
     @property
     def rows(self) -> int:
@@ -140,10 +161,11 @@ class AttributionFile(Artifact):
         """All rows, some thousand at a time."""
         import torch
 
-        features = self.features
+        features, start = self.features, len(_ABOUT) + self._keys
         for batch in self._batches():
             rows, labels, logits, baselines, *values = (
-                torch.from_numpy(column.to_numpy().copy()) for column in batch.columns
+                torch.from_numpy(column.to_numpy().copy())
+                for column in (*batch.columns[: len(_ABOUT)], *batch.columns[start:])
             )
             yield Attributions(features, torch.stack(values, 1), logits, baselines, rows, labels)
 

@@ -99,7 +99,8 @@ BASELINE = File("baseline.safetensors", Tensors, "explain",
     "the embedded rows that explanations compare with: dense, fields, history, steps",
     (WEIGHTS,), ("explain.baseline",))
 ATTRIBUTIONS = File("attributions.parquet", AttributionFile, "explain",
-    "the attribution of each feature to each logit", (WEIGHTS,), _METHOD)
+    "the attribution of each feature to each logit; user, item and line of each row",
+    (WEIGHTS,), _METHOD)
 EXPLANATION = File("explanation.json", Explanation, "explain",
     "the method, the rows, and how far the explanation can be trusted",
     (ATTRIBUTIONS,), (*_METHOD, *_of("explain", "neurons", "faithfulness")))

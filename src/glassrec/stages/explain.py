@@ -9,8 +9,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from glassrec.artifacts import AttributionFile, Explanation, File, Metrics, StoredTable, Tensors
 from glassrec.artifacts import file_list as files
@@ -157,8 +160,33 @@ def _pieces(context: Context, file: File[AttributionFile], explainer: Explainer)
     for piece in with_progress(pieces, len(explainer.rows), done):
         parts.append(folder / f"{len(parts):06}.parquet")
         with replacing(parts[-1]) as temporary:
-            AttributionFile.write_piece(temporary, piece)
+            AttributionFile.write_piece(temporary, piece, row_keys_of(explainer, piece.rows))
     return AttributionFile(tuple(parts))
+
+
+def row_keys_of(explainer: Explainer, rows: Tensor) -> dict[str, pa.Array]:
+    """`@user` and `@item` in raw values, null where training did not know them, and `@line`: the
+    row in its file, from 1, null for a drawn candidate. Nothing for data without raw rows.
+    """
+    dataset, split = explainer.dataset, explainer.split
+    encoder, schema, found = dataset.encoder, dataset.schema, dict[str, pa.Array]()
+    for name, column in (("@user", schema.user), ("@item", schema.item)):
+        if encoder is not None and column is not None:
+            values = encoder.vocabularies[column].values
+            offset = schema.offsets[schema.field_index(column)] + 1
+            places = split.batch.ids[rows, schema.id_columns(column)[0]].numpy() - offset
+            found[name] = pa.array(values).take(pa.array(places, mask=places < 0))
+    if dataset.row_keys is not None:
+        own = dataset.row_keys["split"] == explainer.settings.select.split
+        numbers = dataset.row_keys.loc[own, "row"].to_numpy()
+        happened = np.ones(split.batch.rows, bool)
+        if split.query is not None:
+            happened = (split.batch.targets[:, 0] == 1).numpy()
+        if len(numbers) == happened.sum():  # not those of a source that has its own splits
+            lines = np.zeros(len(happened), np.int64)
+            lines[happened] = numbers
+            found["@line"] = pa.array(lines[rows], mask=~happened[rows])
+    return found
 
 
 def _neurons(trained: TrainedModel) -> pd.DataFrame:
