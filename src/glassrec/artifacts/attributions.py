@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 _ABOUT = ("@row", "@label", "@logit", "@baseline_logit")
 """The first columns of an attribution file; a feature may have any name but these."""
 
-_KEYS = b"glassrec.keys"
-"""In the metadata of a file: how many columns after the first ones are keys of the rows."""
+_KEYS = ("@user", "@item", "@line")
+"""The next ones: keys of the rows. A feature of such a name, of float32, takes the place of a key.
+"""
 
 _PIECE_ROWS, _PIECES_IN_GROUP = 4096, 4
 """Rows of an attribution file that are read at once, at most; pieces in a row group of the file."""
@@ -107,8 +108,6 @@ class AttributionFile(Artifact):
             *(pa.array(column.numpy()) for column in piece.values.unbind(1)),
         ]
         table = pa.Table.from_arrays(arrays, [*_ABOUT, *keys, *piece.features])
-        if keys:
-            table = table.replace_schema_metadata({_KEYS: str(len(keys))})
         # No two parts are equal, so a dictionary of them would only take time.
         pq.write_table(table, path, row_group_size=max(1, len(piece.rows)), use_dictionary=False)
 
@@ -146,9 +145,16 @@ class AttributionFile(Artifact):
     @property
     def _keys(self) -> int:
         """How many columns are keys of the rows; none in files of older versions."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        return int((pq.read_schema(self.files[0]).metadata or {}).get(_KEYS, 0))
+        others = [*pq.read_schema(self.files[0])][len(_ABOUT) :]
+        return sum(
+            1
+            for each in takewhile(
+                lambda column: column.name in _KEYS and column.type != pa.float32(), others
+            )
+        )
 
     @property
     def rows(self) -> int:

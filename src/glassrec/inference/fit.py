@@ -63,7 +63,7 @@ def fit(
 
 def _written(rows: pd.DataFrame, roles: Mapping[str, Any], folder: Path) -> list[str]:
     """Write the rows and their roles; the words that name the files."""
-    table, file = folder / "rows.parquet", folder / "roles.yaml"
+    table, file = folder / "frame.parquet", folder / "roles.yaml"
     try:
         rows.to_parquet(table, index=False)
     except (pa.ArrowException, ValueError, TypeError) as error:
