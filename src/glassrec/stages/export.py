@@ -128,7 +128,7 @@ class ExportResult:
     no_onnx: str
     """why there is no file for ONNX runtimes; empty if there is one"""
     golden: int | None
-    """the golden rows of the bundle; None without a bundle, as the data has no raw rows"""
+    """the number of golden rows in the bundle; None without one, as the data has no raw rows"""
 
 
 def export(pruned: PruneResult) -> ExportResult:
