@@ -47,10 +47,7 @@ class OpenedRun:
     Every property raises ValueError, with the stage that makes it, if a file is missing, and if it
     is not the one that the run wrote.
 
-    Examples:
-        >>> run = OpenedRun.open("runs/clicks")                                 # doctest: +SKIP
-        >>> rows = next(read_rows(run, "new.csv"))                              # doctest: +SKIP
-        >>> run.model.predict(rows.batch)                                       # doctest: +SKIP
+    `run.model.predict(next(read_rows(run, "new.csv")).batch)` scores the rows of a file.
     """
 
     run: ReadOnlyRun
