@@ -11,8 +11,9 @@ import pandas as pd
 import torch
 
 from glassrec.inference.counterfactual import list_counterfactuals
+from glassrec.inference.list_inputs import CandidateItems, UserRows, rankable, with_context
 from glassrec.inference.opened_run import OpenedRun
-from glassrec.inference.ranking import Candidates, Ranker, UserRows, best, rankable, with_context
+from glassrec.inference.ranking import Ranker, best
 from glassrec.inference.row_files import Place
 from glassrec.progress import with_progress
 
@@ -22,7 +23,7 @@ AT_ONCE = 20
 def first_items(run: OpenedRun, users: int, k: int = 10) -> Iterator[tuple[int, pd.DataFrame]]:
     """For some users at a time, how many, and the counterfactual of the first item of each."""
     user, _ = rankable(run)
-    ranker = Ranker(run, Candidates.of_catalogue(run))
+    ranker = Ranker(run, CandidateItems.of_catalogue(run))
     chosen = np.random.default_rng(0).permutation(len(run.interactions.users))[:users]
     start = 0
     for some in np.split(chosen, range(AT_ONCE, len(chosen), AT_ONCE)):

@@ -16,16 +16,16 @@ from torch import Tensor
 
 from glassrec.__main__ import main
 from glassrec.data.planted import MAIN, PAIRS, Planted
-from glassrec.inference.changes import masks_of, smallest_set
 from glassrec.inference.counterfactual import (
     Search,
     below,
-    in_words,
     list_counterfactuals,
     row_counterfactuals,
 )
+from glassrec.inference.list_inputs import CandidateItems, UserRows, with_context
 from glassrec.inference.opened_run import OpenedRun
-from glassrec.inference.ranking import Candidates, Ranker, UserRows, best, with_context
+from glassrec.inference.ranking import Ranker, best
+from glassrec.inference.row_changes import in_words, masks_of, smallest_set
 from glassrec.inference.row_files import Place
 from glassrec.inference.rows import encode_frame
 from small_run import QUICK
@@ -117,7 +117,7 @@ def test_a_list_without_some_past_items_lacks_the_item(sequential: FinishedRun) 
             weight *= 6
     users = sequential.log["user_id"].unique()[:8]
     some = UserRows(pd.DataFrame({"user_id": users}), Place(Path("users"), lines=range(8)))
-    ranker = Ranker(opened, Candidates.of_catalogue(opened), seen="keep")
+    ranker = Ranker(opened, CandidateItems.of_catalogue(opened), seen="keep")
     context = with_context(opened, some, pd.DataFrame())
     scores = ranker.scores(ranker.users(context, some.place))
     ranking = best(scores, 3)

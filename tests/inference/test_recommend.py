@@ -18,8 +18,9 @@ from glassrec.__main__ import main
 from glassrec.data.columns import Part
 from glassrec.data.events import step_names
 from glassrec.data.schema import Target
+from glassrec.inference.list_inputs import CandidateItems, UserRows, with_context
 from glassrec.inference.opened_run import OpenedRun
-from glassrec.inference.ranking import Candidates, Ranker, UserRows, best, with_context
+from glassrec.inference.ranking import Ranker, best
 from glassrec.inference.row_files import Place
 from glassrec.models.two_tower import TwoTower
 
@@ -178,7 +179,7 @@ def test_vectors_rank_as_the_logits_do(finished: FinishedRun) -> None:
     schema = replace(encoder.schema, targets=(encoder.schema.targets[0], target))
     opened.__dict__["encoder"] = replace(encoder, schema=schema)
     opened.__dict__["model"] = TwoTower(schema, embedding=4, towers=[6]).eval()
-    ranker = Ranker(opened, Candidates.of_catalogue(opened))
+    ranker = Ranker(opened, CandidateItems.of_catalogue(opened))
     some = UserRows(
         pd.DataFrame({"user_id": finished.log["user_id"].unique()[:5]}),
         Place(Path("users"), lines=range(5)),

@@ -11,7 +11,6 @@ model's input; it says nothing about causes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from math import log
 from typing import NamedTuple
@@ -24,23 +23,21 @@ from torch import Tensor
 from glassrec.data.batch import Batch
 from glassrec.data.encoding import MultiValued
 from glassrec.data.events import step_names
-from glassrec.inference.changes import (
+from glassrec.inference.opened_run import ModelName, OpenedRun
+from glassrec.inference.ranking import Ranker, Ranking
+from glassrec.inference.reasons import cell_text
+from glassrec.inference.row_changes import (
+    LIMIT,
     ROWS,
     Changes,
     ColumnChanges,
+    Counterfactual,
     PastItems,
     column_of,
     masks_of,
     smallest_set,
 )
-from glassrec.inference.opened_run import ModelName, OpenedRun
-from glassrec.inference.ranking import Ranker, Ranking
-from glassrec.inference.reasons import cell_text
 from glassrec.inference.rows import RawRows
-from glassrec.spelling import listed
-
-LIMIT = 4
-"""Changes, at most, by default."""
 
 OBSERVED = 16
 """Other values of a column that are tried, at most, spread evenly over the sorted ones."""
@@ -48,35 +45,6 @@ OBSERVED = 16
 POOL = 500
 """Candidates of a list that a change is tried with, the best ones; success among them is success
 among all."""
-
-
-@dataclass(frozen=True)
-class Counterfactual:
-    """Changes of one row that do what they should.
-
-    Attributes:
-        changes: in words, `without Heat (1995)`, `city = Paris`, `age at its baseline`; none where
-            the row is below the threshold as it is.
-        names: the changed columns; of past items, the items.
-        outcome: after the changes: the rank, the probability of a click, or the estimate.
-        smallest: whether every smaller set of these kinds of changes was tried.
-    """
-
-    changes: tuple[str, ...]
-    names: tuple[str, ...]
-    outcome: float
-    smallest: bool
-
-    def __str__(self) -> str:
-        after = f"rank {self.outcome:,}" if isinstance(self.outcome, int) else f"{self.outcome:.4g}"
-        return f"{listed(self.changes) if self.changes else 'no change'}: {after}"
-
-
-def in_words(found: Counterfactual | None, limit: int = LIMIT) -> str:
-    """A counterfactual as text, `none with up to 4 changes` where there is none."""
-    if found is None:
-        return f"none with up to {limit} change{'s' if limit > 1 else ''}"
-    return str(found)
 
 
 def row_counterfactuals(

@@ -14,17 +14,16 @@ from glassrec.artifacts.file_list import IMPORTANCE
 from glassrec.data.batch import Batch
 from glassrec.explain.methods import Method
 from glassrec.inference.explained_rows import ExplainedRows
-from glassrec.inference.opened_run import ModelName, OpenedRun
-from glassrec.inference.predict import predictions
-from glassrec.inference.ranking import (
-    Candidates,
-    Ranker,
-    Seen,
+from glassrec.inference.list_inputs import (
+    CandidateItems,
     UserRows,
     context_columns,
     rankable,
     typed_rows,
 )
+from glassrec.inference.opened_run import ModelName, OpenedRun
+from glassrec.inference.predict import predictions
+from glassrec.inference.ranking import Ranker, Seen
 from glassrec.inference.recommend import check_context, recommendations
 from glassrec.inference.rows import RawRows, encode_frame
 from glassrec.models.base import Recommender
@@ -165,9 +164,9 @@ class TrainedRun:
         column, _ = rankable(run)
         check_context(given, context_columns(run.columns))
         items = (
-            Candidates.of_catalogue(run)
+            CandidateItems.of_catalogue(run)
             if candidates is None
-            else Candidates.of_file(run, Path(candidates))
+            else CandidateItems.of_file(run, Path(candidates))
         )
         ranker = Ranker(run, items, task, model, seen)
         several = isinstance(user, list | tuple | pd.Series | pd.Index)

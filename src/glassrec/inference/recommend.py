@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from glassrec.inference.list_inputs import UserRows
     from glassrec.inference.opened_run import OpenedRun
-    from glassrec.inference.ranking import Ranker, UserRows
+    from glassrec.inference.ranking import Ranker
 
 ALL = "all"
 CONTEXT = "context"
@@ -117,18 +118,19 @@ def main(words: Sequence[str]) -> int:
 
 def recommend_file(settings: RecommendSettings, given: Mapping[str, str]) -> list[str]:
     """Write the lists of all users; the summary lines."""
+    from glassrec.inference.list_inputs import CandidateItems, context_columns, rankable
     from glassrec.inference.opened_run import OpenedRun
     from glassrec.inference.output import row_output
-    from glassrec.inference.ranking import Candidates, Ranker, context_columns, rankable
+    from glassrec.inference.ranking import Ranker
     from glassrec.progress import with_progress
 
     run = OpenedRun.open(settings.run_dir, settings.trust)
     rankable(run)
     check_context(given, context_columns(run.columns))
     candidates = (
-        Candidates.of_catalogue(run)
+        CandidateItems.of_catalogue(run)
         if settings.candidates is None
-        else Candidates.of_file(run, settings.candidates)
+        else CandidateItems.of_file(run, settings.candidates)
     )
     ranker = Ranker(run, candidates, settings.task, settings.model, settings.seen, settings.chunk)
     total, lists, full = 0, 0, 0
@@ -174,9 +176,11 @@ def recommendations(
     import pandas as pd
     import torch
 
-    from glassrec.inference.counterfactual import in_words, list_counterfactuals
+    from glassrec.inference.counterfactual import list_counterfactuals
+    from glassrec.inference.list_inputs import rankable, typed_rows, with_context
     from glassrec.inference.predict import predictions
-    from glassrec.inference.ranking import best, rankable, typed_rows, with_context
+    from glassrec.inference.ranking import best
+    from glassrec.inference.row_changes import in_words
 
     run, start = ranker.run, 0
     user, item = rankable(run)
@@ -230,7 +234,7 @@ def _in_words(context: pd.DataFrame) -> np.ndarray:
 
 
 def _users(run: OpenedRun, settings: RecommendSettings, size: int) -> Iterator[UserRows]:
-    from glassrec.inference.ranking import rankable, typed_rows, users_of_file, users_of_log
+    from glassrec.inference.list_inputs import rankable, typed_rows, users_of_file, users_of_log
 
     if settings.user is not None:
         yield typed_rows(run, {rankable(run)[0]: [settings.user]}, "the command")
@@ -261,7 +265,7 @@ def _summary(
     lists: int,
     short: int,
 ) -> Iterator[str]:
-    from glassrec.inference.ranking import context_columns
+    from glassrec.inference.list_inputs import context_columns
 
     run = ranker.run
     where = settings.out or "standard output"

@@ -16,12 +16,45 @@ from glassrec.data.schema import Schema
 from glassrec.explain.masking import FeatureMask
 from glassrec.inference.ranking import with_past, without_past
 from glassrec.models.base import Inputs, Recommender
+from glassrec.spelling import listed
 
 SUBSETS = 2000
 """Sets of one size that are tried, at most: those of the changes that come first in the order."""
 
 ROWS = 16384
 """Rows that pass the model at a time."""
+
+LIMIT = 4
+"""Changes, at most, by default."""
+
+
+@dataclass(frozen=True)
+class Counterfactual:
+    """Changes of one row that do what they should.
+
+    Attributes:
+        changes: in words, `without Heat (1995)`, `city = Paris`, `age at its baseline`; none where
+            the row is below the threshold as it is.
+        names: the changed columns; of past items, the items.
+        outcome: after the changes: the rank, the probability of a click, or the estimate.
+        smallest: whether every smaller set of these kinds of changes was tried.
+    """
+
+    changes: tuple[str, ...]
+    names: tuple[str, ...]
+    outcome: float
+    smallest: bool
+
+    def __str__(self) -> str:
+        after = f"rank {self.outcome:,}" if isinstance(self.outcome, int) else f"{self.outcome:.4g}"
+        return f"{listed(self.changes) if self.changes else 'no change'}: {after}"
+
+
+def in_words(found: Counterfactual | None, limit: int = LIMIT) -> str:
+    """A counterfactual as text, `none with up to 4 changes` where there is none."""
+    if found is None:
+        return f"none with up to {limit} change{'s' if limit > 1 else ''}"
+    return str(found)
 
 
 @dataclass(frozen=True)
