@@ -17,7 +17,7 @@ from torch import Tensor
 from glassrec.__main__ import main
 from glassrec.data.planted import MAIN, PAIRS, Planted
 from glassrec.inference.counterfactual import (
-    Search,
+    CounterfactualSearch,
     below,
     list_counterfactuals,
     row_counterfactuals,
@@ -184,7 +184,7 @@ def test_planted_counterfactuals_change_active_columns_and_few(planted: OpenedRu
     active = {*MAIN, *(name for pair in PAIRS for name in pair)}
     assert np.mean([bool(active & {*each.names}) for each in found]) >= 0.95
 
-    search, random = Search(planted, "trained", 0, 4), np.random.default_rng(0)
+    search, random = CounterfactualSearch(planted, "trained", 0, 4), np.random.default_rng(0)
     orders, lengths = search.orders(rows), []
     for row in range(len(likely)):
         case = below(rows.batch.slice(row, row + 1), 0.0)

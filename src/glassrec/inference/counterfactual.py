@@ -29,10 +29,10 @@ from glassrec.inference.reasons import cell_text
 from glassrec.inference.row_changes import (
     LIMIT,
     ROWS,
-    Changes,
     ColumnChanges,
     Counterfactual,
     PastItems,
+    RowChanges,
     column_of,
     masks_of,
     smallest_set,
@@ -80,7 +80,7 @@ def row_counterfactuals(
             "and 1, a rating an estimate, and a retrieval none"
         )
     least = log(threshold / (1 - threshold)) if kind == "click" else threshold
-    search = Search(run, model, column, limit)
+    search = CounterfactualSearch(run, model, column, limit)
     found: list[Counterfactual | None] = []
     orders = search.orders(rows)
     for row, logit in enumerate(search.model.predict(rows.batch)[:, column].tolist()):
@@ -118,7 +118,7 @@ def list_counterfactuals(
     Returns:
         None for items where no such set of changes was found.
     """
-    search = Search(ranker.run, ranker.model, ranker.target, limit)
+    search = CounterfactualSearch(ranker.run, ranker.model, ranker.target, limit)
     found: list[Counterfactual | None] = []
     orders = search.orders(rows)
     for row, (place, user) in enumerate(zip(ranking.places, ranking.users, strict=True)):
@@ -145,7 +145,7 @@ def _in_list(ranker: Ranker, rows: RawRows, row: int, others: Tensor, k: int) ->
         rest = ranker.pairs(one, ranker.items.select(some))
         return Batch(*(torch.cat(parts) for parts in zip(one, rest, strict=True)))
 
-    def verify(changes: Changes, sets: Tensor) -> Tensor:
+    def verify(changes: RowChanges, sets: Tensor) -> Tensor:
         parts = [changes(beside(some), sets) for some in others.split(ROWS)]
         return torch.cat([parts[0][:, :1], *(part[:, 1:] for part in parts)], 1)
 
@@ -170,14 +170,14 @@ class Case(NamedTuple):
     """the row, and those that it competes with"""
     margin: Callable[[Tensor], Tensor]
     """of logits (C, m): (C,) how much is missing; a set of changes succeeds below 0"""
-    verify: Callable[[Changes, Tensor], Tensor]
+    verify: Callable[[RowChanges, Tensor], Tensor]
     """the logits of everything under one set of changes"""
 
 
 class Answer(NamedTuple):
     """A set of changes that succeeds."""
 
-    changes: Changes
+    changes: RowChanges
     places: tuple[int, ...]
     smallest: bool
     logits: Tensor
@@ -194,7 +194,7 @@ class Answer(NamedTuple):
         )
 
 
-class Search:
+class CounterfactualSearch:
     """Searches counterfactuals of rows by one model and one column of its logits."""
 
     def __init__(self, run: OpenedRun, model: ModelName, target: int, limit: int) -> None:
@@ -217,13 +217,13 @@ class Search:
     def first(self, rows: RawRows, row: int, case: Case, scores: Tensor) -> Answer | None:
         """Past items, where the model reads any, or else columns."""
         if self.model.schema.history_length:
-            changes: Changes = self.past_items(rows, row, scores)
+            changes: RowChanges = self.past_items(rows, row, scores)
             if (found := self._searched(changes, case, len(changes.words))) is not None:
                 return found
         columns = self.columns(rows, row, case, scores)
         return self._searched(columns, case, len(self.features.features))
 
-    def _searched(self, changes: Changes, case: Case, size: int) -> Answer | None:
+    def _searched(self, changes: RowChanges, case: Case, size: int) -> Answer | None:
         found = smallest_set(
             lambda sets: case.margin(changes(case.batch, sets)), changes.order, size, self.limit
         )

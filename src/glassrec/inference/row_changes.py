@@ -58,7 +58,7 @@ def in_words(found: Counterfactual | None, limit: int = LIMIT) -> str:
 
 
 @dataclass(frozen=True)
-class Changes(ABC):
+class RowChanges(ABC):
     """P possible changes of a row.
 
     Attributes:
@@ -85,8 +85,8 @@ class Changes(ABC):
 
 
 @dataclass(frozen=True)
-class PastItems(Changes):
-    """Items that may be left out of a user's past, see `Changes`.
+class PastItems(RowChanges):
+    """Items that may be left out of a user's past, see `RowChanges`.
 
     Attributes:
         codes: (L,) the item of each step, oldest first; more steps than the model reads, if known.
@@ -98,7 +98,7 @@ class PastItems(Changes):
 
     @torch.no_grad()
     def __call__(self, batch: Batch, sets: Tensor) -> Tensor:
-        """See `Changes`; the steps that are left move together, as those of a user without them."""
+        """The steps that are left move together, as those of a user without the others."""
         length = batch.history.shape[1]
         kept = ~sets[:, self.codes]
         order = kept.int().argsort(dim=1, stable=True)
@@ -114,8 +114,8 @@ class PastItems(Changes):
 
 
 @dataclass(frozen=True)
-class ColumnChanges(Changes):
-    """Columns that may get another value, see `Changes`.
+class ColumnChanges(RowChanges):
+    """Columns that may get another value, see `RowChanges`.
 
     Attributes:
         features: the columns, and the steps of a history, which stay.
@@ -129,7 +129,7 @@ class ColumnChanges(Changes):
 
     @torch.no_grad()
     def __call__(self, batch: Batch, sets: Tensor) -> Tensor:
-        """See `Changes`."""
+        """See `RowChanges`."""
         inputs = self.model.embed(batch)
         changed = Inputs(*(part.clone() for part in inputs))
         for name, vector in self.vectors.items():
