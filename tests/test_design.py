@@ -13,6 +13,13 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 MAX_LINES = 350
 
+BUDGETS = {
+    "data": 4300, "explain": 4100, "report": 3250, "inference": 3200, "stages": 3050,
+    "config": 2600, "compare": 2050, "training": 2050, "models": 1900, "sweep": 1900,
+    "prune": 1850, "": 1500, "metrics": 1250, "artifacts": 1050, "run": 1050, "tracking": 700,
+}  # fmt: skip
+"""Lines of each package, "" for the files beside them: ceilings, to be lowered and not raised."""
+
 DIALECT = (
     "complaint", "complain", "deafen", "emits", "farewell", "felt", "mend", "mended",
     "nutshell", "old news", "stand-ins", "strays", "strange files", "tells",
@@ -24,6 +31,14 @@ DIALECT = (
 def test_no_file_is_longer_than_a_story() -> None:
     long = {p.name: n for p in FILES if (n := len(p.read_text().splitlines())) > MAX_LINES}
     assert not long
+
+
+def test_no_package_outgrows_its_budget() -> None:
+    sizes: Counter[str] = Counter()
+    for path in FILES:
+        package, *inner = path.relative_to(SOURCE).parts
+        sizes[package if inner else ""] += len(path.read_text().splitlines())
+    assert {name: lines for name, lines in sizes.items() if lines > BUDGETS.get(name, 0)} == {}
 
 
 def test_no_two_files_have_one_name() -> None:
