@@ -142,7 +142,8 @@ class Recurrent(PrunableLayer):
         `steps` (B, T) is zero where there is padding. One history that was expanded to many rows,
         as a user's beside many candidates, is read once.
         """
-        once = history.stride(0) == steps.stride(0) == 0 and not torch.is_grad_enabled()
+        plain = type(history) is Tensor and not torch.is_grad_enabled()  # bounds have no strides
+        once = plain and history.stride(0) == steps.stride(0) == 0
         if once and len(history) > 1:
             return self(history[:1], steps[:1]).expand(len(history), -1)
         zero = history.new_zeros(history.shape[0], len(self.units))
