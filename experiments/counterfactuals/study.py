@@ -55,6 +55,7 @@ def main(directory: str, users: str, out: str) -> None:
     frame = pd.concat(with_progress(parts, count, unit="users"))
     counts = frame.value_counts(["kind", "changes"]).rename("users").reset_index()
     counts.insert(0, "model", type(run.model).__name__)
+    counts["seed"] = run.run.config["seed"]
     counts.sort_values(["kind", "changes"]).to_csv(out, index=False)
     print(counts.to_string(index=False))
 

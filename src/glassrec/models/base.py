@@ -105,7 +105,7 @@ class Recommender(nn.Module, ABC):
             ValueError: `score` gives another shape.
         """
         scores, tasks = self.score(inputs), len(self.schema.targets)
-        if scores.dim() != 2 or scores.shape[1] != tasks:
+        if scores.dim() != 2 or scores.shape[1] not in (1, tasks):
             raise ValueError(
                 f"{type(self).__name__}.score gives {tuple(scores.shape)} for {inputs.rows} rows; "
                 f"it must give ({inputs.rows}, {tasks}), one column per task"
