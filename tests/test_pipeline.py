@@ -361,11 +361,12 @@ def test_pretraining_starts_from_two_runs(
 
 
 def test_a_finished_run_is_opened_quickly(run: Path) -> None:
-    """A run that has everything loads no data, and neither Lightning nor Captum."""
+    """A run that has everything loads no data, and neither Lightning, Captum nor torchmetrics."""
     code = (
         "import sys; from glassrec.__main__ import main; "
         f"assert main(['run', 'run.dir={run}']) == 0; "
-        "loaded = {'lightning', 'captum', 'wandb'} & sys.modules.keys(); assert not loaded, loaded"
+        "heavy = {'lightning', 'captum', 'wandb', 'torchmetrics'}; "
+        "loaded = heavy & sys.modules.keys(); assert not loaded, loaded"
     )
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from math import isnan
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,7 +19,11 @@ from glassrec.data.schema import Schema
 from glassrec.metrics.metadata import GROUPS
 from glassrec.metrics.pointwise import click_metrics, ranking_metrics, rating_metrics
 from glassrec.metrics.retrieval import each_user, unseen_users
+from glassrec.metrics.user_metrics import user_metrics
 from glassrec.models.base import Recommender
+
+if TYPE_CHECKING:  # it takes seconds to import
+    from torchmetrics import Metric
 
 KNOWN, *_ = GROUPS
 
@@ -29,6 +35,8 @@ GROUP_METRICS = frozenset(
 
 ALL = slice(None)
 
+NO_METRICS: Mapping[str, Metric] = MappingProxyType({})
+
 
 def quality(
     model: Recommender,
@@ -37,11 +45,12 @@ def quality(
     *,
     groups: bool = False,
     logits: Tensor | None = None,
+    own: Mapping[str, Metric] = NO_METRICS,
 ) -> dict[str, float]:
     """The metrics of a model on the split `name`; `task/metric` where there are several tasks.
 
     With `groups`, also those of users and items that training has seen or not, see `by_group`;
-    `logits` (N, K) are those of the split, if they are known already.
+    `logits` (N, K) are those of the split, if they are known already. `own` are the user's metrics.
 
     Raises:
         ValueError: the split is empty, a logit is not finite, or the split does not suit a task.
@@ -66,7 +75,7 @@ def quality(
         if groups:
             metrics |= by_group(measure, _unseen(dataset, name, column, units), units)
         found |= {schema.metric(target, metric): value for metric, value in metrics.items()}
-    return found
+    return found | user_metrics(own, schema, split, logits)
 
 
 def _of_rows(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.retrieval.base import RetrievalMetric
 
 from glassrec.data.batch import Split
 from glassrec.data.schema import Schema
+
+if TYPE_CHECKING:  # it takes seconds to import
+    from torchmetrics import Metric
 
 
 def user_metrics(
@@ -47,6 +49,8 @@ def mode(metric: Metric | None) -> str | None:
 def _computed(
     name: str, metric: Metric, predicted: Tensor, truth: Tensor, query: Tensor | None
 ) -> float:
+    from torchmetrics.retrieval.base import RetrievalMetric
+
     lists = (
         {"indexes": query.cpu()}
         if isinstance(metric, RetrievalMetric) and query is not None

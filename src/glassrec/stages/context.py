@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import torch
 from annotated_types import Ge, Lt, MinLen
 from pydantic import DirectoryPath, FilePath
 from torch.nn import Parameter
 from torch.optim import Optimizer
-from torchmetrics import Metric
 
 from glassrec.artifacts import Artifact, Candidates, File, Weights
 from glassrec.artifacts.file_list import CANDIDATES, WEIGHTS
@@ -28,9 +27,11 @@ from glassrec.stages.start import Start, origin_of, starts
 from glassrec.tracking import Tracker
 from glassrec.training.objective import Objective
 from glassrec.training.optimizers import LRSchedule
-from glassrec.training.recipe import rebuild
 from glassrec.training.settings import OnEpoch
 from glassrec.training.trainer import Trained, Trainer
+
+if TYPE_CHECKING:  # it takes seconds to import
+    from torchmetrics import Metric
 
 A = TypeVar("A", bound=Artifact)
 
@@ -156,7 +157,11 @@ class Context:
     @cached_property
     def metrics(self) -> dict[str, Metric]:
         """The user's own metrics, by name."""
-        return dict(rebuild(self.settings.metrics) or {})
+        if not self.settings.metrics:
+            return {}
+        from glassrec.training.recipe import rebuild
+
+        return dict(rebuild(self.settings.metrics))
 
     def new_model(self) -> Recommender:
         """The model with its first weights, which depend on the seed alone."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-
-from torchmetrics import Metric
+from typing import TYPE_CHECKING
 
 from glassrec.artifacts import Explanation, Metrics, Weights
 from glassrec.artifacts.file_list import LATENCY, METRICS
@@ -14,11 +13,13 @@ from glassrec.explain.explanation_tables import change_of_kept_neurons
 from glassrec.explain.neurons import Conductance
 from glassrec.metrics.cost import cost, latency
 from glassrec.metrics.model_pair import ModelPair, agreement, metric_changes
-from glassrec.metrics.quality import predicted, quality
-from glassrec.metrics.user_metrics import user_metrics
+from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
 from glassrec.stages.context import TrainedModel
 from glassrec.stages.prune import PruneResult
+
+if TYPE_CHECKING:  # it takes seconds to import
+    from torchmetrics import Metric
 
 FOLLOWED_ROWS = 200
 """Explained rows, at most, on which the conductance of both models is compared."""
@@ -62,10 +63,7 @@ def _quality_and_cost(
 ) -> dict[str, float]:
     values = cost(model, weights.tensors, dataset.test.batch)
     for name in ("val", "test"):
-        split = dataset.splits[name]
-        logits = predicted(model, split)
-        found = quality(model, dataset, name, groups=True, logits=logits)
-        found |= user_metrics(own, dataset.schema, split, logits)
+        found = quality(model, dataset, name, groups=True, own=own)
         values |= {f"{name}/{metric}": value for metric, value in found.items()}
     return values
 

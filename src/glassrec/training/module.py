@@ -20,7 +20,6 @@ from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Schema
 from glassrec.metrics.quality import quality
-from glassrec.metrics.user_metrics import user_metrics
 from glassrec.models.base import Recommender
 from glassrec.training.callbacks import FiniteLoss, GroupLasso
 from glassrec.training.datamodule import EvaluationBatches
@@ -257,8 +256,7 @@ def evaluate(
         split, logits = Split(split.batch.select(rows[chosen]), query), logits[chosen]
         changed: dict[str, Any] = {_SPLIT_FIELDS[name]: split}
         dataset = replace(dataset, **changed)
-    found = quality(model, dataset, name, logits=logits)
-    return found | user_metrics(metrics, dataset.schema, split, logits)
+    return quality(model, dataset, name, logits=logits, own=metrics)
 
 
 _SPLIT_FIELDS = {"train": "train", "val": "validation", "test": "test"}
