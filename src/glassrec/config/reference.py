@@ -41,18 +41,17 @@ def explain_setting(key: str, extra: Path | None = None) -> str:
 
     `extra` is a folder of the user's own options, which come before those of `configs/`.
     """
-    _extra[:] = [] if extra is None else [extra]
-    for known in (settings, _groups):
-        known.cache_clear()
     key = aliases.current_key(key.partition("=")[0].lstrip("+~"))
     dotted = key.replace("/", ".")
     parts = []
-    if (group := dotted.replace(".", "/")) in _groups():
-        parts.append(_describe_group(group))
-    if found := settings().get(dotted) or _unlisted(dotted):
-        parts.append(_describe_setting(dotted, found))
+    known, options = settings(extra), _groups(extra)
+    if (group := dotted.replace(".", "/")) in options:
+        parts.append(_describe_group(group, extra))
+    if found := known.get(dotted) or _unlisted(dotted, known):
+        siblings = len(options.get(found[0].group, ()))
+        parts.append(_describe_setting(dotted, found, siblings))
     if not parts:
-        names = [*settings(), *(each.replace("/", ".") for each in _groups())]
+        names = [*known, *(each.replace("/", ".") for each in options)]
         last = dotted.rpartition(".")[2]
         ends = [name for name in names if name.rpartition(".")[2] == last]
         near = f"; did you mean {either(ends[:4])}?" if ends else did_you_mean(dotted, names)
@@ -61,8 +60,8 @@ def explain_setting(key: str, extra: Path | None = None) -> str:
 
 
 @cache
-def settings() -> dict[str, list[OptionSetting]]:
-    """Every setting of `configs/` by its dotted key, with the options that have it.
+def settings(extra: Path | None = None) -> dict[str, list[OptionSetting]]:
+    """Every setting of `configs/` and `extra` by its dotted key, with the options that have it.
 
     The option that is chosen by default comes first.
     """
@@ -71,18 +70,18 @@ def settings() -> dict[str, list[OptionSetting]]:
     for name, (value, comment) in _entries(root).items():
         views = _nested(name, OptionSetting("", "", name, value, comment, ROOT))
         found |= {key: [view] for key, view in views}
-    for group, options in _groups().items():
+    for group, options in _groups(extra).items():
         default = _default(group)
         for option in sorted(options, key=lambda name: name != default):
-            for key, view in _of_option(group, option).items():
+            for key, view in _of_option(group, option, extra).items():
                 found.setdefault(f"{group.replace('/', '.')}.{key}", []).append(view)
     return {key: views for key, views in found.items() if not key.endswith("_")}
 
 
-def _unlisted(key: str) -> list[OptionSetting]:
+def _unlisted(key: str, known: dict[str, list[OptionSetting]]) -> list[OptionSetting]:
     """A parameter of a class that no YAML file lists: its default is that of the class."""
     parent, _, name = key.rpartition(".")
-    beside = [found for each, found in settings().items() if each.rpartition(".")[0] == parent]
+    beside = [found for each, found in known.items() if each.rpartition(".")[0] == parent]
     for view in beside[0] if beside else ():
         parameter, _ = _parameter(replace(view, name=name))
         if parameter is not None and not name.startswith("_"):
@@ -118,9 +117,9 @@ def _nested(key: str, view: OptionSetting) -> Iterator[tuple[str, OptionSetting]
         yield key, view
 
 
-def _of_option(group: str, option: str) -> dict[str, OptionSetting]:
+def _of_option(group: str, option: str, extra: Path | None) -> dict[str, OptionSetting]:
     """The settings of one option, with those of the option that it starts from."""
-    file = _file(group, option)
+    file = _file(group, option, extra)
     if not file.is_file() or "@package" in file.read_text(encoding="utf-8").partition("\n")[0]:
         return {}
     entries = _entries(file)
@@ -128,7 +127,7 @@ def _of_option(group: str, option: str) -> dict[str, OptionSetting]:
     target = str(entries.pop("_target_", ("", ""))[0])
     for default in (entries.pop("defaults", ([], ""))[0]) or []:
         if (base := _base(group, default)) is not None:
-            found |= _of_option(*base)
+            found |= _of_option(*base, extra)
     target = target or next((view.target for view in found.values()), "")
     for name, (value, comment) in entries.items():
         comment = comment or (found[name].comment if name in found else "")
@@ -165,18 +164,14 @@ def _entries(file: Path) -> dict[str, tuple[Any, str]]:
     return {str(name): (value, comments.get(name, "")) for name, value in values.items()}
 
 
-_extra: list[Path] = []
-"""The folder of the user's own options, if there is one."""
-
-
 @cache
-def _groups() -> dict[str, list[str]]:
-    return groups.options(groups.configs_folder(), *_extra)
+def _groups(extra: Path | None = None) -> dict[str, list[str]]:
+    return groups.options(*filter(None, (extra, groups.configs_folder())))
 
 
-def _file(group: str, option: str) -> Path:
-    paths = [folder / group / f"{option}.yaml" for folder in (*_extra, groups.configs_folder())]
-    return next((path for path in paths if path.is_file()), paths[-1])
+def _file(group: str, option: str, extra: Path | None) -> Path:
+    name = Path(group, f"{option}.yaml")
+    return extra / name if extra and (extra / name).is_file() else groups.configs_folder() / name
 
 
 def _default(group: str) -> str | None:
@@ -194,13 +189,13 @@ def _default(group: str) -> str | None:
 # --- as text ---------------------------------------------------------------------------------
 
 
-def _describe_group(group: str) -> str:
+def _describe_group(group: str, extra: Path | None) -> str:
     default = _default(group)
     lines = [f"{group}=OPTION   a config group; its options"]
-    options = _groups()[group]
+    options = _groups(extra)[group]
     width = max(map(len, options))
     for option in options:
-        about = _about(_file(group, option))
+        about = _about(_file(group, option, extra))
         mark = " (default)" if option == default else ""
         lines.append(f"  {option:<{width}}  {about}{mark}".rstrip())
     return "\n".join([*lines, *_effect(group.replace("/", "."))]) + "\n"
@@ -212,7 +207,7 @@ def _about(file: Path) -> str:
     return next((line for line in comments if not line.startswith("@package")), "")
 
 
-def _describe_setting(key: str, views: list[OptionSetting]) -> str:
+def _describe_setting(key: str, views: list[OptionSetting], siblings: int) -> str:
     first = views[0]
     parameter, about = _parameter(first)
     lines = [f"{key}={_text(first.value)}"]
@@ -223,7 +218,7 @@ def _describe_setting(key: str, views: list[OptionSetting]) -> str:
     for name, text in (("comment", first.comment), ("about", about)):
         lines += _wrapped(name, text) if text else []
     options = [f"{first.group}={view.option}" for view in views if view.option]
-    if options and len(options) < len(_groups()[first.group]):
+    if options and len(options) < siblings:
         lines += _wrapped("exists in", ", ".join(options))
     if differing := [view for view in views[1:] if view.value != first.value]:
         text = ", ".join(f"{_text(view.value)} in {view.option}" for view in differing)
