@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from glassrec.artifacts.file_list import CONFIG
 from glassrec.config.check import check
 from glassrec.config.errors import ConfigError, readable_errors
+from glassrec.config.paths import run_directory
 from glassrec.config.saved import load, without_runs
 from glassrec.config.user_modules import admit
 
@@ -31,12 +32,7 @@ def finished_config(directory: Path, trusted: Sequence[str] = ()) -> dict[str, A
         ConfigError: the directory holds no run, its settings were changed, or they name a class
             that is not installed and not trusted.
     """
-    file = directory / CONFIG
-    if not file.is_file():
-        seeds = sorted(path.parent.name for path in directory.glob(f"seed_*/{CONFIG}"))
-        hint = f"; it holds {', '.join(seeds)}: name one of them" if seeds else ""
-        raise ConfigError(f"run.dir: {directory} is no run directory, it holds no {CONFIG}{hint}")
-    config = load(file)
+    config = load(run_directory(directory) / CONFIG)
     with readable_errors():
         node = OmegaConf.create({name: config[name] for name in ("model", "explain")})
         built: Any = OmegaConf.to_container(node, resolve=True)

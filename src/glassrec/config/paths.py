@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from glassrec.artifacts.file_list import CONFIG
 from glassrec.config.errors import ConfigError
 
 NAME_BYTES = 255
@@ -27,6 +28,16 @@ def absolute(text: str) -> Path:
         raise ValueError("a path; there is no such home directory, or it is not text") from None
     if longest > NAME_BYTES or len(os.fsencode(path)) > PATH_BYTES:
         raise ValueError(f"a path of at most {PATH_BYTES} bytes, {NAME_BYTES} in each name")
+    return path
+
+
+def run_directory(directory: Path) -> Path:
+    """The absolute path of a run; ConfigError if it is none, with the runs of seeds in it."""
+    path = directory.expanduser().absolute()
+    if not (path / CONFIG).is_file():
+        seeds = sorted(each.parent.name for each in path.glob(f"seed_*/{CONFIG}"))
+        hint = f"; it holds {', '.join(seeds)}: name one of them" if seeds else ""
+        raise ConfigError(f"run.dir: {path} is no run directory, it holds no {CONFIG}{hint}")
     return path
 
 

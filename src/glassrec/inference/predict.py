@@ -86,14 +86,18 @@ def main(words: Sequence[str]) -> int:
 
 def predict_file(settings: PredictSettings) -> list[str]:
     """Write the predictions of all rows; the summary lines."""
+    from glassrec.config.paths import run_directory
+
+    directory = run_directory(settings.run_dir)  # before the imports that take seconds
     import pandas as pd
 
     from glassrec.inference.opened_run import OpenedRun
     from glassrec.inference.output import row_output
+    from glassrec.inference.reasons import basis
     from glassrec.inference.rows import read_rows
     from glassrec.progress import with_progress
 
-    run = OpenedRun.open(settings.run_dir, settings.trust)
+    run = OpenedRun.open(directory, settings.trust)
     chunks = read_rows(run, settings.rows, separator=settings.separator, chunk=settings.chunk)
     total, unseen = 0, 0
     with row_output(settings.out) as write:
@@ -107,11 +111,8 @@ def predict_file(settings: PredictSettings) -> list[str]:
     where = settings.out or "standard output"
     lines = [f"predict   {counted(total, 'row')} to {where}, {unseen:,} with unseen values"]
     if settings.reasons or settings.attributions:
-        about = run.explain_settings
-        lines.append(
-            f"predict   reasons are attributions of the logit of {settings.task or about.task} "
-            f"against the baseline {run.explanation.baseline}, by {about.method.name}"
-        )
+        task = settings.task or str(run.explain_settings.task)
+        lines.append(f"predict   {basis(run, task)}")
     return lines
 
 

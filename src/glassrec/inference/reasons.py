@@ -31,6 +31,14 @@ def attributed(
     )
 
 
+def basis(run: OpenedRun, task: str) -> str:
+    """What the reasons of a task are, in a sentence."""
+    return (
+        f"reasons are attributions of the logit of {task} against the baseline "
+        f"{run.explanation.baseline}, by {run.explain_settings.method.name}"
+    )
+
+
 def attribution_columns(found: Attributions) -> pd.DataFrame:
     """(N rows) `baseline_logit` and `attribution/NAME` for each feature."""
     names = [f"{ATTRIBUTION}{name}" for name in found.features]

@@ -118,13 +118,16 @@ def main(words: Sequence[str]) -> int:
 
 def recommend_file(settings: RecommendSettings, given: Mapping[str, str]) -> list[str]:
     """Write the lists of all users; the summary lines."""
+    from glassrec.config.paths import run_directory
+
+    directory = run_directory(settings.run_dir)  # before the imports that take seconds
     from glassrec.inference.list_inputs import CandidateItems, context_columns, rankable
     from glassrec.inference.opened_run import OpenedRun
     from glassrec.inference.output import row_output
     from glassrec.inference.ranking import Ranker
     from glassrec.progress import with_progress
 
-    run = OpenedRun.open(settings.run_dir, settings.trust)
+    run = OpenedRun.open(directory, settings.trust)
     rankable(run)
     check_context(given, context_columns(run.columns))
     candidates = (
@@ -266,6 +269,7 @@ def _summary(
     short: int,
 ) -> Iterator[str]:
     from glassrec.inference.list_inputs import context_columns
+    from glassrec.inference.reasons import basis
 
     run = ranker.run
     where = settings.out or "standard output"
@@ -285,8 +289,4 @@ def _summary(
         parts += [f"{brief(rest)} from {own}each user's last row"] if rest else []
         yield f"recommend context: {'; '.join(parts)}"
     if settings.reasons:
-        yield (
-            f"recommend reasons are attributions of the logit of "
-            f"{run.schema.targets[ranker.target].name} against the baseline "
-            f"{run.explanation.baseline}, by {run.explain_settings.method.name}"
-        )
+        yield f"recommend {basis(run, run.schema.targets[ranker.target].name)}"
