@@ -308,7 +308,7 @@ def test_a_model_of_the_users_own_is_bounded(schema: Schema, rows: Rows) -> None
 
         def score(self, inputs):
             x = torch.cat([inputs.fields.flatten(1), inputs.dense], dim=1)
-            return torch.sigmoid(self.body(x) * 2 - x @ torch.ones(4, 1, dtype=x.dtype))
+            return torch.sigmoid(self.body(x) * 2 - x @ torch.ones_like(x[:1]).T)
 
     model = Own().double().eval()
     with torch.no_grad():
