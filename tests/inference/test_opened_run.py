@@ -14,6 +14,7 @@ from glassrec.artifacts.file_list import ATTRIBUTIONS, CATALOGUE, PRUNED, VOCABU
 from glassrec.data.events import step_names, with_history
 from glassrec.data.saved_encoder import describe_encoder
 from glassrec.inference.opened_run import OpenedRun
+from glassrec.inference.row_files import Place
 
 
 def test_models_and_encoder_are_those_of_the_run(finished: FinishedRun, opened: OpenedRun) -> None:
@@ -30,10 +31,11 @@ def test_items_have_their_names_and_sides(finished: FinishedRun, opened: OpenedR
         items.values[: items.known].tolist() == opened.encoder.vocabularies["sku"].values.tolist()
     )
     assert items.names_of(pd.Series(["sku-0003", "never"])).tolist() == ["Item №3", "never"]
-    rows = items.rows_of(items.places(pd.Index(["sku-0007", "sku-0001"])), "sku")
-    assert rows["sku"].tolist() == ["sku-0007", "sku-0001"]
-    for row in rows.itertuples():
-        own = log.loc[row.sku].iloc[0]
+    skus = pd.Series(["sku-0007", "sku-0001"])
+    place = Place(Path("rows"), lines=range(2))
+    rows = items.side_of(skus, ["brand", "tags", "price"], place)
+    for sku, row in zip(skus, rows.itertuples(), strict=True):
+        own = log.loc[sku].iloc[0]
         assert (row.brand, row.tags, row.price) == (own["brand"], own["tags"], own["price"])
 
 
@@ -42,14 +44,10 @@ def test_interactions_and_last_rows_are_those_of_the_log(
 ) -> None:
     for user in finished.log["user_id"].unique()[:5]:
         own = finished.log[finished.log["user_id"] == user]
-        rows, last = opened.interactions.of_user(user), opened.last_rows.of_user(user)
-        assert rows["item"].astype(str).tolist() == own["sku"].tolist()
-        assert last is not None
-        assert last.loc[0, ["city", "device", "views"]].tolist() == [
-            *own.iloc[-1][["city", "device", "views"]]
-        ]
-    assert opened.interactions.of_user("nobody").empty
-    assert opened.last_rows.of_user("nobody") is None
+        log, last = opened.interactions.frame, opened.last_rows
+        assert log[log["user"] == user]["item"].astype(str).tolist() == own["sku"].tolist()
+        (context,) = last.context[last.users == user][["city", "device", "views"]].to_numpy()
+        assert context.tolist() == own.iloc[-1][["city", "device", "views"]].tolist()
 
 
 def test_histories_are_those_that_training_had(

@@ -27,7 +27,10 @@ def run_of(history: int = 0) -> Any:
     """The part of a run that reads rows with whole numbers as ids."""
     encoder = Encoder.fit(LOG, COLUMNS, history=history)
     config = SimpleNamespace(config={"data": {}})
-    return SimpleNamespace(encoder=encoder, columns=COLUMNS, schema=encoder.schema, run=config)
+    schema = encoder.schema
+    return SimpleNamespace(
+        encoder=encoder, columns=COLUMNS, schema=schema, reads=schema, run=config
+    )
 
 
 def test_ids_that_are_whole_numbers(tmp_path: Path) -> None:

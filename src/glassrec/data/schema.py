@@ -98,11 +98,16 @@ class Schema:
     item_dense: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        names = [*self.dense, *self.field_names]
+        names = self.columns
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"column names must differ; twice in the schema: {', '.join(twice)}")
         assert len(self.ranges) in (0, len(self.dense)), "a range for each dense column, or none"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of all columns, the dense ones first."""
+        return (*self.dense, *self.field_names)
 
     @property
     def field_names(self) -> tuple[str, ...]:

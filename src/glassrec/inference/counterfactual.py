@@ -10,7 +10,8 @@ model's input; it says nothing about causes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from math import log
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import expit
 from torch import Tensor
 
 from glassrec.data.batch import Batch
@@ -34,10 +36,9 @@ from glassrec.inference.row_changes import (
     PastItems,
     RowChanges,
     column_of,
-    masks_of,
-    smallest_set,
+    smallest_sets,
 )
-from glassrec.inference.rows import RawRows
+from glassrec.inference.rows import RawRows, RowEncoder
 
 OBSERVED = 16
 """Other values of a column that are tried, at most, spread evenly over the sorted ones."""
@@ -46,11 +47,17 @@ POOL = 500
 """Candidates of a list that a change is tried with, the best ones; success among them is success
 among all."""
 
+CASES = 512
+"""Rows of which changes are searched at a time."""
+
+Margin = Callable[[Tensor], Tensor]
+"""Of logits (..., m) of a row and its competitors: (...) how much is missing, below 0 if nothing"""
+
 
 def row_counterfactuals(
     run: OpenedRun,
     rows: RawRows,
-    threshold: float = 0.5,
+    threshold: float | None = None,
     limit: int = LIMIT,
     model: ModelName = "trained",
     task: str | None = None,
@@ -60,7 +67,8 @@ def row_counterfactuals(
     Args:
         run: scores them.
         rows: encoded rows.
-        threshold: of the probability of a click, or of the estimate of a rating.
+        threshold: of the probability of a click, or of the estimate of a rating; None is 0.5, or
+            the mean rating in training.
         limit: changes, at most.
         model: which model.
         task: which task; the run's if None.
@@ -73,33 +81,30 @@ def row_counterfactuals(
     """
     names = [target.name for target in run.schema.targets]
     column = names.index(task or run.explain_settings.task or names[0])
-    kind = run.schema.targets[column].kind
-    if kind == "retrieval" or (kind == "click" and not 0 < threshold < 1):
+    target = run.schema.targets[column]
+    click = target.kind == "click"
+    if threshold is None:
+        threshold = 0.5 if click else target.mean
+    if target.kind == "retrieval" or (click and not 0 < threshold < 1):
         raise ValueError(
-            f"threshold={threshold} of {names[column]!r}: a click takes a probability between 0 "
+            f"threshold={threshold} of {target.name!r}: a click takes a probability between 0 "
             "and 1, a rating an estimate, and a retrieval none"
         )
-    least = log(threshold / (1 - threshold)) if kind == "click" else threshold
+    least = log(threshold / (1 - threshold)) if click else threshold
     search = CounterfactualSearch(run, model, column, limit)
-    found: list[Counterfactual | None] = []
-    orders = search.orders(rows)
-    for row, logit in enumerate(search.model.predict(rows.batch)[:, column].tolist()):
-        if logit < least:
-            found.append(Counterfactual((), (), _outcome(logit, kind == "click"), smallest=True))
-            continue
-        case = below(rows.batch.slice(row, row + 1), least)
-        answer = search.first(rows, row, case, orders[row])
-        found.append(
-            None
-            if answer is None
-            else answer.counterfactual(_outcome(float(answer.logits[0]), kind == "click"))
-        )
+    logits, orders = search.model.predict(rows.batch)[:, column], search.orders(rows)
+    shown = expit if click else float
+    found: list[Counterfactual | None] = [
+        Counterfactual((), (), shown(logit), smallest=True) for logit in logits.tolist()
+    ]
+    above = torch.nonzero(logits >= least).flatten()
+    for some in above.split(CASES) if len(above) else ():
+        batch = rows.batch.select(some)
+        past = search.past_items(rows.values.iloc[some.numpy()], batch, orders[some])
+        answers = search.answers(past, batch, orders[some], lambda after: after[..., 0] - least)
+        for row, answer in zip(some.tolist(), answers, strict=True):
+            found[row] = answer and answer.counterfactual(shown(float(answer.logits[0])))
     return found
-
-
-def below(one: Batch, logit: float) -> Case:
-    """A row whose logit should fall below a number."""
-    return Case(one, lambda found: found[:, 0] - logit, lambda changes, sets: changes(one, sets))
 
 
 def list_counterfactuals(
@@ -119,79 +124,66 @@ def list_counterfactuals(
         None for items where no such set of changes was found.
     """
     search = CounterfactualSearch(ranker.run, ranker.model, ranker.target, limit)
-    found: list[Counterfactual | None] = []
     orders = search.orders(rows)
+    past = search.past_items(rows.values, rows.batch, orders)
+
+    def margin(logits: Tensor) -> Tensor:
+        """How far the item is ahead of the k-th best of the others."""
+        return logits[..., 0] - logits[..., 1:].topk(k).values[..., -1]
+
+    found: list[Counterfactual | None] = []
     for row, (place, user) in enumerate(zip(ranking.places, ranking.users, strict=True)):
         order = scores[user].argsort(descending=True, stable=True)
         others = order[(order != place) & (scores[user][order] > -torch.inf)]
-        answer = None
-        if len(others) >= k:  # fewer could not push it out
-            answer = search.first(rows, row, _in_list(ranker, rows, row, others, k), orders[row])
+        found.append(None)
+        if len(others) < k:
+            continue  # fewer could not push it out
+        one = rows.batch.slice(row, row + 1)
+        pool = _beside(ranker, one, others[: max(POOL, k)])
+        own = past and past.of_row(row, pool)
+        (answer,) = search.answers(own, pool, orders[row : row + 1], margin)
         if answer is None:
-            found.append(None)
             continue
-        rank = 1 + int((answer.logits[1:] > answer.logits[0]).sum())
-        smallest = answer.smallest and len(others) <= POOL
-        found.append(answer._replace(smallest=smallest).counterfactual(rank))
+        parts = (answer.after(_beside(ranker, one, some)) for some in others.split(ROWS))
+        competitors = torch.cat([part[1:] for part in parts])
+        rank = 1 + int((competitors > answer.logits[0]).sum())
+        if rank > k:
+            smallest = answer.smallest and len(others) <= POOL
+            found[row] = answer._replace(smallest=smallest).counterfactual(rank)
     return found
 
 
-def _in_list(ranker: Ranker, rows: RawRows, row: int, others: Tensor, k: int) -> Case:
-    """An item that should leave the first k of a list, whose `others` come best first."""
-    one = rows.batch.slice(row, row + 1)
-
-    def beside(some: Tensor) -> Batch:
-        """The row, then its user with other candidates."""
-        rest = ranker.pairs(one, ranker.items.select(some))
-        return Batch(*(torch.cat(parts) for parts in zip(one, rest, strict=True)))
-
-    def verify(changes: RowChanges, sets: Tensor) -> Tensor:
-        parts = [changes(beside(some), sets) for some in others.split(ROWS)]
-        return torch.cat([parts[0][:, :1], *(part[:, 1:] for part in parts)], 1)
-
-    def lead(logits: Tensor) -> Tensor:
-        """How far the item is ahead of the k-th best of the others."""
-        return logits[:, 0] - logits[:, 1:].topk(k, 1).values[:, -1]
-
-    return Case(beside(others[: max(POOL, k)]), lead, verify)
-
-
-def _outcome(logit: float, click: bool) -> float:
-    return float(torch.tensor(logit, dtype=torch.float64).sigmoid()) if click else logit
+def _beside(ranker: Ranker, one: Batch, others: Tensor) -> Batch:
+    """A row, then its user with other candidates."""
+    rest = ranker.pairs(one, ranker.items.select(others))
+    return Batch(*(torch.cat(parts) for parts in zip(one, rest, strict=True)))
 
 
 # --- the search ------------------------------------------------------------------------------
-
-
-class Case(NamedTuple):
-    """What the changes of a row should do."""
-
-    batch: Batch
-    """the row, and those that it competes with"""
-    margin: Callable[[Tensor], Tensor]
-    """of logits (C, m): (C,) how much is missing; a set of changes succeeds below 0"""
-    verify: Callable[[RowChanges, Tensor], Tensor]
-    """the logits of everything under one set of changes"""
 
 
 class Answer(NamedTuple):
     """A set of changes that succeeds."""
 
     changes: RowChanges
-    places: tuple[int, ...]
+    row: int
+    chosen: Tensor
+    """(P,) bool: the changes"""
     smallest: bool
     logits: Tensor
-    """of the row, then of all that it competes with, after the changes"""
+    """(m,) of the row and all that it competes with, after the changes"""
+
+    def after(self, batch: Batch) -> Tensor:
+        """(m,): the logits after the changes of the one row, beside others in a batch."""
+        changes = replace(self.changes, batch=batch)
+        return changes.logits(torch.tensor([0]), self.chosen.view(1, 1, -1))[0, 0]
 
     def counterfactual(self, outcome: float) -> Counterfactual:
-        """The changes in words."""
-        words, names = self.changes.words, self.changes.names
-        return Counterfactual(
-            tuple(words[at] for at in self.places),
-            tuple(names[at] for at in self.places),
-            outcome,
-            self.smallest,
-        )
+        """The changes in words, most promising first."""
+        row, order = self.row, self.changes.order[self.row].tolist()
+        places = [at for at in order[: int(self.changes.counts[row])] if self.chosen[at]]
+        words, names = zip(*(self.changes.described(row, at) for at in places), strict=True)
+        return Counterfactual(words, names, outcome, self.smallest)
 
 
 class CounterfactualSearch:
@@ -205,97 +197,107 @@ class CounterfactualSearch:
         """(N, P): the attributions of each column and step, by the run's own method."""
         task = self.run.schema.targets[self.target].name
         explainer = self.run.explainer(rows.batch, self.name, task)
-        method = self.run.explain_settings.method
-        self.features = explainer.build_feature_mask("fields")
-        evaluations = method.evaluations(len(self.features.features))
-        views = explainer.views(
-            torch.arange(rows.batch.rows), evaluations, rows.start, self.features
-        )
-        parts = [explainer.averaged(method.attribute(view, explainer.seed)) for view in views]
-        return torch.cat(parts).detach()
+        explainer.feature_mask = explainer.build_feature_mask("fields")
+        self.features = explainer.feature_mask.features
+        method, places = self.run.explain_settings.method, torch.arange(rows.batch.rows)
+        return explainer.explained(method, places, rows.start).values
 
-    def first(self, rows: RawRows, row: int, case: Case, scores: Tensor) -> Answer | None:
-        """Past items, where the model reads any, or else columns."""
-        if self.model.schema.history_length:
-            changes: RowChanges = self.past_items(rows, row, scores)
-            if (found := self._searched(changes, case, len(changes.words))) is not None:
-                return found
-        columns = self.columns(rows, row, case, scores)
-        return self._searched(columns, case, len(self.features.features))
+    def answers(
+        self, past: PastItems | None, batch: Batch, scores: Tensor, margin: Margin
+    ) -> list[Answer | None]:
+        """For each of R rows, past items where these are enough, or else columns.
 
-    def _searched(self, changes: RowChanges, case: Case, size: int) -> Answer | None:
-        found = smallest_set(
-            lambda sets: case.margin(changes(case.batch, sets)), changes.order, size, self.limit
-        )
-        if found is None:
-            return None
-        places, smallest = found
-        logits = case.verify(changes, masks_of([places], size))
-        if float(case.margin(logits)) >= 0:
-            return None
-        return Answer(changes, places, smallest, logits[0])
-
-    def past_items(self, rows: RawRows, row: int, scores: Tensor) -> PastItems:
-        """The items of a row's history, by the sums of their steps' attributions (P,)."""
-        schema, length = self.run.schema, self.run.schema.history_length
-        steps = rows.values[step_names(length)].iloc[row].dropna().tolist()
-        user = rows.values[schema.user or ""].iloc[[row]]
-        # What stands before the window moves up when one of its items is left out.
-        log = self.run.interactions.histories(user, None, 4 * length + self.limit).iloc[0]
-        longer = log.dropna().tolist()
-        past = longer if steps and longer[-len(steps) :] == steps else steps
-        codes, items = pd.factorize(pd.Series(past, dtype=object))
-        vocabulary = self.run.encoder.vocabularies[schema.item or ""]
-        offset = schema.offsets[schema.field_index(schema.item or "")]
-        known = pd.Series(items, dtype=object).astype(vocabulary.values.dtype)
-        ids = torch.from_numpy(vocabulary.encode(known, offset))[torch.from_numpy(codes)]
-        names = self.run.items.names_of(known)
-        gains = dict.fromkeys(codes[len(past) - len(steps) :].tolist(), 0.0)
-        at = [self.features.features.index(name) for name in step_names(length)]
-        window = scores[at][length - len(steps) :].tolist()
-        for code, score in zip(codes[len(past) - len(steps) :].tolist(), window, strict=True):
-            gains[code] += score
-        return PastItems(
-            self.model,
-            self.target,
-            sorted(gains, key=lambda code: -gains[code]),
-            {code: f"without {name}" for code, name in enumerate(names)},
-            {code: str(item) for code, item in enumerate(items)},
-            torch.from_numpy(codes),
-            ids,
-        )
-
-    def columns(self, rows: RawRows, row: int, case: Case, scores: Tensor) -> ColumnChanges:
-        """The columns of a row, by their attributions (P,), each at the value that helps most."""
-        schema, columns = self.model.schema, self.run.columns
-        item = columns.item if case.batch.rows > 1 else None  # another item is another list
-        usable = [
-            at for at, name in enumerate(self.features.features)
-            if name in (*schema.dense, *schema.field_names) and name != item
-        ]  # fmt: skip
-        order = sorted(usable, key=lambda at: -float(scores[at]))
-        own = {*columns.item_side, columns.item or ""}
-        found = ColumnChanges(
-            self.model, self.target, order, {}, {}, self.features, own, vectors={}
-        )
-        inputs = self.model.embed(case.batch.slice(0, 1))
-        for at in usable:
-            name = self.features.features[at]
-            texts, vectors = self.options[name]
-            current = column_of(inputs, schema, name)[0]
-            margins = case.margin(found.each(case.batch, name, vectors))
-            same = (vectors == current).reshape(len(vectors), -1).all(1)
-            best = int(margins.masked_fill(same, torch.inf).argmin())
-            found.vectors[name], found.names[at] = vectors[best], name
-            found.words[at] = f"{name} {texts[best]}"
+        Args:
+            past: the items that may be left out, if any.
+            batch: (R · m rows) the rows, each before its competitors.
+            scores: (R, P) the attributions.
+            margin: below 0 for changes that succeed.
+        """
+        rows, width = len(scores), batch.rows // len(scores)
+        found: list[Answer | None] = [None] * rows
+        if past is not None:
+            found = [*self._answers(past, margin)]
+        left = torch.tensor([row for row in range(rows) if found[row] is None])
+        if len(left):
+            some = (width * left.unsqueeze(1) + torch.arange(width)).flatten()
+            changes = self.columns(batch.select(some), scores[left], margin)
+            for row, answer in zip(left.tolist(), self._answers(changes, margin), strict=True):
+                found[row] = answer
         return found
+
+    def _answers(self, changes: RowChanges, margin: Margin) -> Iterator[Answer | None]:
+        hits, sets, complete = smallest_sets(
+            lambda some, sets: margin(changes.logits(some, sets)),
+            changes.order, changes.counts, self.limit,
+        )  # fmt: skip
+        logits = changes.logits(torch.arange(len(hits)), sets.unsqueeze(1))[:, 0]
+        for row, after in enumerate(logits):
+            success = hits[row] and margin(after) < 0
+            answer = Answer(changes, row, sets[row], bool(complete[row]), after)
+            yield answer if success else None
+
+    def past_items(self, values: pd.DataFrame, batch: Batch, scores: Tensor) -> PastItems | None:
+        """The different items of R rows' histories, by the sums of their steps' attributions (R,
+        P); None if the model reads no histories.
+        """
+        schema, length = self.run.schema, self.model.schema.history_length
+        if not length:
+            return None
+        at = [self.features.index(name) for name in step_names(length)]
+        codes, items = pd.factorize(self._past(values, length).to_numpy(object).ravel())
+        steps = torch.from_numpy(codes).view(len(values), -1)
+        window = steps[:, -length:]
+        equal = window.unsqueeze(1) == window.unsqueeze(2)
+        first = (equal.int().argmax(2) == torch.arange(length)) & (window >= 0)
+        gains = (equal * scores[:, at].unsqueeze(1)).sum(2).masked_fill(~first, -torch.inf)
+        order = gains.argsort(dim=1, descending=True, stable=True)
+        own = window.where(first, -1).gather(1, order)
+        matches = (steps.unsqueeze(2) == own.unsqueeze(1)) & (steps >= 0).unsqueeze(2)
+        places = matches.int().argmax(2).where(matches.any(2), length)
+        item = schema.item or ""
+        known = self.run.encoder.vocabularies[item].encode(pd.Series(items), schema.unseen_id(item))
+        ids = torch.from_numpy(np.append(known, 0))
+        titles = pd.Index(self.run.items.names_of(pd.Index(items)))
+        return PastItems(
+            self.model, self.target, batch, torch.arange(length).expand_as(order),
+            places, ids[steps], own, pd.Index(items), titles,
+        )  # fmt: skip
+
+    def _past(self, values: pd.DataFrame, length: int) -> pd.DataFrame:
+        """(N rows) the items of the rows' histories, newest last; before them, if the log ends
+        with these, earlier ones, which move up when one of these is left out.
+        """
+        steps, user = values[step_names(length)].astype(object), self.run.schema.user
+        if user not in values:
+            return steps
+        users = values[user]
+        log = self.run.interactions.histories(users, None, 4 * length + self.limit).astype(object)
+        ends = log.iloc[:, -length:].to_numpy()
+        same = ((steps.to_numpy() == ends) | steps.isna().to_numpy()).all(1)
+        log.iloc[:, -length:] = steps.to_numpy()
+        log.iloc[~same, :-length] = None
+        return log
+
+    def columns(self, batch: Batch, scores: Tensor, margin: Margin) -> ColumnChanges:
+        """The columns of R rows, by their attributions, each at the value that helps most."""
+        schema, columns = self.model.schema, self.run.columns
+        alone = batch.rows == len(scores)
+        names = [
+            name for name in self.features
+            if name in self.options and (alone or name != columns.item)  # that is another list
+        ]  # fmt: skip
+        at = [self.features.index(name) for name in names]
+        order = scores[:, at].argsort(dim=1, descending=True, stable=True)
+        own = {*schema.columns} if alone else {*columns.item_side}
+        found = ColumnChanges(self.model, self.target, batch, order, names, own, self.options)
+        return found.with_best(margin)
 
     @cached_property
     def options(self) -> dict[str, tuple[list[str], Tensor]]:
         """For each column that the model reads, other values in words, and embedded."""
         schema, base = self.model.schema, self.run.baseline
         found = {}
-        for name in (*schema.dense, *schema.field_names):
+        for name in schema.columns:
             values = self._observed(name)
             texts = ["at its baseline", *(f"= {cell_text(value)}" for value in values)]
             vectors = [column_of(base, schema, name).mean(0, keepdim=True)]
@@ -321,23 +323,6 @@ class CounterfactualSearch:
 
     def _embedded(self, name: str, values: pd.Index) -> Tensor:
         """(V, E) or (V,): the vectors of values of a column."""
-        encoder, schema = self.run.encoder, self.run.schema
-        batch = Batch(
-            torch.zeros(len(values), len(schema.dense)),
-            torch.tensor([[*schema.offsets]]).repeat_interleave(
-                torch.tensor([field.values for field in schema.fields]), 1
-            ).repeat(len(values), 1),
-            torch.zeros(len(values), schema.history_length, dtype=torch.long),
-            torch.zeros(len(values), len(schema.targets)),
-        )  # fmt: skip
-        if name in schema.dense:
-            scaled = encoder.scalers[name].apply(values.to_numpy(np.float64))
-            batch.dense[:, schema.dense.index(name)] = torch.from_numpy(scaled).float()
-        else:
-            known, at = encoder.vocabularies[name], schema.id_columns(name)
-            cells = pd.Series(values if isinstance(known, MultiValued) else
-                              values.astype(known.values.dtype))  # fmt: skip
-            ids = known.encode(cells, schema.offsets[schema.field_index(name)])
-            batch.ids[:, [*at]] = torch.from_numpy(ids.reshape(len(values), len(at)))
+        batch = RowEncoder(self.run).tensors(pd.DataFrame({name: values}))
         with torch.no_grad():
             return column_of(self.model.embed(batch), self.model.schema, name)

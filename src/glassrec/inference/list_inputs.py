@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from glassrec.data.columns import Columns, check_names
+from glassrec.data.columns import check_names
 from glassrec.data.text_file import frame_of
 from glassrec.inference.opened_run import OpenedRun
 from glassrec.inference.plain_cells import Wanted, typed_columns
@@ -26,10 +26,12 @@ class UserRows(NamedTuple):
     place: Place
 
 
-def context_columns(columns: Columns) -> list[str]:
-    """The columns that make tensors and follow neither from the user's name nor from the item."""
+def context_columns(run: OpenedRun) -> list[str]:
+    """The columns that the models read and that follow neither from the user nor from the item."""
+    columns = run.columns
+    others = {columns.user, columns.item, *columns.item_side}
     return [
-        name for name in (*columns.categorical, *columns.dense) if name not in columns.item_side
+        n for n in (*columns.fields, *columns.dense) if n in run.reads.columns and n not in others
     ]
 
 
@@ -75,7 +77,7 @@ def users_of_file(run: OpenedRun, path: Path, size: int) -> Iterator[UserRows]:
     Raises:
         ValueError: it has no user column, or a cell is not of its column's type.
     """
-    wanted = _some_columns(run, rankable(run)[0], context_columns(run.columns))
+    wanted = _some_columns(run, rankable(run)[0], context_columns(run))
     for each in chunks(path, wanted, None, size):
         yield UserRows(frame_of(each.cells, each.place), each.place)
 
@@ -88,7 +90,7 @@ def with_context(run: OpenedRun, users: UserRows, given: pd.DataFrame) -> pd.Dat
         ValueError: the log lacks a user whose last row is needed.
     """
     user = rankable(run)[0]
-    names = context_columns(run.columns)
+    names = context_columns(run)
     found = {user: users.frame[user].to_numpy(object)}
     needed = [name for name in names if name not in given and name not in users.frame]
     at = run.last_rows.users.get_indexer(plain_index(users.frame[user]))
@@ -121,7 +123,8 @@ class CandidateItems(NamedTuple):
     def of_catalogue(cls, run: OpenedRun) -> CandidateItems:
         """The items that the model knows, in the order of their ids."""
         items, item = run.items, rankable(run)[1]
-        frame = items.rows_of(np.arange(items.known), item)
+        frame = items.side.iloc[: items.known].reset_index(drop=True)
+        frame.insert(0, item, items.values[: items.known])
         lines = range(1, 1 + len(frame))
         return cls(frame, Place(Path("catalogue"), lines=lines, unit="row"))
 
@@ -134,7 +137,8 @@ class CandidateItems(NamedTuple):
             ValueError: there is no item column, a cell is not of its column's type, or the
                 catalogue lacks an item whose side is needed.
         """
-        item, side = rankable(run)[1], run.columns.item_side
+        item = rankable(run)[1]
+        side = [name for name in run.columns.item_side if name in run.reads.columns]
         wanted = _some_columns(run, item, side)
         parts = list(chunks(path, wanted, None, CHUNK))
         place = Place(parts[0].place.path, lines=[n for each in parts for n in each.place.lines],
@@ -146,16 +150,9 @@ class CandidateItems(NamedTuple):
         place = Place(
             place.path, lines=[place.lines[row] for row in first.tolist()], unit=place.unit
         )
-        lacking = [name for name in side if name not in frame]
-        at = run.items.places(frame[item])
-        if lacking and (at < 0).any():
-            row = int((at < 0).argmax())
-            raise ValueError(
-                f"{place.at(row)}: the catalogue has no item {frame[item].iloc[row]!r}; add the "
-                f"columns {brief(lacking)} to the file, or remove the line"
-            )
-        known = run.items.side.iloc[np.maximum(at, 0)].reset_index(drop=True)
-        return cls(pd.concat([frame, known[lacking]], axis=1), place)
+        absent = [name for name in side if name not in frame]
+        found = run.items.side_of(frame[item], absent, place) if absent else frame[[]]
+        return cls(pd.concat([frame, found], axis=1), place)
 
 
 def _some_columns(run: OpenedRun, needed: str, allowed: Sequence[str]) -> Choose:

@@ -47,8 +47,8 @@ def load(directory: Path | str, trusted: Sequence[str] = ()) -> TrainedRun:
 class TrainedRun:
     """A finished run, whose methods take frames of raw rows, in your own values; see `load`.
 
-    A frame may have its columns in any order, and others beside them. Labels are not needed. A
-    missing column, or a cell that is not of its column's type, is a ValueError that names both.
+    A frame needs the columns that the model reads, in any order, and may have others. A missing
+    column, or a cell that is not of its column's type, is a ValueError that names both.
     """
 
     opened: OpenedRun
@@ -162,7 +162,7 @@ class TrainedRun:
         """
         run, given = self.opened, {name: str(value) for name, value in (context or {}).items()}
         column, _ = rankable(run)
-        check_context(given, context_columns(run.columns))
+        check_context(given, context_columns(run))
         items = (
             CandidateItems.of_catalogue(run)
             if candidates is None

@@ -91,6 +91,11 @@ class OpenedRun:
 
     # --- models ------------------------------------------------------------------------------
 
+    @property
+    def reads(self) -> Schema:
+        """The columns of a batch that the models read; both read the same."""
+        return (self.pruned if "pruned" in vars(self) else self.model).schema
+
     @cached_property
     def model(self) -> Recommender:
         """The model as trained, on the CPU, in evaluation mode."""

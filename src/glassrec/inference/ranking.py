@@ -133,7 +133,7 @@ class Ranker:
         """The encoded candidates (n rows), each beside the last row of some user."""
         last, frame = self.run.last_rows, self.candidates.frame
         context = {name: last.context[name].iloc[:1].astype(object).to_numpy(object)[0]
-                   for name in context_columns(self.run.columns)}  # fmt: skip
+                   for name in context_columns(self.run)}  # fmt: skip
         beside = {rankable(self.run)[0]: last.users[0], **context}
         if self.run.schema.history_length:
             beside[HISTORY] = ""

@@ -129,7 +129,7 @@ def recommend_file(settings: RecommendSettings, given: Mapping[str, str]) -> lis
 
     run = OpenedRun.open(directory, settings.trust)
     rankable(run)
-    check_context(given, context_columns(run.columns))
+    check_context(given, context_columns(run))
     candidates = (
         CandidateItems.of_catalogue(run)
         if settings.candidates is None
@@ -253,8 +253,8 @@ def check_context(given: Mapping[str, str], known: Sequence[str]) -> None:
     if wrong:
         raise UsageError(
             "\n".join(
-                f"context.{name}: no column {name!r} of this run follows from neither user nor "
-                f"item{one_of(name, known)}"
+                f"context.{name}: the model reads no column {name!r} that follows from neither the "
+                f"user nor the item{one_of(name, known)}"
                 for name in wrong
             )
         )
@@ -282,7 +282,7 @@ def _summary(
             settings.seen, "seen=drop_taken or seen=keep offers more"
         )
         yield f"recommend {counted(short, 'list')} shorter than k={settings.k}; {advice}"
-    if names := context_columns(run.columns):
+    if names := context_columns(run):
         own = "the file of users or " if settings.users not in (None, ALL) else ""
         rest = [name for name in names if name not in given]
         parts = [f"{brief(given)} as given"] if given else []

@@ -43,10 +43,10 @@ class RawRows(NamedTuple):
     frame: pd.DataFrame
     """all columns of the source, as they are there"""
     values: pd.DataFrame
-    """the columns that the encoder reads, as it reads them: text or numbers; and, of sequence
-    models, the items `history[-2]`, `history[-1]`"""
+    """the columns that the models read, as text or numbers, and those that others were looked up
+    by; and, of sequence models, the items `history[-2]`, `history[-1]`"""
     batch: Batch
-    """the encoded rows; their targets are zeros"""
+    """the encoded rows; their targets are zeros, and columns that the models do not read unseen"""
     unseen: np.ndarray
     """(N,) text: the values that training did not know, as `city=Oz; tags=a|b`, or ''"""
     start: int
@@ -58,8 +58,9 @@ def read_rows(
 ) -> Iterator[RawRows]:
     """The rows of a file, some at a time, so that memory is bounded.
 
-    Columns may stand in any order, and others beside them. Labels, ratings and item names are not
-    needed. A sequence model reads the user's earlier items from a column `history` or, without one,
+    Columns may stand in any order, and others beside them. Only those that the models read are
+    needed; of these, columns that follow from the item may be missing where the catalogue has the
+    item. A sequence model reads the user's earlier items from a column `history` or, without one,
     from the interactions that the run has kept, strictly before the row's time; without a time,
     all of them.
 
@@ -130,28 +131,45 @@ class RowEncoder:
         Raises:
             ValueError: one is missing; the message begins with the source.
         """
-        columns, found = self.encoder.columns, self.types
-        if self.encoder.schema.history_length:
-            if HISTORY in names:
-                found[HISTORY] = TEXT
-            elif columns.time in names:
-                found[columns.time or ""] = TEXT
+        columns, needed, past = self.encoder.columns, {*self.run.reads.columns}, None
+        if self.run.reads.history_length:
+            past = HISTORY if HISTORY in names else columns.time
+            needed |= {columns.user or ""} if past != HISTORY else set()
+        absent = needed.intersection(columns.item_side).difference(names)
+        if absent and columns.item in names:
+            needed = needed - absent | {columns.item or ""}
+        found = {name: kind for name, kind in self.types.items() if name in needed}
+        if past is not None and past in names:
+            found[past] = TEXT
         check_names([*found], [*names], source)
         return Wanted(found, (*columns.value_separators, HISTORY))
 
     def encoded(self, chunk: Chunk, start: int) -> RawRows:
         """The rows of a chunk, before which there are `start` others."""
         values = frame_of(chunk.cells, chunk.place)
+        absent = [name for name in self.run.reads.columns if name not in values]
+        if absent:  # they follow from the item, see `wanted`
+            items = values[self.encoder.columns.item]
+            side = self.run.items.side_of(items, absent, chunk.place)
+            values = pd.concat([values, side], axis=1)
         self._check_numbers(values, chunk.place)
         values = self._with_steps(values, chunk.place)
-        labels = np.zeros((len(values), len(self.encoder.schema.targets)), np.float32)
-        batch = self.encoder.encode(Part(values, labels)).batch
+        batch = self.tensors(values)
         return RawRows(chunk.frame, values, batch, self._unseen(values, batch), start)
+
+    def tensors(self, values: pd.DataFrame) -> Batch:
+        """The tensors of typed rows; columns that are not there are unseen."""
+        schema = self.encoder.schema
+        whole = values.reindex(columns=[*self.types, *step_names(schema.history_length)])
+        labels = np.zeros((len(values), len(schema.targets)), np.float32)
+        return self.encoder.encode(Part(whole, labels)).batch
 
     def _check_numbers(self, values: pd.DataFrame, place: Origin) -> None:
         """ValueError at the first number that training would have refused, or that has no scale."""
         columns = self.encoder.columns
         for name, scaler in self.encoder.scalers.items():
+            if name not in values:
+                continue
             numbers = values[name].to_numpy(np.float64)
             allowed = np.isnan(numbers) if name in columns.missing_ok else False
             reason = ", not a finite number"
@@ -174,7 +192,7 @@ class RowEncoder:
     def _with_steps(self, values: pd.DataFrame, place: Origin) -> pd.DataFrame:
         """The rows with the earlier items of their users, if the model reads any."""
         schema, columns = self.encoder.schema, self.encoder.columns
-        if not schema.history_length:
+        if not self.run.reads.history_length:
             return values
         if HISTORY in values:
             steps = self._given_steps(values.pop(HISTORY), place)
@@ -221,7 +239,8 @@ class RowEncoder:
     def _unseen(self, values: pd.DataFrame, batch: Batch) -> np.ndarray:
         schema = self.encoder.schema
         found = np.full(len(values), "", object)
-        for name, known in self.encoder.vocabularies.items():
+        for name in [name for name in schema.field_names if name in values]:
+            known = self.encoder.vocabularies[name]
             ids = batch.ids[:, [*schema.id_columns(name)]].numpy()
             rows = np.flatnonzero((ids == schema.unseen_id(name)).any(1))
             codes, cells = pd.factorize(values[name].iloc[rows], use_na_sentinel=False)

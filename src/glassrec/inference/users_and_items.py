@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
 
 from glassrec.data.encoding import Encoder
 from glassrec.data.events import step_names
-from glassrec.data.raw_tables import DISPLAY_NAME, ITEM, TIME, TRAINING_COUNT, USER
+from glassrec.data.raw_tables import DISPLAY_NAME, ITEM, TIME, USER
+from glassrec.data.text_file import Origin
+from glassrec.spelling import brief
 
 
 @dataclass(frozen=True)
@@ -22,14 +25,12 @@ class Items:
         values: (n,) the raw values. The first `known` ones are those that the model knows, in the
             order of their ids: `values[i]` has the id i + 1 in its field.
         names: (n,) what people call them; the value as text where nothing else is known.
-        counts: (n,) int64: how many training rows each has.
         side: (n rows) the raw columns that follow from the item, without the item.
         known: how many items the model knows.
     """
 
     values: pd.Index
     names: np.ndarray
-    counts: np.ndarray
     side: pd.DataFrame
     known: int
 
@@ -41,7 +42,6 @@ class Items:
         return cls(
             plain_index(frame[ITEM]),
             frame[DISPLAY_NAME].to_numpy(object),
-            frame[TRAINING_COUNT].to_numpy(np.int64),
             side,
             known,
         )
@@ -59,11 +59,20 @@ class Items:
         own = plain_index(values).astype(str).to_numpy(object)
         return np.where(at >= 0, self.names[at], own)
 
-    def rows_of(self, places: np.ndarray, item: str) -> pd.DataFrame:
-        """(N rows) the column `item` and those of the side, of items by their places."""
-        side = self.side.take(places).reset_index(drop=True)
-        side.insert(0, item, self.values.take(places).to_series(index=side.index))
-        return side
+    def side_of(self, values: pd.Series, names: Sequence[str], place: Origin) -> pd.DataFrame:
+        """(N rows) the columns `names` of the side of raw items (N,), which come from `place`.
+
+        Raises:
+            ValueError: there is no such item.
+        """
+        at = self.places(values)
+        if names and (at < 0).any():
+            row = int((at < 0).argmax())
+            raise ValueError(
+                f"{place.at(row)}: the catalogue has no item {values.iloc[row]!r}; add the "
+                f"columns {brief(names)} to the file, or remove the line"
+            )
+        return self.side[[*names]].take(at).reset_index(drop=True)
 
 
 @dataclass(frozen=True)
@@ -88,11 +97,6 @@ class Interactions:
         """Whether times were written as dates; else they are numbers, or there are none."""
         return TIME in self.frame and isinstance(self.frame[TIME].dtype, pd.DatetimeTZDtype)
 
-    def of_user(self, user: Any) -> pd.DataFrame:
-        """The rows of one user, oldest first; none for a user that the log does not have."""
-        at = int(self.users.get_indexer(pd.Index([user]))[0])
-        return self.frame.iloc[:0] if at < 0 else self.frame.iloc[slice(*self.starts[at : at + 2])]
-
     def histories(
         self, users: pd.Series | pd.Index, times: pd.Series | None, length: int
     ) -> pd.DataFrame:
@@ -115,14 +119,15 @@ class Interactions:
             stop = np.searchsorted(keys, wanted)
         places = stop[:, None] + np.arange(-length, 0)
         there = (places >= first[:, None]) & (at >= 0)[:, None]
-        items = pd.Categorical(self.frame[ITEM])
-        codes = np.where(there, items.codes[np.where(there, places, 0)], -1)
-        return pd.DataFrame(
-            {
-                name: pd.Categorical.from_codes(codes[:, step], dtype=items.dtype)
-                for step, name in enumerate(step_names(length))
-            }
-        )
+        codes = np.where(there, self._items.codes[np.where(there, places, 0)], -1)
+        kind = self._items.dtype
+        steps = [pd.Categorical.from_codes(each, dtype=kind) for each in codes.T]
+        return pd.DataFrame(dict(zip(step_names(length), steps, strict=True)))
+
+    @cached_property
+    def _items(self) -> pd.Categorical:
+        """The item of each row."""
+        return pd.Categorical(self.frame[ITEM])
 
     @cached_property
     def _by_time(self) -> tuple[np.ndarray, np.ndarray]:
@@ -146,11 +151,6 @@ class LastRows:
         # A column of the name of the first one has got an underscore, see `raw_tables`.
         context = frame.iloc[:, 1:].rename(columns={f"{USER}_": USER})
         return cls(plain_index(frame[USER]), context)
-
-    def of_user(self, user: Any) -> pd.DataFrame | None:
-        """The one row of a user; None for a user that the log does not have."""
-        at = int(self.users.get_indexer(pd.Index([user]))[0])
-        return None if at < 0 else self.context.iloc[[at]].reset_index(drop=True)
 
 
 def plain_index(values: pd.Series | pd.Index) -> pd.Index:
