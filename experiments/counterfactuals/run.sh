@@ -5,7 +5,7 @@ set -euo pipefail
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 here=$(dirname "$0")
 data=(data=movielens_1m "data.root=$(realpath "${1:?usage: run.sh FOLDER_OF_ML_1M}")")
-small=(trainer=cpu trainer.max_epochs=1 trainer.batch_size=8192
+small=(trainer=cpu trainer.max_epochs=5 trainer.batch_size=8192
   explain.select.rows=50 explain.method.steps=4 explain.neurons.steps=4 explain.tolerance=1
   explain/compare=none explain.pair_rows=0 explain.faithfulness.rows=20
   explain.faithfulness.steps=4 explain.faithfulness.subsets=10 explain.faithfulness.points=1
@@ -20,5 +20,5 @@ done
 for run in neumf lstm; do
   glassrec recommend run.dir=runs/$run users=all k=10 reasons=2 out=$run-lists.parquet
 done
-python "$here/study.py" runs/neumf 600 neumf.csv
-python "$here/study.py" runs/lstm "${LSTM_USERS:-100}" lstm.csv
+python "$here/study.py" runs/neumf neumf.csv
+python "$here/study.py" runs/lstm lstm.csv

@@ -1,34 +1,33 @@
-"""How many changes take a first item out of the first ten: study.py RUN_DIR USERS OUT.csv."""
+"""How many changes take a user's first item out of the first ten: study.py RUN_DIR OUT.csv."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 
 from glassrec.inference.counterfactual import list_counterfactuals
-from glassrec.inference.list_inputs import CandidateItems, UserRows, rankable, with_context
+from glassrec.inference.list_inputs import (
+    CandidateItems,
+    rankable,
+    users_of_log,
+    with_context,
+)
 from glassrec.inference.opened_run import OpenedRun
 from glassrec.inference.ranking import Ranker, best
-from glassrec.inference.row_files import Place
 from glassrec.progress import with_progress
 
-AT_ONCE = 20
+AT_ONCE = 100
 
 
-def first_items(run: OpenedRun, users: int, k: int = 10) -> Iterator[tuple[int, pd.DataFrame]]:
+def first_items(run: OpenedRun, k: int = 10) -> Iterator[tuple[int, pd.DataFrame]]:
     """For some users at a time, how many, and the counterfactual of the first item of each."""
     user, _ = rankable(run)
     ranker = Ranker(run, CandidateItems.of_catalogue(run))
-    chosen = np.random.default_rng(0).permutation(len(run.interactions.users))[:users]
     start = 0
-    for some in np.split(chosen, range(AT_ONCE, len(chosen), AT_ONCE)):
-        frame = pd.DataFrame({user: run.interactions.users[some]})
-        rows = UserRows(frame, Place(Path("users"), lines=range(len(some))))
+    for rows in users_of_log(run, AT_ONCE):
         context = with_context(run, rows, pd.DataFrame())
         scores = ranker.scores(ranker.users(context, rows.place))
         scores = scores.masked_fill(~ranker.allowed(context[user]), -torch.inf)
@@ -36,7 +35,7 @@ def first_items(run: OpenedRun, users: int, k: int = 10) -> Iterator[tuple[int, 
         listed = ranker.rows_of(context, ranking, start)
         found = list_counterfactuals(ranker, listed, ranking, scores, k)
         start += len(found)
-        yield len(some), pd.DataFrame({
+        yield len(found), pd.DataFrame({
             "changes": [0 if each is None else len(each.changes) for each in found],
             "kind": [_kind(None if each is None else each.changes) for each in found],
         })  # fmt: skip
@@ -48,11 +47,10 @@ def _kind(changes: tuple[str, ...] | None) -> str:
     return "past items" if changes[0].startswith("without ") else "columns"
 
 
-def main(directory: str, users: str, out: str) -> None:
+def main(directory: str, out: str) -> None:
     """Count the sizes."""
-    run, count = OpenedRun.open(directory), int(users)
-    parts = ((done, part) for done, part in first_items(run, count))
-    frame = pd.concat(with_progress(parts, count, unit="users"))
+    run = OpenedRun.open(directory)
+    frame = pd.concat(with_progress(first_items(run), len(run.interactions.users), unit="users"))
     counts = frame.value_counts(["kind", "changes"]).rename("users").reset_index()
     counts.insert(0, "model", type(run.model).__name__)
     counts["seed"] = run.run.config["seed"]
