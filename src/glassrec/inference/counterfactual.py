@@ -47,7 +47,7 @@ POOL = 500
 """Candidates of a list that a change is tried with, the best ones; success among them is success
 among all."""
 
-CASES = 512
+CASES = 256
 """Rows of which changes are searched at a time."""
 
 Margin = Callable[[Tensor], Tensor]

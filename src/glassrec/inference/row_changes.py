@@ -227,12 +227,12 @@ class ColumnChanges(RowChanges):
     def logits(self, rows: Tensor, sets: Tensor) -> Tensor:
         """See `RowChanges`."""
         cases = rows.repeat_interleave(sets.shape[1])
-        found = self._logits(cases, sets.flatten(0, 1), self.chosen[cases])
-        return found.unflatten(0, sets.shape[:2])
+        return self._logits(cases, sets.flatten(0, 1)).unflatten(0, sets.shape[:2])
 
     @torch.no_grad()
-    def _logits(self, cases: Tensor, on: Tensor, options: Tensor) -> Tensor:
-        """The logits (G, m) of rows (G,) with the columns `on` (G, P) at `options` (G, P).
+    def _logits(self, cases: Tensor, on: Tensor, options: Tensor | None = None) -> Tensor:
+        """The logits (G, m) of rows (G,) with the columns `on` (G, P) at `options` (G, P), or as
+        chosen.
 
         Where all of them are the row's own, its competitors stay as they are.
         """
@@ -241,7 +241,8 @@ class ColumnChanges(RowChanges):
         for some, width in ((shared, self.width), (~shared, 1)):
             places = some.nonzero().flatten()
             for part in places.split(max(1, ROWS // width)) if len(places) else ():
-                changed = self._changed(cases[part], on[part], options[part], width)
+                values = self.chosen[cases[part]] if options is None else options[part]
+                changed = self._changed(cases[part], on[part], values, width)
                 past = self.history if len(self.history) == 1 else self.history[cases[part]]
                 found[part, :width] = self._score(changed, past)
         return found
