@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from raw_clicks import FinishedRun
+from test_predict import predict, scored
 from test_recommend import by_hand, lists
 from torch import Tensor
 
@@ -116,6 +117,28 @@ def test_changed_raw_rows_fall_below_the_threshold(
                 assert after == pytest.approx(answer.outcome, abs=1e-3)
                 checked += 1
     assert checked > 5
+
+
+def test_predict_adds_counterfactuals(
+    finished: FinishedRun, opened: OpenedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = finished.test.iloc[:30].drop(columns="price").reset_index(drop=True)
+    words = ("counterfactual=true", "changes=2", "threshold=.45", "chunk=11")
+    found = scored(finished, frame, tmp_path, *words)
+    rows = encode_frame(opened, frame)
+    expected = row_counterfactuals(opened, rows, 0.45, 2)
+    assert found["counterfactual"].tolist() == [in_words(each, 2) for each in expected]
+    counts = ["" if each is None else str(len(each.changes)) for each in expected]
+    assert found["counterfactual_changes"].astype(str).tolist() == counts
+    below = found["probability"] < 0.45
+    assert below.equals(found["counterfactual"].str.startswith("no change: "))
+    assert "predict   price of the items from the run's catalogue" in capsys.readouterr().out
+    assert predict(finished, tmp_path / "new.csv", "counterfactual=true", "threshold=2") == 1
+    assert "threshold=2.0 of 'clicked'" in capsys.readouterr().err
+    assert predict(finished, tmp_path / "new.csv", "counterfactual=true", "threshold=x") == 2
+    assert "threshold: 'x'" in capsys.readouterr().err
+    half = row_counterfactuals(opened, rows)
+    assert half == row_counterfactuals(opened, rows, 0.5)
 
 
 def test_rows_that_nothing_changes_have_none(opened: OpenedRun, finished: FinishedRun) -> None:

@@ -89,6 +89,8 @@ class TrainedRun:
         reasons: int = 0,
         attributions: bool = False,
         task: str | None = None,
+        changes: int = 0,
+        threshold: float | None = None,
     ) -> pd.DataFrame:
         """The rows with predictions, as `glassrec predict` adds them.
 
@@ -98,6 +100,9 @@ class TrainedRun:
             reasons: how many columns `reason_1`, `reason_2`, ... to add, strongest first.
             attributions: whether to add `baseline_logit` and `attribution/NAME` of all features.
             task: the explained task; the run's if None.
+            changes: of how many changes counterfactuals may be; 0 leaves them out.
+            threshold: that these go below: of the probability of a click, or of an estimate; None
+                is 0.5, or the mean rating in training.
 
         Returns:
             the frame with, for each task, `probability` (of a click), `estimate` (of a rating, in
@@ -105,7 +110,9 @@ class TrainedRun:
             training did not know.
         """
         raw = self._encoded(rows)
-        found = predictions(self.opened, raw, model, reasons, attributions, task)
+        found = predictions(
+            self.opened, raw, model, reasons, attributions, task, changes, threshold
+        )
         return pd.concat([rows, found.set_axis(rows.index)], axis=1)
 
     def explain(

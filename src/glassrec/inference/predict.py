@@ -11,7 +11,7 @@ from annotated_types import Ge
 from pydantic import Field
 
 from glassrec.inference.command_settings import RunSettings, help_of, parse_settings
-from glassrec.spelling import counted
+from glassrec.spelling import brief, counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +31,9 @@ column, and then nothing is written.
 A reason, `price = 91.23: −0.77`, is how much a value moved the logit away from that of the run's
 baseline (explain.baseline), by the run's own method of attribution. It says nothing about causes.
 
+A counterfactual, `city = Paris and price at its baseline: 0.43`, is a small set of changes after
+which the model, run again, gives a probability below the threshold; it may be `no change`.
+
 A sequence model takes the user's earlier items from the interactions that the run has kept, before
 the time of the row, or from a column `history` of the row: items as a|b|c, oldest first.
 """
@@ -38,6 +41,7 @@ the time of the row, or from a column `history` of the row: items as a|b|c, olde
 EXAMPLES = """\
 glassrec predict run.dir=runs/x rows=new.csv out=scored.csv
 glassrec predict run.dir=runs/x rows=new.parquet model=pruned reasons=3 out=scored.parquet
+glassrec predict run.dir=runs/x rows=new.csv counterfactual=true changes=2 threshold=0.4
 zcat new.jsonl.gz | glassrec predict run.dir=runs/x rows=- > scored.csv
 """
 
@@ -58,6 +62,17 @@ class PredictSettings(RunSettings):
     )
     attributions: bool = Field(
         False, description="whether a row gets the attributions of all features"
+    )
+    counterfactual: bool = Field(
+        False,
+        description="whether a row gets the changes that take its click below the threshold: past "
+        "items left out or, where that is not enough, columns at other values",
+    )
+    changes: Annotated[int, Ge(1)] = Field(4, description="how many changes, at most")
+    threshold: float | None = Field(
+        None,
+        description="of the probability of a click, or of the estimate of a rating; null is 0.5 or "
+        "the mean rating in training",
     )
     task: str | None = Field(None, description="the explained task; null is that of the run")
     separator: str | None = Field(
@@ -98,18 +113,22 @@ def predict_file(settings: PredictSettings) -> list[str]:
     from glassrec.progress import with_progress
 
     run = OpenedRun.open(directory, settings.trust)
+    run.recommender(settings.model)  # so that no other is loaded for its columns
     chunks = read_rows(run, settings.rows, separator=settings.separator, chunk=settings.chunk)
     total, unseen = 0, 0
     with row_output(settings.out) as write:
         for rows in with_progress(((len(each.frame), each) for each in chunks), None):
             found = predictions(
-                run, rows, settings.model, settings.reasons, settings.attributions, settings.task
-            )
+                run, rows, settings.model, settings.reasons, settings.attributions, settings.task,
+                settings.changes if settings.counterfactual else 0, settings.threshold,
+            )  # fmt: skip
             write(pd.concat([rows.frame.reset_index(drop=True), found], axis=1))
             total += len(found)
             unseen += int((rows.unseen != "").sum())
     where = settings.out or "standard output"
     lines = [f"predict   {counted(total, 'row')} to {where}, {unseen:,} with unseen values"]
+    if side := [n for n in run.columns.item_side if n in rows.values and n not in rows.frame]:
+        lines.append(f"predict   {brief(side)} of the items from the run's catalogue")
     if settings.reasons or settings.attributions:
         task = settings.task or str(run.explain_settings.task)
         lines.append(f"predict   {basis(run, task)}")
@@ -123,8 +142,10 @@ def predictions(
     reasons: int = 0,
     attributions: bool = False,
     task: str | None = None,
+    changes: int = 0,
+    threshold: float | None = None,
 ) -> pd.DataFrame:
-    """The new columns of rows: prediction, logit, `unseen`, reasons, attributions.
+    """The new columns of rows: prediction, logit, `unseen`, reasons, attributions, counterfactual.
 
     Args:
         run: scores them.
@@ -133,6 +154,8 @@ def predictions(
         reasons: how many columns of reasons.
         attributions: whether to add the attributions of all features.
         task: the explained task; the run's if None.
+        changes: of how many changes counterfactuals may be; 0 leaves them out.
+        threshold: that these go below, see `row_counterfactuals`.
 
     Returns:
         N rows under the index 0, 1, ...; logits are the model's float32 numbers, as float64.
@@ -143,7 +166,9 @@ def predictions(
     import pandas as pd
 
     from glassrec.data.schema import OUTPUTS
+    from glassrec.inference.counterfactual import row_counterfactuals
     from glassrec.inference.reasons import attributed, attribution_columns, reason_columns
+    from glassrec.inference.row_changes import counterfactual_columns
 
     schema = run.schema
     logits = run.recommender(model).predict(rows.batch).double()
@@ -157,6 +182,9 @@ def predictions(
         found = attributed(run, rows, model, task)
         frames += [reason_columns(run, rows, found, reasons)] if reasons else []
         frames += [attribution_columns(found)] if attributions else []
+    if changes:
+        answers = row_counterfactuals(run, rows, threshold, changes, model, task)
+        frames.append(counterfactual_columns(answers, changes))
     added = pd.concat(frames, axis=1)
     _refuse_taken(rows.frame, added)
     return added

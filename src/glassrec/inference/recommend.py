@@ -183,7 +183,7 @@ def recommendations(
     from glassrec.inference.list_inputs import rankable, typed_rows, with_context
     from glassrec.inference.predict import predictions
     from glassrec.inference.ranking import best
-    from glassrec.inference.row_changes import in_words
+    from glassrec.inference.row_changes import counterfactual_columns
 
     run, start = ranker.run, 0
     user, item = rankable(run)
@@ -214,9 +214,7 @@ def recommendations(
         )
         if changes:
             answers = list_counterfactuals(ranker, rows, ranking, scores, k, changes)
-            scored["counterfactual"] = [in_words(answer, changes) for answer in answers]
-            counts = [None if answer is None else len(answer.changes) for answer in answers]
-            scored["counterfactual_changes"] = pd.array(counts, "Int64")
+            scored = scored.join(counterfactual_columns(answers, changes))
         if len(context.columns) > 1:
             scored[CONTEXT] = _in_words(context.drop(columns=user))[ranking.users]
         start += len(listed)

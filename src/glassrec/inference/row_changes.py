@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -58,6 +58,17 @@ def in_words(found: Counterfactual | None, limit: int = LIMIT) -> str:
     if found is None:
         return f"none with up to {limit} change{'s' if limit > 1 else ''}"
     return str(found)
+
+
+def counterfactual_columns(
+    found: Sequence[Counterfactual | None], limit: int = LIMIT
+) -> pd.DataFrame:
+    """(N rows) `counterfactual` in words, and `counterfactual_changes`, how many it has."""
+    counts = [None if each is None else len(each.changes) for each in found]
+    texts = [in_words(each, limit) for each in found]
+    return pd.DataFrame(
+        {"counterfactual": texts, "counterfactual_changes": pd.array(counts, "Int64")}
+    )
 
 
 @dataclass(frozen=True)
