@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from glassrec.artifacts.file_list import WEIGHTS
 from glassrec.config.environment import Config, with_texts
 from glassrec.config.errors import ConfigError
+from glassrec.metrics.user_metrics import check_metrics
 
 
 def build(config: dict[str, Any]) -> dict[str, Any]:
@@ -38,6 +39,7 @@ def build(config: dict[str, Any]) -> dict[str, Any]:
             with _config_errors(f"{name}: "):  # PyTorch checks these settings only when it is made
                 parts[name]([nn.Parameter(zeros(1, 1))])
     with _config_errors():
+        check_metrics(parts["metrics"], parts["trainer"].monitor)
         _ = parts["trainer"].device  # a GPU that is not there, before the data is read
     return parts
 

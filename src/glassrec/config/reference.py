@@ -222,7 +222,7 @@ def _describe_setting(key: str, views: list[OptionSetting], siblings: int) -> st
         lines += _wrapped("exists in", ", ".join(options))
     if differing := [view for view in views[1:] if view.value != first.value]:
         text = ", ".join(f"{_text(view.value)} in {view.option}" for view in differing)
-        lines += _wrapped("elsewhere", text)
+        lines += _wrapped("others", text)
     return "\n".join([*lines, *_effect(key)]) + "\n"
 
 
@@ -258,7 +258,7 @@ def _effect(key: str) -> list[str]:
     root = key.split(".")[0]
     lines = []
     if root in EXPERIMENT and key not in [f"trainer.{name}" for name in RUNTIME_KEYS]:
-        lines.append("  effect    on the trained model and all that follows; another run.dir")
+        lines.append("  effect    on the trained model and every later stage; a change needs a new run.dir")
     else:
         stages: dict[str, list[str]] = {}
         for file in FILES:

@@ -169,8 +169,9 @@ def draw_candidates(
     left = items - (stop - start)
     if len(left) and int(left.min()) < count:
         raise ValueError(
-            f"{count} candidates asked, but a user never chose only {int(left.min())} of the "
-            f"{items} items; ask for fewer candidates, or leave out users of so many items"
+            f"data.split.candidates: {count} is not allowed; for one user there are only "
+            f"{int(left.min())} of {items} items left to sample; ask for fewer candidates, or "
+            "leave out users of so many items"
         )
     drawn = torch.randint(items, (len(users), count), generator=generator)
     todo = torch.arange(len(users))

@@ -22,6 +22,12 @@ IN_UNIT = ("rmse", "mae", "bias")
 GROUPS = ("known", "unseen_user", "unseen_item")
 """Parts of a split with their own metrics, by the ids seen in training: `unseen_item/rmse`."""
 
+BUILT_IN = frozenset(
+    ["auroc", "log_loss", "normalized_entropy", "accuracy", "calibration", "ece", "rmse", "mae",
+     "bias", *(f"{each}@{k}" for each in ("hr", "ndcg", "recall") for k in (10, 100))]
+)  # fmt: skip
+"""The metrics that Glassrec computes by itself; a metric of the user's own has another name."""
+
 MONITORED = ("recall@10", "ndcg@10", "rmse", "auroc")
 """The first one that a task has selects its best epoch."""
 

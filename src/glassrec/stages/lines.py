@@ -33,7 +33,7 @@ def repeats(facts: Mapping[str, Any], policy: str | None) -> Iterator[str]:
 
 def train_lines(result: TrainResult) -> Iterator[str]:
     """Epochs and size."""
-    kept = "the best on validation are kept" if result.epochs else "nothing is trained"
+    kept = "those of the best epoch on validation are kept" if result.epochs else "not trained"
     size = result.trained.weights.bytes / 2**10
     yield f"{counted(result.epochs, 'epoch')}, {size:,.0f} KiB of weights; {kept}"
 
@@ -49,7 +49,7 @@ def explain_lines(result: ExplainResult) -> Iterator[str]:
         yield f"the mean logit is {about.mean_logit:z.2f}, and {at_baseline}"
         yield from _trust(result)
     (inactive, never), count = statements.neuron_counts(result.neurons), len(result.neurons)
-    yield f"{inactive:,} of {count:,} neurons have zero attribution, {never:,} only negative ones"
+    yield f"{inactive:,} of {count:,} neurons have zero attribution, {never:,} have only negative ones"
     yield from _pairs(result)
     yield from _methods(result)
     yield from _truth(result)
@@ -119,7 +119,7 @@ def _truth(result: ExplainResult) -> Iterator[str]:
     # Not a number: there is none of the kind.
     shares = [f"{share:.0%} of {words}" for words, share in found.items() if share == share]
     if shares:
-        yield f"of the known effects, these rank on top: {', '.join(shares)}"
+        yield f"known effects that rank at the top: {', '.join(shares)}"
 
 
 def _other_selection(result: ExplainResult) -> Iterator[str]:
@@ -151,7 +151,7 @@ def prune_lines(result: PruneResult) -> Iterator[str]:
     else:
         proposed, kept = (sum(getattr(x, name) for x in layers) for name in ("proposed", "refuted"))
         proposals = counted(proposed, "neuron")
-        yield f"{proposals} with zero attribution; of these, {kept:,} not constant and so kept"
+        yield f"{proposals} with zero attribution; {kept:,} of them are not constant and are kept"
     for name, layer in plan.layers.items():
         if layer.stays:
             share = "one" if layer.constants else "all"
@@ -216,7 +216,7 @@ def _quality(values: Mapping[str, float], primary: list[str]) -> Iterator[str]:
         yield f"{both}: {change} ({low} to {high})"
     if "test/auroc" in values:
         low, high = (f"{values[f'test/auroc_{end}']:.4f}" for end in ("low", "high"))
-        yield f"test/auroc as trained lies between {low} and {high} (95 % interval, as in brackets)"
+        yield f"test/auroc as trained lies between {low} and {high} (95 % interval)"
 
 
 UNSEEN = {
