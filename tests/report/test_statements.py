@@ -119,8 +119,8 @@ def test_one_run_states_numbers_and_claims_no_win() -> None:
     told = seed_statements(_frame(WON, seeds=1), "test/auroc")
     assert told == [
         "with 50 % of each layer's neurons pruned, auroc is 0.7900 (conductance), 0.7900 (taylor), "
-        "0.7800 (magnitude) and 0.6000 (random, the mean of 3 orders); unpruned it is 0.8000; one "
-        "run has no test against chance",
+        "0.7800 (magnitude) and 0.6000 (random, the mean of 3 orders); unpruned it is 0.8000; a "
+        "single run cannot be tested for significance",
         "auroc stays within 0.005 of the unpruned 0.8000 up to 25 % by conductance, taylor and "
         "magnitude, at no share by random",
         "conductance is better than all 3 random orders at every share",

@@ -75,7 +75,7 @@ def test_many_samples_of_few_fields_are_not_and_known_effects_are_marked(
     (line,) = (line for line in lines if "two seeds" in line)
     assert "unstable" not in line
     (line,) = (line for line in lines if "known effects" in line)
-    shares = line.partition("on top: ")[2].split(", ")
+    shares = line.partition("at the top: ")[2].split(", ")
     assert [share.partition(" of ")[2] for share in shares] == ["inputs", "main effects", "pairs"]
 
 

@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from glassrec.artifacts.file_list import WEIGHTS
 from glassrec.config.environment import Config, with_texts
 from glassrec.config.errors import ConfigError
-from glassrec.metrics.user_metrics import check_metrics
 
 
 def build(config: dict[str, Any]) -> dict[str, Any]:
@@ -27,6 +26,8 @@ def build(config: dict[str, Any]) -> dict[str, Any]:
         ConfigError: values that are right one by one do not go together.
     """
     from torch import nn, zeros
+
+    from glassrec.metrics.user_metrics import check_metrics
 
     parts: dict[str, Any] = {}
     for name, node in config.items():
