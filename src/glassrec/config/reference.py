@@ -258,7 +258,7 @@ def _effect(key: str) -> list[str]:
     root = key.split(".")[0]
     lines = []
     if root in EXPERIMENT and key not in [f"trainer.{name}" for name in RUNTIME_KEYS]:
-        lines.append("  effect    on the trained model and every later stage; a change needs a new run.dir")
+        lines.append("  effect    on training and every later stage; a change needs a new run.dir")
     else:
         stages: dict[str, list[str]] = {}
         for file in FILES:
