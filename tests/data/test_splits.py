@@ -200,7 +200,7 @@ def test_leave_one_out_says_what_it_needs(log, columns, message):
 def test_leave_one_out_needs_users_of_three_rows_and_enough_items(log):
     with pytest.raises(ValueError, match="no user has three rows"):
         LeaveOneOut(1).split(log.drop_duplicates("user"), LOGGED, seeded())
-    with pytest.raises(ValueError, match="data.split.candidates: 99 is not allowed"):
+    with pytest.raises(ValueError, match=r"data\.split\.candidates: 99 is not allowed"):
         LeaveOneOut(99).split(log, LOGGED, seeded())
 
 

@@ -128,8 +128,8 @@ class LeaveOneOut(Splitter):
         if columns.label or columns.rating or columns.retrieval:
             raise ValueError(
                 f"leave-one-out takes every row as a positive, but the data has the task "
-                f"{columns.targets[0].name!r}; remove it from the columns and keep only the rows of "
-                "positives, or choose another split"
+                f"{columns.targets[0].name!r}; remove it from the columns and keep only the "
+                "rows of positives, or choose another split"
             )
         if columns.time is None and not columns.chronological:
             print(

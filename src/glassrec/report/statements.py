@@ -201,7 +201,8 @@ def _one_run(curves: PruningCurveTable) -> Iterator[str]:
     )
     yield (
         f"with {_percent([share])} of each layer's neurons pruned, {curves.name} is {each}; "
-        f"unpruned it is {curves.format(curves.unpruned)}; a single run cannot be tested for significance"
+        f"unpruned it is {curves.format(curves.unpruned)}; a single run cannot be tested for "
+        "significance"
     )
     yield within_drop(curves)
     if {REFERENCE, RANDOM} <= {*curves.scores}:

@@ -49,7 +49,8 @@ def explain_lines(result: ExplainResult) -> Iterator[str]:
         yield f"the mean logit is {about.mean_logit:z.2f}, and {at_baseline}"
         yield from _trust(result)
     (inactive, never), count = statements.neuron_counts(result.neurons), len(result.neurons)
-    yield f"{inactive:,} of {count:,} neurons have zero attribution, {never:,} have only negative ones"
+    found = f"{inactive:,} of {count:,} neurons have zero attribution"
+    yield f"{found}, {never:,} have only negative ones"
     yield from _pairs(result)
     yield from _methods(result)
     yield from _truth(result)
