@@ -215,7 +215,7 @@ def _quality(values: Mapping[str, float], primary: list[str]) -> Iterator[str]:
             f"{format_metric(metric, after, before)} pruned"
         )
         yield f"{both}: {change} ({low} to {high})"
-    if "test/auroc" in values:
+    if "auroc" in primary:
         low, high = (f"{values[f'test/auroc_{end}']:.4f}" for end in ("low", "high"))
         yield f"test/auroc as trained lies between {low} and {high} (95 % interval)"
 
