@@ -42,6 +42,9 @@ def test_predictions_are_the_runs_own(finished: FinishedRun, run: glassrec.Train
         "probability", "logit", "unseen", "reason_1", "reason_2"
     ]  # fmt: skip
     assert torch.equal(run.encode(frame).ids, finished.batch.ids)
+    likely = found["probability"] >= 0.5
+    unlikely = run.predict(frame, changes=2)["counterfactual"].str.startswith("no change: ")
+    assert unlikely.equals(~likely)
     pruned = run.predict(frame, model="pruned")["logit"]
     assert (pruned - found["logit"]).abs().max() < 1e-5
     with pytest.raises(ValueError, match=r"column 'probability'.*rename"):
@@ -165,13 +168,17 @@ def test_recommendations_are_those_of_the_command(
         "k=4",
         "reasons=1",
         "context.city=Paris",
+        "counterfactual=true",
+        "changes=1",
     ]
     assert main(["recommend", *words, "user=u_00003"]) == 0
     own = pd.read_csv(out, keep_default_na=False)
-    found = run.recommend(["u_00003", "u_00007"], k=4, reasons=1, context={"city": "Paris"})
+    context = {"city": "Paris"}
+    found = run.recommend(["u_00003", "u_00007"], k=4, reasons=1, changes=1, context=context)
     first = found[found["user"] == "u_00003"]
     assert first["item"].tolist() == own["item"].tolist()
     assert first["reason_1"].tolist() == own["reason_1"].tolist()
+    assert first["counterfactual"].tolist() == own["counterfactual"].tolist()
     assert (first["logit"] - own["logit"]).abs().max() < 1e-6
     assert found["rank"].tolist() == [1, 2, 3, 4] * 2
     with pytest.raises(ValueError, match="no column 'citi'"):

@@ -101,13 +101,11 @@ class TrainedRun:
             attributions: whether to add `baseline_logit` and `attribution/NAME` of all features.
             task: the explained task; the run's if None.
             changes: of how many changes counterfactuals may be; 0 leaves them out.
-            threshold: that these go below: of the probability of a click, or of an estimate; None
-                is 0.5, or the mean rating in training.
+            threshold: that these go below; 0.5, or the mean rating in training, if None.
 
         Returns:
             the frame with, for each task, `probability` (of a click), `estimate` (of a rating, in
-            its unit) or `score` (of a retrieval), and `logit`; and `unseen`, the values that
-            training did not know.
+            its unit) or `score` (of a retrieval), and `logit`; and `unseen`, the unknown values.
         """
         raw = self._encoded(rows)
         found = predictions(
@@ -147,6 +145,7 @@ class TrainedRun:
         candidates: Path | str | None = None,
         seen: Seen = "drop",
         reasons: int = 0,
+        changes: int = 0,
         model: ModelName = "trained",
         task: str | None = None,
     ) -> pd.DataFrame:
@@ -161,6 +160,7 @@ class TrainedRun:
             seen: what becomes of the items of the user's rows in the log: `drop`, `drop_taken` or
                 `keep`.
             reasons: how many columns of reasons an item gets.
+            changes: of how many changes counterfactuals may be; 0 leaves them out.
             model: `trained` or `pruned`.
             task: ranks the items, and is explained; the retrieval, or else the first, if None.
 
@@ -184,7 +184,7 @@ class TrainedRun:
                 some = texts[start : start + ranker.users_at_once]
                 yield typed_rows(run, {column: some}, "the users")
 
-        found = [frame for _, frame in recommendations(ranker, users(), k, given, reasons)]
+        found = [frame for _, frame in recommendations(ranker, users(), k, given, reasons, changes)]
         if not found:
             raise ValueError("there is no user; name one or more")
         return pd.concat(found, ignore_index=True)
