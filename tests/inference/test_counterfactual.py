@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from glassrec.__main__ import main
 from glassrec.data.planted import MAIN, PAIRS, Planted
+from glassrec.data.schema import Target
 from glassrec.inference.counterfactual import (
     CounterfactualSearch,
     list_counterfactuals,
@@ -28,6 +30,7 @@ from glassrec.inference.ranking import Ranker, best
 from glassrec.inference.row_changes import RowChanges, in_words, smallest_sets
 from glassrec.inference.row_files import Place
 from glassrec.inference.rows import encode_frame
+from glassrec.models.dlrm import DLRM
 from small_run import QUICK
 
 
@@ -174,6 +177,48 @@ def test_a_list_without_some_past_items_lacks_the_item(sequential: FinishedRun) 
         assert by_hand(sequential, opened, user).index.get_loc(item) < 3
         checked += 1
     assert checked > 3
+
+
+def test_many_histories_at_once_score_as_each_alone(
+    sequential: FinishedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = OpenedRun.open(sequential.directory)
+    rows = encode_frame(opened, sequential.test.iloc[:9])
+    search = CounterfactualSearch(opened, "trained", 0, 4)
+    past = search.past_items(rows.values, rows.batch, search.orders(rows))
+    assert past is not None
+    sets = torch.tensor([[False] * 4, [True] + [False] * 3, [True, False, True, False]])
+    alone = past.logits(torch.arange(9), sets.expand(9, -1, -1))
+    own = opened.model.predict(rows.batch)
+    torch.testing.assert_close(alone[:, 0], own)
+    assert (alone[:, 1:] != own.unsqueeze(1)).any()
+    for _ in range(2):
+        for row in range(9):
+            others = rows.batch._replace(history=rows.batch.history[[row]].expand(9, -1))
+            together = past.of_row(row, others).logits(torch.tensor([0]), sets.unsqueeze(0))
+            torch.testing.assert_close(together[0, :, row], alone[row, :, 0])
+        monkeypatch.setattr(torch, "vmap", fail)  # as for an operation that it does not know
+
+
+def fail(*_: object, **__: object) -> None:
+    raise RuntimeError
+
+
+def test_an_estimate_falls_below_the_mean_rating(finished: FinishedRun) -> None:
+    opened = OpenedRun.open(finished.directory)
+    encoder, target = opened.encoder, Target("clicked", "rating", 3.0, 2.0)
+    schema = replace(encoder.schema, targets=(target,))
+    opened.__dict__["encoder"] = replace(encoder, schema=schema)
+    opened.__dict__["model"] = model = DLRM(schema, 4, [8], [12, 6]).eval()
+    rows = encode_frame(opened, finished.test.iloc[:20])
+    estimates = model.predict(rows.batch)[:, 0]
+    found = row_counterfactuals(opened, rows)
+    assert found == row_counterfactuals(opened, rows, 3.0)
+    assert any(estimates >= 3)
+    for estimate, answer in zip(estimates.tolist(), found, strict=True):
+        if answer is not None:
+            assert (answer.changes == ()) == (estimate < 3)
+            assert answer.outcome < 3
 
 
 def test_a_list_of_another_context_lacks_the_item(
