@@ -83,11 +83,14 @@ def test_a_metric(run) -> None:
     assert json.loads(Path("here/data.json").read_text())["monitor"] == "val/top_decile"
 
 
-def test_the_python_page(tmp_path: Path) -> None:
-    text = (PAGES.parent / "guide" / "python.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("page", "printed"), [("python", "neurons do nothing"), ("imported", "field user: 8 numbers")]
+)
+def test_a_page_of_python(page: str, printed: str, tmp_path: Path) -> None:
+    text = (PAGES.parent / "guide" / f"{page}.md").read_text(encoding="utf-8")
     code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.S))
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "neurons do nothing" in done.stdout
+    assert printed in done.stdout

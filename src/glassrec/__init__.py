@@ -11,11 +11,13 @@ _LAZY = {
     "TrainedRun": "glassrec.inference.notebook",
     "fit": "glassrec.inference.fit",
     "load": "glassrec.inference.notebook",
+    "wrap": "glassrec.imported.wrapping",
 }
 """Public names and their modules, which take seconds to import."""
 
 __all__ = [
-    "RecommenderDataModule", "RecommenderModule", "TrainedRun", "__version__", "fit", "load"
+    "RecommenderDataModule", "RecommenderModule", "TrainedRun", "__version__", "fit", "load",
+    "wrap",
 ]  # fmt: skip
 
 

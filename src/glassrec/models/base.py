@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -70,19 +70,21 @@ class Recommender(nn.Module, ABC):
         width: E, the number of parameters of one id. All parameters of a field's id lie side by
             side in one row of the table: two embeddings of one field are two column ranges. Those
             that are no longer read need not be stored, see `narrow`; `Inputs` keep width E.
+        table: of an imported model, which has `embed` and tables of its own.
     """
 
-    def __init__(self, data: Schema, reads: Schema, width: int) -> None:
+    def __init__(
+        self, data: Schema, reads: Schema, width: int, table: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.schema = reads
         self.width = width
-        self.table = JointTable(data, reads, width)
+        self.table: Any = JointTable(data, reads, width) if table is None else table
         self.target_scale = TargetScale(data.targets)
         dense = [data.dense.index(name) for name in reads.dense]
         self._dense = slice(None) if dense == [*range(len(data.dense))] else dense
         self.register_load_state_dict_post_hook(refuse_missing_numbers)
 
-    @final
     def embed(self, batch: Batch) -> Inputs:
         """The vectors of a batch: dense (B, D), fields (B, F, E), history (B, T, E)."""
         fields = self.table.fields(batch.ids)

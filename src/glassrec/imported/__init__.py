@@ -1,0 +1,1 @@
+"""Models that were built and trained elsewhere, behind the seam of `models/base.py`."""

@@ -1,0 +1,302 @@
+"""A module from elsewhere as a recommender: `embed` up to its look-ups, `score` from there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Node
+from torch.nn import functional as F
+
+from glassrec.data.batch import Batch
+from glassrec.data.schema import ABSENT, Field, Schema, Target, TaskKind
+from glassrec.imported.exported import ExportedModule, attribute, export_module, named_tensors
+from glassrec.imported.look_ups import (
+    Bag,
+    CutGraph,
+    LookUpFinder,
+    batch_axis,
+    by_row,
+    column_names,
+    count_rows,
+)
+from glassrec.models.base import Inputs, Recommender
+
+UNKNOWN_SIZE = 2**40
+"""Ids of a field: a module does not say which of a table's rows are whose."""
+
+
+class ImportedTables(nn.Module):
+    """The place of the joint table; the tables themselves are the module's own, of any width."""
+
+    read: Tensor
+
+    def __init__(self, module: nn.Module, table: str, fields: int, width: int) -> None:
+        super().__init__()
+        self._source = (module, table)  # a tuple, so that the module is not registered twice
+        self.register_buffer("read", torch.ones(fields, width, dtype=torch.bool))
+
+    @property
+    def weight(self) -> Tensor:
+        """The largest table, or another parameter of a module without tables."""
+        return attribute(*self._source)
+
+    def narrow(self, read: Tensor) -> None:
+        """Nothing: the module's own tables stay as they are."""
+
+    def unseen(self) -> Tensor:
+        """ValueError: the ids of other libraries have no unseen one."""
+        raise ValueError("an imported model has no unseen ids; take explain.baseline=mean or zero")
+
+    def vectors(self, field: str) -> Tensor:
+        """ValueError: which rows a field may look up is not known."""
+        raise ValueError(
+            f"which ids {field} can have is not known of an imported model; take prune.level=data"
+        )
+
+
+@dataclass(frozen=True)
+class SplitGraph:
+    """The graph of a module in two parts, and where each number of `Inputs` goes."""
+
+    exported: ExportedModule
+    split: CutGraph
+    names: Mapping[int, str]
+    """Of the columns."""
+    sizes: Mapping[tuple[int, ...], int]
+    """By field, given by its columns: the length of its vector."""
+    places: tuple[Tensor, ...]
+    """By cut: the position of each of its numbers in the fields (F · E)."""
+    example: Mapping[Node, Any]
+    points: dict[Node, int] = field(default_factory=dict)
+    """The neurons by the node of their activations."""
+
+    def __deepcopy__(self, memo: object) -> SplitGraph:
+        return self  # copies of a model compute the same
+
+    @property
+    def width(self) -> int:
+        """E."""
+        return max(self.sizes.values(), default=1)
+
+    @cached_property
+    def bagged(self) -> list[Node]:
+        """The ids, offsets and weights of bags."""
+        return [node for bag in self.split.bags for node in bag[:3] if isinstance(node, Node)]
+
+    @cached_property
+    def orders(self) -> tuple[list[Node], list[Node]]:
+        """The operations up to the cuts, inputs included, and from there to the logits."""
+        cuts = [cut.node for cut in self.split.cuts]
+        return self.exported.cone(cuts, self.bagged), self.exported.cone(
+            [self.exported.logit], cuts
+        )
+
+    @cached_property
+    def stored(self) -> list[Node]:
+        """The inputs that rows hold as they are; those of bags are held as their ids."""
+        read = {*self.orders[0], *self.orders[1]}
+        return [node for node in self.exported.leaves.values() if node in read]
+
+    def field_names(self) -> list[str]:
+        """The name of each field: that of its column, or of its input if it is all of it."""
+        whole = {tuple(columns.unique().tolist()): name
+                 for name, node in self.exported.leaves.items()
+                 for columns in (self.split.columns[node],)}  # fmt: skip
+        return [whole.get(source) or "+".join(self.names[column] for column in source)
+                for source in self.sizes]  # fmt: skip
+
+
+def split_graph(module: nn.Module, batch: Any) -> SplitGraph:
+    """Export a module in evaluation mode and split it at its look-ups.
+
+    Raises:
+        UnsupportedModelError: it cannot be exported or split.
+    """
+    exported = export_module(module, batch)
+    tensors = [tensor for _, tensor in named_tensors(module, batch)]
+    leaves = dict(zip(exported.leaves.values(), tensors, strict=True))
+    rows = count_rows(exported, leaves)
+    with torch.no_grad():
+        example = exported.run(exported.cone(exported.nodes, leaves), {**leaves}, module, rows)
+    split = LookUpFinder(exported, example, rows).split()
+    sizes: dict[tuple[int, ...], int] = {}
+    places: list[list[tuple[tuple[int, ...], int, int]]] = []
+    for cut in split.cuts:
+        numbers = by_row(exported, cut.node, example[cut.node], rows)[0].numel()
+        each = numbers // len(cut.sources)
+        places.append([])
+        for source in cut.sources:
+            start = sizes.get(source, 0)
+            sizes[source] = start + each
+            places[-1].append((source, start, each))
+    sizes = dict(sorted(sizes.items()))  # fields in the order of the inputs
+    width, index = max(sizes.values(), default=1), {source: i for i, source in enumerate(sizes)}
+    positions = tuple(
+        torch.cat([torch.arange(each) + index[source] * width + start for source, start, each in p])
+        for p in places
+    )
+    names = column_names(exported, split.columns)
+    return SplitGraph(exported, split, names, sizes, positions, example)
+
+
+class ImportedModel(Recommender):
+    """A module behind the seam of all recommenders.
+
+    Each look-up of an id is a part of a field's vector: two look-ups of one id lie side by side,
+    and all fields are padded with zeros to the widest. What is pooled by its own ids, such as the
+    mean of a padded list, is one vector. `Batch` holds the module's inputs as they are: integers
+    in `ids`, others in `dense`, each tensor flattened to (B, columns), behind them the first ids
+    of all bags, the second ones, and so on, −1 where there is none, and their weights.
+
+    Args:
+        module: in evaluation mode; it belongs to this model from here on.
+        graph: of it.
+        kind: of the tasks.
+    """
+
+    _pack: Tensor
+    _unpack: Tensor
+    _spread: Tensor
+    _read: Tensor
+
+    def __init__(self, module: nn.Module, graph: SplitGraph, kind: TaskKind = "click") -> None:
+        logit = graph.exported.logit.meta["val"]
+        tasks = 1 if logit.ndim == 1 else int(logit[0].numel())
+        targets = tuple(Target("label" if tasks == 1 else f"task{k}", kind) for k in range(tasks))
+        fields = tuple(Field(name, UNKNOWN_SIZE) for name in graph.field_names())
+        dense = tuple(graph.names[column] for column in graph.split.dense)
+        schema, width = Schema(dense, fields, targets), graph.width
+        tables = ImportedTables(module, _largest(module, graph), len(fields), width)
+        super().__init__(schema, schema, width, tables)
+        self.module, self.graph = module, graph
+        self.neurons = nn.ModuleList()
+        total = sum(map(len, graph.places))
+        unpack = torch.cat([*graph.places, torch.empty(0, dtype=torch.long)])
+        pack = torch.full((len(fields) * width,), total)
+        pack[unpack] = torch.arange(total)
+        spread = torch.full((len(graph.names),), len(dense))
+        spread[list(graph.split.dense)] = torch.arange(len(dense))
+        read = torch.tensor(graph.split.dense, dtype=torch.long)
+        for name, index in {"pack": pack, "unpack": unpack, "spread": spread, "read": read}.items():
+            self.register_buffer(f"_{name}", index, persistent=False)
+
+    def encode(self, batch: Any) -> Batch:
+        """The inputs of the module as rows, with targets of zero."""
+        tensors = [tensor for _, tensor in named_tensors(self.module, batch)]
+        exported, bags = self.graph.exported, self.graph.split.bags
+        values: dict[Node, Any] = dict(zip(exported.leaves.values(), tensors, strict=True))
+        rows = count_rows(exported, values)
+        ids, dense = [torch.empty(rows, 0, dtype=torch.long)], [torch.empty(rows, 0)]
+        for node in self.graph.stored:
+            value = by_row(exported, node, values[node], rows).reshape(rows, -1)
+            (dense if value.is_floating_point() else ids).append(value.cpu())
+        exported.run(exported.cone(self.graph.bagged, values), values, self.module, rows)
+        padded = [_padded(bag, values, rows) for bag in bags]
+        for into, parts, fill in ((ids, [p for p, _ in padded], ABSENT),
+                                  (dense, [w for _, w in padded if w is not None], 0)):  # fmt: skip
+            longest = max((part.shape[1] for part in parts), default=0)
+            each = [F.pad(part, (0, longest - part.shape[1]), value=fill) for part in parts]
+            into += [torch.stack(each, 2).flatten(1).cpu()] if parts else []
+        targets, history = torch.zeros(rows, len(self.schema.targets)), ids[0]
+        return Batch(torch.cat(dense, 1), torch.cat(ids, 1).long(), history, targets)
+
+    def embed(self, batch: Batch) -> Inputs:
+        """The vectors of a batch: dense (B, D), fields (B, F, E)."""
+        exported, rows = self.graph.exported, batch.rows
+        values = self._inputs(batch)
+        order = [node for node in self.graph.orders[0] if node not in values]
+        exported.run(order, values, self.module, rows)
+        cuts = [by_row(exported, cut.node, values[cut.node], rows).reshape(rows, -1)
+                for cut in self.graph.split.cuts]  # fmt: skip
+        weight = self.table.weight
+        flat = torch.cat([*cuts, weight.new_zeros(rows, 1)], 1)
+        fields = flat.index_select(1, self._pack).unflatten(1, (-1, self.width))
+        numbers = []
+        for node, columns in self.graph.split.columns.items():
+            if node in self.graph.stored:
+                value = by_row(exported, node, values[node], rows)
+                numbers.append(value.reshape(rows, -1).to(weight.dtype))
+            else:  # of bags, or not read
+                numbers.append(weight.new_zeros(rows, len(columns.unique())))
+        dense = torch.cat(numbers, 1).index_select(1, self._read)
+        steps = fields.new_zeros(rows, 0)
+        return Inputs(dense, fields, steps.unsqueeze(2).expand(-1, -1, self.width), steps)
+
+    def score(self, inputs: Inputs) -> Tensor:
+        """The logits (B, K)."""
+        graph, rows = self.graph, inputs.rows
+        values: dict[Node, Any] = {}
+        columns = F.pad(inputs.dense, (0, 1)).index_select(1, self._spread)
+        sizes = [len(each.unique()) for each in graph.split.columns.values()]
+        for node, part in zip(graph.split.columns, columns.split(sizes, 1), strict=True):
+            if batch_axis(graph.exported, node) is not None:
+                values[node] = _as_node(graph.exported, node, part, rows)
+        flat = inputs.fields.flatten(1).index_select(1, self._unpack)
+        parts = flat.split([len(place) for place in graph.places], 1)
+        for cut, part in zip(graph.split.cuts, parts, strict=True):
+            values[cut.node] = _as_node(graph.exported, cut.node, part, rows)
+        order = [node for node in graph.orders[1] if node not in values]
+        points = {node: self.neurons[index] for node, index in graph.points.items()}
+        graph.exported.run(order, values, self.module, rows, points)
+        return cast(Tensor, values[graph.exported.logit]).reshape(rows, -1)
+
+    def _inputs(self, batch: Batch) -> dict[Node, Any]:
+        """The values of the inputs and of the bags' ids, from rows."""
+        exported, values = self.graph.exported, dict[Node, Any]()
+        at = {True: 0, False: 0}
+        for node in self.graph.stored:
+            like = node.meta["val"]
+            is_float, count = like.is_floating_point(), len(self.graph.split.columns[node].unique())
+            part = (batch.dense if is_float else batch.ids)[:, at[is_float] : at[is_float] + count]
+            at[is_float] += count
+            dtype = self.table.weight.dtype if like.dtype == exported.dtype else like.dtype
+            values[node] = _as_node(exported, node, part.to(dtype), batch.rows)
+        if not self.graph.split.bags:
+            return values
+        weighted = [bag.weights for bag in self.graph.split.bags if bag.weights is not None]
+        ids = batch.ids[:, at[False] :].unflatten(1, (-1, len(self.graph.split.bags))).unbind(2)
+        for bag, own in zip(self.graph.split.bags, ids, strict=True):
+            ends = (own != ABSENT).sum(1).cumsum(0)
+            values[bag.ids] = own[own != ABSENT]
+            values[bag.offsets] = F.pad(ends if bag.last else ends[:-1], (1, 0))
+            if bag.weights is not None:
+                weights = batch.dense[:, at[True] + weighted.index(bag.weights) :: len(weighted)]
+                weights = F.pad(weights, (0, own.shape[1] - weights.shape[1]))[own != ABSENT]
+                values[bag.weights] = weights.to(self.table.weight.dtype)
+        return values
+
+
+def _as_node(exported: ExportedModule, node: Node, part: Tensor, rows: int) -> Tensor:
+    """Values (B, n) in the shape that the node has in the graph."""
+    axis = batch_axis(exported, node)
+    shape = [exported.size(n, rows) for n in node.meta["val"].shape]
+    if axis is None:
+        return part.reshape(shape)
+    moved = [rows, *(n for a, n in enumerate(shape) if a != axis)]
+    return part.reshape(moved).movedim(0, axis)
+
+
+def _padded(bag: Bag, values: Mapping[Node, Any], rows: int) -> tuple[Tensor, Tensor | None]:
+    """(B, L) the ids of each row, padded by −1, and their weights, padded by 0."""
+    ids, offsets = values[bag.ids], values[bag.offsets]
+    ends = torch.cat([offsets[1:rows], offsets.new_tensor([len(ids)])])
+    counts = ends - offsets[:rows]
+    there = torch.arange(int(counts.max()), device=ids.device) < counts.unsqueeze(1)
+    found = torch.full(there.shape, ABSENT, device=ids.device).to(ids.dtype)
+    found[there] = ids
+    if bag.weights is None:
+        return found, None
+    weights = values[bag.weights]
+    return found, weights.new_zeros(there.shape).masked_scatter(there, weights)
+
+
+def _largest(module: nn.Module, graph: SplitGraph) -> str:
+    """The name of the largest table, or of the first parameter if there is none."""
+    tables = {cut.table for cut in graph.split.cuts}
+    sizes = {name: p.numel() for name, p in module.named_parameters() if name in tables}
+    return max(sizes, key=sizes.__getitem__) if sizes else next(iter(module.named_parameters()))[0]

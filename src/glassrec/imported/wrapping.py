@@ -1,0 +1,121 @@
+"""`glassrec.wrap`: open a trained module, explain it, and remove the neurons that do nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glassrec.artifacts import Attributions
+from glassrec.data.batch import Batch, Split
+from glassrec.data.dataset import Dataset
+from glassrec.data.schema import ABSENT, TaskKind
+from glassrec.explain.explainer import Explain, Explainer
+from glassrec.explain.selection import Selection
+from glassrec.imported.exported import UnsupportedModelError, arguments
+from glassrec.imported.imported_model import ImportedModel, split_graph
+
+SAME = 1e-5
+"""The share of the largest output by which the split module may differ from it, in float32."""
+
+
+def wrap(module: nn.Module, batch: Any, *, kind: TaskKind = "click") -> WrappedModule:
+    """Open a trained module for explanation and pruning.
+
+    It is exported by `torch.export` and split at its embedding look-ups. A sigmoid at its end is
+    left out: explanations are of the logit. The module itself stays as it is.
+
+    Args:
+        module: any `nn.Module` whose `forward` returns one score a row, (B,) or (B, K).
+        batch: an example of its inputs, of two rows or more: a tensor, a tuple of the arguments of
+            `forward`, a dict by their names, or nested tuples, lists and dicts.
+        kind: of the task: `click` where the score is a logit or a probability, else `rating`.
+
+    Raises:
+        UnsupportedModelError: the module cannot be exported, or an id reaches its output past
+            the look-ups. The message names the operation and your line.
+    """
+    copy = deepcopy(module).eval()
+    model = ImportedModel(copy, split_graph(copy, batch), kind).eval()
+    wrapped = WrappedModule(model)
+    wrapped.check(module, batch)
+    return wrapped
+
+
+@dataclass(frozen=True)
+class WrappedModule:
+    """A module behind the seam of all recommenders, see `wrap`.
+
+    Attributes:
+        model: the recommender: every method, curve and certificate takes it.
+    """
+
+    model: ImportedModel
+
+    def __str__(self) -> str:
+        """The look-ups, the dense columns, and what was left out, a line each."""
+        graph, model = self.model.graph, self.model
+        lines = [f"{type(model.module).__name__}: {len(model.schema.fields)} fields, "
+                 f"{len(model.schema.dense)} dense columns"]  # fmt: skip
+        for name, size in zip(model.schema.field_names, graph.sizes.values(), strict=True):
+            lines.append(f"field {name}: {size} numbers")
+        lines += [f"left out: {each}" for each in graph.exported.removed]
+        return "\n".join(lines)
+
+    def rows(self, batches: Any, labels: Tensor | None = None) -> Batch:
+        """Inputs of the module, or a list of several batches of them, as rows.
+
+        Args:
+            batches: one batch in the form of the example, or an iterator or list of such.
+            labels: (B,) or (B, K), zeros if not given.
+        """
+        several = isinstance(batches, Iterable) and not isinstance(batches, (Tensor, tuple, dict))
+        found = [self.model.encode(each) for each in (batches if several else [batches])]
+        fills = (0, ABSENT, ABSENT, 0)
+        rows = Batch(*map(_stacked, zip(*found, strict=True), fills))
+        if labels is None:
+            return rows
+        return rows._replace(targets=labels.reshape(rows.targets.shape).to(rows.targets))
+
+    def dataset(self, batches: Any, labels: Tensor | None = None) -> Dataset:
+        """The rows as a dataset, all of them in its split `train`."""
+        rows = batches if isinstance(batches, Batch) else self.rows(batches, labels)
+        none = Split(rows.slice(0, 0))
+        return Dataset(self.model.schema, Split(rows), none, none)
+
+    def explainer(self, batches: Any, settings: Explain | None = None, seed: int = 0) -> Explainer:
+        """An explainer of these rows; they are also those that the baseline is the mean of."""
+        settings = settings or Explain(select=Selection(rows=None))
+        settings = replace(settings, select=replace(settings.select, split="train"))
+        return settings.build_explainer(self.model, self.dataset(batches), seed)
+
+    def explain(self, batches: Any, settings: Explain | None = None, seed: int = 0) -> Attributions:
+        """Attributions (B, P) of the logit of each row to its dense columns and fields."""
+        return self.explainer(batches, settings, seed).attributions()
+
+    @torch.no_grad()
+    def check(self, module: nn.Module, batch: Any) -> None:
+        """UnsupportedModelError if the split module computes other numbers than the module."""
+        rows = self.rows(batch)
+        logits = self.model(rows)
+        training = module.training
+        output = module.eval()(*arguments(module, batch).values()).reshape(logits.shape)
+        module.train(training)
+        found = logits.sigmoid() if self.model.graph.exported.removed else logits
+        if not torch.allclose(found, output, rtol=0, atol=SAME * max(1, output.abs().max())):
+            off = (found - output).abs().max().item()
+            raise UnsupportedModelError(
+                f"split at its look-ups, {type(module).__name__} gives scores that are off by "
+                f"{off:.2g}; does its forward draw random numbers or keep a state?"
+            )
+
+
+def _stacked(parts: Sequence[Tensor], fill: float) -> Tensor:
+    """Batches of rows below each other, those with shorter bags padded."""
+    width = max(part.shape[1] for part in parts)
+    return torch.cat([F.pad(part, (0, width - part.shape[1]), value=fill) for part in parts])

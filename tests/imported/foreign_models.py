@@ -1,0 +1,139 @@
+"""Models of other packages, each with an example of its inputs; the packages are optional.
+
+A builder imports its package, so that a test can skip where it is absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+ROWS = 12
+
+
+def _ids(size: int, *shape: int) -> Tensor:
+    return torch.randint(1, size, (ROWS, *shape))
+
+
+def _deepctr(name: str, **settings: Any) -> tuple[nn.Module, Any]:
+    from deepctr_torch import models
+    from deepctr_torch.inputs import DenseFeat, SparseFeat
+
+    columns = [SparseFeat(f"C{i}", 7 + i, embedding_dim=4) for i in range(3)]
+    columns += [DenseFeat("I0", 1), DenseFeat("I1", 1)]  # type: ignore[list-item]
+    model = getattr(models, name)
+    built = model(columns, columns, **({"device": "cpu"} | settings))
+    inputs = torch.cat([torch.stack([_ids(7 + i) for i in range(3)], 1).float(),
+                        torch.randn(ROWS, 2)], 1)  # fmt: skip
+    return built, inputs
+
+
+def _rechub(module: str, name: str, **settings: Any) -> tuple[nn.Module, Any]:
+    import importlib
+
+    from torch_rechub.basic.features import DenseFeature, SparseFeature
+
+    ranking = importlib.import_module(f"torch_rechub.models.{module}")
+    sparse = [SparseFeature(f"C{i}", vocab_size=7 + i, embed_dim=4) for i in range(3)]
+    dense = [DenseFeature("I0"), DenseFeature("I1")]
+    x = {f"C{i}": _ids(7 + i) for i in range(3)}
+    x |= {f"I{i}": torch.randn(ROWS) for i in range(2)}
+    given = {key: value(sparse, dense) if callable(value) else value
+             for key, value in settings.items()}  # fmt: skip
+    return getattr(ranking, name)(**given), {"x": x}
+
+
+class _RecBoleData:
+    def num(self, field: str) -> int:
+        return 9
+
+    inter_feat = None
+
+
+def _recbole_pair(module: str, name: str, **settings: Any) -> tuple[nn.Module, Any]:
+    import importlib
+
+    known: dict[str, Any] = {
+        "USER_ID_FIELD": "user", "ITEM_ID_FIELD": "item", "NEG_PREFIX": "neg_", "LABEL_FIELD": "y",
+        "device": torch.device("cpu"), "loss_type": "BPR",
+    }  # fmt: skip
+    config = _Config(known | settings)
+    model = getattr(importlib.import_module(f"recbole.model.general_recommender.{module}"), name)
+    built = model(config, _RecBoleData())
+    return built, (_ids(9), _ids(9))
+
+
+class _Config(dict[str, Any]):
+    def __missing__(self, key: str) -> None:
+        return None
+
+
+def _both(sparse: list[Any], dense: list[Any]) -> list[Any]:
+    return dense + sparse
+
+
+def _sparse(sparse: list[Any], dense: list[Any]) -> list[Any]:
+    return sparse
+
+
+_MLP = {"dims": [8, 6], "dropout": 0.1, "activation": "relu"}
+_HIDDEN = {"dnn_hidden_units": (8, 6)}
+
+BUILDERS: Mapping[str, Callable[[], tuple[nn.Module, Any]]] = {
+    "deepctr_torch:DeepFM": lambda: _deepctr("DeepFM", **_HIDDEN),
+    "deepctr_torch:WDL": lambda: _deepctr("WDL", **_HIDDEN),
+    "deepctr_torch:DCN": lambda: _deepctr("DCN", **_HIDDEN),
+    "deepctr_torch:DCNMix": lambda: _deepctr("DCNMix", **_HIDDEN),
+    "deepctr_torch:xDeepFM": lambda: _deepctr("xDeepFM", cin_layer_size=(6, 4), **_HIDDEN),
+    "deepctr_torch:AutoInt": lambda: _deepctr("AutoInt", **_HIDDEN),
+    "deepctr_torch:NFM": lambda: _deepctr("NFM", **_HIDDEN),
+    "deepctr_torch:PNN": lambda: _pnn(),
+    "deepctr_torch:FiBiNET": lambda: _deepctr("FiBiNET", **_HIDDEN),
+    "deepctr_torch:IFM": lambda: _deepctr("IFM", **_HIDDEN),
+    "torch_rechub:DeepFM": lambda: _rechub(
+        "ranking", "DeepFM", deep_features=_both, fm_features=_sparse, mlp_params=_MLP),
+    "torch_rechub:WideDeep": lambda: _rechub(
+        "ranking", "WideDeep", wide_features=_sparse, deep_features=_both, mlp_params=_MLP),
+    "torch_rechub:DCN": lambda: _rechub(
+        "ranking", "DCN", features=_both, n_cross_layers=2, mlp_params=_MLP),
+    "torch_rechub:DCNv2": lambda: _rechub(
+        "ranking", "DCNv2", features=_both, n_cross_layers=2, mlp_params=_MLP),
+    "torch_rechub:FiBiNet": lambda: _rechub(
+        "ranking", "FiBiNet", features=_sparse, reduction_ratio=2, mlp_params=_MLP),
+    "torch_rechub:AutoInt": lambda: _rechub(
+        "ranking", "AutoInt", sparse_features=_sparse, dense_features=lambda s, d: d,
+        num_layers=1, num_heads=2, dropout=0.0, mlp_params=_MLP),
+    "recbole:NeuMF": lambda: _recbole_pair(
+        "neumf", "NeuMF", mf_embedding_size=4, mlp_embedding_size=5, mlp_hidden_size=[8, 6],
+        dropout_prob=0.1, mf_train=True, mlp_train=True, use_pretrain=False),
+    "recbole:BPR": lambda: _wrapped_bpr(),
+}  # fmt: skip
+
+
+def _pnn() -> tuple[nn.Module, Any]:
+    from deepctr_torch import models
+    from deepctr_torch.inputs import DenseFeat, SparseFeat
+
+    columns = [SparseFeat(f"C{i}", 7 + i, embedding_dim=4) for i in range(3)]
+    columns += [DenseFeat("I0", 1), DenseFeat("I1", 1)]  # type: ignore[list-item]
+    inputs = torch.cat([torch.stack([_ids(7 + i) for i in range(3)], 1).float(),
+                        torch.randn(ROWS, 2)], 1)  # fmt: skip
+    return models.PNN(columns, device="cpu", **_HIDDEN), inputs
+
+
+def _wrapped_bpr() -> tuple[nn.Module, Any]:
+    model, inputs = _recbole_pair("bpr", "BPR", embedding_size=4)
+
+    class Score(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, user: Tensor, item: Tensor) -> Tensor:
+            users, items = self.model.forward(user, item)
+            return (users * items).sum(1)
+
+    return Score(), inputs

@@ -1,0 +1,40 @@
+"""Models of other packages: explained as they are; skipped where a package is not installed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from foreign_models import BUILDERS
+
+import glassrec
+from glassrec.explain.captum_methods import CaptumMethod
+from glassrec.explain.explainer import Explain
+from glassrec.explain.methods.gradients import IntegratedGradients
+from glassrec.imported.exported import arguments
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_a_foreign_model(name: str) -> None:
+    package = name.partition(":")[0]
+    pytest.importorskip(package, reason=f"{package} is not installed")
+    torch.manual_seed(0)
+    module, batch = BUILDERS[name]()
+    module.eval()
+    for parameter in module.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    wrapped = glassrec.wrap(module, batch)
+    rows = wrapped.rows(batch)
+    with torch.no_grad():
+        output = module(*arguments(module, batch).values()).flatten()
+    logits = wrapped.model.predict(rows).flatten()
+    found = logits.sigmoid() if wrapped.model.graph.exported.removed else logits
+    assert found.sub(output).abs().max() <= 1e-6 * (1 + output.abs().max())
+    wrapped.model.double()
+    fine = Explain(method=IntegratedGradients(steps=512))
+    explainer = wrapped.explainer(batch, fine)
+    assert explainer.attributions().relative_delta < 1e-3
+    (view,) = explainer.views(explainer.rows, 32)
+    captum = CaptumMethod("IntegratedGradients", {"n_steps": 32}).attribute(view, 0)
+    off = IntegratedGradients(32).attribute(view, 0).sub(captum).abs().max()
+    assert off <= 1e-6 * captum.abs().max()

@@ -1,0 +1,106 @@
+"""What cannot be wrapped is refused, by the operation and the line of the user's code."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import glassrec
+from glassrec.imported.exported import UnsupportedModelError
+
+
+class _Base(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.out = nn.Embedding(9, 4), nn.Linear(4, 1)
+
+
+class Sorts(_Base):
+    def forward(self, ids: Tensor) -> Tensor:
+        vectors = self.table(ids)
+        ordered, _ = torch.sort(vectors, 1)  # line: sort
+        return self.out(ordered)
+
+
+class Branches(_Base):
+    def forward(self, ids: Tensor) -> Tensor:
+        hidden = self.table(ids)
+        if hidden.sum() > 0:  # line: branch
+            hidden = -hidden
+        return self.out(hidden)
+
+
+class Bypasses(_Base):
+    def forward(self, ids: Tensor) -> Tensor:
+        score = self.out(self.table(ids))
+        return score + 0.1 * ids.unsqueeze(1)  # line: bypass
+
+
+class OneHot(_Base):
+    def forward(self, ids: Tensor, age: Tensor) -> Tensor:
+        flags = nn.functional.one_hot(ids, 9).to(age.dtype)
+        return self.out(self.table(ids)) + flags.sum(1, True) * age.unsqueeze(1)  # line: one-hot
+
+
+class FixedRows(_Base):
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.out(self.table(ids)).view(int(ids.shape[0]), 1)
+
+
+class Several(_Base):
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.table(ids)
+        return self.out(hidden), hidden
+
+
+IDS = torch.tensor([1, 2, 3, 4])
+
+
+def _line(mark: str) -> str:
+    with open(__file__, encoding="utf-8") as file:  # noqa: PTH123
+        lines = file.read().splitlines()
+    (number,) = [i for i, line in enumerate(lines, 1) if line.endswith(f"# line: {mark}")]
+    return f"test_refusals.py:{number}"
+
+
+@pytest.mark.parametrize(
+    ("module", "batch", "operation", "mark"),
+    [
+        (Sorts, IDS, "sort", "sort"),
+        (Branches, IDS, "control flow depends on the values", "branch"),
+        (Bypasses, IDS, "add", "bypass"),
+        (OneHot, (IDS, torch.rand(4)), "mul", "one-hot"),
+    ],
+)
+def test_a_refusal_names_the_operation_and_the_line(module, batch, operation, mark) -> None:
+    with pytest.raises(UnsupportedModelError) as refused:
+        glassrec.wrap(module(), batch)
+    assert operation in str(refused.value)
+    assert _line(mark) in str(refused.value)
+
+
+def test_the_bypass_names_the_input() -> None:
+    with pytest.raises(UnsupportedModelError, match="reads ids beside its look-up"):
+        glassrec.wrap(Bypasses(), IDS)
+
+
+@pytest.mark.parametrize(
+    ("module", "batch", "reason"),
+    [
+        (Several, IDS, "returns tuple"),
+        (OneHot, (IDS[:1], torch.rand(1)), "two rows"),
+    ],
+)
+def test_what_else_is_refused(module, batch, reason) -> None:
+    with pytest.raises(UnsupportedModelError, match=reason):
+        glassrec.wrap(module(), batch)
+
+
+def test_a_random_forward_is_refused() -> None:
+    class Noisy(_Base):
+        def forward(self, ids: Tensor) -> Tensor:
+            return self.out(self.table(ids)) + torch.rand(ids.shape[0], 1)
+
+    with pytest.raises(UnsupportedModelError, match="random"):
+        glassrec.wrap(Noisy(), IDS)

@@ -1,0 +1,134 @@
+"""A module from elsewhere behind the seam: the same outputs, and attributions that add up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from captum.attr import LayerIntegratedGradients
+from plain_modules import MODULES, TwoLookUps, build
+from torch import Tensor, nn
+
+import glassrec
+from glassrec.explain.captum_methods import CaptumMethod
+from glassrec.explain.explainer import Explain
+from glassrec.explain.methods.gradients import IntegratedGradients
+from glassrec.explain.methods.kernel_shap import KernelShap
+from glassrec.explain.selection import Selection
+from glassrec.imported.exported import arguments
+from glassrec.imported.wrapping import WrappedModule
+
+FINE = Explain(method=IntegratedGradients(steps=512), select=Selection(rows=None))
+
+FIELDS = {
+    "TwoLookUps": (("user", "item"), ()),
+    "DictInput": (("user", "tags"), ("age", "price")),
+    "SharedTable": (("x[0]", "x[1]", "x[2]"), ()),
+    "Bags": (("ids[0]", "ids[1]"), ("dense[0]", "dense[1]", "dense[2]")),
+    "CrossNetwork": (("x[0]", "x[1]"), ("x[2]", "x[3]")),
+    "NeuMF": (("user", "item"), ()),
+}
+
+
+def _output(module: nn.Module, batch: Any) -> Tensor:
+    with torch.no_grad():
+        return module(*arguments(module, batch).values()).flatten()
+
+
+@pytest.fixture(scope="module", params=MODULES)
+def case(request: pytest.FixtureRequest) -> tuple[str, nn.Module, Any, WrappedModule]:
+    module, batch = build(request.param)
+    return request.param, module, batch, glassrec.wrap(module, batch)
+
+
+def test_embed_and_score_equal_the_module(case) -> None:
+    name, module, batch, wrapped = case
+    logits = wrapped.model.predict(wrapped.rows(batch)).flatten()
+    sigmoid = bool(wrapped.model.graph.exported.removed)
+    assert sigmoid == (name in ("TwoLookUps", "SharedTable", "Bags"))
+    assert ("left out: sigmoid (plain_modules.py:" in str(wrapped)) == sigmoid
+    output = _output(module, batch)
+    assert (logits.sigmoid() if sigmoid else logits).sub(output).abs().max() < 1e-12
+    assert output.std() > 0.001
+
+
+def test_other_rows_and_fewer_of_them(case) -> None:
+    _, module, batch, wrapped = case
+    fresh = type(module).example()
+    rows = wrapped.rows([fresh, batch])
+    expected = torch.cat([_output(module, fresh), _output(module, batch)])
+    found = torch.cat([wrapped.model(part) for part in rows.chunks(5)]).flatten()
+    if wrapped.model.graph.exported.removed:
+        found = found.sigmoid()
+    assert (found - expected).abs().max() < 1e-12
+
+
+def test_fields_and_dense_columns(case) -> None:
+    name, _, _, wrapped = case
+    schema = wrapped.model.schema
+    assert (schema.field_names, schema.dense) == FIELDS[name]
+
+
+def test_integrated_gradients_add_up_and_equal_captum(case) -> None:
+    _, _, batch, wrapped = case
+    explainer = wrapped.explainer(batch, FINE)
+    found = explainer.attributions()
+    assert found.relative_delta < 1e-3
+    assert found.logits.sub(found.baseline_logits).abs().mean() > 0.01
+    (view,) = explainer.views(explainer.rows[:6], 32)
+    captum = CaptumMethod("IntegratedGradients", {"n_steps": 32}).attribute(view, 0)
+    # Captum computes the nodes of the path in float32.
+    assert IntegratedGradients(32).attribute(view, 0).sub(captum).abs().max() < 1e-7
+
+
+def test_shapley_values_add_up(case) -> None:
+    _, _, batch, wrapped = case
+    explainer = wrapped.explainer(batch)
+    (view,) = explainer.views(explainer.rows[:6], 32)
+    off = KernelShap().attribute(view, 0).sum(1) - view.difference
+    assert off.abs().max() < 1e-9
+
+
+def test_attributions_equal_those_of_captum_on_the_module_itself() -> None:
+    module, batch = build("NeuMF")
+    user, item = batch["user"], batch["item"]
+    tables = [*module.users, *module.items]
+    for table in tables:
+        nn.init.zeros_(table.weight[0])  # Captum needs an id as the baseline
+    explainer = glassrec.wrap(module, batch).explainer(batch, Explain(baseline="zero"))
+    (view,) = explainer.views(explainer.rows, 64)
+    found = IntegratedGradients(64).attribute(view, 0)
+    captum = LayerIntegratedGradients(module, tables)
+    zeros = torch.zeros_like(user), torch.zeros_like(item)
+    values = captum.attribute((user, item), zeros, n_steps=64)
+    by_field = [sum(part.sum(1) for part in values[i : i + 2]) for i in (0, 2)]
+    assert found.sub(torch.stack(by_field, 1)).abs().max() < 1e-7  # nodes in float32
+
+
+def test_the_module_stays_as_it_is() -> None:
+    module, batch = build("SharedTable")
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    wrapped = glassrec.wrap(module.train(), batch)
+    wrapped.explain(batch)
+    assert module.training
+    after = module.state_dict()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+def test_float32_and_float64_agree() -> None:
+    module, batch = build("TwoLookUps")
+    rows = glassrec.wrap(module, batch).rows(batch)
+    single = glassrec.wrap(module.float(), batch).model
+    double = glassrec.wrap(module.double(), batch).model
+    assert single(rows).dtype == torch.float32
+    assert single.double()(rows).dtype == torch.float64
+    assert single.float()(rows).sub(double(rows)).abs().max() < 1e-5
+
+
+def test_several_outputs_are_tasks() -> None:
+    module = TwoLookUps()
+    module.out = nn.Linear(5, 2)
+    module.user_weight, module.item_weight = nn.Embedding(9, 2), nn.Embedding(7, 2)
+    wrapped = glassrec.wrap(module, TwoLookUps.example())
+    assert [target.name for target in wrapped.model.schema.targets] == ["task0", "task1"]
