@@ -4,6 +4,12 @@ A stage is a function that gives a frozen result. It asks the run for its files,
 only those that are missing or stale. So a stage can be wanted alone, again, or after a crash, and
 a change of one setting makes again what depends on it and nothing more. The results are then
 printed, drawn and tracked.
+
+Around it, `config` turns a command into these settings, and `data`, `models` and `training` hold
+what is trained, `explain`, `metrics` and `prune` what is computed of it. `run` and `artifacts` are
+the directory and its files, `report` makes its page, and `tracking` sends it elsewhere. `sweep`
+starts many runs, `compare` sets them side by side, and `inference` opens a finished one, for new
+rows, lists and their reasons.
 """
 
 from __future__ import annotations

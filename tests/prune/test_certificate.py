@@ -106,7 +106,8 @@ def test_the_unit_of_a_rating_hides_no_change(
     assert found.rows_changed == 110
     size = unit if task else 1.0
     assert found.max_abs_logit_difference == pytest.approx(1e-6 * size, rel=1e-6)
-    with pytest.raises(BrokenPromiseError):
+    name, changed = dataset.schema.targets[task].name, f"{1e-6 * size:.3g}"
+    with pytest.raises(BrokenPromiseError, match=f"{name!r} differ by up to {changed},"):
         _certificate(large, small, _plan(large, "data", {}), dataset)
 
 

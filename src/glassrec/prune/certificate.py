@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
-from math import ceil
+from math import ceil, inf
 
 import torch
 from torch import Tensor
@@ -72,10 +72,12 @@ def certify(
     rank = ceil(0.999 * len(difference))  # with so many values at or below it
     exact = plan.level in EXACT and not plan.finetuned
     if exact and changed.any():
+        task = int((difference / tolerances).nan_to_num(inf).amax(0).argmax())
         raise BrokenPromiseError(
-            f"the {plan.level} level promises equal logits, and they differ by up to "
-            f"{largest:.3g}, where up to {tolerance:.3g} is rounding; please report this, if all "
-            "files are whole"
+            f"the {plan.level} level promises equal logits, and those of "
+            f"{large.schema.targets[task].name!r} differ by up to {difference[:, task].max():.3g}, "
+            f"where up to {tolerances[task]:.3g} is rounding; please report this, if all files are "
+            "whole"
         )
     return Certificate(
         level=plan.level,
