@@ -15,7 +15,6 @@ import pytest
 import torch
 from raw_clicks import FinishedRun, new_rows
 
-from glassrec.__main__ import main
 from glassrec.inference.opened_run import OpenedRun
 from glassrec.inference.rows import encode_frame
 
@@ -46,30 +45,6 @@ def scored(bundle: Path, rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
     done = alone(bundle, folder / "rows.csv")
     assert done.returncode == 0, done.stderr
     return pd.read_csv(io.StringIO(done.stdout), keep_default_na=False)
-
-
-def exported(run: FinishedRun, folder: Path) -> Path:
-    """The bundle of a run that was moved, and whose data is deleted."""
-    shutil.copytree(run.directory, folder / "run")
-    shutil.copytree(folder / "run", folder / "before")
-    assert main(["export", f"run.dir={folder / 'run'}"]) == 0
-    for path in (folder / "before").rglob("*.*"):
-        if path.is_file() and path.name not in ("record.json", "status.json"):
-            made = folder / "run" / path.relative_to(folder / "before")
-            assert made.read_bytes() == path.read_bytes(), path.name
-    moved = folder / "bundle"
-    shutil.move(folder / "run" / "bundle", moved)
-    return moved
-
-
-@pytest.fixture(scope="module")
-def bundle(finished: FinishedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported(finished, tmp_path_factory.mktemp("exported"))
-
-
-@pytest.fixture(scope="module")
-def sequence(sequential: FinishedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported(sequential, tmp_path_factory.mktemp("sequence"))
 
 
 def test_the_script_is_short(bundle: Path) -> None:

@@ -99,18 +99,58 @@ def test_the_model_stays_as_it_is(build: Callable[..., Recommender], schema: Sch
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
+@pytest.mark.long
 def test_a_pruned_model_scores_the_same_as_onnx(
     model: Recommender, schema: Schema, batch: Batch
 ) -> None:
     pytest.importorskip("onnxscript")
     runtime = pytest.importorskip("onnxruntime")
     _prune(model)
-    session = runtime.InferenceSession(as_onnx(export_program(model, schema)))
+    content = as_onnx(export_program(model, schema))
+    assert not _scatters(content)
+    session = runtime.InferenceSession(content)
     assert [each.name for each in session.get_inputs()] == [*INPUTS]
     for each in _batches(batch):
         inputs = {name: getattr(each, name).numpy() for name in INPUTS}
         (logits,) = session.run(["logits"], inputs)
         torch.testing.assert_close(torch.from_numpy(logits), model(each), rtol=1e-5, atol=1e-5)
+
+
+def _scatters(content: bytes) -> bool:
+    """Whether sums are scattered, so that they depend on the number of threads of onnxruntime."""
+    onnx = pytest.importorskip("onnx")
+    return any(
+        each.name == "reduction" and each.s != b"none"
+        for node in onnx.load_from_string(content).graph.node
+        for each in node.attribute
+    )
+
+
+class Sums(torch.nn.Module):
+    """Adds up columns in each direction."""
+
+    def forward(
+        self, dense: torch.Tensor, ids: torch.Tensor, history: torch.Tensor
+    ) -> torch.Tensor:
+        index, cube = torch.tensor([2, 0, 2]), dense.unsqueeze(2) * dense.unsqueeze(1)
+        sums = [
+            dense.new_ones(dense.shape[0], 4).index_add(1, index, dense, alpha=0.5),
+            dense.new_zeros(dense.shape[0], 3, 3).index_add(1, index, cube).flatten(1),
+            dense.new_zeros(dense.shape[0], 3, 3).index_add_(2, index, cube).flatten(1),
+        ]
+        return torch.cat(sums, 1) + ids.sum() + history.sum()
+
+
+def test_sums_in_onnx_do_not_depend_on_threads() -> None:
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    inputs = torch.randn(4, 3), torch.ones(4, 1, dtype=torch.long), torch.ones(4, 1).long()
+    rows = {name: {0: torch.export.Dim("rows")} for name in INPUTS}
+    content = as_onnx(torch.export.export(Sums(), inputs, dynamic_shapes=rows))
+    assert not _scatters(content)
+    feed = {name: each.numpy() for name, each in zip(INPUTS, inputs, strict=True)}
+    (found,) = runtime.InferenceSession(content).run(None, feed)
+    torch.testing.assert_close(torch.from_numpy(found), Sums()(*inputs))
 
 
 def test_the_description_names_every_column(

@@ -174,27 +174,28 @@ PROGRAM = File("model.pt2", Binary, "export",
     "the small model for PyTorch alone, read by torch.export.load", (PRUNED,))
 PROGRAM_FACTS = File("model.json", Facts, "export",
     "the inputs and the outputs of the exported model", (PRUNED,))
-ONNX = File("model.onnx", Binary, "export",
-    "the small model for ONNX runtimes", (PRUNED,))
+ONNX = File("model.onnx", Binary, "export", "the same for ONNX runtimes", (PRUNED,))
 
 BUNDLE = "bundle/"
 """The folder that scores raw rows without Glassrec."""
 
-BUNDLE_PROGRAM = File(f"{BUNDLE}model.pt2", Binary, "export",
-    "a copy of model.pt2, for score.py", (PROGRAM,))
+BUNDLE_PROGRAM = File(f"{BUNDLE}model.pt2", Binary, "export", "a copy for score.py", (PROGRAM,))
 BUNDLE_ENCODER = File(f"{BUNDLE}encoder.json", Facts, "export",
     "the values, scalers and roles that make tensors of raw rows, for score.py",
     (ENCODER, VOCABULARY))
 BUNDLE_VOCABULARY = File(f"{BUNDLE}vocabulary.parquet", StoredTable, "export",
     "the same values as a table, for other programs", (VOCABULARY,))
-SCORE = File(f"{BUNDLE}score.py", Text, "export",
-    "scores raw rows with torch and pandas alone")
+SCORE = File(f"{BUNDLE}score.py", Text, "export", "scores raw rows with torch and pandas alone")
+BUNDLE_ONNX = File(f"{BUNDLE}model.onnx", Binary, "export",
+    "the small model of raw texts and numbers, for ONNX runtimes", (ONNX, ENCODER, VOCABULARY))
+SCORE_ONNX = File(f"{BUNDLE}score_onnx.py", Text, "export",
+    "scores raw rows with onnxruntime and pandas", (BUNDLE_ONNX,))
 GOLDEN = File(f"{BUNDLE}golden.csv", Text, "export",
     "up to 256 raw rows with their logits and predictions",
     (PRUNED, ENCODER, VOCABULARY, SAMPLE_ROWS))
 MANIFEST = File(f"{BUNDLE}manifest.json", Facts, "export",
-    "the sha256 of the files that score.py reads",
-    (BUNDLE_PROGRAM, BUNDLE_ENCODER, BUNDLE_VOCABULARY, GOLDEN))
+    "the sha256 of the files beside the scripts",
+    (BUNDLE_PROGRAM, BUNDLE_ENCODER, BUNDLE_VOCABULARY, BUNDLE_ONNX, GOLDEN))
 
 # --- figures --------------------------------------------------------------------------------------
 

@@ -10,6 +10,8 @@ import csv
 import inspect
 import io
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,17 +42,17 @@ def bundle(
 ) -> int:
     """Store the bundle of a small model and its program; the number of golden rows."""
     run = context.run
-
-    def manifest() -> Facts:
-        hashes = {file.name: run.sha256_of(file) for file in files.MANIFEST.inputs}
-        return Facts({n.removeprefix(files.BUNDLE): each for n, each in hashes.items()})
-
     context.once(files.BUNDLE_PROGRAM, lambda: program)
     context.once(files.BUNDLE_ENCODER, lambda: Facts(plain_encoder(encoder)))
     context.once(files.BUNDLE_VOCABULARY, lambda: StoredTable(run.read(files.VOCABULARY).frame))
     context.once(files.SCORE, lambda: Text(inspect.getsource(score)))
     rows = context.once(files.GOLDEN, lambda: golden_rows(run, encoder, model()))
-    context.once(files.MANIFEST, manifest)
+    if run.has(files.BUNDLE_ONNX):
+        script = Path(score.__file__).with_name(Path(files.SCORE_ONNX.name).name)
+        context.once(files.SCORE_ONNX, lambda: Text(script.read_text(encoding="utf-8")))
+    sealed = tuple(file for file in files.MANIFEST.inputs if run.has(file))
+    hashes = {file.name.removeprefix(files.BUNDLE): run.sha256_of(file) for file in sealed}
+    context.once(replace(files.MANIFEST, inputs=sealed), lambda: Facts(hashes))
     return len(_read(rows))
 
 

@@ -7,6 +7,7 @@ beside them takes raw rows.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
@@ -18,12 +19,13 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.onnx import OnnxExporterError
 
-from glassrec.artifacts import Binary, Facts
-from glassrec.artifacts.file_list import ONNX, PROGRAM, PROGRAM_FACTS, PRUNED
+from glassrec.artifacts import Binary, Facts, File
+from glassrec.artifacts.file_list import BUNDLE_ONNX, ONNX, PROGRAM, PROGRAM_FACTS, PRUNED
 from glassrec.data.batch import Batch
 from glassrec.data.schema import ABSENT, UNSEEN, Schema
 from glassrec.models.base import Recommender
-from glassrec.stages.bundle import bundle, stored_encoder
+from glassrec.stages.bundle import bundle, plain_encoder, stored_encoder
+from glassrec.stages.context import Context
 from glassrec.stages.prune import PruneResult
 
 INPUTS = ("dense", "ids", "history")
@@ -83,10 +85,32 @@ def as_onnx(program: ExportedProgram) -> bytes:
     size = sum(tensor.nbytes for tensor in program.state_dict.values())
     if size >= MAX_ONNX_BYTES:
         raise ValueError(f"an ONNX file ends at 2 GiB, and the weights have {size / 2**30:.1f} GiB")
-    found = torch.onnx.export(program, dynamo=True, verbose=False, output_names=[LOGITS])
+    found = torch.onnx.export(
+        program,
+        dynamo=True,
+        verbose=False,
+        output_names=[LOGITS],
+        custom_translation_table={torch.ops.aten.index_add.default: _index_add},
+    )
     assert found is not None, "no file was named"
     content: bytes = found.model_proto.SerializeToString()
     return content
+
+
+def _index_add(self: Any, dim: int, index: Any, source: Any, alpha: float = 1.0) -> Any:
+    """`torch.index_add` as a product with a matrix of zeros and ones.
+
+    PyTorch's own translation is a ScatterND of sums. With two threads onnxruntime (1.20.0, 1.32.0)
+    loses some of their terms, now and then.
+    """
+    op: Any = import_module("onnxscript").opset18
+    size, axes = op.Shape(self, start=dim, end=dim + 1), [*range(len(source.shape))]
+    places = op.Range(op.Constant(value_int=0), op.Squeeze(size), op.Constant(value_int=1))
+    same = op.Equal(op.Unsqueeze(index, op.Constant(value_ints=[1])), places)
+    weights = op.Mul(op.CastLike(same, source), op.CastLike(op.Constant(value_float=alpha), source))
+    axes[dim], axes[-1] = axes[-1], axes[dim]
+    sums = op.MatMul(op.Transpose(source, perm=axes), weights)
+    return op.Add(self, op.Transpose(sums, perm=axes))
 
 
 def description(model: Recommender, data: Schema) -> dict[str, Any]:
@@ -125,8 +149,8 @@ def description(model: Recommender, data: Schema) -> dict[str, Any]:
 class ExportResult:
     """The files of the exported model."""
 
-    no_onnx: str
-    """why there is no file for ONNX runtimes; empty if there is one"""
+    not_written: Mapping[str, str]
+    """why there is no such file for ONNX runtimes, by its name"""
     golden: int | None
     """the number of golden rows in the bundle; None without one, as the data has no raw rows"""
 
@@ -150,20 +174,34 @@ def export(pruned: PruneResult) -> ExportResult:
     def program() -> ExportedProgram:
         return export_program(model(), schema)
 
-    def onnx() -> Binary:
+    def onnx() -> bytes:
         for package in ("onnx", "onnxscript"):
             import_module(package)  # before the work, and with a shorter message than PyTorch's
-        return Binary(as_onnx(program()))
+        return as_onnx(program())
+
+    def raw(about: Mapping[str, Any]) -> bytes:
+        from glassrec.stages.raw_onnx import raw_onnx  # here, as it imports onnx
+
+        return raw_onnx(context.run.load(ONNX).content, about)
 
     exported = context.once(PROGRAM, lambda: Binary(as_pt2(program())))
     context.once(PROGRAM_FACTS, lambda: Facts(description(model(), schema)))
-    golden = None if encoder is None else bundle(context, encoder, model, exported)
+    reasons = _written(context, ONNX, onnx)
+    if encoder is None:
+        return ExportResult(reasons, None)
+    about = plain_encoder(encoder)
+    reasons = reasons or _written(context, BUNDLE_ONNX, lambda: raw(about))
+    return ExportResult(reasons, bundle(context, encoder, model, exported))
+
+
+def _written(context: Context, file: File[Binary], make: Callable[[], bytes]) -> dict[str, str]:
+    """Store a file for ONNX runtimes; its name and the reason if that cannot be made."""
     try:
-        context.once(ONNX, onnx)
-        return ExportResult("", golden)
+        context.once(file, lambda: Binary(make()))
+        return {}
     except ModuleNotFoundError as error:
         reason = f"the package {error.name} is missing: pip install 'glassrec[onnx]'"
     except (OnnxExporterError, ValueError) as error:
         reason = str(error).splitlines()[0]
-    context.run.forget(ONNX)
-    return ExportResult(reason, golden)
+    context.run.forget(file)
+    return {file.name: reason}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from math import nan
 from typing import Any
 
-from glassrec.artifacts.file_list import BUNDLE, ONNX, PROGRAM, PROGRAM_FACTS, SCORE
+from glassrec.artifacts import file_list as files
 from glassrec.data.dataset_metadata import repeats_line
 from glassrec.metrics.cost import SIZES
 from glassrec.metrics.metadata import format_metric
@@ -264,12 +264,15 @@ def _costs(values: Mapping[str, float]) -> Iterator[str]:
 
 def export_lines(result: ExportResult) -> Iterator[str]:
     """The files, and how each is used."""
-    yield f"{PROGRAM.name}: torch.export.load(...).module()(dense, ids, history) gives the logits"
-    yield f"{PROGRAM_FACTS.name}: the columns that go in, and the tasks that come out"
-    reason = f" is not written: {result.no_onnx}" if result.no_onnx else ""
-    yield f"{ONNX.name}{reason or ': the same for ONNX runtimes'}"
+    yield f"{files.PROGRAM.name}: torch.export.load(...).module()(dense, ids, history) gives logits"
+    yield f"{files.PROGRAM_FACTS.name}: the columns that go in, and the tasks that come out"
+    if files.ONNX.name not in result.not_written:
+        yield f"{files.ONNX.name}: the same for ONNX runtimes"
     if result.golden is not None:
+        rows, onnx = counted(result.golden, "golden row"), files.SCORE_ONNX.name
+        more = "" if result.not_written else f"; python {onnx} does so with onnxruntime"
         yield (
-            f"{BUNDLE} scores raw rows without Glassrec: python {SCORE.name} rows.csv; --check "
-            f"scores its {counted(result.golden, 'golden row')} again"
+            f"{files.BUNDLE} scores raw rows without Glassrec: python {files.SCORE.name} rows.csv; "
+            f"--check scores its {rows} again{more}"
         )
+    yield from (f"{name} is not written: {why}" for name, why in result.not_written.items())

@@ -38,7 +38,7 @@ from glassrec.stages.check_findings import Finding, Passed
 from glassrec.stages.context import Context, TrainedModel, candidates
 from glassrec.stages.evaluate import measure
 from glassrec.stages.prune import PruneResult
-from glassrec.stages.recompute_raw import RAW_CHECKS
+from glassrec.stages.recompute_raw import RAW_CHECKS, check_onnx
 from glassrec.stages.train import description
 
 A = TypeVar("A", bound=Artifact)
@@ -233,6 +233,7 @@ def _bundle(recorded: RecordedRun) -> Iterator[Finding]:
     found = golden_cells(golden_rows(run, encoder, model))
     yield from differing(files.GOLDEN.name, golden_cells(run.load(files.GOLDEN)), found, _close)
     yield Passed(f"{files.BUNDLE} gives the golden rows the logits of the pruned model")
+    yield from check_onnx(run) if run.has(files.BUNDLE_ONNX) else ()
 
 
 CHECKS: dict[File[Any], Callable[[RecordedRun], Iterator[Finding]]] = {
@@ -260,6 +261,7 @@ def unchecked(recorded: RecordedRun) -> Iterator[Finding]:
         files.CERTIFICATE_TEXT,
         files.BUNDLE_PROGRAM,
         files.BUNDLE_ENCODER,
+        files.BUNDLE_ONNX,
         files.MANIFEST,
     }
     by_hash = [name for name in run.recorded if name not in {file.name for file in checked}]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import pandas as pd
@@ -12,7 +14,11 @@ from glassrec.artifacts import Facts, File, StoredTable
 from glassrec.artifacts import file_list as files
 from glassrec.data.dataset import Dataset
 from glassrec.data.saved_encoder import describe_encoder, vocabulary_table
+from glassrec.run import ReadOnlyRun
 from glassrec.stages.check_findings import Finding, Passed
+
+TABLES = (files.CATALOGUE, files.INTERACTIONS, files.LAST_ROWS, files.SAMPLE_ROWS)
+"""The tables of raw values, in the order of `Dataset.raw`."""
 
 
 def check_encoder(there: Facts, dataset: Dataset) -> Iterator[Finding]:
@@ -42,8 +48,7 @@ def check_table(file: File[StoredTable], there: StoredTable, dataset: Dataset) -
 def _made(file: File[StoredTable], dataset: Dataset) -> pd.DataFrame | None:
     if file is files.VOCABULARY:
         return None if dataset.encoder is None else vocabulary_table(dataset.encoder)
-    tables = (files.CATALOGUE, files.INTERACTIONS, files.LAST_ROWS, files.SAMPLE_ROWS)
-    return None if dataset.raw is None else dataset.raw[tables.index(file)]
+    return None if dataset.raw is None else dataset.raw[TABLES.index(file)]
 
 
 def _equal(there: pd.Series, found: pd.Series) -> bool:
@@ -54,17 +59,19 @@ def _equal(there: pd.Series, found: pd.Series) -> bool:
     return bool(((one == other) | (one.isna() & other.isna())).all())
 
 
+def check_onnx(run: ReadOnlyRun) -> Iterator[Finding]:
+    """The golden rows in an ONNX runtime, if one is installed."""
+    name = files.BUNDLE_ONNX.name
+    if find_spec("onnxruntime") is None:
+        yield Passed(f"{name} by its hash alone, as onnxruntime is not installed")
+        return
+    script = import_module("glassrec.stages.score_onnx")  # here, as it imports onnxruntime
+    yield from (f"{name}: {line}" for line in script.check(run.dir / files.BUNDLE))
+    yield Passed(f"{name} gives the golden rows their logits in onnxruntime")
+
+
 RAW_CHECKS: dict[File[Any], Callable[[Any, Dataset], Iterator[Finding]]] = {
     files.ENCODER: check_encoder,
-    **{
-        file: partial(check_table, file)
-        for file in (
-            files.VOCABULARY,
-            files.CATALOGUE,
-            files.INTERACTIONS,
-            files.LAST_ROWS,
-            files.SAMPLE_ROWS,
-        )
-    },
+    **{file: partial(check_table, file) for file in (files.VOCABULARY, *TABLES)},
 }
 """The checks, by the file whose content they make again."""
