@@ -156,6 +156,8 @@ def test_frames_of_other_types_and_orders(finished: FinishedRun, run: glassrec.T
     )[[*reversed(frame.columns)]]
     expected = run.predict(frame)["logit"].tolist()
     assert run.predict(typed)["logit"].tolist() == expected
+    tags = run.explain(typed.iloc[:3]).data["tags"]
+    assert tags.tolist() == frame["tags"].iloc[:3].tolist()
 
 
 def test_recommendations_are_those_of_the_command(

@@ -17,6 +17,7 @@ import pandas as pd
 from scipy.special import expit
 
 from glassrec.artifacts import Attributions, Picture
+from glassrec.data.cells import LIST_MARK
 from glassrec.data.schema import OUTPUTS, Target
 from glassrec.inference.opened_run import OpenedRun
 from glassrec.inference.reasons import value_text
@@ -175,10 +176,8 @@ class ExplainedRows:
         return f"<p><b>{escape(self._title(row))}</b></p><table>{''.join(lines)}</table>"
 
     def _title(self, row: int) -> str:
-        before, after = (
-            float(each[row])
-            for each in (self.attributions.baseline_logits, self.attributions.logits)
-        )
+        found = self.attributions
+        before, after = (float(each[row]) for each in (found.baseline_logits, found.logits))
         name, label = OUTPUTS[self.target.kind], f"row {self.index[row]}"
         if self.target.kind == "click":
             shown = [percent(float(expit(logit))) for logit in (before, after)]
@@ -195,4 +194,6 @@ class ExplainedRows:
         cells = self.raw.values.get(feature)
         if cells is None:
             return np.full(len(self), None, object)
+        if separator := self.run.columns.value_separators.get(feature):  # a list is shown as a|b
+            cells = cells.str.removeprefix(LIST_MARK).str.replace(LIST_MARK, separator)
         return cells.to_numpy(float if feature in self.run.schema.dense else object)
