@@ -3,6 +3,7 @@
 RUN=runs/x uvicorn --factory examples.service:service
 """
 
+import functools
 import json
 import os
 from typing import Any
@@ -19,6 +20,7 @@ Rows = list[dict[str, Any]]
 def service(directory: str | None = None) -> FastAPI:
     """The service of the run in a directory, by default that of the environment variable RUN."""
     run, app = glassrec.load(directory or os.environ["RUN"]), FastAPI(title="Glassrec")
+    server = functools.cache(run.serve)  # encodes the items once; score needs none
 
     @app.exception_handler(ValueError)
     def refuse(_: Request, error: ValueError) -> JSONResponse:
@@ -33,7 +35,7 @@ def service(directory: str | None = None) -> FastAPI:
     def recommend(user: str, request: Request, k: int = 10, reasons: int = 3) -> Rows:
         """The best items for a user; other parameters are columns of the context: ?city=Paris."""
         context = {k: v for k, v in request.query_params.items() if k not in ("k", "reasons")}
-        return plain(run.recommend(user, k, context=context, reasons=reasons))
+        return plain(server().recommend(server().user(user, context), k, reasons=reasons))
 
     return app
 

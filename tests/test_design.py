@@ -14,8 +14,8 @@ FILES = sorted(SOURCE.rglob("*.py"))
 MAX_LINES = 350
 
 BUDGETS = {
-    "data": 4265, "explain": 4095, "report": 3215, "inference": 3365, "stages": 3295,
-    "config": 2600, "compare": 2050, "training": 2020, "models": 1875, "sweep": 1860,
+    "data": 4265, "explain": 4145, "report": 3215, "inference": 3560, "stages": 3295,
+    "config": 2600, "compare": 2050, "training": 2020, "models": 1965, "sweep": 1860,
     "prune": 1850, "": 1470, "metrics": 1250, "artifacts": 1050, "run": 1013, "tracking": 667,
     "imported": 970,
 }  # fmt: skip

@@ -33,9 +33,11 @@ def test_a_service_scores_and_recommends(finished: FinishedRun) -> None:
 
     answer = client.get("/recommend/u_00007?k=3&reasons=1&city=Paris")
     assert answer.status_code == 200, answer.text
-    best = run.recommend("u_00007", 3, context={"city": "Paris"}, reasons=1)
+    best = run.recommend("u_00007", 3, context={"city": "Paris"})
     assert [each["item"] for each in answer.json()] == best["item"].tolist()
-    assert [each["reason_1"] for each in answer.json()] == best["reason_1"].tolist()
+    served = run.serve()
+    expected = served.recommend(served.user("u_00007", {"city": "Paris"}), 3, reasons=1)
+    assert [each["reason_1"] for each in answer.json()] == expected["reason_1"].tolist()
 
     answer = client.post("/score", json=[{"city": "Paris"}])
     assert answer.status_code == 422

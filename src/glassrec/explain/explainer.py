@@ -317,10 +317,14 @@ class Explainer:
         return build_feature_mask(model.schema, model.width, granularity, model.device, groups)
 
     def _view(self, rows: Tensor, start: int, features: FeatureMask) -> MaskedModel:
-        inputs, many = self._embedded(rows), self.bases.rows
+        return self.view_of(self._embedded(rows), start, features)
+
+    def view_of(self, inputs: Inputs, start: int, features: FeatureMask) -> MaskedModel:
+        """The masked view of B embedded rows, each M times, with each of the M baselines."""
+        many = self.bases.rows
         pairs = Inputs(*(part.repeat_interleave(many, 0) for part in inputs))
-        bases = Inputs(*(p.repeat(len(rows), *[1] * (p.ndim - 1)) for p in self.bases))
-        index = torch.arange(start * many, (start + len(rows)) * many)
+        bases = Inputs(*(p.repeat(inputs.rows, *[1] * (p.ndim - 1)) for p in self.bases))
+        index = torch.arange(start * many, (start + inputs.rows) * many)
         base = bases.expand_to(pairs)
         return MaskedModel(self.model, features, pairs, base, self.task, self.at_once, index)
 

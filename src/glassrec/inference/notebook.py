@@ -26,6 +26,7 @@ from glassrec.inference.predict import predictions
 from glassrec.inference.ranking import Ranker, Seen
 from glassrec.inference.recommend import check_context, recommendations
 from glassrec.inference.rows import RawRows, encode_frame
+from glassrec.inference.serving import Server
 from glassrec.models.base import Recommender
 from glassrec.report.statements import ranked
 
@@ -168,14 +169,9 @@ class TrainedRun:
             user, rank, item, name, the columns of `predict`, and the context in words.
         """
         run, given = self.opened, {name: str(value) for name, value in (context or {}).items()}
+        ranker = self.serve(candidates=candidates, seen=seen, model=model, task=task).ranker
         column, _ = rankable(run)
         check_context(given, context_columns(run))
-        items = (
-            CandidateItems.of_catalogue(run)
-            if candidates is None
-            else CandidateItems.of_file(run, Path(candidates))
-        )
-        ranker = Ranker(run, items, task, model, seen)
         several = isinstance(user, list | tuple | pd.Series | pd.Index)
         texts = [str(each) for each in (user if several else [user])]
 
@@ -188,6 +184,28 @@ class TrainedRun:
         if not found:
             raise ValueError("there is no user; name one or more")
         return pd.concat(found, ignore_index=True)
+
+    def serve(
+        self,
+        *,
+        candidates: Path | str | None = None,
+        seen: Seen = "drop",
+        model: ModelName = "trained",
+        task: str | None = None,
+        method: Method | None = None,
+    ) -> Server:
+        """Make the same lists for one user at a time, in milliseconds; arguments as in `recommend`.
+
+        `method` is that of the reasons. None is DeepLIFT where it has a rule for all functions of
+        the model, and else the run's own, which is `opened.explain_settings.method`.
+        """
+        rankable(self.opened)
+        items = (
+            CandidateItems.of_catalogue(self.opened)
+            if candidates is None
+            else CandidateItems.of_file(self.opened, Path(candidates))
+        )
+        return Server(Ranker(self.opened, items, task, model, seen), method)
 
     def _encoded(self, rows: pd.DataFrame) -> RawRows:
         if not len(rows):

@@ -124,7 +124,7 @@ class OpenedRun:
         with torch.random.fork_rng(devices=[]):  # first weights are drawn, and replaced
             model: Recommender = build_node(self.run.config["model"])(self.schema)
         model.load(weights.tensors, str(self.run.dir / file.name))
-        return model.eval()
+        return model.eval().requires_grad_(False)  # several threads may explain it
 
     # --- users and items ---------------------------------------------------------------------
 

@@ -124,20 +124,29 @@ class Ranker:
 
     def users(self, context: pd.DataFrame, place: Place) -> Batch:
         """The encoded users (U rows), each beside the first candidate."""
+        return self.user_rows(context, place).batch
+
+    def user_rows(self, context: pd.DataFrame, place: Place) -> RawRows:
+        """The same, with their raw values."""
         first = self.candidates.frame.iloc[np.zeros(len(context), int)].reset_index(drop=True)
         frame = pd.concat([context.reset_index(drop=True), first], axis=1)
-        return encode_frame(self.run, frame, place=place).batch
+        return encode_frame(self.run, frame, place=place)
 
-    @cached_property
+    @property
     def items(self) -> Batch:
         """The encoded candidates (n rows), each beside the last row of some user."""
+        return self.item_rows.batch
+
+    @cached_property
+    def item_rows(self) -> RawRows:
+        """The same, with their raw values."""
         last, frame = self.run.last_rows, self.candidates.frame
         context = {name: last.context[name].iloc[:1].astype(object).to_numpy(object)[0]
                    for name in context_columns(self.run)}  # fmt: skip
         beside = {rankable(self.run)[0]: last.users[0], **context}
         if self.run.schema.history_length:
             beside[HISTORY] = ""
-        return encode_frame(self.run, frame.assign(**beside), place=self.candidates.place).batch
+        return encode_frame(self.run, frame.assign(**beside), place=self.candidates.place)
 
     def pairs(self, users: Batch, items: Batch) -> Batch:
         """All U · m rows of U users with m candidates, those of a user side by side."""

@@ -6,11 +6,12 @@ by the run's own method. It says nothing about causes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from glassrec.artifacts import Attributions
 from glassrec.data.cells import split_values
@@ -52,19 +53,23 @@ def reason_columns(run: OpenedRun, rows: RawRows, found: Attributions, count: in
 
     '' where fewer features moved the logit.
     """
-    count = min(count, len(found.features))
-    places = found.values.abs().argsort(dim=1, descending=True, stable=True)[:, :count].numpy()
-    moved = np.take_along_axis(found.values.numpy(), places, 1)
     texts = {name: value_text(run, rows, name) for name in found.features}
-    columns = {}
-    for rank in range(count):
-        columns[f"reason_{rank + 1}"] = [
-            reason(texts[found.features[at]](row), by) if by else ""
-            for row, (at, by) in enumerate(
-                zip(places[:, rank].tolist(), moved[:, rank].tolist(), strict=True)
-            )
-        ]
-    return pd.DataFrame(columns, index=range(len(moved)))
+    return reasons_in_words(found.values, texts, count)
+
+
+def reasons_in_words(
+    values: Tensor, texts: Mapping[str, Callable[[int], str]], count: int
+) -> pd.DataFrame:
+    """The same from attributions (N, P), and for each feature the text of its value in a row."""
+    count = min(count, len(texts))
+    places = values.abs().argsort(dim=1, descending=True, stable=True)[:, :count]
+    moved, of = values.gather(1, places).tolist(), [*texts.values()]
+    words = [
+        [reason(of[at](row), by) if by else "" for at, by in zip(*pair, strict=True)]
+        for row, pair in enumerate(zip(places.tolist(), moved, strict=True))
+    ]
+    columns = [f"reason_{rank + 1}" for rank in range(count)]
+    return pd.DataFrame(words, range(len(words)), columns, dtype=object)
 
 
 def reason(subject: str, attribution: float) -> str:

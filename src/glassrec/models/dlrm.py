@@ -46,14 +46,30 @@ class DotInteraction(PrunableLayer, Consumer):
 
     def forward(self, dense: Tensor, fields: Tensor) -> Tensor:
         """(B, U) from a dense vector (B, columns) and fields (B, F, width)."""
-        if len(self.columns) < self.width:
-            constants = self.constants.to(dense.dtype).expand(dense.shape[0], -1)
-            dense = constants.index_copy(1, self.columns, dense)
+        dense = self.widen(dense)
         vectors = torch.cat([dense.unsqueeze(1), fields], 1)
         if len(self._vectors) < len(self.names):
             vectors = vectors.index_select(1, self._vectors)
         products = torch.bmm(vectors, vectors.transpose(1, 2)).flatten(1)
         return torch.cat([dense, products], 1).index_select(1, self._positions)
+
+    def widen(self, dense: Tensor) -> Tensor:
+        """(B, width) from a dense vector (B, columns), with the constants of pruned columns."""
+        if len(self.columns) == self.width:
+            return dense
+        constants = self.constants.to(dense.dtype).expand(dense.shape[0], -1)
+        return constants.index_copy(1, self.columns, dense)
+
+    def unfold(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Values (B, U) of neurons as those of the dense vector (B, width) and of all pairs, in
+        both orders (B, 1 + F, 1 + F); 0 for pruned neurons.
+        """
+        whole = values.new_zeros(len(values), self.size).index_copy(1, self.units, values)
+        count = len(self.names)
+        rows, columns = torch.tril_indices(count, count, -1, device=values.device)
+        pairs = values.new_zeros(len(values), count, count)
+        pairs[:, rows, columns] = pairs[:, columns, rows] = whole[:, self.width :]
+        return whole[:, : self.width], pairs
 
     @property
     def multiplied(self) -> Tensor:
