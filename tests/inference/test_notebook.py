@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -215,16 +216,34 @@ def test_fit_needs_no_files_and_leaves_none(
     assert [*tmp_path.iterdir()] == []
 
 
-def test_the_notebook_of_the_docs_runs(tmp_path: Path) -> None:
-    book = json.loads((DOCS / "notebooks" / "own_data.ipynb").read_text(encoding="utf-8"))
+def run_notebook(name: str, last: str, folder: Path) -> list[str]:
+    """The words, between bars, that a last line prints behind the code of a notebook."""
+    book = json.loads((DOCS / "notebooks" / name).read_text(encoding="utf-8"))
     code = ["".join(cell["source"]) for cell in book["cells"] if cell["cell_type"] == "code"]
-    code.append("print(run.importance.index[0], *best['rank'], *scored['unseen'], sep='|')")
     done = subprocess.run(
-        [sys.executable, "-c", "\n\n".join(code)],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
+        [sys.executable, "-c", "\n\n".join([*code, last])], cwd=folder,
+        env=os.environ | {"MPLBACKEND": "Agg"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    important, *others = done.stdout.strip().split("|")
+    assert [*folder.iterdir()] == []
+    return done.stdout.strip().split("|")
+
+
+def test_the_notebook_of_the_docs_runs(tmp_path: Path) -> None:
+    last = "print(run.importance.index[0], *best['rank'], *scored['unseen'], sep='|')"
+    important, *others = run_notebook("own_data.ipynb", last, tmp_path)
     assert important in ("price", "city")
     assert others == ["1", "2", "3", "", "", "user=somebody; city=Atlantis"]
-    assert [*tmp_path.iterdir()] == []
+
+
+def test_the_study_of_a_dlrm_runs(tmp_path: Path) -> None:
+    pytest.importorskip("shap")
+    last = (
+        "print(run.importance.index[0], sum(pruned.values()), certificate['rows_changed'],"
+        "(both[0] - both[1]).abs().max() < 1e-5, *products['name'], sep='|')"
+    )
+    important, pruned, changed, equal, *products = run_notebook("dlrm_study.ipynb", last, tmp_path)
+    assert important in ("I1", "C1")
+    assert int(pruned) > 0
+    assert (changed, equal) == ("0", "True")
+    assert any("×" in name for name in products)
