@@ -35,6 +35,7 @@ from glassrec.process_exit import (
 _MODULES = {
     "predict": "glassrec.inference.predict",
     "recommend": "glassrec.inference.recommend",
+    "explain": "glassrec.inference.explain_command",
     "compare": "glassrec.compare.compare_command",
     "search": "glassrec.sweep.search.command",
     "wandb-report": "glassrec.tracking.wandb_report",
@@ -59,7 +60,7 @@ def _run_command(arguments: list[str]) -> int:
     if not arguments or arguments[0] in _HELP:
         return _help(arguments[1:])
     verb, *rest = arguments
-    if verb in OWN_PARSERS:
+    if verb in OWN_PARSERS or (verb == "explain" and any(w.startswith("rows=") for w in rest)):
         return import_module(_MODULES[verb]).main(rest)
     if verb == "completion":
         print(completion(rest), end="")
@@ -90,8 +91,26 @@ def _help(arguments: Sequence[str]) -> int:
         try:
             print(explain_setting(topic[0], options.config_dir), end="")
         except LookupError as error:
-            return report_error(error.args[0], code=2)
+            if not (of_rows := _help_of_row_setting(topic[0])):
+                return report_error(error.args[0], code=2)
+            print(of_rows, end="")
     return 0
+
+
+def _help_of_row_setting(key: str) -> str:
+    """The help of a setting in the commands on new rows that have it; '' if none has."""
+    if "." in key:  # it is of a stage
+        return ""
+    from glassrec.inference.command_settings import help_of_field
+    from glassrec.inference.explain_command import ExplainRowsSettings
+    from glassrec.inference.predict import PredictSettings
+    from glassrec.inference.recommend import RecommendSettings
+
+    return "".join(
+        f"glassrec {each.command}\n{help_of_field(key, each.model_fields[key])}"
+        for each in (PredictSettings, RecommendSettings, ExplainRowsSettings)
+        if key in each.model_fields
+    )
 
 
 def _run_stage(stage: str, options: argparse.Namespace) -> int:
@@ -201,11 +220,12 @@ def _execute(stage: str, config: Any, command: Sequence[str]) -> int:
 
     parts = build(config)
     check_devices(config, parts)
+    from glassrec.config.compose import open_run
     from glassrec.pipeline import Pipeline
     from glassrec.run import SEEDS
     from glassrec.sweep.search.watcher import watcher
 
-    with closing(_open_run(config, command)) as run:
+    with closing(open_run(config, command)) as run:
         Pipeline(run=run, **parts).execute(stage, watcher())
         if run.new_files and run.dir.name == f"seed_{config['seed']}":
             (run.dir.parent / SEEDS).unlink(missing_ok=True)  # it has the earlier results
@@ -214,14 +234,14 @@ def _execute(stage: str, config: Any, command: Sequence[str]) -> int:
 
 def _execute_each_seed(stage: str, config: Any, command: Sequence[str]) -> int:
     from glassrec.config.build import build, check_devices
-    from glassrec.config.compose import seed_runs
+    from glassrec.config.compose import open_run, seed_runs
 
     jobs = {seed: each for seed, each in seed_runs(config) if seed is not None}
     first = next(iter(jobs.values()))
     check_devices(first, build(first))  # values that do not go together end all seeds at once
     from glassrec import seeds
 
-    with closing(_open_run(config, command)) as run:
+    with closing(open_run(config, command)) as run:
         failed = seeds.each(
             jobs, run.dir, lambda seed: _succeeds(lambda: _execute(stage, jobs[seed], command))
         )
@@ -250,14 +270,6 @@ def _verify(config: Any) -> int:
     run = ReadOnlyRun(config["run"]["dir"], plain(config), written(config))
     problems = Pipeline(run=run, **parts).verify()
     return report_error("\n".join(problems), code=1) if problems else 0
-
-
-def _open_run(config: Any, command: Sequence[str]) -> Any:
-    from glassrec.config.compose import plain, written
-    from glassrec.run import Run
-
-    place = {key: value for key, value in config["run"].items() if key != "_target_"}
-    return Run(**place, config=plain(config), command=command, written=written(config))
 
 
 # --- dry run ---------------------------------------------------------------------------------

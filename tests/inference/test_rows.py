@@ -74,7 +74,7 @@ def test_each_task_has_a_prediction_of_its_kind() -> None:
     schema = Schema(fields=(Field("user", 2),), targets=kinds)
     run: Any = SimpleNamespace(schema=schema, recommender=lambda name: model)
     empty = torch.zeros(1, 0)
-    rows = RawRows(LOG[:1], LOG[:1], empty, np.array([""], object), 0)  # type: ignore[arg-type]
+    rows = RawRows(LOG[:1], LOG[:1], empty, np.array([""], object), 0, [1])  # type: ignore[arg-type]
     assert predictions(run, rows).iloc[0].to_dict() == {
         "clicked/probability": 0.5, "clicked/logit": 0.0, "stars/estimate": 3.5,
         "stars/logit": 3.5, "found/score": -1.0, "found/logit": -1.0, "unseen": "",

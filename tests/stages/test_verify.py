@@ -84,6 +84,15 @@ def verify(run: Path, data: list[str], capsys: pytest.CaptureFixture[str]) -> Ve
     return verified
 
 
+def test_a_run_whose_data_were_explained_as_new_rows_is_as_verified(
+    run: Path, verify: Verify, tmp_path: Path
+) -> None:
+    words = [f"run.dir={run}", f"rows={tmp_path / 'rows.csv'}", f"out={tmp_path / 'out.parquet'}"]
+    assert main(["explain", *words]) == 0
+    assert (tmp_path / "out.parquet").is_file()
+    assert verify()[0] == 0
+
+
 def _certify_anew(run: Path, **changes: object) -> None:
     """A certificate of the files as they are, with changes, and its text."""
     old = Certificate.load(run / "certificate.json")

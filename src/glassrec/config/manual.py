@@ -52,6 +52,7 @@ Examples
   glassrec prune run.dir=runs/planted-dlrm-1a2b3c4d prune.level=sample
   glassrec verify run.dir=runs/planted-dlrm-1a2b3c4d
   glassrec predict run.dir=runs/planted-dlrm-1a2b3c4d rows=new.csv reasons=3 out=scored.csv
+  glassrec explain run.dir=runs/planted-dlrm-1a2b3c4d rows=new.csv out=attributions.csv
   glassrec recommend run.dir=runs/planted-dlrm-1a2b3c4d user=7 k=5 seen=drop_taken reasons=2
   glassrec run -m model=gmf,mlp trainer.batch_size=256,512
   glassrec run model=gmf seeds=[0,1,2]          mean and standard deviation of every metric
@@ -95,11 +96,13 @@ _LATER = """\
 It works on the run in run.dir, with the settings of that run, and makes only what is missing or
 depends on a changed setting.
 """
-_DETAILS = {
+_DETAILS = dict.fromkeys((*STAGES, *AFTERWARDS), _LATER) | {
     "run": _TRAINING,
     "train": _TRAINING,
     "explain": _LATER
     + """
+With rows=FILE it explains new raw rows instead, see glassrec explain rows= --help.
+
 Frequent settings, with their defaults
   explain/method=integrated_gradients   how predictions are attributed to inputs
   explain/neurons=conductance           how neurons are scored
@@ -114,9 +117,7 @@ Frequent settings, with their defaults
   prune/score=conductance        what ranks the neurons
   prune/curves=quick             quality against the share that is removed; none, all
 """,
-    "evaluate": _LATER,
     "verify": "It works on the run in run.dir as it is: other settings are refused.\n",
-    "export": _LATER,
 }
 
 

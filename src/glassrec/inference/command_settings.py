@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
+from annotated_types import Ge
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from glassrec.process_exit import UsageError
 from glassrec.spelling import one_of
@@ -35,12 +38,38 @@ class RunSettings(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    command: ClassVar[str]
+    summary: ClassVar[str]
+    examples: ClassVar[str]
 
     run_dir: Path = Field(alias="run.dir", description="the directory of a finished run")
+    model: Literal["trained", "pruned"] = Field("trained", description="which of the two models")
+    reasons: Annotated[int, Ge(0)] = Field(
+        0, description="how many columns reason_1, reason_2, ... a row gets, strongest first"
+    )
+    out: Path | None = Field(
+        None, description="a file, .csv, .jsonl or .parquet; null is standard output, as CSV"
+    )
+    chunk: Annotated[int, Ge(1)] = Field(
+        16384, description="rows of input, or pairs of user and item, in memory at a time"
+    )
     trust: Words = Field(
         (),
         description="classes of your own in this folder that the run uses, by their import paths",
     )
+
+
+def run_command(
+    settings: type[S], execute: Callable[[S], Iterable[str]], words: Sequence[str]
+) -> int:
+    """Execute a command and print its summary lines, or print its help; the exit code."""
+    if {"-h", "--help", "help"} & {*words}:
+        print(help_of(settings), end="")
+        return 0
+    found = parse_settings(words, settings)
+    for line in execute(found):
+        print(line, file=sys.stderr if found.out is None else sys.stdout)
+    return 0
 
 
 def parse_settings(words: Sequence[str], settings: type[S]) -> S:
@@ -76,22 +105,29 @@ def parse_settings(words: Sequence[str], settings: type[S]) -> S:
     return found
 
 
-def help_of(command: str, settings: type[RunSettings], summary: str, examples: str) -> str:
+def help_of(settings: type[RunSettings]) -> str:
     """The help of a command: usage, summary, the settings with their defaults, and examples."""
-    lines = []
-    for name, field in settings.model_fields.items():
-        default = "" if field.is_required() else f"={_shown(field.default)}"
-        left = f"  {field.alias or name}{default}{_choices(field.annotation)}"
-        text = textwrap.wrap(str(field.description), 62)
-        lines += [f"{left:<34}  {text[0]}"] if len(left) <= 34 else [left, f"{'':<36}{text[0]}"]
-        lines += [f"{'':<36}{line}" for line in text[1:]]
+    fields = sorted(  # required ones first, those that all commands have last
+        settings.model_fields.items(),
+        key=lambda each: not each[1].is_required() and 1 + (each[0] in RunSettings.model_fields),
+    )
     return (
-        f"Usage: glassrec {command} key=value ...\n\n{summary.strip()}\n\nSettings\n"
-        + "\n".join(lines)
-        + f"\n\nExamples\n{textwrap.indent(examples.strip(), '  ')}\n\n"
+        f"Usage: glassrec {settings.command} key=value ...\n\n{settings.summary.strip()}\n\n"
+        "Settings\n"
+        + "".join(help_of_field(name, field) for name, field in fields)
+        + f"\nExamples\n{textwrap.indent(settings.examples.strip(), '  ')}\n\n"
         "Exit codes: 0 done; 1 a failure on the way, and nothing was written; 2 the command is "
         "wrong.\n"
     )
+
+
+def help_of_field(name: str, field: FieldInfo) -> str:
+    """The help of one setting, in lines of a table."""
+    default = "" if field.is_required() else f"={_shown(field.default)}"
+    left = f"  {field.alias or name}{default}{_choices(field.annotation)}"
+    text = textwrap.wrap(str(field.description), 62)
+    lines = [f"{left:<34}  {text[0]}"] if len(left) <= 34 else [left, f"{'':<36}{text[0]}"]
+    return "\n".join([*lines, *(f"{'':<36}{line}" for line in text[1:]), ""])
 
 
 def _shown(default: object) -> str:

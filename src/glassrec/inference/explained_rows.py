@@ -19,8 +19,9 @@ from scipy.special import expit
 from glassrec.artifacts import Attributions, Picture
 from glassrec.data.cells import LIST_MARK
 from glassrec.data.schema import OUTPUTS, Target
+from glassrec.explain.methods import Method
 from glassrec.inference.opened_run import OpenedRun
-from glassrec.inference.reasons import value_text
+from glassrec.inference.reasons import basis, value_text
 from glassrec.inference.rows import RawRows
 from glassrec.report.formatting import format_value, minus, percent
 from glassrec.report.style import LARGE, SMALL
@@ -40,19 +41,25 @@ class ExplainedRows:
         raw: the rows.
         attributions: of the logit, against the run's baseline.
         index: (N,) the index of the frame that the rows come from.
-        target: the explained task.
-        method: the method of attribution in words.
+        task: the explained task; the run's if None.
+        method: of attribution; the run's if None.
     """
 
     run: OpenedRun
     raw: RawRows
     attributions: Attributions
     index: pd.Index
-    target: Target
-    method: str
+    task: str | None = None
+    method: Method | None = None
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @property
+    def target(self) -> Target:
+        """The explained task."""
+        name = self.task or self.run.explain_settings.task
+        return next(target for target in self.run.schema.targets if target.name == name)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -109,6 +116,7 @@ class ExplainedRows:
             raise IndexError(f"row {row}: there are {counted(len(self), 'row')}, from 0")
         row %= len(self)
         about, found = self.run.explanation, self.attributions
+        method = self.method or self.run.explain_settings.method
         return waterfall(
             [text(row) for text in self._texts],
             found.values[row].double().numpy(),
@@ -116,7 +124,7 @@ class ExplainedRows:
             float(found.logits[row]),
             title=self._title(row),
             facts=[
-                f"attributions of the logit of {self.target.name}, by {self.method}",
+                f"attributions of the logit of {self.target.name}, by {method.name}",
                 f"baseline: {about.baseline}",
             ],
             probability=self.target.kind == "click",
@@ -153,9 +161,8 @@ class ExplainedRows:
         parts = [self._table(row) for row in range(min(len(self), SHOWN_ROWS))]
         if len(self) > SHOWN_ROWS:
             parts.append(f"<p>and {counted(len(self) - SHOWN_ROWS, 'more row')}: see .frame</p>")
-        note = f"attributions of the logit of {self.target.name}, by {self.method}"
-        against = f"against the baseline {self.run.explanation.baseline}"
-        return f"{''.join(parts)}<p><small>{escape(note)}, {escape(against)}</small></p>"
+        note = escape(basis(self.run, self.task, self.method))
+        return f"{''.join(parts)}<p><small>{note}</small></p>"
 
     def _table(self, row: int) -> str:
         sizes = self.attributions.values[row].double().numpy()

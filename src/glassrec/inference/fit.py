@@ -86,18 +86,9 @@ def _execute(words: Sequence[str]) -> None:
     from glassrec.config import compose
     from glassrec.config.build import build, check_devices
     from glassrec.pipeline import Pipeline
-    from glassrec.run import Run
 
     config = compose.prepare("run", words)
     parts = build(config)
     check_devices(config, parts)
-    place = {key: value for key, value in config["run"].items() if key != "_target_"}
-    with closing(
-        Run(
-            **place,
-            config=compose.plain(config),
-            command=["glassrec.fit", *words],
-            written=compose.written(config),
-        )
-    ) as run:
+    with closing(compose.open_run(config, ["glassrec.fit", *words])) as run:
         Pipeline(run=run, **parts).execute("run")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -141,15 +142,12 @@ class CandidateItems(NamedTuple):
         side = [name for name in run.columns.item_side if name in run.reads.columns]
         wanted = _some_columns(run, item, side)
         parts = list(chunks(path, wanted, None, CHUNK))
-        place = Place(parts[0].place.path, lines=[n for each in parts for n in each.place.lines],
-                      unit=parts[0].place.unit)  # fmt: skip
+        lines = [line for each in parts for line in each.place.lines]
         frames = [frame_of(each.cells, each.place).astype({item: object}) for each in parts]
         frame = pd.concat(frames, ignore_index=True).infer_objects()
         first = np.flatnonzero(~frame[item].duplicated())
         frame = frame.iloc[first].reset_index(drop=True)
-        place = Place(
-            place.path, lines=[place.lines[row] for row in first.tolist()], unit=place.unit
-        )
+        place = replace(parts[0].place, lines=[lines[row] for row in first.tolist()])
         absent = [name for name in side if name not in frame]
         found = run.items.side_of(frame[item], absent, place) if absent else frame[[]]
         return cls(pd.concat([frame, found], axis=1), place)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from glassrec.artifacts.file_list import IMPORTANCE
 from glassrec.data.batch import Batch
@@ -24,6 +23,7 @@ from glassrec.inference.list_inputs import (
 from glassrec.inference.opened_run import ModelName, OpenedRun
 from glassrec.inference.predict import predictions
 from glassrec.inference.ranking import Ranker, Seen
+from glassrec.inference.reasons import attributed
 from glassrec.inference.recommend import check_context, recommendations
 from glassrec.inference.rows import RawRows, encode_frame
 from glassrec.inference.serving import Server
@@ -131,11 +131,8 @@ class TrainedRun:
             method: of `glassrec.explain.methods`; the run's if None.
         """
         raw = self._encoded(rows)
-        explainer = self.opened.explainer(raw.batch, model, task)
-        method = method or self.opened.explain_settings.method
-        method.check(explainer.model, explainer.feature_mask, explainer.bases.rows)
-        found = explainer.explained(method, torch.arange(raw.batch.rows))
-        return ExplainedRows(self.opened, raw, found, rows.index, explainer.target, method.name)
+        found = attributed(self.opened, raw, model, task, method)
+        return ExplainedRows(self.opened, raw, found, rows.index, task, method)
 
     def recommend(
         self,

@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -47,7 +47,7 @@ def row_output(out: Path | None) -> Iterator[Write]:
 @contextmanager
 def _writer(path: Path, suffix: str) -> Iterator[Write]:
     if suffix == ".parquet":
-        with _Parquet(path) as parquet:
+        with closing(_Parquet(path)) as parquet:
             yield parquet.write
         return
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -107,10 +107,8 @@ class _Parquet:
         self._path = path
         self._file: pa.parquet.ParquetWriter | None = None
 
-    def __enter__(self) -> _Parquet:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Complete the file."""
         if self._file is not None:
             self._file.close()
 

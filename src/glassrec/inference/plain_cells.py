@@ -38,7 +38,7 @@ def typed_columns(cells: Mapping[str, Sequence[Any]], wanted: Wanted, place: Ori
         allowed = name in wanted.lists
         try:
             texts = [
-                cell if type(cell) is str else _text(cell, row, name, allowed)
+                cell if type(cell) is str else plain_text(cell, row, name, allowed=allowed)
                 for row, cell in enumerate(cells[name])
             ]
             column = pa.chunked_array([_array(texts, name).dictionary_encode()])
@@ -58,7 +58,7 @@ def _array(texts: list[str], name: str) -> pa.Array:
         raise
 
 
-def _text(cell: Any, row: int, name: str, allowed: bool) -> str:
+def plain_text(cell: Any, row: int = 0, name: str = "", *, allowed: bool = False) -> str:
     """A value as text: as parquet's, a whole number has no decimal point, and null is ''."""
     if cell is None or cell is pd.NA or cell is pd.NaT:
         return ""
@@ -72,7 +72,7 @@ def _text(cell: Any, row: int, name: str, allowed: bool) -> str:
     if isinstance(cell, list | tuple | np.ndarray):
         if not allowed:
             raise CellError(row, f"{name} is a list, and takes one value; correct the value")
-        texts = [_text(each, row, name, False).strip() for each in cell]
+        texts = [plain_text(each, row, name).strip() for each in cell]
         if any(LIST_MARK in text for text in texts):
             raise CellError(row, f"{name} holds the control character U+0001; remove it")
         return "".join(LIST_MARK + text for text in texts)

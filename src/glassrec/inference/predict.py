@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge
 from pydantic import Field
 
-from glassrec.inference.command_settings import RunSettings, help_of, parse_settings
+from glassrec.inference.command_settings import RunSettings, run_command
 from glassrec.spelling import brief, counted
 
 if TYPE_CHECKING:
@@ -46,20 +46,24 @@ zcat new.jsonl.gz | glassrec predict run.dir=runs/x rows=- > scored.csv
 """
 
 
-class PredictSettings(RunSettings):
-    """The settings of `glassrec predict`."""
+class RowSettings(RunSettings):
+    """The settings that all commands on new raw rows have."""
 
     rows: Path = Field(
         description="CSV, JSON lines or parquet, recognised by content; text may be compressed; - "
         "is standard input"
     )
-    out: Path | None = Field(
-        None, description="a file, .csv, .jsonl or .parquet; null is standard output, as CSV"
+    task: str | None = Field(None, description="the explained task; null is that of the run")
+    separator: str | None = Field(
+        None, description="of CSV cells, as data.separator; null is that of the run, or by name"
     )
-    model: Literal["trained", "pruned"] = Field("trained", description="which of the two models")
-    reasons: Annotated[int, Ge(0)] = Field(
-        0, description="how many columns reason_1, reason_2, ... a row gets, strongest first"
-    )
+
+
+class PredictSettings(RowSettings):
+    """The settings of `glassrec predict`."""
+
+    command, summary, examples = "predict", SUMMARY, EXAMPLES
+
     attributions: bool = Field(
         False, description="whether a row gets the attributions of all features"
     )
@@ -74,38 +78,34 @@ class PredictSettings(RunSettings):
         description="of the probability of a click, or of the estimate of a rating; null is 0.5 or "
         "the mean rating in training",
     )
-    task: str | None = Field(None, description="the explained task; null is that of the run")
-    separator: str | None = Field(
-        None, description="of CSV cells, as data.separator; null is that of the run, or by name"
-    )
-    chunk: Annotated[int, Ge(1)] = Field(
-        16384, description="rows that are in memory, and pass the model, at a time"
-    )
-
-
-def main(words: Sequence[str]) -> int:
-    """Predict, and return the exit code.
-
-    Raises:
-        UsageError: the command is wrong.
-        ValueError: the run or the rows cannot be read; nothing was written.
-    """
-    if {"-h", "--help", "help"} & {*words}:
-        print(help_of("predict", PredictSettings, SUMMARY, EXAMPLES), end="")
-        return 0
-    settings = parse_settings(words, PredictSettings)
-    for line in predict_file(settings):
-        print(line, file=sys.stderr if settings.out is None else sys.stdout)
-    return 0
 
 
 def predict_file(settings: PredictSettings) -> list[str]:
     """Write the predictions of all rows; the summary lines."""
+
+    def table(run: OpenedRun, rows: RawRows) -> pd.DataFrame:
+        import pandas as pd
+
+        found = predictions(
+            run, rows, settings.model, settings.reasons, settings.attributions, settings.task,
+            settings.changes if settings.counterfactual else 0, settings.threshold,
+        )  # fmt: skip
+        return pd.concat([rows.frame.reset_index(drop=True), found], axis=1)
+
+    explained = settings.reasons or settings.attributions
+    return write_table(settings, table, "reasons are " if explained else None)
+
+
+main = partial(run_command, PredictSettings, predict_file)
+
+
+def write_table(
+    settings: RowSettings, table: Callable[[OpenedRun, RawRows], pd.DataFrame], note: str | None
+) -> list[str]:
+    """Write the table of each chunk; the summary lines, with `note` and the basis if not None."""
     from glassrec.config.paths import run_directory
 
     directory = run_directory(settings.run_dir)  # before the imports that take seconds
-    import pandas as pd
-
     from glassrec.inference.opened_run import OpenedRun
     from glassrec.inference.output import row_output
     from glassrec.inference.reasons import basis
@@ -118,20 +118,15 @@ def predict_file(settings: PredictSettings) -> list[str]:
     total, unseen = 0, 0
     with row_output(settings.out) as write:
         for rows in with_progress(((len(each.frame), each) for each in chunks), None):
-            found = predictions(
-                run, rows, settings.model, settings.reasons, settings.attributions, settings.task,
-                settings.changes if settings.counterfactual else 0, settings.threshold,
-            )  # fmt: skip
-            write(pd.concat([rows.frame.reset_index(drop=True), found], axis=1))
-            total += len(found)
+            write(table(run, rows))
+            total += len(rows.frame)
             unseen += int((rows.unseen != "").sum())
-    where = settings.out or "standard output"
-    lines = [f"predict   {counted(total, 'row')} to {where}, {unseen:,} with unseen values"]
+    where, name = settings.out or "standard output", f"{settings.command.split()[0]:<9}"
+    lines = [f"{name} {counted(total, 'row')} to {where}, {unseen:,} with unseen values"]
     if side := [n for n in run.columns.item_side if n in rows.values and n not in rows.frame]:
-        lines.append(f"predict   {brief(side)} of the items from the run's catalogue")
-    if settings.reasons or settings.attributions:
-        task = settings.task or str(run.explain_settings.task)
-        lines.append(f"predict   {basis(run, task)}")
+        lines.append(f"{name} {brief(side)} of the items from the run's catalogue")
+    if note is not None:
+        lines.append(f"{name} {note}{basis(run, settings.task)}")
     return lines
 
 
@@ -186,13 +181,8 @@ def predictions(
         answers = row_counterfactuals(run, rows, threshold, changes, model, task)
         frames.append(counterfactual_columns(answers, changes))
     added = pd.concat(frames, axis=1)
-    _refuse_taken(rows.frame, added)
-    return added
-
-
-def _refuse_taken(frame: pd.DataFrame, found: pd.DataFrame) -> None:
-    taken = [name for name in found if name in frame]
-    if taken:
+    if taken := [name for name in added if name in rows.frame]:
         raise ValueError(
             f"the rows have a column {taken[0]!r}, and predict adds one of this name; rename it"
         )
+    return added

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from glassrec.artifacts import Attributions
 from glassrec.data.cells import split_values
+from glassrec.explain.methods import Method
 from glassrec.inference.opened_run import ModelName, OpenedRun
 from glassrec.inference.rows import RawRows
 from glassrec.report.formatting import minus
@@ -23,20 +24,24 @@ ATTRIBUTION, BASELINE_LOGIT = "attribution/", "baseline_logit"
 
 
 def attributed(
-    run: OpenedRun, rows: RawRows, model: ModelName = "trained", task: str | None = None
+    run: OpenedRun,
+    rows: RawRows,
+    model: ModelName = "trained",
+    task: str | None = None,
+    method: Method | None = None,
 ) -> Attributions:
     """The attributions (N, P) of encoded rows, see `OpenedRun.explainer`."""
     explainer = run.explainer(rows.batch, model, task)
-    return explainer.explained(
-        run.explain_settings.method, torch.arange(rows.batch.rows), rows.start
-    )
+    method = method or run.explain_settings.method
+    method.check(explainer.model, explainer.feature_mask, explainer.bases.rows)
+    return explainer.explained(method, torch.arange(rows.batch.rows), rows.start)
 
 
-def basis(run: OpenedRun, task: str) -> str:
-    """What the reasons of a task are, in a sentence."""
+def basis(run: OpenedRun, task: str | None, method: Method | None = None) -> str:
+    """What the attributions of a task are: the explained quantity, baseline and method."""
     return (
-        f"reasons are attributions of the logit of {task} against the baseline "
-        f"{run.explanation.baseline}, by {run.explain_settings.method.name}"
+        f"attributions of the logit of {task or run.explain_settings.task} against the baseline "
+        f"{run.explanation.baseline}, by {(method or run.explain_settings.method).name}"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from annotated_types import Ge
 from pydantic import Field
 
-from glassrec.inference.command_settings import RunSettings, help_of, parse_settings
+from glassrec.inference.command_settings import RunSettings, run_command
 from glassrec.process_exit import UsageError
 from glassrec.spelling import brief, counted, one_of
 
@@ -52,6 +51,8 @@ glassrec recommend run.dir=runs/x user=u_00123 counterfactual=true changes=3
 class RecommendSettings(RunSettings):
     """The settings of `glassrec recommend`, without those of the context."""
 
+    command, summary, examples = "recommend", SUMMARY, EXAMPLES
+
     user: str | None = Field(None, description="the user")
     users: str | None = Field(
         None,
@@ -69,13 +70,9 @@ class RecommendSettings(RunSettings):
         description="the items of the user's rows in the log: all are left out, those with label 1 "
         "(all where there is no label), or none",
     )
-    model: Literal["trained", "pruned"] = Field("trained", description="which of the two models")
     task: str | None = Field(
         None,
         description="ranks the items, and is explained; null: the retrieval, or else the first",
-    )
-    reasons: Annotated[int, Ge(0)] = Field(
-        0, description="how many columns reason_1, reason_2, ... an item gets, strongest first"
     )
     counterfactual: bool = Field(
         False,
@@ -83,12 +80,6 @@ class RecommendSettings(RunSettings):
         "left out or, where that is not enough, columns at other values",
     )
     changes: Annotated[int, Ge(1)] = Field(4, description="how many changes, at most")
-    out: Path | None = Field(
-        None, description="a file, .csv, .jsonl or .parquet; null is standard output, as CSV"
-    )
-    chunk: Annotated[int, Ge(1)] = Field(
-        16384, description="pairs of a user and an item that pass the model at a time"
-    )
 
 
 def main(words: Sequence[str]) -> int:
@@ -98,26 +89,17 @@ def main(words: Sequence[str]) -> int:
         UsageError: the command is wrong.
         ValueError: the run, the users or the candidates cannot be read; nothing was written.
     """
-    if {"-h", "--help", "help"} & {*words}:
-        print(help_of("recommend", RecommendSettings, SUMMARY, EXAMPLES), end="")
-        return 0
     start = f"{CONTEXT}."
-    given = dict(
-        word.removeprefix(start).split("=", 1)
-        for word in words
-        if word.startswith(start) and "=" in word
-    )
-    others = [word for word in words if not (word.startswith(start) and "=" in word)]
-    settings = parse_settings(others, RecommendSettings)
-    if (settings.user is None) == (settings.users is None):
-        raise UsageError("name one of user=VALUE, users=FILE and users=all")
-    for line in recommend_file(settings, given):
-        print(line, file=sys.stderr if settings.out is None else sys.stdout)
-    return 0
+    own = [word for word in words if word.startswith(start) and "=" in word]
+    given = dict(word.removeprefix(start).split("=", 1) for word in own)
+    others = [word for word in words if word not in own]
+    return run_command(RecommendSettings, lambda each: recommend_file(each, given), others)
 
 
 def recommend_file(settings: RecommendSettings, given: Mapping[str, str]) -> list[str]:
     """Write the lists of all users; the summary lines."""
+    if (settings.user is None) == (settings.users is None):
+        raise UsageError("name one of user=VALUE, users=FILE and users=all")
     from glassrec.config.paths import run_directory
 
     directory = run_directory(settings.run_dir)  # before the imports that take seconds
@@ -287,4 +269,4 @@ def _summary(
         parts += [f"{brief(rest)} from {own}each user's last row"] if rest else []
         yield f"recommend context: {'; '.join(parts)}"
     if settings.reasons:
-        yield f"recommend {basis(run, run.schema.targets[ranker.target].name)}"
+        yield f"recommend reasons are {basis(run, run.schema.targets[ranker.target].name)}"

@@ -51,6 +51,8 @@ class RawRows(NamedTuple):
     """(N,) text: the values that training did not know, as `city=Oz; tags=a|b`, or ''"""
     start: int
     """how many rows of the source come before"""
+    lines: Sequence[int]
+    """(N,) their lines in the source; of parquet and frames, their numbers from 1"""
 
 
 def read_rows(
@@ -155,7 +157,8 @@ class RowEncoder:
         self._check_numbers(values, chunk.place)
         values = self._with_steps(values, chunk.place)
         batch = self.tensors(values)
-        return RawRows(chunk.frame, values, batch, self._unseen(values, batch), start)
+        unseen = self._unseen(values, batch)
+        return RawRows(chunk.frame, values, batch, unseen, start, chunk.place.lines)
 
     def tensors(self, values: pd.DataFrame) -> Batch:
         """The tensors of typed rows; columns that are not there are unseen."""
