@@ -15,6 +15,7 @@ import yaml
 
 from glassrec import seeds
 from glassrec.__main__ import main
+from small_run import read_exactly
 
 SMALL = [
     "data.rows=900", "data.users=4", "data.items=8", "model.embedding=4", "model.bottom=[8]",
@@ -73,7 +74,7 @@ def _metrics(directory: Path) -> dict[str, float]:
 
 
 def test_every_metric_has_its_mean_and_deviation_before_and_after_pruning(finished: Path) -> None:
-    frame = pd.read_csv(finished / "seeds.csv")
+    frame = read_exactly(finished / "seeds.csv")
     assert [*frame] == ["metric", "mean", "std", "n", "seed_0", "seed_1", "seed_2"]
     single = [_metrics(finished / f"seed_{seed}") for seed in range(3)]
     assert set(frame["metric"]) == set(single[0])

@@ -34,7 +34,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 def alone(bundle: Path, *words: object) -> subprocess.CompletedProcess[str]:
     """The end of `python score.py ...`, with torch and pandas alone."""
-    command = [sys.executable, "-I", "-c", ALONE, bundle / "score.py", *words]
+    command = [sys.executable, "-I", "-W", "ignore", "-c", ALONE, bundle / "score.py", *words]
     return subprocess.run(
         [*map(str, command)], capture_output=True, encoding="utf-8", check=False, cwd="/"
     )

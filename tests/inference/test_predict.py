@@ -20,6 +20,7 @@ from glassrec.data.events import step_names, with_history
 from glassrec.inference.opened_run import OpenedRun
 from glassrec.inference.reasons import reason_columns
 from glassrec.inference.rows import encode_frame, read_rows
+from small_run import read_exactly
 
 
 def predict(run: FinishedRun, rows: Path | str, *words: str) -> int:
@@ -30,7 +31,7 @@ def scored(run: FinishedRun, frame: pd.DataFrame, folder: Path, *words: str) -> 
     """The predictions of rows that are written as CSV."""
     frame.to_csv(folder / "new.csv", index=False)
     assert predict(run, folder / "new.csv", f"out={folder / 'out.csv'}", *words) == 0
-    return pd.read_csv(folder / "out.csv", keep_default_na=False)
+    return read_exactly(folder / "out.csv")
 
 
 def test_predictions_are_the_runs_own_bit_for_bit(finished: FinishedRun, tmp_path: Path) -> None:
@@ -94,7 +95,8 @@ def test_every_format_gives_the_same(
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(content))))
         assert predict(finished, "-") == 0
         printed = capsys.readouterr()
-        assert pd.read_csv(io.StringIO(printed.out))["logit"].tolist() == expected
+        found = read_exactly(io.StringIO(printed.out))
+        assert found["logit"].tolist() == expected
         assert "200 rows" in printed.err
 
 

@@ -51,7 +51,7 @@ def test_a_trial_has_the_fixed_words_and_one_value_of_each_dimension():
         (["model.factors=interval(2,8)", "model=gmf"], "must be a whole number"),
         (["model=gmf,mlp", "trainer.max_epochs=-1"], "trainer.max_epochs: -1 is not allowed"),
         (["optimizer.lr=tag(lgo,interval(1,2))"], "did you mean 'log'"),
-        (["optimizer.lr=tag(log,interval(0,2))"], "`low > 0` must hold"),
+        (["optimizer.lr=tag(log,interval(0,2))"], "low"),
         (["optimizer.lr=interval(2,1)"], "optimizer.lr=interval"),
         (["model.factors=range(3,3)"], "it is empty"),
         (["model=glob(zz*)"], "no option matches"),
