@@ -126,6 +126,32 @@ def test_float32_and_float64_agree() -> None:
     assert single.float()(rows).sub(double(rows)).abs().max() < 1e-5
 
 
+class Recurrent(nn.Module):
+    """The last state of a GRU over a list of ids, and attention over the same list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.items, self.gru = nn.Embedding(9, 4), nn.GRU(4, 5, batch_first=True)
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.out = nn.Linear(5 + 4, 1)
+
+    def forward(self, history: Tensor) -> Tensor:
+        vectors = self.items(history)
+        mixed, _ = self.attention(vectors, vectors, vectors, need_weights=False)
+        return self.out(torch.cat([self.gru(vectors)[0][:, -1], mixed.mean(1)], 1))
+
+
+def test_recurrent_layers_and_attention_are_explained() -> None:
+    torch.manual_seed(0)
+    module, history = Recurrent().double().eval(), torch.randint(9, (6, 3))
+    wrapped = glassrec.wrap(module, history)
+    logits = wrapped.model.predict(wrapped.rows(history)).flatten()
+    assert logits.sub(_output(module, history)).abs().max() < 1e-12
+    found = wrapped.explain(history, FINE)
+    assert found.features == ("history[0]", "history[1]", "history[2]")
+    assert found.relative_delta < 1e-3
+
+
 def test_several_outputs_are_tasks() -> None:
     module = TwoLookUps()
     module.out = nn.Linear(5, 2)
