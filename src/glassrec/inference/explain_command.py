@@ -68,7 +68,7 @@ def attribution_table(settings: ExplainRowsSettings, run: OpenedRun, rows: RawRo
     row, rank = np.divmod(np.arange(len(table)), len(found.features))
     for name, column in (("item", run.schema.item), ("user", run.schema.user)):
         cells = rows.values if column in rows.values else rows.frame
-        if column in cells:
+        if [*cells].count(column) == 1:
             table.insert(1, name, cells[column].to_numpy(object)[row])
     table["value"] = [plain_text(cell) for cell in table["value"]]
     table["logit"] = found.logits.double().numpy()[row]
