@@ -31,8 +31,7 @@ WORDS = [*SMALL, *QUICK, "trainer.max_epochs=3", "prune/curves=none"]
 SIGNALS = {"KILL": 137, "TERM": 143, "INT": 130}
 """The signals, and the exit codes as a shell counts them."""
 
-TIMED = ("methods.parquet", "latency.json", "report.html", "figures/methods.png",
-         "figures/before_and_after.png")  # fmt: skip
+TIMED = ("methods.parquet", "latency.json", "report.html", "figures/methods.png")
 """Files that hold times, or show them."""
 
 AFTER = 10.0

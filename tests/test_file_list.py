@@ -12,7 +12,7 @@ from glassrec.artifacts import file_list
 from glassrec.artifacts.file_list import (
     BESIDE,
     FILES,
-    LAYER_OVER_ROWS,
+    LAYER_NEURONS,
     ROUND_PLAN,
     SCORE,
     SCORE_ONNX,
@@ -42,7 +42,7 @@ def test_settings_are_keys_of_the_configuration() -> None:
 
 @pytest.mark.parametrize(
     ("name", "row"),
-    [("plan_12.json", ROUND_PLAN), ("figures/neurons_top_1_over_rows.png", LAYER_OVER_ROWS)],
+    [("plan_12.json", ROUND_PLAN), ("figures/neurons_top_1.png", LAYER_NEURONS)],
 )
 def test_a_name_with_a_part_that_varies_is_found(name: str, row: file_list.File) -> None:
     found = find(name)

@@ -112,7 +112,7 @@ class Pipeline(PipelineSettings):
         with _stage(context, "explain"):
             explained = explain(trained)
             output.print("explain", lines.explain_lines(explained))
-            output.draw(outputs.explain_pictures(explained))
+            output.draw(outputs.explain_pictures(explained, facts))
             outputs.track_explanation(log, explained)
         if last == "explain":
             return
@@ -134,7 +134,6 @@ class Pipeline(PipelineSettings):
             tests = [name.removeprefix("test/") for name in values if name.startswith("test/")]
             primary = primary_metrics(tests)
             own = [name for name in tests if name.rpartition("/")[2] in context.metrics]
-            output.draw(outputs.evaluate_pictures(evaluated, primary, pruned))
             output.print("evaluate", lines.evaluate_lines(evaluated, primary, own, facts, repeats))
             report(context)
             output.print("evaluate", [f"{REPORT.name} shows this run"])

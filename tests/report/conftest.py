@@ -162,3 +162,20 @@ def sample() -> Callable[[Sequence[str], np.ndarray], Attributions]:
         return Attributions(tuple(names), parts, logits, start, torch.arange(len(parts)), {})
 
     return of
+
+
+@pytest.fixture
+def raw_values() -> Callable[[Sequence[str], np.ndarray], pd.DataFrame]:
+    """Values of the features of a case: numbers, few names, many names, and none, in turn."""
+
+    def of(names: Sequence[str], parts: np.ndarray) -> pd.DataFrame:
+        places = np.arange(len(parts))
+        kinds = [
+            places * 123.456,
+            np.array([f"a long name of category {place % 5}" for place in places], object),
+            np.array([f"item {place % 9}" for place in places], object),
+        ]
+        known = [(name, kinds[at % 4]) for at, name in enumerate(names) if at % 4 < 3]
+        return pd.DataFrame(dict(known), index=range(len(parts)))
+
+    return of

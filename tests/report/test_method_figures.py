@@ -87,6 +87,9 @@ def test_agreement_is_symmetric_and_told_in_numbers(drawn, about) -> None:
     assert texts == {
         (2, 0): "−0.50", (0, 2): "−0.50", (1, 0): "–", (0, 1): "–", (1, 2): "0.90", (2, 1): "0.90",
     }  # fmt: skip
+    # Two colours, from −1 to 1, only where some methods rank the other way round.
+    assert axes.images[0].get_clim() == (-1, 1)
+    assert drawn[1].axes[0].images[0].get_clim() == (0, 1)
 
 
 def test_curves_stand_before_a_grey_random_order(drawn, about) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from glassrec.report.neuron_figures import (
     count_text,
     layer_neurons,
     neuron_importance,
-    neurons_over_rows,
 )
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -45,11 +43,6 @@ def test_any_layer_can_be_drawn(case, drawn, scores, about) -> None:
     layer_neurons(scores("top.0", names, values), about)
 
 
-def test_any_neurons_can_be_drawn_over_rows(case, drawn, about) -> None:
-    names, values = case
-    neurons_over_rows(torch.from_numpy(values), torch.arange(len(values)), names, about)
-
-
 def test_zero_and_negative_neurons_are_counted(scores) -> None:
     words = count_text(scores("top", list("abcde"), VALUES))
     assert words == "5 neurons: 1 zero, 2 never positive (1 always negative)"
@@ -69,24 +62,6 @@ def test_neurons_stand_at_their_rank_and_zero_ones_are_shaded(drawn, told, score
     assert axes.get_ylabel() == "mean |conductance|"
     assert axes.get_xlabel() == "rank; strongest: [3], [1], [4]"
     assert "conductance, 16 steps; baseline: mean" in told(drawn[0])
-
-
-def test_neurons_of_a_row_stack_up_to_their_sum(drawn, about) -> None:
-    values = np.random.default_rng(0).normal(size=(6, 12)) * np.arange(1, 13)
-    logits = torch.tensor([3.0, 1, 2, 6, 5, 4])
-    neurons_over_rows(torch.from_numpy(values), logits, [f"u{i}" for i in range(12)], about)
-    stack, below = drawn[0].axes
-    by_logit = values[logits.argsort()]
-    areas = [patch.get_data() for patch in stack.patches]
-    np.testing.assert_allclose(areas[9].values, by_logit.clip(min=0).sum(1))
-    np.testing.assert_allclose(areas[19].values, by_logit.clip(max=0).sum(1))
-    np.testing.assert_allclose(areas[20].values, by_logit.sum(1))
-    strongest = np.abs(values).mean(0).argsort()[::-1]
-    np.testing.assert_allclose(areas[0].values, by_logit[:, strongest[0]].clip(min=0))
-    assert below.patches[0].get_data().values.tolist() == [1, 2, 3, 4, 5, 6]
-    legend = [text.get_text() for text in drawn[0].legends[0].get_texts()]
-    assert legend[:9] == [f"u{i}" for i in strongest[:9]]
-    assert legend[9:] == ["the other 3, pooled by sign"]
 
 
 def _cells(axes) -> dict[tuple[str, str], float]:

@@ -37,7 +37,7 @@ from glassrec.report.blocks import Bars, Code, Details, Section, Sentences, Tabl
 from glassrec.report.model_figures import learning_curve
 from glassrec.report.run_record import RunRecord
 from glassrec.report.run_report import page, report
-from glassrec.report.style import subtitle
+from glassrec.report.style import DPI, subtitle
 
 EVIL = "<img src=x onerror=alert(1)>"
 
@@ -340,6 +340,26 @@ def test_names_stay_text_and_nothing_runs(found: RunRecord) -> None:
     assert "<script" not in html
     assert "default-src 'none'" in unescape(html)
     assert "script-src 'none'" in unescape(html)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_letters_of_a_figure_are_readable_and_the_page_does_not_scroll(
+    found: RunRecord, browser: Any, tmp_path: Path, width: int
+) -> None:
+    history = pd.DataFrame({"epoch": [0, 1], "train/loss": [nan, 0.5], "val/auroc": [0.5, 0.75]})
+    vars(found)["figures"] = {"learning_curve": learning_curve(history, "val/auroc").content}
+    path = tmp_path / "report.html"
+    path.write_text(page(found, DESCRIPTIONS), encoding="utf-8")
+    opened = browser.new_page(viewport={"width": width, "height": 900})
+    opened.goto(path.as_uri())
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+    image = opened.locator("main img")
+    pixels = image.evaluate("image => image.naturalWidth")
+    # Letters of 8 points at the dots per inch of figures, in CSS pixels as they are shown.
+    assert 8 / 72 * DPI * image.bounding_box()["width"] / pixels >= 9
+    box = opened.locator(".picture").first
+    assert box.evaluate("box => box.scrollWidth > box.clientWidth") == (width == 390)
+    opened.close()
 
 
 @pytest.mark.parametrize("width", [390, 1440])

@@ -211,10 +211,14 @@ LEARNING_CURVE = _figure("learning_curve", "train",
     "loss and validation metrics by epoch", HISTORY, DATA)
 FEATURE_IMPORTANCE = _figure("feature_importance", "explain",
     "the features by the size of their attributions", IMPORTANCE, EXPLANATION)
-SINGLE_ROWS = _figure("single_rows", "explain",
-    "the attributions of single rows", ATTRIBUTIONS, EXPLANATION)
-SPREAD = _figure("spread", "explain",
-    "the distribution of each feature's attributions", ATTRIBUTIONS, EXPLANATION)
+WATERFALLS = _figure("waterfalls", "explain",
+    "the attributions of three rows, with their values", ATTRIBUTIONS, EXPLANATION)
+BEESWARM = _figure("beeswarm", "explain",
+    "the attributions of many rows, coloured by the values", ATTRIBUTIONS, EXPLANATION)
+NUMERIC_EFFECTS = _figure("numeric_effects", "explain",
+    "the attributions over the values of numeric features", ATTRIBUTIONS, EXPLANATION)
+CATEGORY_EFFECTS = _figure("category_effects", "explain",
+    "the mean attribution of each category and item, by name", ATTRIBUTIONS, EXPLANATION)
 TIME_STEPS = _figure("time_steps", "explain",
     "the attributions of the steps of the history", ATTRIBUTIONS, EXPLANATION)
 REMOVED_KINDS = _figure("removals", "explain",
@@ -223,8 +227,6 @@ NEURON_IMPORTANCE = _figure("neuron_importance", "explain",
     "the conductance of all neurons, by layer", NEURONS, EXPLANATION)
 LAYER_NEURONS = _figure("neurons_{layer}", "explain",
     "the conductance of the neurons of one layer", NEURONS, EXPLANATION)
-LAYER_OVER_ROWS = _figure("neurons_{layer}_over_rows", "explain",
-    "the conductance of its neurons in single rows", NEURONS, EXPLANATION, WEIGHTS)
 METHODS_TABLE = _figure("methods", "explain",
     "the methods side by side", METHODS, EXPLANATION)
 FAITHFULNESS_CURVES = _figure("faithfulness", "explain",
@@ -237,8 +239,6 @@ SELECTIONS_COMPARED = _figure("selections", "explain",
     "the features in both selections", SELECTIONS, EXPLANATION, OTHER_EXPLANATION)
 CURVES_OF_PRUNING = _figure("pruning_curves", "prune",
     "quality against the share that is pruned", PRUNING_CURVES)
-BEFORE_AND_AFTER = _figure("before_and_after", "evaluate",
-    "quality and cost before and after pruning", METRICS, LATENCY, PLAN, CERTIFICATE)
 
 # --- the report of all of it ----------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import inf
+from math import ceil, inf, log10
 from types import MappingProxyType
 
 import numpy as np
@@ -121,6 +121,12 @@ class Scaler:
         with np.errstate(divide="ignore", over="ignore"):  # infinite results are refused later
             scaled = (_logged(values, self.log) - self.mean) / self.deviation
         return np.nan_to_num(scaled, copy=False, nan=0.0)
+
+    def invert(self, scaled: np.ndarray) -> np.ndarray:
+        """The raw values (N,) of scaled float32 ones, without the digits that float32 lacks."""
+        values = scaled * self.deviation + self.mean
+        size = 1.0 if self.log else max(abs(self.mean), self.deviation)
+        return (np.expm1(values) if self.log else values).round(6 - ceil(log10(size)))
 
     def interval(self, low: float, high: float, missing: bool) -> tuple[float, float]:
         """The ends of scaled values as float32, given the raw ends and whether some may be missing.

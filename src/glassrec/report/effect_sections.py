@@ -76,8 +76,9 @@ def importance_section(run: RunRecord) -> Section | None:
         blocks.append(Sentences(unused))
     blocks.append(Sentences([*_reliability(run, about)], "How far can this be trusted?"))
     blocks += figure_parts(
-        run, "feature_pairs", "time_steps", "selections", "single_rows", "spread"
-    )
+        run, "beeswarm", "numeric_effects", "category_effects", "time_steps", "waterfalls",
+        "feature_pairs", "selections",
+    )  # fmt: skip
     blocks.append(Details("All inputs", [_inputs_table(ranked(frame))]))
     for summary, names in {
         "Do other methods agree?": ("methods", "faithfulness", "agreement"),
@@ -198,10 +199,8 @@ def neurons_section(run: RunRecord) -> Section | None:
 
 
 def _layer_texts(name: str) -> dict[str, str]:
-    over_rows = name.endswith("_over_rows")
-    layer = name.removeprefix("neurons_").removesuffix("_over_rows")
-    found = FIGURES["neurons_over_rows" if over_rows else "neurons_of_a_layer"]
-    return {part: text.format(layer=layer) for part, text in found.items()}
+    layer = name.removeprefix("neurons_")
+    return {part: text.format(layer=layer) for part, text in FIGURES["neurons_of_a_layer"].items()}
 
 
 def pruning_section(run: RunRecord) -> Section | None:
@@ -265,11 +264,18 @@ def _both_models(run: RunRecord) -> Iterator[Block]:
         [[label, form(metrics[n]), form(metrics[f"pruned/{n}"]), cost_change(run, n)]
          for n, (label, form) in COSTS.items() if metrics.get(n)],
     )  # fmt: skip
+    end = "top10_agreement"
+    for name, share in sorted(metrics.items()):
+        if name.endswith(end) and name.startswith("pruned/test/"):
+            of = name.removeprefix("pruned/test/").removesuffix(end).rstrip("/")
+            yield Sentences([
+                f"{percent(share)} of the first 10 of each list are among its first 10 after "
+                f"pruning{f' (task {of})' if of else ''}."
+            ])  # fmt: skip
     every = [n for n in metrics if n.startswith("test/") and f"pruned/{n}" in metrics]
     rows = [[metric_name(name), *_both(run, name)] for name in every]
     table = TableBlock("On the test split", ["metric", "as trained", "pruned"], rows)
-    more = [table, *figure_parts(run, "before_and_after")]
-    yield Details("All metrics, and the same as a figure", more)
+    yield Details("All metrics", [table])
 
 
 def _both(run: RunRecord, name: str) -> tuple[str, str]:

@@ -51,6 +51,12 @@ def format_value(value: float) -> str:
     return DASH if isnan(value) else minus(f"{value:.3g}")
 
 
+def number_text(value: float) -> str:
+    """A raw value with four digits or all whole ones: `91.23`, `1995`, `12,345`."""
+    size = abs(value)
+    return minus(f"{value:,.0f}" if size >= 1e4 else f"{value:{'.0f' if size >= 1e3 else '.4g'}}")
+
+
 def whole(value: float | None) -> str:
     """A count, `12,345`."""
     return DASH if value is None or not isfinite(value) else minus(f"{value:,.0f}")

@@ -27,6 +27,9 @@ from glassrec.spelling import counted
 SVG_TEXT: dict[str, Any] = {"svg.fonttype": "none", "svg.hashsalt": "glassrec"}
 """Settings for SVG whose letters stay text, and whose text is equal for equal figures."""
 
+PIXEL = 0.85 * 96 / style.DPI
+"""CSS pixels for a pixel of a figure on a narrow screen: letters of 8 points are 9 pixels tall."""
+
 SVG, HREF, TIE = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href", "of:"
 """Names in a drawing; a gid that starts with `TIE` ties an artist to a setting."""
 
@@ -79,9 +82,13 @@ def texts(part: str) -> dict[str, Any]:
 
 
 def png(content: bytes, described: str) -> Markup:
-    """A PNG inside the page, with its alternative text."""
+    """A PNG inside the page, with its alternative text, and the width in CSS pixels at which its
+    text is readable where the screen is narrower.
+    """
     data = base64.b64encode(content).decode()
-    return Markup('<img src="data:image/png;base64,{}" alt="{}">').format(data, described)
+    width = round(PIXEL * int.from_bytes(content[16:20]))  # where PNG has its width
+    image = Markup('<img src="data:image/png;base64,{}" width="{}" alt="{}">')
+    return image.format(data, width, described)
 
 
 def svg(

@@ -40,6 +40,9 @@ COLUMNS = (
 )
 """Column, its heading, and whether lower is better."""
 
+PALE_UNTIL = 0.4
+"""The share of the largest above which a sequential cell needs white letters."""
+
 CURVES = {"deletion": "a good order falls early", "insertion": "a good order rises early"}
 
 
@@ -118,9 +121,11 @@ def methods_agreement(correlations: pd.DataFrame, rows: int, about: Explanation)
     drawing = Figure(figsize=(max(6.5, 3 + side), 1.8 + side), layout="constrained")
     axes = drawing.subplots()
     labels = [_method_name(name) for name in names]
+    opposed = bool((cells < 0).any())  # two colours only where there are two sides
     image = heat_map(
-        axes, cells, DIVERGING, Normalize(-1, 1), rows=labels, columns=labels, rotation=45,
-        aspect="equal", format_cell=format_correlation, white=lambda value: value < DARK, size=8.5,
+        axes, cells, DIVERGING if opposed else SEQUENTIAL, Normalize(-1 if opposed else 0, 1),
+        rows=labels, columns=labels, rotation=45, aspect="equal", format_cell=format_correlation,
+        white=lambda value: value < DARK if opposed else value > PALE_UNTIL, size=8.5,
     )  # fmt: skip
     for text in [*axes.texts]:
         if text.get_position()[0] == text.get_position()[1]:  # a method agrees with itself

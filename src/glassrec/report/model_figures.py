@@ -1,19 +1,15 @@
-"""Figures of a model: its training, its pruning curves, and both models side by side."""
+"""Figures of a model: its training, and its pruning curves."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
-from math import isnan
-from typing import TYPE_CHECKING
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from glassrec.metrics.metadata import IN_UNIT, best_index, direction, format_metric
-from glassrec.report.formatting import COSTS, format_value, minus, relative_change
-from glassrec.report.primitives import horizontal_bars, label_rows, line, share_bars
+from glassrec.metrics.metadata import best_index, direction
+from glassrec.report.formatting import metric_name
+from glassrec.report.primitives import line
 from glassrec.report.statements import (
     RANDOM,
     REFERENCE,
@@ -22,9 +18,6 @@ from glassrec.report.statements import (
     split_metric,
 )
 from glassrec.report.style import INK, LARGE, QUALITATIVE, REST, SMALL, figure, set_title
-
-if TYPE_CHECKING:
-    from glassrec.artifacts import Certificate, PrunePlan
 
 EMPHASIS = {RANDOM: (REST, 1.6), REFERENCE: (SMALL, 2.8)}
 """Colour and width of the lines that have a band; the others are thin."""
@@ -50,8 +43,9 @@ def learning_curve(history: pd.DataFrame, monitor: str, mode: str | None = None)
         axes.margins(x=0.06, y=0.12)
     loss, quality = panels
     loss.set_title("Loss on the training rows (lower is better)")
-    metric = monitor.removeprefix("val/")
-    quality.set_title(f"{metric} on the validation split ({direction(monitor, mode)})")
+    quality.set_title(
+        f"{metric_name(monitor)} on the validation split ({direction(monitor, mode)})"
+    )
     set_title(drawing, f"How did training go? Epoch {history['epoch'].iloc[kept]} is kept")
     return drawing
 
@@ -116,106 +110,3 @@ def _pruning_panel(axes: Axes, frame: pd.DataFrame, variant: PruningVariant, met
     axes.set_xlim(-0.02, 1)
     axes.set_xlabel("pruned share of each layer's neurons")
     axes.xaxis.set_major_formatter(PercentFormatter(1))
-
-
-@figure
-def before_and_after(
-    metrics: Mapping[str, float], shown: Sequence[str], plan: PrunePlan, certificate: Certificate
-) -> Figure:
-    """Quality, cost and layer sizes of the model as trained and of the pruned one.
-
-    `metrics` are those of `metrics.json` and `latency.json`; of the test metrics, `shown` are
-    compared, named without their prefix.
-    """
-    costs = [name for name in COSTS if metrics.get(name)]  # of nothing there is no share
-    heights = [0.9 + 0.42 * len(shown), 0.9 + 0.24 * max(len(costs), len(plan.layers))]
-    drawing = Figure(figsize=(9.5, sum(heights)), layout="constrained")
-    (quality, change), (cost, size) = drawing.subplots(2, 2, height_ratios=heights)
-    _quality_panel(quality, metrics, shown)
-    _change_panel(change, metrics, shown)
-    pairs = [(metrics[name], metrics[f"pruned/{name}"]) for name in costs]
-    texts = [
-        f"{COSTS[name][1](before)} → {COSTS[name][1](after)} ({relative_change(before, after)})"
-        for name, (before, after) in zip(costs, pairs, strict=True)
-    ]
-    names = [COSTS[name][0] for name in costs]
-    share_bars(cost, names, [after / before for before, after in pairs], texts)
-    cost.set_title("Cost of the pruned model")
-    cost.set_xlabel("share of the cost as trained (latency: median)")
-    if plan.layers:
-        sizes = [(len(cut.kept), cut.built) for cut in plan.layers.values()]
-        kept = [f"{kept} of {built} kept" for kept, built in sizes]
-        share_bars(size, [*plan.layers], [kept / built for kept, built in sizes], kept)
-        size.set_title("Size of each layer")
-        size.set_xlabel("neurons kept")
-    else:
-        size.remove()
-    set_title(
-        drawing,
-        f"What did pruning change? {plan.dropped:,} of {plan.units:,} neurons were pruned",
-        f"guarantee: {plan.level}; {_comparison(certificate)}",
-        *_agreement(metrics),
-    )
-    return drawing
-
-
-def _comparison(certificate: Certificate) -> str:
-    rows = sum(certificate.rows.values())
-    largest = f"largest |Δlogit| {format_value(certificate.max_abs_logit_difference)}"
-    if certificate.exact:
-        return f"equal on all {rows:,} rows: {largest}"
-    return f"{certificate.rows_changed:,} of {rows:,} rows changed: {largest}"
-
-
-def _agreement(metrics: Mapping[str, float]) -> list[str]:
-    end = "top10_agreement"
-    found = {name.split("/")[-2]: share for name, share in metrics.items() if name.endswith(end)}
-    return [
-        f"{share:.1%} of each list's first 10 are among its first 10 after pruning"
-        + (f" (task {task})" if task != "test" else "")
-        for task, share in found.items()
-    ]
-
-
-def _quality_panel(axes: Axes, metrics: Mapping[str, float], shown: Sequence[str]) -> None:
-    for offset, prefix, label, colour in (
-        (-0.2, "test/", "as trained", LARGE),
-        (0.2, "pruned/test/", "pruned", SMALL),
-    ):
-        values = [metrics[prefix + m] for m in shown]
-        texts = [format_metric(m, value) for m, value in zip(shown, values, strict=True)]
-        horizontal_bars(
-            axes, values, color=colour, texts=texts, height=0.38, offset=offset, label=label
-        )
-    label_rows(axes, shown, letters=60)
-    axes.margins(x=0.25)
-    axes.set_title("Quality on the test split")
-    axes.legend(loc="lower right", bbox_to_anchor=(1.08, 1), ncols=2, borderaxespad=0)
-
-
-def _change_panel(axes: Axes, metrics: Mapping[str, float], shown: Sequence[str]) -> None:
-    """The differences, with their intervals, around a line at zero."""
-    sizes = [metrics[f"test/{metric}"] for metric in shown if metric.endswith(IN_UNIT)]
-    reach = 1e-4 * min([1.0, *sizes])
-    for place, metric in enumerate(shown):
-        name = f"pruned/test/{metric}_change"
-        change, low, high = (metrics[f"{name}{end}"] for end in ("", "_low", "_high"))
-        if isnan(change):
-            text = "not defined"
-        else:
-            axes.plot([low, high], [place, place], color=SMALL, linewidth=3, alpha=0.55)
-            axes.plot(change, place, "o", color=SMALL, markersize=6)
-            reach = max(reach, abs(low), abs(high))
-            size = metrics[f"test/{metric}"]
-            ends = [format_metric(metric, value, size) for value in (change, low, high)]
-            text = minus(f"{ends[0]} ({ends[1]} to {ends[2]})")
-        # On white, as the line at zero passes behind it.
-        box = {"color": "white", "pad": 1}
-        axes.text(0, place - 0.2, text, ha="center", va="bottom", fontsize=8, bbox=box)
-    axes.axvline(0, color=LARGE, linewidth=1, zorder=0)
-    label_rows(axes, shown, letters=60)
-    axes.set_ylim(len(shown) - 0.5, -0.75)
-    axes.set_xlim(-1.3 * reach, 1.3 * reach)
-    axes.locator_params(axis="x", nbins=5)
-    axes.set_title("Change: pruned − as trained")
-    axes.set_xlabel("bars: 95 % paired bootstrap interval")

@@ -1,8 +1,7 @@
-"""Figures of neurons: their importance by rank, by name, and over rows."""
+"""Figures of neurons: their importance by rank and by name."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,19 +11,16 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
-from torch import Tensor
 
 from glassrec.artifacts import Explanation
 from glassrec.report.formatting import shorten
 from glassrec.report.input_figures import importance_bars
-from glassrec.report.primitives import colour_bar, colour_legend, heat_map, triangle
-from glassrec.report.row_figures import by_size, evenly_spaced
+from glassrec.report.primitives import colour_bar, heat_map, triangle
 from glassrec.report.statements import neuron_counts, ranked, stability, with_effect
 from glassrec.report.style import (
     ALERT,
     INK,
     LARGE,
-    QUALITATIVE,
     REST,
     SEQUENTIAL,
     figure,
@@ -32,8 +28,8 @@ from glassrec.report.style import (
     set_title,
 )
 
-MAX_ROWS, MAX_STRONGEST = 150, 25
-"""Rows beside each other, of which single ones can be seen; neurons of a layer with a bar."""
+MAX_STRONGEST = 25
+"""Neurons of a layer that have a bar."""
 
 PAIR = "×"
 """Separates the two names of a pair."""
@@ -179,48 +175,3 @@ def _grid(axes: Axes, neurons: pd.DataFrame, norm: PowerNorm) -> AxesImage:
 
 def _hatch(axes: Axes, rows: np.ndarray, columns: np.ndarray) -> None:
     axes.bar(columns, 1, 1, bottom=rows - 0.5, color=REST, edgecolor="white", hatch="/////", lw=0)
-
-
-@figure
-def neurons_over_rows(
-    values: Tensor, logits: Tensor, names: Sequence[str], about: Explanation
-) -> Figure:
-    """The attributions of the strongest neurons of a layer, stacked in each row.
-
-    `values` (N, U) are the attributions of each neuron in each row, `logits` (N,) those of the
-    rows, and `names` those of the U neurons.
-    """
-    rows = evenly_spaced(logits, MAX_ROWS)
-    order = by_size(values)
-    parts = values[rows][:, order].double().numpy()
-    strongest = [names[place] for place in order[: len(QUALITATIVE)].tolist()]
-    drawing = Figure(figsize=(10, 4.6), layout="constrained")
-    stack, below = drawing.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-    edges = np.arange(len(rows) + 1) - 0.5
-    _stack(stack, parts, len(strongest), edges)
-    below.stairs(logits[rows].double().numpy(), edges, baseline=None, color=INK)
-    stack.set_ylabel(measure(about))
-    below.set_ylabel("logit")
-    below.set_xlabel("rows, by their logits")
-    below.set_xticks([])
-    below.set_xlim(edges[0], edges[-1])
-    drawing.legend(handles=colour_legend(strongest, len(names)), loc="outside lower left", ncols=6)
-    set_title(
-        drawing,
-        "Do the same neurons carry every prediction?",
-        *neuron_subtitle(about),
-        f"{len(rows)} of these rows; positive parts are stacked up from zero, negative ones down; "
-        "black: the sum of all neurons",
-    )
-    return drawing
-
-
-def _stack(axes: Axes, parts: np.ndarray, named: int, edges: np.ndarray) -> None:
-    """Parts (R, U), the strongest neurons first, upwards from zero and downwards by their signs."""
-    for signed in (parts.clip(min=0), parts.clip(max=0)):
-        pooled = np.column_stack([signed[:, :named], signed[:, named:].sum(1)])
-        tops = pooled.cumsum(1)
-        for top, part, colour in zip(tops.T, pooled.T, [*QUALITATIVE[:named], REST], strict=True):
-            axes.stairs(top, edges, baseline=top - part, fill=True, color=colour)
-    axes.stairs(parts.sum(1), edges, baseline=None, color=INK, lw=1.2)
-    axes.axhline(0, color=INK, lw=0.8)

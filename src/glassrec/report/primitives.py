@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from matplotlib.patches import Patch
 
-from glassrec.report.formatting import DASH, minus, shorten
-from glassrec.report.style import FAINT, INK, LARGE, QUALITATIVE, REST, SMALL
+from glassrec.data.schema import OUTPUTS, TaskKind
+from glassrec.report.formatting import DASH, minus, number_text, shorten
+from glassrec.report.style import FAINT, INK, LARGE
+
+STEP = re.compile(r"history\[-(\d+)\](\[\d+\])?")
+"""A step of the history, or a dimension of it, among the features."""
 
 MAX_WRITTEN = 12
 """Rows or columns of a heat map up to which each cell has room for its number."""
@@ -52,19 +57,6 @@ def error_bars(
     lengths = np.clip([middle - low, high - middle], 0, None)
     look: dict[str, Any] = {"fmt": "none", "ecolor": INK, "elinewidth": 1.2}
     axes.errorbar(middle, places, xerr=lengths, label=label or None, **look)
-
-
-def share_bars(
-    axes: Axes, names: Sequence[str], shares: Sequence[float], texts: Sequence[str]
-) -> None:
-    """Bars on a background that ends at one, each with its text inside."""
-    horizontal_bars(axes, shares, color=SMALL)
-    axes.barh(range(len(names)), np.ones(len(names)), color=FAINT, height=0.7, zorder=0)
-    for place, text in enumerate(texts):
-        axes.text(0.015, place, text, va="center", fontsize=8)
-    label_rows(axes, names)
-    axes.set_xlim(0, max(1.0, *shares, 1.0))
-    axes.xaxis.set_major_formatter("{x:.0%}")
 
 
 def zero_line(axes: Axes) -> None:
@@ -130,12 +122,36 @@ def triangle(pairs: Sequence[tuple[str, str]], values: Any, order: Sequence[str]
     return cells
 
 
-def colour_legend(named: Sequence[str], count: int) -> list[Patch]:
-    """Legend entries: names with a colour of their own, and the rest of `count` in one."""
-    entries = [*zip(map(shorten, named), QUALITATIVE, strict=False)]
-    if rest := count - len(named):
-        entries.append((f"the other {rest:,}, pooled by sign", REST))
-    return [Patch(color=colour, label=name) for name, colour in entries]
+def named_value(feature: str, values: pd.DataFrame, row: int) -> str:
+    """`price = 91.23`; the name alone where `values`, see `decode`, have no such column."""
+    if feature not in values:
+        return feature_name(feature)
+    return f"{feature_name(feature)} = {value_text(values[feature].iloc[row])}"
+
+
+def value_text(value: float | str | None) -> str:
+    """A raw value; `none` where there is none."""
+    if isinstance(value, str):
+        return value
+    return "none" if value is None or np.isnan(value) else number_text(value)
+
+
+def feature_name(feature: str) -> str:
+    """The name of a feature; a step of the history as `2nd last item`."""
+    step = STEP.fullmatch(feature)
+    return feature if step is None or step[2] else f"{ordinal(int(step[1]))} item"
+
+
+def ordinal(ago: int) -> str:
+    """`last`, `2nd last`, `11th last`, `22nd last`."""
+    ends = {1: "st", 2: "nd", 3: "rd"}
+    end = "th" if 10 <= ago % 100 <= 20 else ends.get(ago % 10, "th")
+    return "last" if ago == 1 else f"{ago}{end} last"
+
+
+def logit_name(kind: TaskKind) -> str:
+    """The name of the logit of a task, which is an estimate or a score where it is no click."""
+    return "logit" if kind == "click" else OUTPUTS[kind]
 
 
 def format_correlation(value: float) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, fontManager
 from matplotlib.image import imsave
 from matplotlib.textpath import text_to_path
 
@@ -38,9 +40,16 @@ _colour_map = LinearSegmentedColormap.from_list
 SEQUENTIAL = _colour_map("sequential", ("#f1f4f6", LARGE, "#163a54"))
 SEQUENTIAL_SMALL = _colour_map("sequential small", ("#f1f4f6", SMALL, "#8f4d14"))
 DIVERGING = _colour_map("diverging", (LARGE, "#ffffff", SMALL))
-LOW_TO_HIGH = _colour_map("low to high", (LARGE, "#c9ccd0", SMALL))
+LOW_TO_HIGH = _colour_map("low to high", mpl.colormaps["plasma"](np.linspace(0, 0.8, 64)))
+
+FONTS = (
+    "DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "Microsoft YaHei",
+    "Noto Emoji",
+)  # fmt: skip
+"""Fonts for the names of all languages, of which those are used that are installed."""
 
 STYLE: dict[Any, Any] = {
+    "font.family": [name for name in FONTS if name in {font.name for font in fontManager.ttflist}],
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -86,7 +95,10 @@ def to_png(drawing: Figure) -> Picture:
 
     drawing.set_dpi(DPI)
     canvas, buffer = FigureCanvasAgg(drawing), io.BytesIO()
-    canvas.draw()  # once, where `savefig` draws twice
+    with warnings.catch_warnings():
+        # A letter that no installed font has is a box; a warning for each would flood the output.
+        warnings.filterwarnings("ignore", "Glyph")
+        canvas.draw()  # once, where `savefig` draws twice
     # Without its version note, the same figure has the same bytes.
     no_version: Any = {"Software": None}
     imsave(buffer, canvas.buffer_rgba(), format="png", dpi=DPI, metadata=no_version)

@@ -1,4 +1,4 @@
-"""The figure of one prediction: from the baseline's logit, value by value, to that of the row."""
+"""Waterfalls: from the baseline's logit, value by value, to the logit of a row."""
 
 from __future__ import annotations
 
@@ -6,18 +6,25 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.special import expit, logit
 
-from glassrec.report.formatting import minus
-from glassrec.report.primitives import label_rows
-from glassrec.report.style import INK, LARGE, REST, SMALL, figure, set_title
+from glassrec.artifacts import Attributions, Explanation
+from glassrec.data.schema import OUTPUTS, TaskKind
+from glassrec.report.formatting import format_value, minus, percent
+from glassrec.report.primitives import label_rows, logit_name, named_value
+from glassrec.report.row_figures import evenly_spaced
+from glassrec.report.style import INK, LARGE, REST, SMALL, figure, set_title, subtitle
 from glassrec.spelling import counted
 
-MAX_BARS = 10
-"""Bars of single features; one more stands for all others."""
+MAX_BARS, FEW_BARS = 10, 6
+"""Bars of single features, of one row and of several; one more stands for all others."""
+
+EXAMPLES = {1: ("only",), 2: ("highest", "lowest"), 3: ("highest", "median", "lowest")}
+"""The rows that `single_rows` shows, by their number."""
 
 MISSED = 0.005
 """The share of the logit difference from which a completeness error is drawn."""
@@ -42,33 +49,89 @@ def waterfall(
         facts: lines below it.
         probability: whether an axis at the top shows the sigmoid of the logit.
     """
-    order = np.argsort(-np.abs(values), kind="stable")
-    single, others = order[:MAX_BARS], order[MAX_BARS:]
+    bars = _bars(labels, values, end - start, MAX_BARS)
+    drawing = Figure(figsize=(7, 1.1 + 0.34 * len(bars)), layout="constrained")
+    axes = drawing.subplots()
+    _panel(axes, bars, start, end, "click" if probability else None)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    set_title(drawing, title, *facts)
+    return drawing
+
+
+@figure
+def single_rows(
+    sample: Attributions, values: pd.DataFrame, about: Explanation, kind: TaskKind = "click"
+) -> Figure:
+    """The waterfalls of the rows of a sample (N) with the highest, median and lowest logit.
+
+    `values` (N rows) has the value of each feature that has one, see `decode`.
+    """
+    rows = evenly_spaced(sample.logits, max(EXAMPLES)).tolist()[::-1]
+    parts, starts, ends = (
+        each.double().numpy() for each in (sample.values, sample.baseline_logits, sample.logits)
+    )
+    bars = []
+    for row in rows:
+        labels = [named_value(name, values, row) for name in sample.features]
+        bars.append(_bars(labels, parts[row], ends[row] - starts[row], FEW_BARS))
+    heights = [1.35 + 0.28 * len(each) for each in bars]
+    drawing = Figure(figsize=(7, sum(heights)), layout="constrained")
+    panels = drawing.subplots(len(bars), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, each, row, name in zip(panels, bars, rows, EXAMPLES[len(rows)], strict=True):
+        _panel(axes, each, starts[row], ends[row], kind)
+        before, after = (_output(each[row], kind) for each in (starts, ends))
+        axes.set_title(
+            f"{name.capitalize()} {OUTPUTS[kind]}, {after}: row {int(sample.rows[row]):,}; "
+            f"{before} at the baseline",
+            weight="bold",
+        )
+    set_title(
+        drawing, "How are single predictions composed?", *subtitle(about),
+        f"each bar: how far a value moves the prediction, up (orange) or down (blue), from that of "
+        f"the baseline (dotted) to that of the row (solid); of {len(sample.logits):,} of these "
+        "rows, those with the highest, the median and the lowest prediction",
+    )  # fmt: skip
+    return drawing
+
+
+def _output(value: float, kind: TaskKind) -> str:
+    return percent(float(expit(value))) if kind == "click" else format_value(value)
+
+
+_Bar = tuple[str, float, str]
+"""A label, a size and a colour."""
+
+
+def _bars(labels: Sequence[str], values: np.ndarray, difference: float, most: int) -> list[_Bar]:
+    """The strongest features, all others as one, and what the attributions miss."""
+    order = np.argsort(-np.abs(values), kind="stable")[: np.isfinite(values).sum()]  # NaN last
+    single, others = order[:most], order[most:]
     bars = [(labels[at], values[at], SMALL if values[at] > 0 else LARGE) for at in single]
     if len(others):
         bars.append((counted(len(others), "other feature"), values[others].sum(), REST))
-    missed = end - start - values.sum()
-    if abs(missed) > MISSED * abs(end - start):
+    missed = difference - values[order].sum()
+    if abs(missed) > MISSED * abs(difference):
         bars.append(("completeness error", missed, "white"))
-    drawing = Figure(figsize=(7, 1.1 + 0.34 * len(bars)), layout="constrained")
-    axes = drawing.subplots()
+    return bars
+
+
+def _panel(
+    axes: Axes, bars: Sequence[_Bar], start: float, end: float, kind: TaskKind | None
+) -> None:
     _draw(axes, [size for _, size, _ in bars], [colour for *_, colour in bars], start)
     label_rows(axes, [label for label, *_ in bars], letters=38)
     axes.set_ylim(len(bars) - 0.3, -0.7)
     for at, dashes, name in ((start, ":", "baseline"), (end, "-", "this row")):
         axes.axvline(at, color=INK, ls=dashes, lw=1, zorder=0, label=f"{name}: {_signed(at, '')}")
-    axes.set_xlabel("logit")
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    if probability:
+    axes.set_xlabel(logit_name(kind or "click"))
+    if kind == "click":
         _probability_axis(axes)
-    set_title(drawing, title, *facts)
-    return drawing
 
 
 def _draw(axes: Axes, sizes: Sequence[float], colours: Sequence[str], start: float) -> None:
     ends = start + np.cumsum(sizes)
     begins = ends - np.asarray(sizes)
-    low, high = min(start, *begins, *ends), max(start, *begins, *ends)
+    low, high = min([start, *begins, *ends]), max([start, *begins, *ends])
     span = (high - low) or 1.0
     axes.set_xlim(low - 0.16 * span, high + 0.16 * span)  # room for the numbers
     for place, (size, begin, end, colour) in enumerate(

@@ -8,33 +8,31 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import pandas as pd
 
-from glassrec.artifacts import File, Picture, Text
+from glassrec.artifacts import Attributions, Explanation, File, Picture, Text
 from glassrec.artifacts import file_list as files
 from glassrec.artifacts.file_list import FIGURES, REPORT
-from glassrec.explain import explanation_tables as tables
+from glassrec.data.decoding import decode
+from glassrec.data.schema import TaskKind
 from glassrec.explain.explainer import KNOWN
+from glassrec.report.beeswarm import beeswarm
 from glassrec.report.input_figures import feature_importance, feature_pairs, removals, selections
 from glassrec.report.method_figures import faithfulness_curves, methods_agreement, methods_table
-from glassrec.report.model_figures import before_and_after, learning_curve, pruning_curves
-from glassrec.report.neuron_figures import (
-    MAX_ROWS,
-    layer_neurons,
-    neuron_importance,
-    neurons_over_rows,
-)
-from glassrec.report.row_figures import attribution_strips, explains_steps, single_rows, time_steps
+from glassrec.report.model_figures import learning_curve, pruning_curves
+from glassrec.report.neuron_figures import layer_neurons, neuron_importance
+from glassrec.report.row_figures import explains_steps, time_steps
 from glassrec.report.run_record import RunRecord
 from glassrec.report.run_report import page
 from glassrec.report.statements import curve_metric, pruning_statements, significant
+from glassrec.report.value_effects import category_effects, numeric_effects
+from glassrec.report.waterfall import single_rows
 from glassrec.run import ReadOnlyRun, experiment
 from glassrec.spelling import NAMED
 from glassrec.stages.context import Context, PipelineSettings
-from glassrec.stages.evaluate import EvaluateResult
 from glassrec.stages.explain import ExplainResult
 from glassrec.stages.prune import PruneResult
 from glassrec.stages.train import TrainResult
@@ -54,11 +52,11 @@ def train_pictures(result: TrainResult, facts: Mapping[str, Any]) -> Iterator[Dr
         yield files.LEARNING_CURVE, lambda: learning_curve(result.history, *chosen)
 
 
-def explain_pictures(result: ExplainResult) -> Iterator[Drawing]:
+def explain_pictures(result: ExplainResult, facts: Mapping[str, Any]) -> Iterator[Drawing]:
     """All figures of an explanation; none of what is zero everywhere."""
     about = result.about
     if result.has_effects:
-        yield from _of_inputs(result)
+        yield from _of_inputs(result, facts)
     yield from _of_neurons(result)
     if not result.has_effects:
         return
@@ -80,26 +78,34 @@ def prune_pictures(result: PruneResult) -> Iterator[Drawing]:
         yield files.CURVES_OF_PRUNING, lambda: pruning_curves(curves, metric, title)
 
 
-def evaluate_pictures(
-    result: EvaluateResult, primary: list[str], pruned: PruneResult
-) -> Iterator[Drawing]:
-    """Quality and cost before and after; `primary` metrics are shown."""
-    values = {**result.metrics, **result.latency}
-    yield (
-        files.BEFORE_AND_AFTER,
-        lambda: before_and_after(values, primary, pruned.plan, pruned.certificate),
-    )
-
-
-def _of_inputs(result: ExplainResult) -> Iterator[Drawing]:
-    about, attributions = result.about, result.attributions
+def _of_inputs(result: ExplainResult, facts: Mapping[str, Any]) -> Iterator[Drawing]:
+    about = result.about
     yield files.FEATURE_IMPORTANCE, lambda: feature_importance(result.importance, about)
-    yield files.SINGLE_ROWS, lambda: single_rows(attributions.sample(SAMPLE), about)
-    yield files.SPREAD, lambda: attribution_strips(attributions.sample(SAMPLE), about)
-    if explains_steps(attributions.features):
+    yield from _of_values(result, facts)
+    if explains_steps(result.attributions.features):
         yield files.TIME_STEPS, lambda: _time_steps(result)
     rows = min(KNOWN, about.rows)
     yield files.REMOVED_KINDS, lambda: removals(result.removals, rows, about)
+
+
+def _of_values(result: ExplainResult, facts: Mapping[str, Any]) -> Iterator[Drawing]:
+    """The figures that show raw values; of numbers or names only where some have an effect."""
+
+    @cache
+    def parts() -> tuple[Attributions, pd.DataFrame, Explanation, TaskKind]:
+        sample, explainer = result.attributions.sample(SAMPLE), result.trained.explainer
+        values = decode(explainer.dataset, explainer.split.batch.select(sample.rows))
+        return sample, values, result.about, explainer.target.kind
+
+    yield files.BEESWARM, lambda: beeswarm(*parts())
+    moving = set(result.importance.loc[result.importance["max_abs"] > 0, "player"])
+    steps = range(1, 1 + (facts["history"] or {"length": 0})["length"])
+    names = {*(field["name"] for field in facts["fields"]), *(f"history[-{n}]" for n in steps)}
+    if moving & set(facts["dense"]):
+        yield files.NUMERIC_EFFECTS, lambda: numeric_effects(*parts())
+    if moving & names:
+        yield files.CATEGORY_EFFECTS, lambda: category_effects(*parts())
+    yield files.WATERFALLS, lambda: single_rows(*parts())
 
 
 def _time_steps(result: ExplainResult) -> Picture:
@@ -121,14 +127,6 @@ def _of_neurons(result: ExplainResult) -> Iterator[Drawing]:
             continue
         name = layer.replace(".", "_")
         yield files.LAYER_NEURONS.of(layer=name), partial(layer_neurons, own, about)
-        names = list(own["name"])
-        yield files.LAYER_OVER_ROWS.of(layer=name), partial(_over_rows, result, layer, names)
-
-
-def _over_rows(result: ExplainResult, layer: str, names: list[str]) -> Picture:
-    sample = result.attributions.sample(MAX_ROWS)
-    values = tables.neuron_values(result.trained.explainer, sample.rows)[layer]
-    return neurons_over_rows(values, sample.logits, names, result.about)
 
 
 def _of_methods(result: ExplainResult) -> Iterator[Drawing]:
