@@ -200,3 +200,8 @@ def test_what_is_left_without_a_kind_stands_below_all(drawn, about) -> None:
     assert [label.get_text() for label in positive.get_yticklabels()] == [
         "all inputs unchanged", "all dense columns at the baseline", "the history of another row",
     ]  # fmt: skip
+    # Where every prediction is positive, as of ratings, the first panel would say nothing.
+    removals(frame.assign(positive_before=1.0, positive_after=1.0), 200, about)
+    (logit,) = drawn[1].axes
+    assert [text.get_text() for text in logit.texts] == ["2.00", "−1.50", "−0.50"]
+    assert logit.get_yticklabels()[2].get_text() == "the history of another row"

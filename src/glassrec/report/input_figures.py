@@ -226,6 +226,12 @@ def removals(shares: pd.DataFrame, rows: int, about: Explanation) -> Figure:
     logit.set_xlabel("mean logit")
     replaced = shares["removed"].map(REMOVED) + " " + shares["replacement"].map(REPLACEMENTS)
     label_rows(positive, ["all inputs unchanged", *replaced], letters=40)
+    if (
+        np.unique(shares.filter(like="positive_")).size == 1
+    ):  # as of ratings, all of which are positive
+        positive.remove()
+        label_rows(logit, ["all inputs unchanged", *replaced], letters=40)
+        logit.tick_params(labelleft=True)
     set_title(
         drawing,
         "How do the predictions change without a whole kind of inputs?",
