@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -99,17 +98,13 @@ def dot_colours(values: pd.Series | None, rows: np.ndarray) -> tuple[np.ndarray,
 
 def _write_key(axes: Axes, place: int, key: Key) -> None:
     """The key at the right of a line."""
-    lines: list[Artist] = [HPacker(children=[*_words(line)], pad=0, sep=3) for line in key]
+    words = [[TextArea(t, textprops={"color": c, "fontsize": 8}) for t, c in line] for line in key]
+    lines: list[Artist] = [HPacker(children=[*line], pad=0, sep=3) for line in words]
     look: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "box_alignment": (0, 0.5)}
     box = VPacker(children=lines, pad=0, sep=1)
     axes.add_artist(
         AnnotationBbox(box, (1.02, place), frameon=False, pad=0, annotation_clip=False, **look)
     )
-
-
-def _words(line: Sequence[tuple[str, Any]]) -> Iterator[TextArea]:
-    for text, colour in line:
-        yield TextArea(text, textprops={"color": colour, "fontsize": 8})
 
 
 def stacked_offsets(values: np.ndarray) -> np.ndarray:
