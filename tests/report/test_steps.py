@@ -10,6 +10,7 @@ import torch
 
 from glassrec.__main__ import main
 from glassrec.artifacts import Attributions
+from glassrec.report.formatting import feature_name
 from glassrec.report.row_figures import attributions_of_steps, explains_steps, time_steps
 from small_run import QUICK
 
@@ -27,6 +28,20 @@ def test_steps_are_told_from_other_players() -> None:
     assert explains_steps(["item", "history[-1]"])
     assert explains_steps(["item[0]", "history[-1][0]"])
     assert not explains_steps(["item", "history", "my history[-1]"])
+
+
+def test_steps_have_the_names_of_a_reader() -> None:
+    names = [
+        "history[-1]",
+        "history[-3]",
+        "history[-12]",
+        "history[-22]",
+        "price",
+        "history[-1][0]",
+    ]
+    assert [feature_name(name) for name in names] == [
+        "last item", "3rd last item", "12th last item", "22nd last item", "price", "history[-1][0]",
+    ]  # fmt: skip
 
 
 def test_other_players_are_left_out_and_dimensions_add_up() -> None:

@@ -16,7 +16,7 @@ from matplotlib.offsetbox import AnnotationBbox, HPacker, TextArea, VPacker
 from glassrec.artifacts import Attributions, Explanation
 from glassrec.data.schema import TaskKind
 from glassrec.report.formatting import number_text, shorten
-from glassrec.report.primitives import feature_name, label_rows, logit_name, value_text, zero_line
+from glassrec.report.primitives import label_rows, logit_name, value_text, zero_line
 from glassrec.report.row_figures import by_size, evenly_spaced
 from glassrec.report.style import GREY, INK, LOW_TO_HIGH, QUALITATIVE, figure, set_title, subtitle
 
@@ -59,7 +59,7 @@ def beeswarm(
         axes.scatter(sizes[:, place], lines[:, place], 8, colours, linewidths=0)
         _write_key(axes, place, key)
     zero_line(axes)
-    label_rows(axes, map(feature_name, names))
+    label_rows(axes, names)
     axes.set_xlabel(f"attribution to the {logit_name(kind)}: left lowers it, right raises it")
     set_title(
         drawing,

@@ -24,6 +24,7 @@ from glassrec.report.blocks import (
 )
 from glassrec.report.formatting import (
     COSTS,
+    feature_name,
     fixed,
     format_value,
     metric_name,
@@ -100,7 +101,9 @@ def largest_effects(run: RunRecord) -> str:
     if reason := no_ranking(frame, about):
         return f"{sentence(reason)}{doubt}"
     first = (significant(frame) if tested(frame) else with_effect(frame)).head(3)
-    sizes = zip(first["player"], map(format_value, first["mean_abs"]), strict=True)
+    sizes = zip(
+        first["player"].map(feature_name), map(format_value, first["mean_abs"]), strict=True
+    )
     name, size = next(sizes)
     others = [f"{other} ({value})" for other, value in sizes]
     then = f", followed by {listed(others)}" if others else ""
@@ -128,7 +131,14 @@ def _bars(frame: pd.DataFrame, about: Explanation) -> Bars:
     clear, widest = significant_rows(top), sizes.max() or 1.0
     places = max(0, 2 - floor(log10(widest)))
     bars = [
-        Bar(str(name), size / widest, fixed(size, places), low / widest, high / widest, not sure)
+        Bar(
+            feature_name(str(name)),
+            size / widest,
+            fixed(size, places),
+            low / widest,
+            high / widest,
+            not sure,
+        )
         for name, (size, low, high), sure in zip(top["player"], sizes, clear, strict=True)
     ]
     caption = (
@@ -163,7 +173,7 @@ def _inputs_table(frame: pd.DataFrame) -> TableBlock:
     sizes = ("mean_abs", "mean_abs_low", "mean_abs_high", "mean", "q_value")
     shown = {name: known[name].map(format_value) for name in sizes}
     columns = {
-        "input": frame["player"],
+        "input": frame["player"].map(feature_name),
         "mean size": shown["mean_abs"],
         "95 % interval": shown["mean_abs_low"] + " to " + shown["mean_abs_high"],
         "mean": shown["mean"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from math import isfinite, isnan
 
@@ -11,6 +12,9 @@ Formatter = Callable[[float], str]
 
 DASH = "–"
 """Stands for a value that is not there."""
+
+STEP = re.compile(r"history\[-(\d+)\](\[\d+\])?")
+"""A step of the history, or a dimension of it, among the features."""
 
 METRICS = {
     "auroc": "AUROC",
@@ -85,6 +89,19 @@ def shorten(name: str, letters: int = 26) -> str:
     """A name that fits beside a panel; a long one loses its middle."""
     kept = letters - 1
     return name if len(name) <= letters else f"{name[: kept - kept // 2]}…{name[-(kept // 2) :]}"
+
+
+def feature_name(feature: str) -> str:
+    """The name of a feature; a step of the history as `2nd last item`."""
+    step = STEP.fullmatch(feature)
+    return feature if step is None or step[2] else f"{ordinal(int(step[1]))} item"
+
+
+def ordinal(ago: int) -> str:
+    """`last`, `2nd last`, `11th last`, `22nd last`."""
+    ends = {1: "st", 2: "nd", 3: "rd"}
+    end = "th" if 10 <= ago % 100 <= 20 else ends.get(ago % 10, "th")
+    return "last" if ago == 1 else f"{ago}{end} last"
 
 
 def sentence(text: str) -> str:

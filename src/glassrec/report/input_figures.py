@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from glassrec.artifacts import Explanation
-from glassrec.report.formatting import DASH, shorten
+from glassrec.report.formatting import DASH, feature_name, shorten
 from glassrec.report.primitives import (
     MAX_WRITTEN,
     colour_bar,
@@ -105,6 +105,7 @@ def feature_pairs(pairs: pd.DataFrame, rows: int, about: Explanation) -> Figure:
     both = pd.concat([pairs.set_index(end)["mean_abs"] for end in ("first", "second")])
     strength = both.groupby(level=0, sort=False).sum().sort_values(ascending=False, kind="stable")
     shown = list(strength.index[:MAX_PAIRED])
+    labels = [shorten(feature_name(name)) for name in shown]
     panels = {
         "mean_abs": ("In the predictions\nmean |interaction| of the logit", SEQUENTIAL, 0.45),
         "weight_norm": (
@@ -124,7 +125,7 @@ def feature_pairs(pairs: pd.DataFrame, rows: int, about: Explanation) -> Figure:
         largest = float(np.nanmax(values)) or 1.0
         image = heat_map(
             axes, values, colours, Normalize(0, largest), size=9, background=None,
-            rows=[*map(shorten, shown[1:])], columns=[*map(shorten, shown[:-1])],
+            rows=labels[1:], columns=labels[:-1],
             format_cell=_two_digits(largest) if len(values) < MAX_WRITTEN else None,
             white=lambda value, limit=white_above * largest: value > limit,  # type: ignore[misc]
         )  # fmt: skip
@@ -201,7 +202,7 @@ def _dumbbells(axes: Axes, first: pd.Series, second: pd.Series) -> None:
 def _with_ranks(name: str, first: float, second: float) -> str:
     """`C14  1 → 3`."""
     ranks = [DASH if np.isnan(rank) else f"{rank:.0f}" for rank in (first, second)]
-    return f"{shorten(name)}  {ranks[0]} → {ranks[1]}"
+    return f"{shorten(feature_name(name))}  {ranks[0]} → {ranks[1]}"
 
 
 @figure

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -15,11 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from glassrec.data.schema import OUTPUTS, TaskKind
-from glassrec.report.formatting import DASH, minus, number_text, shorten
+from glassrec.report.formatting import DASH, feature_name, minus, number_text, shorten
 from glassrec.report.style import FAINT, INK, LARGE
-
-STEP = re.compile(r"history\[-(\d+)\](\[\d+\])?")
-"""A step of the history, or a dimension of it, among the features."""
 
 MAX_WRITTEN = 12
 """Rows or columns of a heat map up to which each cell has room for its number."""
@@ -27,7 +23,7 @@ MAX_WRITTEN = 12
 
 def label_rows(axes: Axes, names: Iterable[str], *, letters: int = 26) -> None:
     """One name per line, the first at the top."""
-    labels = [shorten(name, letters) for name in names]
+    labels = [shorten(feature_name(name), letters) for name in names]
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.4, -0.6)
 
@@ -134,19 +130,6 @@ def value_text(value: float | str | None) -> str:
     if isinstance(value, str):
         return value
     return "none" if value is None or np.isnan(value) else number_text(value)
-
-
-def feature_name(feature: str) -> str:
-    """The name of a feature; a step of the history as `2nd last item`."""
-    step = STEP.fullmatch(feature)
-    return feature if step is None or step[2] else f"{ordinal(int(step[1]))} item"
-
-
-def ordinal(ago: int) -> str:
-    """`last`, `2nd last`, `11th last`, `22nd last`."""
-    ends = {1: "st", 2: "nd", 3: "rd"}
-    end = "th" if 10 <= ago % 100 <= 20 else ends.get(ago % 10, "th")
-    return "last" if ago == 1 else f"{ago}{end} last"
 
 
 def logit_name(kind: TaskKind) -> str:

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from glassrec.artifacts import Attributions, Explanation
-from glassrec.report.formatting import minus
-from glassrec.report.primitives import MAX_WRITTEN, STEP, colour_bar, heat_map, ordinal
+from glassrec.report.formatting import STEP, minus, ordinal
+from glassrec.report.primitives import MAX_WRITTEN, colour_bar, heat_map
 from glassrec.report.style import DIVERGING, INK, LARGE, figure, set_title, subtitle
 
 MAX_EXAMPLES = 9

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from glassrec.metrics.metadata import sign
-from glassrec.report.formatting import minus, percent
+from glassrec.report.formatting import feature_name, minus, percent
 from glassrec.spelling import brief, counted, listed
 
 if TYPE_CHECKING:  # pages of many runs need no PyTorch
@@ -75,7 +75,7 @@ def no_ranking(importance: pd.DataFrame, about: Explanation) -> str:
 
 def without_effect(importance: pd.DataFrame, about: Explanation) -> str:
     """Which inputs that the model reads have no effect; empty where all have one."""
-    names = importance.loc[importance["mean_abs"] == 0, "player"]
+    names = importance.loc[importance["mean_abs"] == 0, "player"].map(feature_name)
     if about.constant or names.empty:
         return ""
     return f"no effect on any of the {about.rows:,} explained rows: {brief(names)}"

@@ -14,8 +14,8 @@ from scipy.special import stdtrit
 
 from glassrec.artifacts import Attributions, Explanation
 from glassrec.data.schema import TaskKind
-from glassrec.report.formatting import shorten
-from glassrec.report.primitives import feature_name, logit_name, value_text, zero_line
+from glassrec.report.formatting import feature_name, shorten
+from glassrec.report.primitives import logit_name, value_text, zero_line
 from glassrec.report.row_figures import by_size
 from glassrec.report.style import GREY, INK, LARGE, REST, figure, sample_subtitle, set_title
 
@@ -109,7 +109,8 @@ def category_effects(
         parts = sample.values[:, sample.features.index(name)].double().numpy()
         means = category_means(values[name].map(value_text), parts)
         _category_panel(axes, ends(means, MAX_CATEGORIES), len(means))
-        axes.set_title(_with_count(name, len(means)), weight="bold")
+        more = f": {MAX_CATEGORIES} of {len(means):,}" if len(means) > MAX_CATEGORIES else ""
+        axes.set_title(f"{feature_name(name)}{more}", weight="bold")
         axes.set_xlabel(f"mean attribution to the {logit_name(kind)}", fontsize=8)
     set_title(
         drawing,
@@ -151,11 +152,6 @@ def _category_panel(axes: Axes, means: pd.DataFrame, count: int) -> None:
     axes.set_yticks(places, labels)
     axes.set_ylim(max(len(means), 2) - 0.4, -0.6)
     axes.xaxis.set_major_locator(MaxNLocator(5))
-
-
-def _with_count(name: str, count: int) -> str:
-    more = f": {MAX_CATEGORIES} of {count:,}" if count > MAX_CATEGORIES else ""
-    return f"{feature_name(name)}{more}"
 
 
 def _panels(count: int, height: float, heights: Sequence[int]) -> tuple[Any, ...]:

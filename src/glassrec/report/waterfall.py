@@ -29,6 +29,8 @@ EXAMPLES = {1: ("only",), 2: ("highest", "lowest"), 3: ("highest", "median", "lo
 MISSED = 0.005
 """The share of the logit difference from which a completeness error is drawn."""
 
+_Bar = tuple[str, float, str]  # a label, a size and a colour
+
 _PROBABILITIES = np.array([0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999])
 """Those of a probability axis."""
 
@@ -79,7 +81,8 @@ def single_rows(
     panels = drawing.subplots(len(bars), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, each, row, name in zip(panels, bars, rows, EXAMPLES[len(rows)], strict=True):
         _panel(axes, each, starts[row], ends[row], kind)
-        before, after = (_output(each[row], kind) for each in (starts, ends))
+        outputs = (float(each[row]) for each in (starts, ends))
+        before, after = (percent(expit(x)) if kind == "click" else format_value(x) for x in outputs)
         axes.set_title(
             f"{name.capitalize()} {OUTPUTS[kind]}, {after}: row {int(sample.rows[row]):,}; "
             f"{before} at the baseline",
@@ -92,14 +95,6 @@ def single_rows(
         "rows, those with the highest, the median and the lowest prediction",
     )  # fmt: skip
     return drawing
-
-
-def _output(value: float, kind: TaskKind) -> str:
-    return percent(float(expit(value))) if kind == "click" else format_value(value)
-
-
-_Bar = tuple[str, float, str]
-"""A label, a size and a colour."""
 
 
 def _bars(labels: Sequence[str], values: np.ndarray, difference: float, most: int) -> list[_Bar]:
