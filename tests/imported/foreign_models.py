@@ -6,7 +6,7 @@ A builder imports its package, so that a test can skip where it is absent.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +82,86 @@ def _sparse(sparse: list[Any], dense: list[Any]) -> list[Any]:
 _MLP = {"dims": [8, 6], "dropout": 0.1, "activation": "relu"}
 _HIDDEN = {"dnn_hidden_units": (8, 6)}
 
+
+def _torchfm(module: str, name: str, *settings: Any) -> tuple[nn.Module, Any]:
+    import importlib
+
+    model = getattr(importlib.import_module(f"torchfm.model.{module}"), name)
+    sizes = [7, 8, 9]
+    return model(sizes, *settings), torch.stack([_ids(size) for size in sizes], 1)
+
+
+def _rechub_lists(name: str) -> tuple[nn.Module, Any]:
+    """A model that pools a padded list of ids."""
+    from torch_rechub.basic.features import SequenceFeature, SparseFeature
+    from torch_rechub.models import ranking
+
+    user, item = SparseFeature("user", 9, embed_dim=4), SparseFeature("item", 11, embed_dim=4)
+    pooling = "concat" if name == "DIN" else "mean"
+    items = SequenceFeature("history", 11, embed_dim=4, pooling=pooling, padding_idx=0)
+    history = _ids(11, 3)
+    x = {"user": _ids(9), "history": history}
+    if name == "DIN":
+        return ranking.DIN([user], [items], [item], {"dims": [8, 6]}, {"dims": [6, 4]}), {
+            "x": x | {"item": _ids(11)}
+        }
+    history[::2, 2] = 0
+    return ranking.WideDeep([user, items], [user, items], mlp_params=_MLP), {"x": x}
+
+
+def _dssm() -> tuple[nn.Module, Any]:
+    from torch_rechub.basic.features import SparseFeature
+    from torch_rechub.models.matching import DSSM
+
+    user, item = SparseFeature("user", 9, embed_dim=4), SparseFeature("item", 7, embed_dim=4)
+    towers = {"user_params": {"dims": [8, 4]}, "item_params": {"dims": [8, 4]}}
+    return DSSM([user], [item], **towers), {"x": {"user": _ids(9), "item": _ids(7)}}
+
+
+class _Interaction(nn.Module):
+    """A context-aware model of RecBole, whose `predict` takes a dict of fields."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, user: Tensor, item: Tensor, price: Tensor) -> Tensor:
+        return self.model.predict({"user": user, "item": item, "price": price})
+
+
+def _recbole_context(module: str, name: str, **settings: Any) -> tuple[nn.Module, Any]:
+    import importlib
+
+    from recbole.utils import FeatureSource, FeatureType
+
+    class Data:  # the part of RecBole's data set that its models read
+        field2type: ClassVar[dict[str, Any]] = {
+            "user": FeatureType.TOKEN, "item": FeatureType.TOKEN, "price": FeatureType.FLOAT,
+        }  # fmt: skip
+        field2source: ClassVar[dict[str, Any]] = {
+            "user": FeatureSource.USER_ID, "item": FeatureSource.ITEM_ID,
+            "price": FeatureSource.ITEM,
+        }  # fmt: skip
+
+        def fields(self, source: Any = None, ftype: Any = None) -> list[str]:
+            return [*self.field2type]
+
+        def num(self, field: str) -> int:
+            return {"user": 9, "item": 7, "price": 2}[field]
+
+    known: dict[str, Any] = {
+        "embedding_size": 4, "device": torch.device("cpu"), "LABEL_FIELD": "label",
+        "double_tower": False, "numerical_features": ["price"], "mlp_hidden_size": [8, 6],
+        "dropout_prob": 0.1, "reg_weight": 1,
+    }  # fmt: skip
+    package = importlib.import_module(f"recbole.model.context_aware_recommender.{module}")
+    model = getattr(package, name)(_Config(known | settings), Data())
+    price = torch.stack([torch.rand(ROWS), torch.ones(ROWS)], 1)
+    return _Interaction(model), {"user": _ids(9), "item": _ids(7), "price": price}
+
+
+_DEEP = (4, (8, 6), 0.1)
+
 BUILDERS: Mapping[str, Callable[[], tuple[nn.Module, Any]]] = {
     "deepctr_torch:DeepFM": lambda: _deepctr("DeepFM", **_HIDDEN),
     "deepctr_torch:WDL": lambda: _deepctr("WDL", **_HIDDEN),
@@ -110,6 +190,21 @@ BUILDERS: Mapping[str, Callable[[], tuple[nn.Module, Any]]] = {
         "neumf", "NeuMF", mf_embedding_size=4, mlp_embedding_size=5, mlp_hidden_size=[8, 6],
         dropout_prob=0.1, mf_train=True, mlp_train=True, use_pretrain=False),
     "recbole:BPR": lambda: _wrapped_bpr(),
+    "recbole:DeepFM": lambda: _recbole_context("deepfm", "DeepFM"),
+    "recbole:DCNV2": lambda: _recbole_context(
+        "dcnv2", "DCNV2", mixed=False, cross_layer_num=2, structure="parallel"),
+    "recbole:xDeepFM": lambda: _recbole_context(
+        "xdeepfm", "xDeepFM", cin_layer_size=[4, 4], direct=False),
+    "recbole:NFM": lambda: _recbole_context("nfm", "NFM"),
+    "torch_rechub:DIN": lambda: _rechub_lists("DIN"),
+    "torch_rechub:PooledWideDeep": lambda: _rechub_lists("WideDeep"),
+    "torch_rechub:DSSM": _dssm,
+    "torchfm:DeepFM": lambda: _torchfm("dfm", "DeepFactorizationMachineModel", *_DEEP),
+    "torchfm:DCN": lambda: _torchfm("dcn", "DeepCrossNetworkModel", 4, 2, (8, 6), 0.1),
+    "torchfm:FNFM": lambda: _torchfm(
+        "fnfm", "FieldAwareNeuralFactorizationMachineModel", 4, (8, 6), (0.1, 0.1)),
+    "torchfm:AutoInt": lambda: _torchfm(
+        "afi", "AutomaticFeatureInteractionModel", 4, 4, 2, 1, (8, 6), (0.1, 0.1, 0.1)),
 }  # fmt: skip
 
 

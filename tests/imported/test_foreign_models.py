@@ -31,7 +31,9 @@ def test_a_foreign_model(name: str) -> None:
     found = logits.sigmoid() if wrapped.model.graph.exported.removed else logits
     assert found.sub(output).abs().max() <= 1e-6 * (1 + output.abs().max())
     wrapped.model.double()
-    fine = Explain(method=IntegratedGradients(steps=512))
+    # Cosines have large curvature where a tower's output is small.
+    steps = 1024 if name == "torch_rechub:DSSM" else 512
+    fine = Explain(method=IntegratedGradients(steps=steps))
     explainer = wrapped.explainer(batch, fine)
     assert explainer.attributions().relative_delta < 1e-3
     (view,) = explainer.views(explainer.rows, 32)

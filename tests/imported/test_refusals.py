@@ -97,6 +97,13 @@ def test_what_else_is_refused(module, batch, reason) -> None:
         glassrec.wrap(module(), batch)
 
 
+def test_a_batch_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(UnsupportedModelError, match=r"fit OneHot.forward: .*'age'"):
+        glassrec.wrap(OneHot(), {"ids": IDS, "agee": torch.rand(4)})
+    with pytest.raises(UnsupportedModelError, match="no parameters"):
+        glassrec.wrap(nn.ReLU(), torch.rand(4, 1))
+
+
 def test_a_random_forward_is_refused() -> None:
     class Noisy(_Base):
         def forward(self, ids: Tensor) -> Tensor:

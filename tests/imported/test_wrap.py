@@ -152,6 +152,23 @@ def test_recurrent_layers_and_attention_are_explained() -> None:
     assert found.relative_delta < 1e-3
 
 
+class Keywords(nn.Module):
+    """Arguments by keyword alone, and one that is not given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.out = nn.Embedding(9, 4), nn.Linear(4, 1)
+
+    def forward(self, ids: Tensor, mask: Tensor | None = None, *, age: Tensor) -> Tensor:
+        return self.out(self.table(ids)) + age.unsqueeze(1)
+
+
+def test_arguments_by_keyword() -> None:
+    batch = {"age": torch.rand(5), "mask": None, "ids": torch.arange(5)}
+    found = glassrec.wrap(Keywords(), batch).explain(batch)
+    assert found.features == ("age", "ids")
+
+
 def test_several_outputs_are_tasks() -> None:
     module = TwoLookUps()
     module.out = nn.Linear(5, 2)

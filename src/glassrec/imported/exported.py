@@ -56,13 +56,15 @@ def flatten(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
 
 def arguments(module: nn.Module, batch: Any) -> dict[str, Any]:
     """The arguments of `forward` by name: a tuple gives them in order, a dict perhaps by name."""
-    parameters = inspect.signature(module.forward).parameters
-    named = isinstance(batch, Mapping) and all(name in parameters for name in batch)
-    if named or isinstance(batch, tuple):
-        given = () if named else batch
-        bound = inspect.signature(module.forward).bind(*given, **(batch if named else {}))
-        return dict(bound.arguments)
-    return {next(iter(parameters), "input"): batch}
+    signature = inspect.signature(module.forward)
+    named = isinstance(batch, Mapping) and all(name in signature.parameters for name in batch)
+    given = batch if isinstance(batch, tuple) else () if named else (batch,)
+    try:
+        bound = signature.bind(*given, **(batch if named else {}))
+    except TypeError as error:
+        name = type(module).__name__
+        raise UnsupportedModelError(f"the batch does not fit {name}.forward: {error}") from None
+    return dict(bound.arguments)
 
 
 def named_tensors(module: nn.Module, batch: Any) -> list[tuple[str, Tensor]]:
@@ -170,8 +172,10 @@ def export_module(module: nn.Module, batch: Any) -> ExportedModule:
         UnsupportedModelError: its code depends on values, or on the number of rows.
     """
     given = arguments(module, batch)
+    if not any(parameter.is_floating_point() for parameter in module.parameters()):
+        raise UnsupportedModelError(f"{type(module).__name__} has no parameters to explain")
     with torch.no_grad():
-        output = module(*given.values())
+        output = module(**given)
     if not isinstance(output, Tensor) or output.ndim == 0:
         raise UnsupportedModelError(
             f"{type(module).__name__}.forward returns {type(output).__name__}, and not one tensor "
@@ -190,13 +194,13 @@ def export_module(module: nn.Module, batch: Any) -> ExportedModule:
 
 def _exported(module: nn.Module, given: Mapping[str, Any], rows: int) -> ExportedProgram:
     """The program, in which no operation changes a tensor in place."""
-    program = export(module, (*given.values(),), dynamic_shapes=(*_open(given, rows),))
+    program = export(module, (), dict(given), dynamic_shapes=_open(given, rows))
     called = [operation(n) for n in program.graph.nodes if n.op == "call_function"]
     in_place = any(n.endswith("_") and not n.endswith("__") and n != "detach_" for n in called)
     return program.run_decompositions({}) if in_place else program
 
 
-def _open(given: Mapping[str, Any], rows: int) -> Iterator[Any]:
+def _open(given: Mapping[str, Any], rows: int) -> dict[str, Any]:
     """Which sizes may differ between batches: those of rows, and the numbers of ids in bags."""
 
     def each(value: Any) -> Any:
@@ -207,7 +211,7 @@ def _open(given: Mapping[str, Any], rows: int) -> Iterator[Any]:
             return {name: each(part) for name, part in value.items()}
         return type(value)(map(each, value)) if isinstance(value, (list, tuple)) else None
 
-    return (each(value) for value in given.values())
+    return {name: each(value) for name, value in given.items()}
 
 
 def _why(module: nn.Module, error: Exception) -> str:
@@ -239,8 +243,9 @@ def _read(program: Any, module: nn.Module, names: Sequence[str]) -> ExportedModu
             f"{type(module).__name__} works for {found} rows only: a size is fixed in its code, "
             "as int(x.shape[0]) or len(x) does; leave it to PyTorch: x.view(x.shape[0], -1)"
         )
-    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
-    nodes = tuple(node for node in program.graph.nodes if node.op != "output")
+    dtype = next(p.dtype for p in module.parameters() if p.is_floating_point())
+    unused = {*placeholders.values()} - {*state, *constants, *inputs}  # None, or numbers
+    nodes = tuple(n for n in program.graph.nodes if n.op != "output" and n not in unused)
     leaves = dict(zip(names, inputs, strict=True))
     return ExportedModule(nodes, leaves, state, constants, logit, removed, found.node.expr, dtype)
 

@@ -68,12 +68,7 @@ class WrappedModule:
         return "\n".join(lines)
 
     def rows(self, batches: Any, labels: Tensor | None = None) -> Batch:
-        """Inputs of the module, or a list of several batches of them, as rows.
-
-        Args:
-            batches: one batch in the form of the example, or an iterator or list of such.
-            labels: (B,) or (B, K), zeros if not given.
-        """
+        """A batch in the form of the example, or several, as rows; labels are (B,) or (B, K)."""
         several = isinstance(batches, Iterable) and not isinstance(batches, (Tensor, tuple, dict))
         found = [self.model.encode(each) for each in (batches if several else [batches])]
         fills = (0, ABSENT, ABSENT, 0)
@@ -104,7 +99,7 @@ class WrappedModule:
         rows = self.rows(batch)
         logits = self.model(rows)
         training = module.training
-        output = module.eval()(*arguments(module, batch).values()).reshape(logits.shape)
+        output = module.eval()(**arguments(module, batch)).reshape(logits.shape)
         module.train(training)
         found = logits.sigmoid() if self.model.graph.exported.removed else logits
         if not torch.allclose(found, output, rtol=0, atol=SAME * max(1, output.abs().max())):
