@@ -146,7 +146,7 @@ def neurons(options: argparse.Namespace) -> None:
     every = {
         name: module
         for name, module in model.named_modules()
-        if name not in ("", "table", "top") and not isinstance(module, nn.ReLU)
+        if name not in ("", "table", "top", "target_scale") and not isinstance(module, nn.ReLU)
     }
     assert len(every) == 15, "each layer, each affine map in one, the bottom tower, the output"
     rules = ("trapezoid", "captum")

@@ -35,6 +35,7 @@ from glassrec.run import Run
 from glassrec.stages.context import Context, TrainedModel
 from glassrec.stages.explain import explain
 from glassrec.stages.outputs import explain_pictures
+from glassrec.stages.train import describe
 
 SETTINGS = [
     "model.embedding=4", "model.bottom=[16]", "model.top=[32,16]", "trainer=cpu",
@@ -71,7 +72,7 @@ def trained(directory: Path, rows: int) -> Iterator[TrainedModel]:
 
 
 def explain_and_draw(model: TrainedModel) -> None:
-    for file, draw in explain_pictures(explain(model)):
+    for file, draw in explain_pictures(explain(model), describe(model.context)):
         model.context.once(file, draw)
 
 

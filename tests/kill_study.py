@@ -190,7 +190,7 @@ def load() -> None:
     """Import all that a run does, and leave out most pictures, which take most of its time."""
     for name in ("pipeline", "training.loop", "sweep.search.watcher", "cli"):
         import_module(f"glassrec.{name}")
-    import_module("glassrec.stages.outputs").explain_pictures = lambda result: ()
+    import_module("glassrec.stages.outputs").explain_pictures = lambda *given: ()
 
 
 def study() -> int:

@@ -25,7 +25,7 @@ SMALL = ["data.rows=600", "trainer=cpu", "trainer.max_epochs=1", "prune/curves=n
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Writes the files of a page, and runs its command with small settings."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(outputs, "explain_pictures", lambda result: ())  # most of the time
+    monkeypatch.setattr(outputs, "explain_pictures", lambda *given: ())  # most of the time
     monkeypatch.chdir(tmp_path)
 
     def run(page: str, *settings: str) -> dict[str, float]:

@@ -29,7 +29,7 @@ SMALL = [
 def no_pictures() -> Iterator[None]:
     """They take most of the time, and no test here is about one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("glassrec.stages.outputs.explain_pictures", lambda result: ())
+        patch.setattr("glassrec.stages.outputs.explain_pictures", lambda *given: ())
         yield
 
 

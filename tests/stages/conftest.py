@@ -16,7 +16,7 @@ from small_run import SMALL
 def no_pictures() -> Iterator[None]:
     """Pictures of an explanation take most of the time, and no test here is about one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(outputs, "explain_pictures", lambda result: ())
+        patch.setattr(outputs, "explain_pictures", lambda *given: ())
         yield
 
 
