@@ -40,3 +40,34 @@ def test_a_foreign_model(name: str) -> None:
     captum = CaptumMethod("IntegratedGradients", {"n_steps": 32}).attribute(view, 0)
     off = IntegratedGradients(32).attribute(view, 0).sub(captum).abs().max()
     assert off <= 1e-6 * captum.abs().max()
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_planted_neurons_of_a_foreign_model(name: str) -> None:
+    package = name.partition(":")[0]
+    pytest.importorskip(package, reason=f"{package} is not installed")
+    torch.manual_seed(0)
+    module, batch = BUILDERS[name]()
+    module.eval()
+    layers = glassrec.wrap(module, batch).model.layers
+    prunable = [layer for layer, each in layers.items() if not each.not_prunable_reason]
+    assert bool(prunable) == (name not in ("recbole:BPR", "torch_rechub:DIN"))
+    for layer in prunable:
+        linear = module.get_submodule(layer)
+        with torch.no_grad():
+            linear.weight[[0, 2]] = 0
+            linear.bias[[0, 2]] = torch.tensor([-3.0, 1.7])
+    wrapped = glassrec.wrap(module, batch)
+    plan = wrapped.plan(batch)
+    assert all({0, 2} <= plan.layers[layer].constants.keys() for layer in prunable)
+    certificate = wrapped.certify(plan, batch)
+    assert certificate.exact
+    assert certificate.max_abs_logit_difference < 1e-9
+    pruned = wrapped.pruned(plan)
+    assert type(pruned) is type(module)
+    for layer in prunable:
+        before, after = module.get_submodule(layer), pruned.get_submodule(layer)
+        assert after.out_features <= before.out_features - 2
+    with torch.no_grad():
+        outputs = [each(*arguments(each, batch).values()) for each in (module, pruned)]
+    assert outputs[0].sub(outputs[1]).abs().max() < 1e-5  # in float32

@@ -24,6 +24,7 @@ from glassrec.imported.look_ups import (
     column_names,
     count_rows,
 )
+from glassrec.imported.neuron_layers import ImportedLayer
 from glassrec.models.base import Inputs, Recommender
 
 UNKNOWN_SIZE = 2**40
@@ -174,7 +175,8 @@ class ImportedModel(Recommender):
         tables = ImportedTables(module, _largest(module, graph), len(fields), width)
         super().__init__(schema, schema, width, tables)
         self.module, self.graph = module, graph
-        self.neurons = nn.ModuleList()
+        self.neurons, self.consumers = nn.ModuleList(), nn.ModuleList()
+        self.names: dict[str, int] = {}
         total = sum(map(len, graph.places))
         unpack = torch.cat([*graph.places, torch.empty(0, dtype=torch.long)])
         pack = torch.full((len(fields) * width,), total)
@@ -184,6 +186,18 @@ class ImportedModel(Recommender):
         read = torch.tensor(graph.split.dense, dtype=torch.long)
         for name, index in {"pack": pack, "unpack": unpack, "spread": spread, "read": read}.items():
             self.register_buffer(f"_{name}", index, persistent=False)
+
+    @property
+    def layers(self) -> dict[str, ImportedLayer]:  # type: ignore[override]
+        """The neurons by the path of their module, input side first."""
+        return {name: cast(ImportedLayer, self.neurons[n]) for name, n in self.names.items()}
+
+    def add_layer(self, name: str, layer: ImportedLayer) -> None:
+        """Add neurons under a name that is free."""
+        while name in self.names:
+            name += "'"
+        self.names[name] = len(self.neurons)
+        self.neurons.append(layer)
 
     def encode(self, batch: Any) -> Batch:
         """The inputs of the module as rows, with targets of zero."""

@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glassrec.artifacts import Attributions
+from glassrec.artifacts import Attributions, Certificate, PrunePlan
 from glassrec.data.batch import Batch, Split
 from glassrec.data.dataset import Dataset
 from glassrec.data.schema import ABSENT, TaskKind
 from glassrec.explain.explainer import Explain, Explainer
+from glassrec.explain.explanation_tables import neuron_scores
 from glassrec.explain.selection import Selection
-from glassrec.imported.exported import UnsupportedModelError, arguments
+from glassrec.imported.exported import UnsupportedModelError, arguments, attribute
 from glassrec.imported.imported_model import ImportedModel, split_graph
+from glassrec.imported.layer_finder import LayerFinder
+from glassrec.prune.pruner import Pruner
+from glassrec.prune.surgery import prune_model
 
 SAME = 1e-5
 """The share of the largest output by which the split module may differ from it, in float32."""
@@ -31,19 +35,20 @@ def wrap(module: nn.Module, batch: Any, *, kind: TaskKind = "click") -> WrappedM
     left out: explanations are of the logit. The module itself stays as it is.
 
     Args:
-        module: any `nn.Module` whose `forward` returns one score a row, (B,) or (B, K).
+        module: its `forward` returns one score a row, (B,) or (B, K).
         batch: an example of its inputs, of two rows or more: a tensor, a tuple of the arguments of
-            `forward`, a dict by their names, or nested tuples, lists and dicts.
-        kind: of the task: `click` where the score is a logit or a probability, else `rating`.
+            `forward`, a dict by their names, or tensors nested in tuples, lists and dicts.
+        kind: `click` where the score is a logit or a probability, else `rating`.
 
     Raises:
         UnsupportedModelError: the module cannot be exported, or an id reaches its output past
             the look-ups. The message names the operation and your line.
     """
     copy = deepcopy(module).eval()
-    model = ImportedModel(copy, split_graph(copy, batch), kind).eval()
-    wrapped = WrappedModule(model)
-    wrapped.check(module, batch)
+    model = ImportedModel(copy, split_graph(copy, batch), kind)
+    LayerFinder(model).add_layers()
+    wrapped = WrappedModule(model.eval(), batch)
+    wrapped.check(module)
     return wrapped
 
 
@@ -53,9 +58,11 @@ class WrappedModule:
 
     Attributes:
         model: the recommender: every method, curve and certificate takes it.
+        example: the batch of inputs that it was wrapped with.
     """
 
     model: ImportedModel
+    example: Any
 
     def __str__(self) -> str:
         """The look-ups, the dense columns, and what was left out, a line each."""
@@ -65,6 +72,9 @@ class WrappedModule:
         for name, size in zip(model.schema.field_names, graph.sizes.values(), strict=True):
             lines.append(f"field {name}: {size} numbers")
         lines += [f"left out: {each}" for each in graph.exported.removed]
+        for name, layer in model.layers.items():
+            reason = layer.not_prunable_reason
+            lines.append(f"{name}: {layer.size} neurons" + (f", kept: {reason}" if reason else ""))
         return "\n".join(lines)
 
     def rows(self, batches: Any, labels: Tensor | None = None) -> Batch:
@@ -93,13 +103,45 @@ class WrappedModule:
         """Attributions (B, P) of the logit of each row to its dense columns and fields."""
         return self.explainer(batches, settings, seed).attributions()
 
+    def plan(self, batches: Any, pruner: Pruner | None = None, seed: int = 0) -> PrunePlan:
+        """The neurons to prune; by default those that are constant on all of these rows."""
+        data = self.dataset(batches)
+        scores = neuron_scores(self.explainer(data.train.batch))
+        return (pruner or Pruner()).plan(self.model, scores, data, seed=seed)
+
+    def certify(self, plan: PrunePlan, batches: Any) -> Certificate:
+        """The comparison of the module and the pruned one on these rows, in float64."""
+        pruner, data = Pruner(), self.dataset(batches)
+        pruned = pruner.prune(self.model, plan)
+        return pruner.certify(self.model, pruned, plan, data, files={}, given={})
+
+    def pruned(self, plan: PrunePlan) -> nn.Module:
+        """A copy of the module without the neurons of a plan: of its class, with smaller layers.
+
+        A linear layer without bias has one where it took over constants.
+
+        Raises:
+            UnsupportedModelError: the code of the class relies on the old sizes.
+        """
+        small = cast(ImportedModel, prune_model(self.model, plan)).to(self.model.table.weight.dtype)
+        module = deepcopy(small.module)
+        for name in small.graph.exported.added.values():
+            if not attribute(module, name).any():
+                module.get_submodule(name.rpartition(".")[0]).register_parameter("bias", None)
+        try:
+            WrappedModule(small, self.example).check(module)
+        except Exception as error:  # of the user's code
+            name = type(module).__name__
+            text = f"the code of {name} relies on the old sizes of its layers: {error!r}"
+            raise UnsupportedModelError(text) from error
+        return module
+
     @torch.no_grad()
-    def check(self, module: nn.Module, batch: Any) -> None:
-        """UnsupportedModelError if the split module computes other numbers than the module."""
-        rows = self.rows(batch)
-        logits = self.model(rows)
+    def check(self, module: nn.Module) -> None:
+        """UnsupportedModelError if the module computes other numbers than the split graph."""
+        logits = self.model(self.rows(self.example))
         training = module.training
-        output = module.eval()(**arguments(module, batch)).reshape(logits.shape)
+        output = module.eval()(**arguments(module, self.example)).reshape(logits.shape)
         module.train(training)
         found = logits.sigmoid() if self.model.graph.exported.removed else logits
         if not torch.allclose(found, output, rtol=0, atol=SAME * max(1, output.abs().max())):
