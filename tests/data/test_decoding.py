@@ -29,6 +29,7 @@ def log() -> pd.DataFrame:
             "city": random.choice(["Paris", "Rome", ""], ROWS),
             "price": random.normal(1234.5, 80, ROWS).round(2),
             "views": np.where(np.arange(ROWS) % 7 == 0, 0, random.integers(0, 100_000, ROWS)),
+            "age": np.where(np.arange(ROWS) % 5 == 0, np.nan, random.integers(18, 80, ROWS)),
             "click": random.integers(0, 2, ROWS),
             "day": np.arange(ROWS),
         }
@@ -39,8 +40,8 @@ def log() -> pd.DataFrame:
 def dataset(log: pd.DataFrame) -> Dataset:
     columns = Columns(
         label="click", user="user", item="film", item_name="title",
-        categorical=("city", "tags"), several=("tags",), dense=("price", "views"),
-        log=("views",), time="day",
+        categorical=("city", "tags"), several=("tags",), dense=("price", "views", "age"),
+        missing_ok=("age",), log=("views",), time="day",
     )  # fmt: skip
     return build_dataset(log, columns, ByTime(), seed=0, history=STEPS)
 
@@ -50,7 +51,8 @@ def test_all_values_are_those_of_the_file(log: pd.DataFrame, dataset: Dataset) -
     places = dataset.row_keys.loc[dataset.row_keys["split"] == "val", "row"].to_numpy() - 1
     rows, found = log.iloc[places], decode(dataset, dataset.validation.batch)
     assert len(found) == len(rows) > 10
-    for name in ("price", "views"):  # float32 holds seven digits of the scaled value
+    assert rows["age"].isna().any()
+    for name in ("price", "views", "age"):  # float32 holds seven digits of the scaled value
         np.testing.assert_allclose(found[name], rows[name], rtol=2e-5, atol=1e-3)
     assert found["user"].tolist() == rows["user"].tolist()
     assert found["film"].tolist() == rows["title"].tolist()  # its display name

@@ -51,6 +51,10 @@ def test_a_number_has_the_ends_of_its_colours_as_key() -> None:
     colours, key = dot_colours(pd.Series(np.linspace(0, 1000, 101)), np.array([0, 50, 100]))
     assert [text for text, _ in key[0]] == ["50", *"■■■■■", "950"]
     np.testing.assert_allclose(colours[[0, 2]], [key[0][1][1], key[0][5][1]], atol=1e-6)
+    some = pd.Series([np.nan, *np.linspace(0, 1000, 101)])
+    colours, with_missing = dot_colours(some, np.array([0, 1]))
+    assert with_missing == key
+    assert tuple(colours[0]) == to_rgba(GREY) != tuple(colours[1])
 
 
 def test_few_names_have_a_colour_each_and_many_none() -> None:

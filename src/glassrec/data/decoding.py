@@ -15,18 +15,19 @@ from glassrec.data.schema import ABSENT
 def decode(dataset: Dataset, batch: Batch) -> pd.DataFrame:
     """(N rows) a column for each dense column, field, and step `history[-1]` of a batch.
 
-    Dense columns are float64 in their own unit; a missing value is the mean, as it was encoded.
-    Others are text: items by their display names, several values joined by commas, `(unknown)` for
-    what training does not have, None for a step that the user did not have. Data without an encoder
-    has scaled numbers, and ids.
+    Dense columns are float64 in their own unit, NaN at the mean where values may be missing, as
+    these are encoded so. Others are text: items by their display names, several values joined by
+    commas, `(unknown)` where training has no such value, None for a step that the user did not
+    have. Data without an encoder has scaled numbers, and ids.
     """
     schema, encoder, found = dataset.schema, dataset.encoder, dict[str, np.ndarray]()
     for name, column in zip(schema.dense, batch.dense.double().unbind(1), strict=True):
-        scaled = column.numpy()
-        found[name] = scaled if encoder is None else encoder.scalers[name].invert(scaled)
+        found[name] = scaled = column.numpy()
+        if encoder is not None:
+            missing = (scaled == 0) & (name in encoder.columns.missing_ok)
+            found[name] = np.where(missing, np.nan, encoder.scalers[name].invert(scaled))
     for name in schema.field_names:
-        columns = schema.id_columns(name)
-        ids = batch.ids[:, columns.start : columns.stop]
+        ids = batch.ids[:, [*schema.id_columns(name)]]
         found[name] = _texts(dataset, name, ids, ids != ABSENT)
     for at in range(-schema.history_length, 0):
         ids = batch.history[:, [at]]

@@ -67,7 +67,7 @@ def beeswarm(
         *subtitle(about),
         f"a dot is one of {len(rows)} of these rows; {len(shown)} of {len(sample.features):,} "
         "inputs, the most important first; its colour is the row's value of the input, from low to "
-        "high or by name; grey: too many names for colours",
+        "high or by name; grey: missing, or too many names for colours",
     )
     return drawing
 
@@ -76,16 +76,17 @@ def dot_colours(values: pd.Series | None, rows: np.ndarray) -> tuple[np.ndarray,
     """The colours (R, 4) of the dots of `rows`, and their key, given a feature's values (N,).
 
     Numbers go from low to high between the quantiles `ENDS`. Up to `MAX_COLOURED` names have a
-    colour each; dots of more, or without values (None), are grey.
+    colour each; dots of more, or without values, are grey.
     """
     if values is None:
         return np.tile(to_rgba(GREY), (len(rows), 1)), [[("not one column", GREY)]]
-    if pd.api.types.is_numeric_dtype(values):
-        low, high = np.quantile(values, ENDS)
+    if pd.api.types.is_numeric_dtype(values) and values.notna().any():
+        low, high = np.nanquantile(values, ENDS)
         shares = ((values.to_numpy()[rows] - low) / ((high - low) or 1)).clip(0, 1)
+        colours = np.where(np.isnan(shares)[:, None], to_rgba(GREY), LOW_TO_HIGH(shares))
         scale = [("■", LOW_TO_HIGH(share)) for share in np.linspace(0, 1, 5)]
         ends = (number_text(low), INK), (number_text(high), INK)
-        return LOW_TO_HIGH(shares), [[ends[0], *scale, ends[1]]]
+        return colours, [[ends[0], *scale, ends[1]]]
     texts = values.map(value_text)
     names = sorted(texts.unique())
     if len(names) > MAX_COLOURED:

@@ -32,7 +32,7 @@ SEEN = 0.01, 0.99
 def effect_features(sample: Attributions, values: pd.DataFrame, *, numbers: bool) -> list[str]:
     """The features with an effect that have numeric values, or names; the most important first."""
     moving = [sample.features[at] for at in by_size(sample.values) if sample.values[:, at].any()]
-    known = [name for name in moving if name in values]
+    known = [name for name in moving if name in values and values[name].notna().any()]
     return [name for name in known if pd.api.types.is_numeric_dtype(values[name]) == numbers]
 
 
@@ -49,7 +49,8 @@ def numeric_effects(
     drawing, panels, strips = _panels(len(names), 2.5, [6, 1])
     for axes, strip, name in zip(panels, strips, names, strict=False):
         parts = sample.values[:, sample.features.index(name)].double().numpy()
-        _number_panel(axes, strip, values[name].to_numpy(float), parts)
+        known = values[name].notna().to_numpy()
+        _number_panel(axes, strip, values[name].to_numpy(float)[known], parts[known])
         axes.set_title(feature_name(name), weight="bold")
         axes.set_ylabel(f"attribution to the {logit_name(kind)}", fontsize=8)
     set_title(
@@ -57,8 +58,8 @@ def numeric_effects(
         "How does the effect of a number depend on its value?",
         *sample_subtitle(about, len(values)),
         "line: the median attribution of rows of like values; band: 80 % of them lie in it; below: "
-        "how many rows have the value; across: the value in the unit of the data, without the "
-        f"lowest and highest 1 % of rows{_rest(len(names), sample, values, numbers=True)}",
+        "how many rows have the value; across: the value in the unit of the data, without missing "
+        f"ones and the lowest and highest 1 %{_rest(len(names), sample, values, numbers=True)}",
     )
     return drawing
 
