@@ -7,6 +7,8 @@ beside them takes raw rows.
 from __future__ import annotations
 
 import io
+import logging
+import warnings
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -85,13 +87,12 @@ def as_onnx(program: ExportedProgram) -> bytes:
     size = sum(tensor.nbytes for tensor in program.state_dict.values())
     if size >= MAX_ONNX_BYTES:
         raise ValueError(f"an ONNX file ends at 2 GiB, and the weights have {size / 2**30:.1f} GiB")
-    found = torch.onnx.export(
-        program,
-        dynamo=True,
-        verbose=False,
-        output_names=[LOGITS],
-        custom_translation_table={torch.ops.aten.index_add.default: _index_add},
-    )
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # no model needs torchvision
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of PyTorch's own code
+        found = torch.onnx.export(
+            program, dynamo=True, verbose=False, output_names=[LOGITS],
+            custom_translation_table={torch.ops.aten.index_add.default: _index_add},
+        )  # fmt: skip
     assert found is not None, "no file was named"
     content: bytes = found.model_proto.SerializeToString()
     return content
