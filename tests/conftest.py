@@ -33,13 +33,14 @@ TESTS = Path(__file__).parent
 CONFIGS = TESTS.parent / "configs"
 SLOW = (
     "compare", "imported", "report", "stages", "sweep", "tracking", "training",
-    "explain/test_memory.py", "explain/test_completeness.py", "data/test_planted_sequence.py",
-    "inference/test_bundle.py", "inference/test_counterfactual.py", "inference/test_notebook.py",
+    "config/test_compose.py", "explain/test_memory.py", "explain/test_completeness.py",
+    "data/test_planted_sequence.py", "inference/test_bundle.py",
+    "inference/test_counterfactual.py", "inference/test_notebook.py",
     "models/test_every_model.py", "models/test_scale.py", "test_command_line.py",
     "test_experiments.py", "test_extend.py", "test_failures.py", "test_kill.py",
     "test_pipeline.py", "test_readme.py", "test_seeds.py",
 )  # fmt: skip
-"""Folders and files that `make test-fast` leaves out: their tests train, draw or start commands."""
+"""Folders and files that `make test-fast` leaves out: they train, draw, compose or start commands."""
 MODELS = sorted(path.stem for path in (CONFIGS / "model").glob("*.yaml"))
 
 
