@@ -40,7 +40,7 @@ SLOW = (
     "test_experiments.py", "test_extend.py", "test_failures.py", "test_kill.py",
     "test_pipeline.py", "test_readme.py", "test_seeds.py",
 )  # fmt: skip
-"""Folders and files that `make test-fast` leaves out: they train, draw, compose or start commands."""
+"""Folders and files that `make test-fast` leaves out: they train, draw, or start commands."""
 MODELS = sorted(path.stem for path in (CONFIGS / "model").glob("*.yaml"))
 
 
