@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -60,19 +61,19 @@ def words_of(directory: Path, rows: int) -> list[str]:
 
 
 @contextmanager
-def trained(directory: Path, rows: int) -> Iterator[TrainedModel]:
-    """The model of a trained run, with its data loaded."""
+def trained(directory: Path, rows: int) -> Iterator[tuple[TrainedModel, dict[str, Any]]]:
+    """The model of a trained run, with its data loaded, and the facts of the data."""
     checked = compose.prepare("explain", words_of(directory, rows), None)
     with closing(Run(directory, compose.plain(checked))) as run:
         pipeline = Pipeline(run=run, **compose.build(checked))
         found = TrainedModel(Context(pipeline, external_hashes(pipeline)), run.read(WEIGHTS))
         assert found.context.dataset.train.batch.rows == rows
         assert found.model.table.weight.numel()
-        yield found
+        yield found, describe(found.context)
 
 
-def explain_and_draw(model: TrainedModel) -> None:
-    for file, draw in explain_pictures(explain(model), describe(model.context)):
+def explain_and_draw(model: TrainedModel, facts: dict[str, Any]) -> None:
+    for file, draw in explain_pictures(explain(model), facts):
         model.context.once(file, draw)
 
 
@@ -93,12 +94,12 @@ def forget_peak() -> None:
 def measure(rows: int, folder: Path) -> None:
     """Explain in this process, and write the finding as JSON on the last line."""
     with trained(folder / str(SMALL), SMALL) as small:
-        explain_and_draw(small)
-        assert FEATURE_IMPORTANCE.name in small.context.run.recorded, "libraries are not loaded"
+        explain_and_draw(*small)
+        assert FEATURE_IMPORTANCE.name in small[0].context.run.recorded, "libraries are not loaded"
     with trained(folder / str(rows), rows) as model:
         forget_peak()
         before, start = resident("VmRSS"), perf_counter()
-        explain_and_draw(model)
+        explain_and_draw(*model)
         found = {"peak": resident("VmHWM") - before, "seconds": perf_counter() - start}
     print(json.dumps(found))
 
