@@ -175,3 +175,22 @@ def test_several_outputs_are_tasks() -> None:
     module.user_weight, module.item_weight = nn.Embedding(9, 2), nn.Embedding(7, 2)
     wrapped = glassrec.wrap(module, TwoLookUps.example())
     assert [target.name for target in wrapped.model.schema.targets] == ["task0", "task1"]
+
+
+class TakesAList(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables, self.out = nn.ModuleList(nn.Embedding(5, 3) for _ in "ab"), nn.Linear(6, 1)
+
+    def forward(self, ids: list[Tensor]) -> Tensor:
+        found = [table(each) for table, each in zip(self.tables, ids, strict=True)]
+        return self.out(torch.cat(found, 1)).squeeze(1)
+
+
+def test_a_list_is_one_batch_where_the_example_is_one() -> None:
+    module, batch = TakesAList(), [torch.tensor([0, 1, 2]), torch.tensor([3, 4, 0])]
+    wrapped = glassrec.wrap(module, batch)
+    with torch.no_grad():
+        one, two = (wrapped.model(wrapped.rows(each)).flatten() for each in (batch, [batch, batch]))
+        torch.testing.assert_close(one, module(batch))
+    torch.testing.assert_close(two, one.repeat(2))

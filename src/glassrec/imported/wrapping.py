@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -18,7 +18,7 @@ from glassrec.data.schema import ABSENT, TaskKind
 from glassrec.explain.explainer import Explain, Explainer
 from glassrec.explain.explanation_tables import neuron_scores
 from glassrec.explain.selection import Selection
-from glassrec.imported.exported import UnsupportedModelError, arguments, attribute
+from glassrec.imported.exported import UnsupportedModelError, arguments, attribute, flatten
 from glassrec.imported.imported_model import ImportedModel, split_graph
 from glassrec.imported.layer_finder import LayerFinder
 from glassrec.prune.pruner import Pruner
@@ -79,10 +79,10 @@ class WrappedModule:
 
     def rows(self, batches: Any, labels: Tensor | None = None) -> Batch:
         """A batch in the form of the example, or several, as rows; labels are (B,) or (B, K)."""
-        several = isinstance(batches, Iterable) and not isinstance(batches, (Tensor, tuple, dict))
-        found = [self.model.encode(each) for each in (batches if several else [batches])]
-        fills = (0, ABSENT, ABSENT, 0)
-        rows = Batch(*map(_stacked, zip(*found, strict=True), fills))
+        one = isinstance(batches, (Tensor, tuple, dict))
+        one = one or dict(flatten(batches)).keys() == dict(flatten(self.example)).keys()
+        found = [self.model.encode(each) for each in ([batches] if one else batches)]
+        rows = Batch(*map(_stacked, zip(*found, strict=True), (0, ABSENT, ABSENT, 0)))
         if labels is None:
             return rows
         return rows._replace(targets=labels.reshape(rows.targets.shape).to(rows.targets))
