@@ -24,7 +24,7 @@ MAX_BARS, FEW_BARS = 10, 6
 """Bars of single features, of one row and of several; one more stands for all others."""
 
 EXAMPLES = {1: ("only",), 2: ("highest", "lowest"), 3: ("highest", "median", "lowest")}
-"""The rows that `single_rows` shows, by their number."""
+"""The rows that `waterfalls` shows, by their number."""
 
 MISSED = 0.005
 """The share of the logit difference from which a completeness error is drawn."""
@@ -61,7 +61,7 @@ def waterfall(
 
 
 @figure
-def single_rows(
+def waterfalls(
     sample: Attributions, values: pd.DataFrame, about: Explanation, kind: TaskKind = "click"
 ) -> Figure:
     """The waterfalls of the rows of a sample (N) with the highest, median and lowest logit.

@@ -29,7 +29,7 @@ from glassrec.report.run_record import RunRecord
 from glassrec.report.run_report import page
 from glassrec.report.statements import curve_metric, pruning_statements, significant
 from glassrec.report.value_effects import category_effects, numeric_effects
-from glassrec.report.waterfall import single_rows
+from glassrec.report.waterfall import waterfalls
 from glassrec.run import ReadOnlyRun, experiment
 from glassrec.spelling import NAMED
 from glassrec.stages.context import Context, PipelineSettings
@@ -105,7 +105,7 @@ def _of_values(result: ExplainResult, facts: Mapping[str, Any]) -> Iterator[Draw
         yield files.NUMERIC_EFFECTS, lambda: numeric_effects(*parts())
     if moving & names:
         yield files.CATEGORY_EFFECTS, lambda: category_effects(*parts())
-    yield files.WATERFALLS, lambda: single_rows(*parts())
+    yield files.WATERFALLS, lambda: waterfalls(*parts())
 
 
 def _time_steps(result: ExplainResult) -> Picture:
