@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from foreign_models import BUILDERS
+from torch import nn
 
 import glassrec
 from glassrec.explain.captum_methods import CaptumMethod
@@ -13,13 +16,17 @@ from glassrec.explain.methods.gradients import IntegratedGradients
 from glassrec.imported.exported import arguments
 
 
-@pytest.mark.parametrize("name", BUILDERS)
-def test_a_foreign_model(name: str) -> None:
+def _built(name: str) -> tuple[nn.Module, Any]:
     package = name.partition(":")[0]
     pytest.importorskip(package, reason=f"{package} is not installed")
     torch.manual_seed(0)
     module, batch = BUILDERS[name]()
-    module.eval()
+    return module.eval(), batch
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_a_foreign_model(name: str) -> None:
+    module, batch = _built(name)
     for parameter in module.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.3)
@@ -44,11 +51,7 @@ def test_a_foreign_model(name: str) -> None:
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_planted_neurons_of_a_foreign_model(name: str) -> None:
-    package = name.partition(":")[0]
-    pytest.importorskip(package, reason=f"{package} is not installed")
-    torch.manual_seed(0)
-    module, batch = BUILDERS[name]()
-    module.eval()
+    module, batch = _built(name)
     layers = glassrec.wrap(module, batch).model.layers
     prunable = [layer for layer, each in layers.items() if not each.not_prunable_reason]
     assert bool(prunable) == (name not in ("recbole:BPR", "torch_rechub:DIN"))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from plain_modules import MODULES, TwoLookUps, build
+from plain_modules import MODULES, TwoLookUps, build, marked_line
 from torch import Tensor, nn
 
 import glassrec
@@ -206,13 +206,6 @@ class Tied(_Refusing):
         return self.out(again)
 
 
-def _line(mark: str) -> str:
-    with open(__file__, encoding="utf-8") as file:  # noqa: PTH123
-        lines = file.read().splitlines()
-    (number,) = [i for i, line in enumerate(lines, 1) if line.endswith(f"# line: {mark}")]
-    return f"test_prune_module.py:{number}"
-
-
 @pytest.mark.parametrize(
     ("module", "words", "mark"),
     [
@@ -228,7 +221,7 @@ def test_a_layer_that_cannot_be_cut_names_the_operation_and_the_line(module, wor
     wrapped = glassrec.wrap(module(), torch.arange(9))
     reason = next(iter(wrapped.model.layers.values())).not_prunable_reason
     assert words in reason
-    assert _line(mark) in reason
+    assert marked_line(__file__, mark) in reason
     assert reason in str(wrapped)
     wrapped.plan(torch.arange(9))
 

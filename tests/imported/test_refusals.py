@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from plain_modules import marked_line
 from torch import Tensor, nn
 
 import glassrec
@@ -57,13 +58,6 @@ class Several(_Base):
 IDS = torch.tensor([1, 2, 3, 4])
 
 
-def _line(mark: str) -> str:
-    with open(__file__, encoding="utf-8") as file:  # noqa: PTH123
-        lines = file.read().splitlines()
-    (number,) = [i for i, line in enumerate(lines, 1) if line.endswith(f"# line: {mark}")]
-    return f"test_refusals.py:{number}"
-
-
 @pytest.mark.parametrize(
     ("module", "batch", "operation", "mark"),
     [
@@ -77,7 +71,7 @@ def test_a_refusal_names_the_operation_and_the_line(module, batch, operation, ma
     with pytest.raises(UnsupportedModelError) as refused:
         glassrec.wrap(module(), batch)
     assert operation in str(refused.value)
-    assert _line(mark) in str(refused.value)
+    assert marked_line(__file__, mark) in str(refused.value)
 
 
 def test_the_bypass_names_the_input() -> None:

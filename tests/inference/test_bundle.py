@@ -7,37 +7,23 @@ import io
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from bare_process import run_without
 from raw_clicks import FinishedRun, new_rows
 
 from glassrec.inference.opened_run import OpenedRun
 from glassrec.inference.rows import encode_frame
 
-ALONE = """
-import runpy, sys
-
-class Refused:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("glassrec", "pyarrow", "lightning", "captum", "safetensors"):
-            raise ModuleNotFoundError(f"{name} is not there", name=name)
-
-sys.meta_path.insert(0, Refused())
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
+MISSING = ("glassrec", "pyarrow", "lightning", "captum", "safetensors")
 
 
 def alone(bundle: Path, *words: object) -> subprocess.CompletedProcess[str]:
     """The end of `python score.py ...`, with torch and pandas alone."""
-    command = [sys.executable, "-I", "-W", "ignore", "-c", ALONE, bundle / "score.py", *words]
-    return subprocess.run(
-        [*map(str, command)], capture_output=True, encoding="utf-8", check=False, cwd="/"
-    )
+    return run_without(MISSING, bundle / "score.py", *words, flags=["-I", "-W", "ignore"])
 
 
 def scored(bundle: Path, rows: pd.DataFrame, folder: Path) -> pd.DataFrame:

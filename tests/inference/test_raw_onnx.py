@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from bare_process import run_without
 from raw_clicks import FinishedRun, new_rows
 
 from glassrec.data.columns import Columns, Part
@@ -39,26 +39,12 @@ pytestmark = pytest.mark.slow
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "export.md"
 
-ALONE = """
-import runpy, sys
-
-class Refused:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("glassrec", "torch", "pyarrow", "onnx", "lightning"):
-            raise ModuleNotFoundError(f"{name} is not there", name=name)
-
-sys.meta_path.insert(0, Refused())
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
+MISSING = ("glassrec", "torch", "pyarrow", "onnx", "lightning")
 
 
 def alone(bundle: Path, *words: object) -> subprocess.CompletedProcess[str]:
     """The end of `python score_onnx.py ...`, with onnxruntime and pandas alone."""
-    command = [sys.executable, "-c", ALONE, bundle / "score_onnx.py", *words]
-    return subprocess.run(
-        [*map(str, command)], capture_output=True, encoding="utf-8", check=False, cwd="/"
-    )
+    return run_without(MISSING, bundle / "score_onnx.py", *words)
 
 
 def assert_same(found: pd.Series, logits: torch.Tensor) -> None:
