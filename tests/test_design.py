@@ -14,7 +14,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 MAX_LINES = 350
 
 BUDGETS = {
-    "data": 4320, "explain": 4145, "report": 3331, "inference": 3645, "stages": 3295,
+    "data": 4385, "explain": 4145, "report": 3331, "inference": 3645, "stages": 3295,
     "config": 2608, "compare": 2041, "training": 2012, "models": 1965, "sweep": 1852,
     "prune": 1850, "": 1474, "metrics": 1250, "artifacts": 1050, "run": 1006, "tracking": 662,
     "imported": 1384,
