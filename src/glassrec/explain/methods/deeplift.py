@@ -169,8 +169,8 @@ class _Call:
 
     @property
     def name(self) -> str:
-        """The same in all spellings: `mul` for `torch.mul`, `mul_` and `*`."""
-        return self.func.__name__.strip("_").removeprefix("special_")
+        """The same in all spellings: `mul` for `torch.mul`, `mul_`, `*` and `aten.mul.Tensor`."""
+        return self.func.__name__.strip("_").removeprefix("special_").removeprefix("native_")
 
     @property
     def moving(self) -> list[Tensor]:
@@ -202,7 +202,7 @@ class _Walk(TorchFunctionMode, ABC):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        call = _Call(func, args, kwargs or {})
+        call = _Call(getattr(func, "overloadpacket", func), args, kwargs or {})
         if call.name not in RULED or not (moving := call.moving):
             return call()
         if call.name in PRODUCTS:
