@@ -31,6 +31,7 @@ from glassrec.process_exit import (
     exit_code,
     graceful_shutdown,
 )
+from glassrec.training.threads import wait_passively
 
 _MODULES = {
     "predict": "glassrec.inference.predict",
@@ -51,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):  # a terminal that is not UTF-8 gets `?`
             stream.reconfigure(errors="replace")
     arguments = list(sys.argv[1:] if argv is None else argv)
+    wait_passively()
     return _exit_code_of(lambda: _run_command(arguments))
 
 

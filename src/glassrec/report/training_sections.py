@@ -38,7 +38,7 @@ RESULT_GROUPS = (
 )  # fmt: skip
 """The settings that results depend on."""
 
-NOT_VERSIONS = ("command", "data", "git_commit", "seed", "restored")
+NOT_VERSIONS = ("command", "data", "git_commit", "seed", "restored", "threads")
 """Entries of the provenance that are no versions."""
 
 FIGURES: dict[str, dict[str, str]] = texts("figures")
@@ -236,6 +236,7 @@ def reproduction_section(run: RunRecord) -> Section | None:
     if not about:
         return None
     commit, seed = about.get("git_commit"), f"Seed {about['seed']}"
+    seed += f"; trained with {counted(about['threads'], 'thread')}" if "threads" in about else ""
     settings = flat({n: run.config[n] for n in RESULT_GROUPS if n in run.config})
     versions = [[name, str(value)] for name, value in about.items() if name not in NOT_VERSIONS]
     values = [[name, _value(value)] for name, value in settings.items()]

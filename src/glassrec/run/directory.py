@@ -242,8 +242,8 @@ class Run(ReadOnlyRun):
         with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
-    def describe(self, data: Mapping[str, str], **more: bool) -> None:
-        """Write where the run comes from: versions, seed, git commit, command, data hashes."""
+    def describe(self, data: Mapping[str, str], **more: int) -> None:
+        """Write versions, seed, git commit, command, data hashes, and `more`."""
         facts = provenance(self.config["seed"], self.command, data)
         self.write(PROVENANCE, as_text(facts | more))
 

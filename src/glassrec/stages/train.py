@@ -107,8 +107,8 @@ class _Training:
     @cached_property
     def outcome(self) -> Trained:
         context, settings, run = self.context, self.context.settings, self.context.writable
-        run.describe(context.external["data"])
         model, started = self._first_model()
+        run.describe(context.external["data"], threads=settings.trainer.threads(model))
         context.explain.build_explainer(model, context.dataset, settings.seed).check()
         settings.prune.not_prunable_reasons(model)  # raises for layers that cannot be pruned
         model.train()  # the explainer has put it into evaluation mode

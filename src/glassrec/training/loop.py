@@ -26,6 +26,7 @@ from glassrec.spelling import did_you_mean
 from glassrec.training.devices import train_on_devices
 from glassrec.training.job import KEY, AtomicCheckpointIO, Job, Progress
 from glassrec.training.settings import OnEpoch
+from glassrec.training.threads import threads
 
 # Here, not in `train`: the processes of other devices import this module and shall be quiet, too.
 for _name in ("lightning.pytorch", "lightning.fabric"):  # tips and advertisements
@@ -61,7 +62,7 @@ def train(job: Job, on_epoch: OnEpoch, lock: Lock | None = None) -> Progress:
 
 def _fit(job: Job, on_epoch: OnEpoch | None = None) -> Progress:
     history = EpochHistory(job, on_epoch)
-    with _plain_errors():
+    with _plain_errors(), threads(history.threads):
         _trainer(job, history).fit(
             job.module, job.data, ckpt_path=job.path if job.path.exists() else None
         )
@@ -157,6 +158,8 @@ class EpochHistory(Checkpoint):
         self.job, self.on_epoch = job, on_epoch
         self.progress: Progress = job.beginning()
         self.started = 0.0
+        self.threads = job.settings.threads(job.module.model)
+        self.all_threads = torch.get_num_threads()
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Let a process of several end by SIGTERM: Lightning's handler waits for the others."""
@@ -167,6 +170,14 @@ class EpochHistory(Checkpoint):
         """Start the clock."""
         self.started = perf_counter()
         pl_module.validated = {}
+
+    def on_validation_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Take all threads: its batches are larger than those of training."""
+        torch.set_num_threads(self.all_threads)
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Go back to the threads of a training step."""
+        torch.set_num_threads(self.threads)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Judge, remember the best, save, and only then report."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -10,7 +11,9 @@ from typing import Annotated, Any, Literal
 import torch
 from annotated_types import Ge
 
+from glassrec.models.base import Recommender
 from glassrec.run import RUNTIME_KEYS
+from glassrec.training.threads import thread_count
 
 OnEpoch = Callable[[Mapping[str, float]], None]
 """Gets each row of the training history."""
@@ -93,6 +96,12 @@ class Settings:
                 "on this machine; take trainer.accelerator=cpu, or auto"
             )
         return found or torch.device("cpu")
+
+    def threads(self, model: Recommender) -> int:
+        """The threads of a training step of this model, see `thread_count`."""
+        weights = model.parameter_count - model.table.weight.numel()
+        work = self.batch_size * weights if self.device.type == "cpu" else sys.maxsize
+        return thread_count(work, self.devices)
 
     def check_devices(self) -> None:
         """ValueError if there are fewer devices than processes to train on them."""
