@@ -25,7 +25,7 @@ BUDGETS = {
     "metrics": 1250,
     "models": 1965,
     "prune": 1850,
-    "report": 3331,
+    "report": 3332,
     "run": 1006,
     "stages": 3295,
     "sweep": 1852,
