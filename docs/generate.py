@@ -36,6 +36,8 @@ def commands() -> str:
             ("help", name) if name not in ("compare", "search", "wandb-report") else (name, "-h")
         )
         parts += [f"## {name}\n", _block(_help(*words))]
+        if name in ("explain", "verify"):
+            parts += [f"## {name} rows=FILE\n", _block(_help(name, "rows=", "-h"))]
     return "\n".join(parts)
 
 

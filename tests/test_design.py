@@ -14,17 +14,17 @@ FILES = sorted(SOURCE.rglob("*.py"))
 MAX_LINES = 350
 
 BUDGETS = {
-    "": 1474,
+    "": 1478,
     "artifacts": 1050,
     "compare": 2041,
-    "config": 2608,
+    "config": 2610,
     "data": 4385,
     "explain": 4145,
     "imported": 1384,
-    "inference": 3645,
+    "inference": 3838,
     "metrics": 1250,
     "models": 1965,
-    "prune": 1850,
+    "prune": 1951,
     "report": 3332,
     "run": 1006,
     "stages": 3295,

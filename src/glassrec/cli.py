@@ -35,6 +35,7 @@ from glassrec.training.threads import wait_passively
 
 _MODULES = {
     "predict": "glassrec.inference.predict",
+    "verify": "glassrec.inference.verify_rows",
     "recommend": "glassrec.inference.recommend",
     "explain": "glassrec.inference.explain_command",
     "compare": "glassrec.compare.compare_command",
@@ -62,7 +63,8 @@ def _run_command(arguments: list[str]) -> int:
     if not arguments or arguments[0] in _HELP:
         return _help(arguments[1:])
     verb, *rest = arguments
-    if verb in OWN_PARSERS or (verb == "explain" and any(w.startswith("rows=") for w in rest)):
+    of_rows = verb in ("explain", "verify") and any(word.startswith("rows=") for word in rest)
+    if verb in OWN_PARSERS or of_rows:
         return import_module(_MODULES[verb]).main(rest)
     if verb == "completion":
         print(completion(rest), end="")
@@ -107,10 +109,12 @@ def _help_of_row_setting(key: str) -> str:
     from glassrec.inference.explain_command import ExplainRowsSettings
     from glassrec.inference.predict import PredictSettings
     from glassrec.inference.recommend import RecommendSettings
+    from glassrec.inference.verify_rows import VerifyRowsSettings
 
+    commands = (PredictSettings, RecommendSettings, ExplainRowsSettings, VerifyRowsSettings)
     return "".join(
         f"glassrec {each.command}\n{help_of_field(key, each.model_fields[key])}"
-        for each in (PredictSettings, RecommendSettings, ExplainRowsSettings)
+        for each in commands
         if key in each.model_fields
     )
 

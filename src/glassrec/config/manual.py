@@ -51,6 +51,7 @@ Examples
   glassrec run model=neumf data=ncf data.root=PATH trainer.max_epochs=20 seed=1
   glassrec prune run.dir=runs/planted-dlrm-1a2b3c4d prune.level=sample
   glassrec verify run.dir=runs/planted-dlrm-1a2b3c4d
+  glassrec verify run.dir=runs/planted-dlrm-1a2b3c4d rows=new.csv
   glassrec predict run.dir=runs/planted-dlrm-1a2b3c4d rows=new.csv reasons=3 out=scored.csv
   glassrec explain run.dir=runs/planted-dlrm-1a2b3c4d rows=new.csv out=attributions.csv
   glassrec recommend run.dir=runs/planted-dlrm-1a2b3c4d user=7 k=5 seen=drop_taken reasons=2
@@ -117,7 +118,9 @@ Frequent settings, with their defaults
   prune/score=conductance        what ranks the neurons
   prune/curves=quick             quality against the share that is removed; none, all
 """,
-    "verify": "It works on the run in run.dir as it is: other settings are refused.\n",
+    "verify": "It works on the run in run.dir as it is: other settings are refused.\n\n"
+    "With rows=FILE it checks whether the certificate of the pruning holds on new raw rows, see\n"
+    "glassrec verify rows= --help.\n",
 }
 
 

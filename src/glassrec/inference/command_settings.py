@@ -35,18 +35,16 @@ class RunSettings(BaseModel):
     """The settings that all commands on a finished run have; a command adds its own.
 
     The description of a field is its help; its alias, where it has one, is its key.
+    `rows_to_stdout` is whether rows go to standard output without a file: lines do not, then.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     command: ClassVar[str]
     summary: ClassVar[str]
     examples: ClassVar[str]
+    rows_to_stdout: ClassVar[bool] = True
 
     run_dir: Path = Field(alias="run.dir", description="the directory of a finished run")
-    model: Literal["trained", "pruned"] = Field("trained", description="which of the two models")
-    reasons: Annotated[int, Ge(0)] = Field(
-        0, description="how many columns reason_1, reason_2, ... a row gets, strongest first"
-    )
     out: Path | None = Field(
         None, description="a file, .csv, .jsonl or .parquet; null is standard output, as CSV"
     )
@@ -59,6 +57,15 @@ class RunSettings(BaseModel):
     )
 
 
+class ModelSettings(RunSettings):
+    """The settings of commands that explain one of the two models."""
+
+    model: Literal["trained", "pruned"] = Field("trained", description="which of the two models")
+    reasons: Annotated[int, Ge(0)] = Field(
+        0, description="how many columns reason_1, reason_2, ... a row gets, strongest first"
+    )
+
+
 def run_command(
     settings: type[S], execute: Callable[[S], Iterable[str]], words: Sequence[str]
 ) -> int:
@@ -68,7 +75,8 @@ def run_command(
         return 0
     found = parse_settings(words, settings)
     for line in execute(found):
-        print(line, file=sys.stderr if found.out is None else sys.stdout)
+        of_rows = found.rows_to_stdout and found.out is None
+        print(line, file=sys.stderr if of_rows else sys.stdout)
     return 0
 
 
@@ -109,7 +117,7 @@ def help_of(settings: type[RunSettings]) -> str:
     """The help of a command: usage, summary, the settings with their defaults, and examples."""
     fields = sorted(  # required ones first, those that all commands have last
         settings.model_fields.items(),
-        key=lambda each: not each[1].is_required() and 1 + (each[0] in RunSettings.model_fields),
+        key=lambda each: not each[1].is_required() and 1 + (each[0] in ModelSettings.model_fields),
     )
     return (
         f"Usage: glassrec {settings.command} key=value ...\n\n{settings.summary.strip()}\n\n"

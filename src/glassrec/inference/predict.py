@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from annotated_types import Ge
 from pydantic import Field
 
-from glassrec.inference.command_settings import RunSettings, run_command
+from glassrec.inference.command_settings import ModelSettings, RunSettings, run_command
 from glassrec.spelling import brief, counted
 
 if TYPE_CHECKING:
@@ -46,17 +46,22 @@ zcat new.jsonl.gz | glassrec predict run.dir=runs/x rows=- > scored.csv
 """
 
 
-class RowSettings(RunSettings):
+class NewRowsSettings(RunSettings):
     """The settings that all commands on new raw rows have."""
 
     rows: Path = Field(
         description="CSV, JSON lines or parquet, recognised by content; text may be compressed; - "
         "is standard input"
     )
-    task: str | None = Field(None, description="the explained task; null is that of the run")
     separator: str | None = Field(
         None, description="of CSV cells, as data.separator; null is that of the run, or by name"
     )
+
+
+class RowSettings(NewRowsSettings, ModelSettings):
+    """The settings of commands that explain new raw rows."""
+
+    task: str | None = Field(None, description="the explained task; null is that of the run")
 
 
 class PredictSettings(RowSettings):

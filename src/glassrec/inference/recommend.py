@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from annotated_types import Ge
 from pydantic import Field
 
-from glassrec.inference.command_settings import RunSettings, run_command
+from glassrec.inference.command_settings import ModelSettings, run_command
 from glassrec.process_exit import UsageError
 from glassrec.spelling import brief, counted, one_of
 
@@ -48,7 +48,7 @@ glassrec recommend run.dir=runs/x user=u_00123 counterfactual=true changes=3
 """
 
 
-class RecommendSettings(RunSettings):
+class RecommendSettings(ModelSettings):
     """The settings of `glassrec recommend`, without those of the context."""
 
     command, summary, examples = "recommend", SUMMARY, EXAMPLES

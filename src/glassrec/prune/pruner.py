@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal, get_args
 
@@ -22,6 +21,7 @@ from glassrec.prune.budget import Budget, Measures
 from glassrec.prune.certificate import certify, data_digests
 from glassrec.prune.guarantees import ranges
 from glassrec.prune.importance import CalibrationData, ConductanceScore, ImportanceScore, Loss
+from glassrec.prune.new_rows import float64_pair
 from glassrec.prune.plan import FindRanges, Level, PlanBuilder
 from glassrec.prune.pruning_curves import PruningCurves
 from glassrec.spelling import one_of
@@ -205,9 +205,7 @@ class Pruner:
         """
         _refuse_non_finite(WEIGHTS.name, model.state_dict())
         _refuse_non_finite(PRUNED.name, pruned.tensors)
-        large = surgery.to_float64(model).eval()
-        small = deepcopy(large)  # with a table of its own, as others are loaded into it
-        small.load(pruned.tensors, "the pruned model")
+        large, small = float64_pair(model, pruned.tensors)
         rows = {
             name: track_batches(split.batch.chunks(self.chunk), split.batch.rows)
             for name, split in dataset.splits.items()
