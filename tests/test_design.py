@@ -17,7 +17,7 @@ BUDGETS = {
     "": 1478,
     "artifacts": 1050,
     "compare": 2041,
-    "config": 2610,
+    "config": 2615,
     "data": 4385,
     "explain": 4145,
     "imported": 1384,
@@ -28,7 +28,7 @@ BUDGETS = {
     "report": 3332,
     "run": 1006,
     "stages": 3295,
-    "sweep": 1852,
+    "sweep": 1941,
     "tracking": 662,
     "training": 2089,
 }

@@ -14,7 +14,7 @@ import yaml
 
 from glassrec import __version__
 from glassrec.config import compose
-from glassrec.sweep import launch, planning, sweep_job
+from glassrec.sweep import launch, planning, sweep_job, warm_process
 from glassrec.sweep.planning import SweepRequest
 from glassrec.sweep.sweep_job import Outcome
 
@@ -49,7 +49,8 @@ def program(folder: Path) -> Path:
 @pytest.fixture
 def stub(program: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Jobs of this process run the stub; gives the folder."""
-    monkeypatch.setattr(sweep_job, "PROGRAM", (sys.executable, str(program)))
+    monkeypatch.setattr(sweep_job, "PROGRAM", str(program))
+    monkeypatch.setattr(warm_process, "IMPORTS", [])  # the stub needs none
     return program.parent
 
 

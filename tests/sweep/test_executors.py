@@ -15,8 +15,9 @@ import pytest
 
 PATCH = """
 import sys
-from glassrec.sweep import sweep_job
-sweep_job.PROGRAM = (sys.executable, {program!r})
+from glassrec.sweep import sweep_job, warm_process
+sweep_job.PROGRAM = {program!r}
+warm_process.IMPORTS = []
 """
 
 

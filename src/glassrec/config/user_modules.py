@@ -69,11 +69,16 @@ def leave_working_directory() -> None:
         del sys.path[0]
 
 
+def search_path() -> list[str]:
+    """The search path without working directories, for a process that has its own."""
+    return [folder for folder in sys.path if folder not in _added]
+
+
 def _is_installed(target: str) -> bool:
     """Whether the package of a class is found without what an earlier search has added."""
     path = sys.path.copy()
     try:
-        sys.path[:] = [folder for folder in path if folder not in _added]
+        sys.path[:] = search_path()
         return find_spec(target.partition(".")[0]) is not None
     except (ValueError, ImportError):  # no name of a module; the check of the configuration says so
         return True

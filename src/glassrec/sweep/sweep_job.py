@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,9 +20,10 @@ from typing import NamedTuple
 
 from glassrec.run import is_locked, replacing
 from glassrec.sweep.sweep_record import State, SweepJob, update
+from glassrec.sweep.warm_process import WarmProcess
 from glassrec.tracking.tracker import LABEL, SWEEP
 
-PROGRAM = (sys.executable, "-m", "glassrec")
+PROGRAM = "glassrec"
 
 POLL_SECONDS = 0.25
 """Time between two looks for a request to stop."""
@@ -96,7 +96,7 @@ def supervise(
     folder: Path | None = None,
     stop: Path | None = None,
 ) -> Outcome:
-    """Run `glassrec` with these words in a fresh process, and wait for its end.
+    """Run `glassrec` with these words in a process of its own, and wait for its end.
 
     The process has a session of its own, so that Ctrl-C in a terminal comes to it only from here:
     an exception in this process ends the job before it goes on.
@@ -110,39 +110,30 @@ def supervise(
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     began = perf_counter()
-    variables = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
-    with log.open("ab") as file:
-        before = file.tell()
-        process = subprocess.Popen(
-            [*PROGRAM, *words], cwd=folder, env=variables, stdin=subprocess.DEVNULL, stdout=file,
-            stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-        code, stopped = _wait_for_end(process, stop)
+    before = log.stat().st_size if log.is_file() else 0
+    process = WarmProcess(
+        PROGRAM, words, log.absolute(), folder or Path.cwd(), {**os.environ, **(environment or {})}
+    )
+    code, stopped = _wait_for_end(process, stop)
     state = _state(code, stopped)
     problem = "" if state in ("finished", "interrupted") else _problem(code, log, before)
     return Outcome(state, code, perf_counter() - began, problem)
 
 
-def _wait_for_end(process: subprocess.Popen[bytes], stop: Path | None) -> tuple[int, bool]:
+def _wait_for_end(process: WarmProcess, stop: Path | None) -> tuple[int, bool]:
     sent = 0
     while True:
         try:
-            return process.wait(POLL_SECONDS), bool(sent)
-        except subprocess.TimeoutExpired:
+            if (code := process.wait(POLL_SECONDS)) is not None:
+                return code, bool(sent)
             if (number := stop_requested(stop)) != sent:
                 sent = number
-                _send(process, sent)
+                process.send(sent)
         except BaseException as error:  # an interrupt of ours: the job ends first
             own = signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
-            _send(process, stop_requested(stop) or own)
+            process.send(stop_requested(stop) or own)
             process.wait()
             raise
-
-
-def _send(process: subprocess.Popen[bytes], number: int) -> None:
-    """To the whole group, as a terminal does it: the job may have processes of its own."""
-    if process.poll() is None:
-        os.killpg(process.pid, number)
 
 
 def _state(code: int, stopped: bool) -> State:

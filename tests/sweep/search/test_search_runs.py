@@ -86,12 +86,12 @@ def _wait_for(file: Path, process: subprocess.Popen) -> None:
 
 
 def _worker_in(run: Path) -> int:
-    """The process whose command names a run directory."""
-    for folder in Path("/proc").glob("[0-9]*"):
+    """The process that holds the lock of a run directory."""
+    for file in Path("/proc").glob("[0-9]*/fd/*"):
         try:
-            words = (folder / "cmdline").read_bytes().decode().split("\0")
+            held = file.readlink()
         except OSError:  # it has ended
             continue
-        if f"run.dir='{run}'" in words:
-            return int(folder.name)
+        if held == run / ".lock":
+            return int(file.parts[2])
     raise AssertionError(f"nothing works in {run}")
