@@ -13,7 +13,7 @@ import glassrec
 from glassrec.explain.captum_methods import CaptumMethod
 from glassrec.explain.explainer import Explain
 from glassrec.explain.methods.gradients import IntegratedGradients
-from glassrec.imported.exported import arguments
+from glassrec.imported.exported import call
 
 
 def _built(name: str) -> tuple[nn.Module, Any]:
@@ -33,7 +33,7 @@ def test_a_foreign_model(name: str) -> None:
     wrapped = glassrec.wrap(module, batch)
     rows = wrapped.rows(batch)
     with torch.no_grad():
-        output = module(*arguments(module, batch).values()).flatten()
+        output = module(*call(module, batch).args, **call(module, batch).kwargs).flatten()
     logits = wrapped.model.predict(rows).flatten()
     found = logits.sigmoid() if wrapped.model.graph.exported.removed else logits
     assert found.sub(output).abs().max() <= 1e-6 * (1 + output.abs().max())
@@ -72,5 +72,7 @@ def test_planted_neurons_of_a_foreign_model(name: str) -> None:
         before, after = module.get_submodule(layer), pruned.get_submodule(layer)
         assert after.out_features <= before.out_features - 2
     with torch.no_grad():
-        outputs = [each(*arguments(each, batch).values()) for each in (module, pruned)]
+        outputs = [
+            each(*call(each, batch).args, **call(each, batch).kwargs) for each in (module, pruned)
+        ]
     assert outputs[0].sub(outputs[1]).abs().max() < 1e-5  # in float32

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import glassrec
 from glassrec.explain.captum_methods import CaptumNeurons
 from glassrec.explain.neurons import Conductance
-from glassrec.imported.exported import arguments, attribute
+from glassrec.imported.exported import attribute, call
 from glassrec.imported.neuron_layers import ImportedLayer
 
 PLANTED = {
@@ -36,7 +36,7 @@ def plant(module: nn.Module, names: Any) -> None:
 
 def output(module: nn.Module, batch: Any) -> Tensor:
     with torch.no_grad():
-        return module(*arguments(module, batch).values()).flatten()
+        return module(*call(module, batch).args, **call(module, batch).kwargs).flatten()
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -16,7 +16,7 @@ from glassrec.explain.explainer import Explain
 from glassrec.explain.methods.gradients import IntegratedGradients
 from glassrec.explain.methods.kernel_shap import KernelShap
 from glassrec.explain.selection import Selection
-from glassrec.imported.exported import arguments
+from glassrec.imported.exported import call
 from glassrec.imported.wrapping import WrappedModule
 
 FINE = Explain(method=IntegratedGradients(steps=512), select=Selection(rows=None))
@@ -33,7 +33,7 @@ FIELDS = {
 
 def _output(module: nn.Module, batch: Any) -> Tensor:
     with torch.no_grad():
-        return module(*arguments(module, batch).values()).flatten()
+        return module(*call(module, batch).args, **call(module, batch).kwargs).flatten()
 
 
 @pytest.fixture(scope="module", params=MODULES)

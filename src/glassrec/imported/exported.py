@@ -6,10 +6,11 @@ import inspect
 import re
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -54,25 +55,41 @@ def flatten(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
             yield from flatten(each, f"{name}[{number}]")
 
 
-def arguments(module: nn.Module, batch: Any) -> dict[str, Any]:
-    """The arguments of `forward` by name: a tuple gives them in order, a dict perhaps by name."""
+class Call(NamedTuple):
+    """How `forward` is called with a batch."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    named: dict[str, Any]
+    """All of them by the names of the arguments; those of `*args` are a tuple."""
+
+
+def call(module: nn.Module, batch: Any) -> Call:
+    """The arguments of `forward`: a tuple gives them in order, a dict by name where it fits.
+
+    Raises:
+        UnsupportedModelError: the batch does not fit.
+    """
     signature = inspect.signature(module.forward)
-    named = isinstance(batch, Mapping) and all(name in signature.parameters for name in batch)
-    given = batch if isinstance(batch, tuple) else () if named else (batch,)
+    args: tuple[Any, ...] = batch if isinstance(batch, tuple) else (batch,)
+    kwargs: dict[str, Any] = {}
+    if isinstance(batch, Mapping):
+        with suppress(TypeError):  # other names, or keys that are no names
+            args, kwargs = (), signature.bind(**batch).arguments
+            kwargs |= kwargs.pop(inspect.getfullargspec(module.forward).varkw or "", {})
     try:
-        bound = signature.bind(*given, **(batch if named else {}))
+        bound = signature.bind(*args, **kwargs)
     except TypeError as error:
         name = type(module).__name__
         raise UnsupportedModelError(f"the batch does not fit {name}.forward: {error}") from None
-    return dict(bound.arguments)
+    return Call(args, kwargs, bound.arguments)
 
 
-def named_tensors(module: nn.Module, batch: Any) -> list[tuple[str, Tensor]]:
-    """The tensors of a batch in order; a single dict's have the names of its keys."""
-    given = arguments(module, batch)
-    if len(given) == 1 and isinstance(next(iter(given.values())), Mapping):
-        return [*flatten(next(iter(given.values())))]
-    return [pair for name, value in given.items() for pair in flatten(value, name)]
+def named_tensors(module: nn.Module, batch: Any) -> dict[str, Tensor]:
+    """The tensors of a batch in order; those of a single dict have the names of its keys."""
+    named = call(module, batch).named
+    given = [*named.values()]
+    return dict(flatten(given[0] if len(given) == 1 and isinstance(given[0], Mapping) else named))
 
 
 @dataclass(frozen=True)
@@ -84,6 +101,7 @@ class ExportedModule:
         leaves: the placeholders of the inputs, by the names of the tensors.
         state: the parameter or buffer of other placeholders, as `tower.0.weight`.
         constants: tensors that the module's code makes.
+        output: the node that the module returns.
         logit: the node of the logits.
         removed: the operations behind it that are left out.
         rows: the symbol of the number of rows in shapes.
@@ -95,27 +113,34 @@ class ExportedModule:
     leaves: Mapping[str, Node]
     state: Mapping[Node, str]
     constants: Mapping[Node, Tensor]
+    output: Node
     logit: Node
     removed: tuple[str, ...]
     rows: Any
     dtype: torch.dtype
     added: dict[Node, str] = field(default_factory=dict)
 
-    def cone(self, wanted: Iterable[Node], stop: Iterable[Node]) -> list[Node]:
-        """The nodes that `wanted` are computed from, in order, up to those of `stop`."""
+    def cone(self, wanted: Iterable[Node], stop: Iterable[Node], sizes: bool = False) -> list[Node]:
+        """The nodes that `wanted` are computed from, in order, up to those of `stop`.
+
+        With `sizes` also those that sizes are taken of.
+        """
         found, known, todo = set[Node](), {*stop}, [*wanted]
         while todo:
             node = todo.pop()
             if node not in known and node not in found:
                 found.add(node)
-                todo += [] if is_size(node) else node.all_input_nodes
+                todo += node.all_input_nodes if sizes or not is_size(node) else []
         return [node for node in self.nodes if node in found]
 
     def run(
-        self, order: Sequence[Node], values: dict[Node, Any], module: nn.Module, rows: int,
-        points: Mapping[Node, nn.Module] = NONE,
+        self, order: Sequence[Node], values: dict[Node, Any], module: nn.Module,
+        rows: int | None, points: Mapping[Node, nn.Module] = NONE,
     ) -> dict[Node, Any]:  # fmt: skip
-        """Compute the nodes in order; values of `points` pass these modules."""
+        """Compute the nodes in order; values of `points` pass these modules.
+
+        Sizes are those of so many rows; without `rows` they are taken of the values.
+        """
         like = next(module.parameters())
         for node in order:
             value = self._value(node, values, module, rows, like)
@@ -123,9 +148,10 @@ class ExportedModule:
         return values
 
     def _value(
-        self, node: Node, values: dict[Node, Any], module: nn.Module, rows: int, like: Tensor
-    ) -> Any:
-        if is_size(node):
+        self, node: Node, values: dict[Node, Any], module: nn.Module, rows: int | None,
+        like: Tensor,
+    ) -> Any:  # fmt: skip
+        if rows is not None and is_size(node):
             return self.size(node.meta["val"], rows)
         if node in self.state:
             return attribute(module, self.state[node])
@@ -171,11 +197,11 @@ def export_module(module: nn.Module, batch: Any) -> ExportedModule:
     Raises:
         UnsupportedModelError: its code depends on values, or on the number of rows.
     """
-    given = arguments(module, batch)
+    given = call(module, batch)
     if not any(parameter.is_floating_point() for parameter in module.parameters()):
         raise UnsupportedModelError(f"{type(module).__name__} has no parameters to explain")
     with torch.no_grad():
-        output = module(**given)
+        output = module(*given.args, **given.kwargs)
     if not isinstance(output, Tensor) or output.ndim == 0:
         raise UnsupportedModelError(
             f"{type(module).__name__}.forward returns {type(output).__name__}, and not one tensor "
@@ -186,32 +212,36 @@ def export_module(module: nn.Module, batch: Any) -> ExportedModule:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of PyTorch, about its own classes
-            program = _exported(module, given, len(output))
+            program = export_call(module, given, len(output))
     except Exception as error:
         raise UnsupportedModelError(_why(module, error)) from error
-    return _read(program, module, [name for name, _ in named_tensors(module, batch)])
+    return _read(program, module, [*named_tensors(module, batch)])
 
 
-def _exported(module: nn.Module, given: Mapping[str, Any], rows: int) -> ExportedProgram:
+def export_call(module: nn.Module, given: Call, rows: int) -> ExportedProgram:
     """The program, in which no operation changes a tensor in place."""
-    program = export(module, (), dict(given), dynamic_shapes=_open(given, rows))
+    shapes = map_tensors(given.named, lambda tensor: _open(tensor, rows))
+    program = export(module, given.args, given.kwargs, dynamic_shapes=shapes)
     called = [operation(n) for n in program.graph.nodes if n.op == "call_function"]
     in_place = any(n.endswith("_") and not n.endswith("__") and n != "detach_" for n in called)
     return program.run_decompositions({}) if in_place else program
 
 
-def _open(given: Mapping[str, Any], rows: int) -> dict[str, Any]:
+def _open(tensor: Tensor, rows: int) -> dict[int, Any]:
     """Which sizes may differ between batches: those of rows, and the numbers of ids in bags."""
+    whole = not tensor.is_floating_point() or tensor.ndim == 1
+    return {axis: Dim.AUTO for axis, n in enumerate(tensor.shape) if whole or n == rows}
 
-    def each(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            whole = not value.is_floating_point() or value.ndim == 1
-            return {d: Dim.AUTO for d, n in enumerate(value.shape) if whole or n == rows}
-        if isinstance(value, Mapping):
-            return {name: each(part) for name, part in value.items()}
-        return type(value)(map(each, value)) if isinstance(value, (list, tuple)) else None
 
-    return {name: each(value) for name, value in given.items()}
+def map_tensors(value: Any, function: Callable[[Tensor], Any]) -> Any:
+    """Nested tuples, lists and dicts with a function of their tensors; None for other values."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, Mapping):
+        return {name: map_tensors(part, function) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map_tensors(part, function) for part in value)
+    return None
 
 
 def _why(module: nn.Module, error: Exception) -> str:
@@ -235,8 +265,9 @@ def _read(program: Any, module: nn.Module, names: Sequence[str]) -> ExportedModu
             constants[node] = program.constants[spec.target]
         elif isinstance(node.meta.get("val"), Tensor):
             inputs.append(node)
+    _drop_idle_views(program.graph)
     end = next(node for node in program.graph.nodes if node.op == "output").args[0][-1]
-    logit, removed = _without_sigmoid(program.graph, end)
+    logit, removed = _without_sigmoid(end)
     found = logit.meta["val"].shape[0]
     if not isinstance(found, torch.SymInt):
         raise UnsupportedModelError(
@@ -247,13 +278,25 @@ def _read(program: Any, module: nn.Module, names: Sequence[str]) -> ExportedModu
     unused = {*placeholders.values()} - {*state, *constants, *inputs}  # None, or numbers
     nodes = tuple(n for n in program.graph.nodes if n.op != "output" and n not in unused)
     leaves = dict(zip(names, inputs, strict=True))
-    return ExportedModule(nodes, leaves, state, constants, logit, removed, found.node.expr, dtype)
+    return ExportedModule(
+        nodes, leaves, state, constants, end, logit, removed, found.node.expr, dtype
+    )
+
+
+def _drop_idle_views(graph: Any) -> None:
+    """Remove views to the same shape, as `x.view(-1, 16)`: it would be that of all neurons."""
+    for node in list(graph.nodes):
+        if operation(node) in ("view", "reshape", "_unsafe_view"):
+            before, after = (each.meta["val"].shape for each in (node.args[0], node))
+            if str(before) == str(after):
+                node.replace_all_uses_with(node.args[0])
+                graph.erase_node(node)
 
 
 _RESHAPING = {"squeeze", "view", "reshape", "flatten", "unsqueeze", "clone", "contiguous"}
 
 
-def _without_sigmoid(graph: Any, end: Node) -> tuple[Node, tuple[str, ...]]:
+def _without_sigmoid(end: Node) -> tuple[Node, tuple[str, ...]]:
     """The logits, and the sigmoid that is left out; shapes of one row stay as they are."""
     node = end
     while operation(node) in _RESHAPING and isinstance(node.args[0], Node):

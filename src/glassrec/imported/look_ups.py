@@ -100,7 +100,8 @@ def batch_axis(exported: ExportedModule, node: Node) -> int | None:
 def count_rows(exported: ExportedModule, values: Mapping[Node, Any]) -> int:
     """The number of rows of these inputs."""
     axes = {node: batch_axis(exported, node) for node in exported.leaves.values()}
-    return next(values[node].shape[axis] for node, axis in axes.items() if axis is not None)
+    found = (values[node].shape[axis : axis + 1] for node, axis in axes.items() if axis is not None)
+    return next((size[0] for size in found if size), 0)
 
 
 def by_row(exported: ExportedModule, node: Node, value: Tensor, rows: int) -> Tensor:

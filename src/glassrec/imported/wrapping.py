@@ -18,7 +18,7 @@ from glassrec.data.schema import ABSENT, TaskKind
 from glassrec.explain.explainer import Explain, Explainer
 from glassrec.explain.explanation_tables import neuron_scores
 from glassrec.explain.selection import Selection
-from glassrec.imported.exported import UnsupportedModelError, arguments, attribute, flatten
+from glassrec.imported.exported import UnsupportedModelError, attribute, call, flatten
 from glassrec.imported.imported_model import ImportedModel, split_graph
 from glassrec.imported.layer_finder import LayerFinder
 from glassrec.prune.pruner import Pruner
@@ -106,7 +106,7 @@ class WrappedModule:
     def plan(self, batches: Any, pruner: Pruner | None = None, seed: int = 0) -> PrunePlan:
         """The neurons to prune; by default those that are constant on all of these rows."""
         data = self.dataset(batches)
-        scores = neuron_scores(self.explainer(data.train.batch))
+        scores = neuron_scores(self.explainer(data.train.batch, seed=seed))
         return (pruner or Pruner()).plan(self.model, scores, data, seed=seed)
 
     def certify(self, plan: PrunePlan, batches: Any) -> Certificate:
@@ -141,7 +141,8 @@ class WrappedModule:
         """UnsupportedModelError if the module computes other numbers than the split graph."""
         logits = self.model(self.rows(self.example))
         training = module.training
-        output = module.eval()(**arguments(module, self.example)).reshape(logits.shape)
+        given = call(module, self.example)
+        output = module.eval()(*given.args, **given.kwargs).reshape(logits.shape)
         module.train(training)
         found = logits.sigmoid() if self.model.graph.exported.removed else logits
         if not torch.allclose(found, output, rtol=0, atol=SAME * max(1, output.abs().max())):
