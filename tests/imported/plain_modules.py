@@ -184,3 +184,22 @@ def build(name: str) -> tuple[nn.Module, Any]:
                 nn.init.normal_(tensor, std=0.5)  # type: ignore[arg-type]
             nn.init.uniform_(part.running_var, 0.5, 2)  # type: ignore[arg-type]
     return module, module.example()
+
+
+def resize(module: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
+    """The module with linear layers, batch norms and PReLUs of the sizes of a state dict."""
+    for path, part in [*module.named_modules()]:
+        weight = state.get(f"{path}.weight")
+        if weight is None or weight.shape == part.weight.shape:
+            continue
+        if isinstance(part, nn.Linear):
+            new: nn.Module = nn.Linear(*weight.T.shape, bias=f"{path}.bias" in state)
+        elif isinstance(part, nn.BatchNorm1d):
+            new = nn.BatchNorm1d(len(weight), eps=part.eps)
+        else:
+            new = type(part)(len(weight))
+        holder, _, name = path.rpartition(".")
+        setattr(module.get_submodule(holder), name, new.to(weight.dtype))
+    dtype = next(each.dtype for each in state.values() if each.is_floating_point())
+    module.to(dtype).eval().load_state_dict(dict(state))
+    return module

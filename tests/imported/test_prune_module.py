@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from plain_modules import MODULES, TwoLookUps, build, marked_line
+from plain_modules import MODULES, TwoLookUps, build, marked_line, resize
 from torch import Tensor, nn
 
 import glassrec
@@ -68,17 +68,7 @@ def test_the_state_loads_into_a_fresh_instance_of_the_smaller_class(name: str) -
     plant(module, PLANTED[name])
     wrapped = glassrec.wrap(module, batch)
     pruned = wrapped.pruned(wrapped.plan(batch))
-    smaller = MODULES[name]().double().eval()
-    for path, part in pruned.named_modules():
-        if isinstance(part, nn.Linear):
-            new = nn.Linear(part.in_features, part.out_features, part.bias is not None).double()
-        elif isinstance(part, nn.BatchNorm1d):
-            new = nn.BatchNorm1d(part.num_features).double()
-        else:
-            continue
-        holder, _, last = path.rpartition(".")
-        setattr(smaller.get_submodule(holder), last, new)
-    smaller.eval().load_state_dict(pruned.state_dict())
+    smaller = resize(MODULES[name](), pruned.state_dict())
     assert torch.equal(output(smaller, batch), output(pruned, batch))
 
 

@@ -194,3 +194,97 @@ def test_a_list_is_one_batch_where_the_example_is_one() -> None:
         one, two = (wrapped.model(wrapped.rows(each)).flatten() for each in (batch, [batch, batch]))
         torch.testing.assert_close(one, module(batch))
     torch.testing.assert_close(two, one.repeat(2))
+
+
+class AnyArguments(nn.Module):
+    """`*args` and `**kwargs`, as wrappers have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.out = nn.Embedding(9, 4), nn.Linear(4, 1)
+
+    def forward(self, *args: Tensor, **kwargs: Tensor) -> Tensor:
+        ids = [*args, *(kwargs[name] for name in ("user", "item") if name in kwargs)]
+        return self.out(sum(torch.relu(self.table(each)) for each in ids))
+
+
+def test_any_arguments() -> None:
+    module, user, item = AnyArguments(), torch.arange(9), torch.arange(9).flip(0)
+    named = glassrec.wrap(module, {"user": user, "item": item})
+    assert named.model.schema.field_names == ("user", "item")
+    ordered = glassrec.wrap(module, (user, item))
+    assert ordered.model.schema.field_names == ("args[0]", "args[1]")
+    swapped = {"item": item, "user": user}  # names count, and not their order
+    found = [
+        each.explain(rows).values for each, rows in ((named, swapped), (ordered, (user, item)))
+    ]
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        ((torch.arange(9),) * 3, r"holds args\[0\], args\[1\] and args\[2\], and the example args"),
+        (torch.arange(9), r"holds args\[0\], and the example args\[0\] and args\[1\]"),
+        (
+            (torch.arange(9), torch.zeros(9, 1).long()),
+            r"args\[1\] has the shape \(9, 1\); .*\(9,\)",
+        ),
+        ([], "there is no batch"),
+    ],
+)
+def test_a_batch_of_another_structure_is_refused(batch, message) -> None:
+    wrapped = glassrec.wrap(AnyArguments(), (torch.arange(9), torch.arange(9)))
+    with pytest.raises(ValueError, match=message):
+        wrapped.explain(batch)
+
+
+def test_arguments_that_are_no_settings_are_refused() -> None:
+    ids = torch.arange(9)
+    wrapped = glassrec.wrap(AnyArguments(), (ids, ids))
+    with pytest.raises(TypeError, match="Tensor, and not Explain; several inputs are one batch"):
+        wrapped.explain(ids, ids)
+
+
+def test_the_seed_reaches_the_baseline_of_a_plan() -> None:
+    module, batch = build("TwoLookUps")
+    wrapped = glassrec.wrap(module, batch)
+    seeds: list[int] = []
+
+    class Seen(WrappedModule):
+        def explainer(self, batches: Any, settings: Explain | None = None, seed: int = 0) -> Any:
+            seeds.append(seed)
+            return super().explainer(batches, settings, seed)
+
+    Seen(wrapped.model, wrapped.example).plan(batch, seed=7)
+    assert seeds == [7]
+
+
+class Wave(nn.Module):
+    """A logit that turns often along the path for ids of large vectors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(4, 1)
+        self.table.weight.data = torch.tensor([[0.1], [0.2], [0.3], [1.0]])
+
+    def forward(self, ids: Tensor, speed: Tensor) -> Tensor:
+        return torch.cos(speed * self.table(ids)).sum(1)
+
+
+def test_rows_far_from_completeness_get_more_nodes_or_a_warning() -> None:
+    ids, zero = torch.arange(4), Explain(baseline="zero", select=Selection(rows=None))
+    speed = torch.full((4, 1), 1.0)
+    wrapped = glassrec.wrap(Wave(), (ids, speed))
+    speed[3] = 600.0
+    explainer = wrapped.explainer((ids, speed), zero)
+    coarse = explainer.attributions()
+    assert explainer.method.steps == 128
+    assert coarse.delta[3].abs() > 0.05 * (coarse.logits - coarse.baseline_logits).abs().mean()
+    found = wrapped.explain((ids, speed), zero)
+    assert found.delta.abs().max() < 0.05 * coarse.delta[3].abs()
+    assert torch.equal(found.values[:3], coarse.values[:3])
+    speed[3] = 60_000.0
+    with pytest.warns(UserWarning, match="of 1 of 4 rows, such as 3, exceeds 5.0%"):
+        off = wrapped.explain((ids, speed), zero)
+    assert off.delta[3].abs() > 0.1

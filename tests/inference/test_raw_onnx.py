@@ -16,6 +16,7 @@ import torch
 from bare_process import run_without
 from raw_clicks import FinishedRun, new_rows
 
+from glassrec.artifacts.programs import as_onnx
 from glassrec.data.columns import Columns, Part
 from glassrec.data.encoding import Encoder
 from glassrec.data.events import step_names
@@ -26,7 +27,7 @@ from glassrec.run import ReadOnlyRun
 from glassrec.stages import recompute_raw
 from glassrec.stages.bundle import plain_encoder
 from glassrec.stages.check_findings import Passed
-from glassrec.stages.export import as_onnx, export_program
+from glassrec.stages.export import LOGITS, export_program
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -303,7 +304,7 @@ def test_a_pruned_model_of_two_tasks_on_whole_numbers() -> None:
     torch.nn.init.normal_(model.table.weight)
     for layer in model.layers.values():  # every other neuron goes
         layer.keep(torch.arange(1, len(layer.units), 2), torch.zeros(len(layer.units)))
-    content = as_onnx(export_program(model, encoder.schema))
+    content = as_onnx(export_program(model, encoder.schema), LOGITS)
     session = runtime.InferenceSession(raw_onnx(content, plain_encoder(encoder)))
     rows = train[["user", "item"]] + [0, 12]  # some items are unseen
     names = ["click/logit", "click/probability", "stars/logit", "stars/estimate"]

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from glassrec.artifacts.programs import as_pt2
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
 from glassrec.data.schema import Schema, Target
@@ -20,7 +21,7 @@ from glassrec.explain.selection import Selection
 from glassrec.models.base import Recommender
 from glassrec.models.layers.affine import TargetScale
 from glassrec.models.mf import MF
-from glassrec.stages.export import as_pt2, export_program
+from glassrec.stages.export import export_program
 
 TARGETS = (Target("label"), Target("ms", "rating", 5e5, 2e4), Target("find", "retrieval"))
 

@@ -13,10 +13,11 @@ import torch
 
 from glassrec.__main__ import main
 from glassrec.artifacts import Weights
+from glassrec.artifacts.programs import as_onnx, as_pt2
 from glassrec.data.batch import Batch
 from glassrec.data.schema import Schema
 from glassrec.models.base import Recommender
-from glassrec.stages.export import INPUTS, as_onnx, as_pt2, description, export_program
+from glassrec.stages.export import INPUTS, LOGITS, description, export_program
 from small_run import QUICK
 
 MODELS = sorted((Path(__file__).parents[2] / "configs" / "model").glob("*.yaml"))
@@ -106,7 +107,7 @@ def test_a_pruned_model_scores_the_same_as_onnx(
     pytest.importorskip("onnxscript")
     runtime = pytest.importorskip("onnxruntime")
     _prune(model)
-    content = as_onnx(export_program(model, schema))
+    content = as_onnx(export_program(model, schema), LOGITS)
     assert not _scatters(content)
     session = runtime.InferenceSession(content)
     assert [each.name for each in session.get_inputs()] == [*INPUTS]
@@ -146,7 +147,7 @@ def test_sums_in_onnx_do_not_depend_on_threads() -> None:
     runtime = pytest.importorskip("onnxruntime")
     inputs = torch.randn(4, 3), torch.ones(4, 1, dtype=torch.long), torch.ones(4, 1).long()
     rows = {name: {0: torch.export.Dim("rows")} for name in INPUTS}
-    content = as_onnx(torch.export.export(Sums(), inputs, dynamic_shapes=rows))
+    content = as_onnx(torch.export.export(Sums(), inputs, dynamic_shapes=rows), LOGITS)
     assert not _scatters(content)
     feed = {name: each.numpy() for name, each in zip(INPUTS, inputs, strict=True)}
     (found,) = runtime.InferenceSession(content).run(None, feed)

@@ -19,6 +19,8 @@ from torch.export.graph_signature import InputKind
 from torch.fx import Node
 from torch.fx.node import map_arg
 
+from glassrec.spelling import listed
+
 _TORCH = str(Path(torch.__file__).parent)
 NONE: Mapping[Node, nn.Module] = {}
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in \S+\n\s*(.*)')
@@ -62,6 +64,8 @@ class Call(NamedTuple):
     kwargs: dict[str, Any]
     named: dict[str, Any]
     """All of them by the names of the arguments; those of `*args` are a tuple."""
+    signature: inspect.Signature
+    """That of `forward`, in which those of `**kwargs` are named: PyTorch exports no others."""
 
 
 def call(module: nn.Module, batch: Any) -> Call:
@@ -76,18 +80,21 @@ def call(module: nn.Module, batch: Any) -> Call:
     if isinstance(batch, Mapping):
         with suppress(TypeError):  # other names, or keys that are no names
             args, kwargs = (), signature.bind(**batch).arguments
-            kwargs |= kwargs.pop(inspect.getfullargspec(module.forward).varkw or "", {})
     try:
-        bound = signature.bind(*args, **kwargs)
+        named = kwargs or signature.bind(*args).arguments
     except TypeError as error:
         name = type(module).__name__
         raise UnsupportedModelError(f"the batch does not fit {name}.forward: {error}") from None
-    return Call(args, kwargs, bound.arguments)
+    known = {name: p for name, p in signature.parameters.items() if p.kind is not p.VAR_KEYWORD}
+    for rest in signature.parameters.keys() - known.keys():
+        more = kwargs.pop(rest, {})
+        kwargs |= more
+        known |= {name: inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in more}
+    return Call(args, kwargs, named, signature.replace(parameters=[*known.values()]))
 
 
-def named_tensors(module: nn.Module, batch: Any) -> dict[str, Tensor]:
-    """The tensors of a batch in order; those of a single dict have the names of its keys."""
-    named = call(module, batch).named
+def named_tensors(named: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of the arguments in order; those of a single dict have the names of its keys."""
     given = [*named.values()]
     return dict(flatten(given[0] if len(given) == 1 and isinstance(given[0], Mapping) else named))
 
@@ -120,11 +127,18 @@ class ExportedModule:
     dtype: torch.dtype
     added: dict[Node, str] = field(default_factory=dict)
 
-    def cone(self, wanted: Iterable[Node], stop: Iterable[Node], sizes: bool = False) -> list[Node]:
-        """The nodes that `wanted` are computed from, in order, up to those of `stop`.
+    def inputs(self, named: Mapping[str, Any]) -> dict[Node, Any]:
+        """The tensors of arguments by their node; ValueError if they are not the example's."""
+        found = named_tensors(named)
+        if found.keys() != self.leaves.keys():
+            held, known = listed(found or ["no tensor"]), listed(self.leaves)
+            raise ValueError(
+                f"a batch holds {held}, and the example {known}; give all in the same structure"
+            )
+        return {node: found[name] for name, node in self.leaves.items()}
 
-        With `sizes` also those that sizes are taken of.
-        """
+    def cone(self, wanted: Iterable[Node], stop: Iterable[Node], sizes: bool = False) -> list[Node]:
+        """The nodes that `wanted`, and perhaps sizes, are computed from, in order, after `stop`."""
         found, known, todo = set[Node](), {*stop}, [*wanted]
         while todo:
             node = todo.pop()
@@ -137,10 +151,7 @@ class ExportedModule:
         self, order: Sequence[Node], values: dict[Node, Any], module: nn.Module,
         rows: int | None, points: Mapping[Node, nn.Module] = NONE,
     ) -> dict[Node, Any]:  # fmt: skip
-        """Compute the nodes in order; values of `points` pass these modules.
-
-        Sizes are those of so many rows; without `rows` they are taken of the values.
-        """
+        """Compute the nodes in order, without `rows` also sizes; `points` pass these modules."""
         like = next(module.parameters())
         for node in order:
             value = self._value(node, values, module, rows, like)
@@ -148,9 +159,8 @@ class ExportedModule:
         return values
 
     def _value(
-        self, node: Node, values: dict[Node, Any], module: nn.Module, rows: int | None,
-        like: Tensor,
-    ) -> Any:  # fmt: skip
+        self, node: Node, values: dict[Node, Any], module: nn.Module, rows: int | None, like: Tensor
+    ) -> Any:
         if rows is not None and is_size(node):
             return self.size(node.meta["val"], rows)
         if node in self.state:
@@ -215,13 +225,24 @@ def export_module(module: nn.Module, batch: Any) -> ExportedModule:
             program = export_call(module, given, len(output))
     except Exception as error:
         raise UnsupportedModelError(_why(module, error)) from error
-    return _read(program, module, [*named_tensors(module, batch)])
+    return _read(program, module, [*named_tensors(given.named)])
 
 
 def export_call(module: nn.Module, given: Call, rows: int) -> ExportedProgram:
     """The program, in which no operation changes a tensor in place."""
     shapes = map_tensors(given.named, lambda tensor: _open(tensor, rows))
-    program = export(module, given.args, given.kwargs, dynamic_shapes=shapes)
+    forward, own = module.forward, "forward" in vars(module)
+
+    def explicit(*args: Any, **kwargs: Any) -> Any:
+        return forward(*args, **kwargs)
+
+    explicit.__signature__ = given.signature  # type: ignore[attr-defined]
+    module.forward = explicit
+    try:
+        program = export(module, given.args, given.kwargs, dynamic_shapes=shapes)
+    finally:
+        del module.forward
+        vars(module).update({"forward": forward} if own else {})
     called = [operation(n) for n in program.graph.nodes if n.op == "call_function"]
     in_place = any(n.endswith("_") and not n.endswith("__") and n != "detach_" for n in called)
     return program.run_decompositions({}) if in_place else program

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from glassrec.data.batch import Batch
 from glassrec.data.schema import ABSENT, Field, Schema, Target, TaskKind
-from glassrec.imported.exported import ExportedModule, attribute, export_module, named_tensors
+from glassrec.imported.exported import ExportedModule, attribute, call, export_module
 from glassrec.imported.look_ups import (
     Bag,
     CutGraph,
@@ -26,7 +26,6 @@ from glassrec.imported.look_ups import (
 )
 from glassrec.imported.neuron_layers import ImportedLayer
 from glassrec.models.base import Inputs, Recommender
-from glassrec.spelling import listed
 
 UNKNOWN_SIZE = 2**40
 """Ids of a field: a module does not say which of a table's rows are whose."""
@@ -120,7 +119,7 @@ def split_graph(module: nn.Module, batch: Any) -> SplitGraph:
         UnsupportedModelError: it cannot be exported or split.
     """
     exported = export_module(module, batch)
-    leaves = dict(zip(exported.leaves.values(), named_tensors(module, batch).values(), strict=True))
+    leaves = exported.inputs(call(module, batch).named)
     rows = count_rows(exported, leaves)
     with torch.no_grad():
         example = exported.run(exported.cone(exported.nodes, leaves), {**leaves}, module, rows)
@@ -202,8 +201,13 @@ class ImportedModel(Recommender):
     def encode(self, batch: Any) -> Batch:
         """The inputs of the module as rows, with targets of zero."""
         exported, bags = self.graph.exported, self.graph.split.bags
-        values: dict[Node, Any] = _values(self.graph, named_tensors(self.module, batch))
+        values = exported.inputs(call(self.module, batch).named)
         rows = count_rows(exported, values)
+        for name, node in exported.leaves.items():
+            found = tuple(values[node].shape)
+            shape = tuple(exported.size(n, rows) for n in node.meta["val"].shape)
+            if node in self.graph.stored and found != shape:
+                raise ValueError(f"{name} has the shape {found}; {rows} rows need {shape}")
         ids, dense = [torch.empty(rows, 0, dtype=torch.long)], [torch.empty(rows, 0)]
         for node in self.graph.stored:
             value = by_row(exported, node, values[node], rows).reshape(rows, -1)
@@ -282,24 +286,6 @@ class ImportedModel(Recommender):
                 weights = F.pad(weights, (0, own.shape[1] - weights.shape[1]))[own != ABSENT]
                 values[bag.weights] = weights.to(self.table.weight.dtype)
         return values
-
-
-def _values(graph: SplitGraph, tensors: Mapping[str, Tensor]) -> dict[Node, Any]:
-    """The tensors of a batch by the inputs; ValueError if they are not those of the example."""
-    exported = graph.exported
-    if tensors.keys() != exported.leaves.keys():
-        raise ValueError(
-            f"a batch holds {listed(tensors)}, and the example {listed(exported.leaves)}; "
-            "give all batches in the structure of the example"
-        )
-    values = {node: tensors[name] for name, node in exported.leaves.items()}
-    rows = count_rows(exported, values)
-    for name, node in exported.leaves.items():
-        shape = tuple(exported.size(n, rows) for n in node.meta["val"].shape)
-        if node in graph.stored and tensors[name].shape != shape:
-            found = tuple(tensors[name].shape)
-            raise ValueError(f"{name} has the shape {found}; {rows} rows need {shape}")
-    return values
 
 
 def _as_node(exported: ExportedModule, node: Node, part: Tensor, rows: int) -> Tensor:

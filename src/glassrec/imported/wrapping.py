@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 from torch.nn import functional as F
 
 from glassrec.artifacts import Attributions, Certificate, PrunePlan
+from glassrec.artifacts.programs import as_onnx, as_pt2
 from glassrec.data.batch import Batch, Split
 from glassrec.data.dataset import Dataset
 from glassrec.data.schema import ABSENT, TaskKind
-from glassrec.explain.explainer import Explain, Explainer
+from glassrec.explain.explainer import ROUNDING, Explain, Explainer
 from glassrec.explain.explanation_tables import neuron_scores
+from glassrec.explain.methods.gradients import IntegratedGradients
 from glassrec.explain.selection import Selection
 from glassrec.imported.exported import UnsupportedModelError, attribute, call, flatten
+from glassrec.imported.graph_program import graph_program
 from glassrec.imported.imported_model import ImportedModel, split_graph
 from glassrec.imported.layer_finder import LayerFinder
 from glassrec.prune.pruner import Pruner
 from glassrec.prune.surgery import prune_model
+from glassrec.spelling import brief
+
+MAX_NODES = 1024
+"""Nodes of the path up to which integrated gradients of single rows are refined."""
 
 SAME = 1e-5
 """The share of the largest output by which the split module may differ from it, in float32."""
@@ -82,6 +92,8 @@ class WrappedModule:
         one = isinstance(batches, (Tensor, tuple, dict))
         one = one or dict(flatten(batches)).keys() == dict(flatten(self.example)).keys()
         found = [self.model.encode(each) for each in ([batches] if one else batches)]
+        if not found:
+            raise ValueError("there is no batch; give one in the form of the example, or several")
         rows = Batch(*map(_stacked, zip(*found, strict=True), (0, ABSENT, ABSENT, 0)))
         if labels is None:
             return rows
@@ -95,13 +107,38 @@ class WrappedModule:
 
     def explainer(self, batches: Any, settings: Explain | None = None, seed: int = 0) -> Explainer:
         """An explainer of these rows; they are also those that the baseline is the mean of."""
+        if not isinstance(settings, Explain | None):
+            found = f"the settings are {type(settings).__name__}, and not Explain"
+            raise TypeError(f"{found}; several inputs are one batch: (user, item)")
         settings = settings or Explain(select=Selection(rows=None))
         settings = replace(settings, select=replace(settings.select, split="train"))
         return settings.build_explainer(self.model, self.dataset(batches), seed)
 
     def explain(self, batches: Any, settings: Explain | None = None, seed: int = 0) -> Attributions:
-        """Attributions (B, P) of the logit of each row to its dense columns and fields."""
-        return self.explainer(batches, settings, seed).attributions()
+        """Attributions (B, P) of the logit of each row to its dense columns and fields.
+
+        Rows whose completeness error exceeds the tolerance of the settings, as a share of the mean
+        logit difference, get more nodes of the path, up to `MAX_NODES`. A warning names those
+        where that is not enough; `delta` of the result has the error of each row.
+        """
+        explainer = self.explainer(batches, settings, seed)
+        found, method = explainer.attributions(), explainer.method
+        tolerance, difference = explainer.settings.tolerance, found.logits - found.baseline_logits
+        most = tolerance * difference.abs().mean() + ROUNDING * found.logits.abs().mean()
+        off = (found.delta.abs() > most).nonzero().flatten()
+        while isinstance(method, IntegratedGradients) and len(off) and method.steps < MAX_NODES:
+            method = replace(method, steps=2 * method.steps)
+            found.values[off] = explainer.explained(method, explainer.rows[off]).values
+            off = off[found.delta[off].abs() > most]
+        if method.complete and len(off):
+            text = f"{len(off):,} of {len(found.rows):,} rows, such as {brief(off.tolist())}"
+            warnings.warn(
+                f"{method.name}: the completeness error of {text}, exceeds {tolerance:.1%} of the "
+                f"mean logit difference and is up to {found.delta.abs().max():.3g}; take another "
+                "method for them, such as Shapley",
+                stacklevel=2,
+            )
+        return found
 
     def plan(self, batches: Any, pruner: Pruner | None = None, seed: int = 0) -> PrunePlan:
         """The neurons to prune; by default those that are constant on all of these rows."""
@@ -123,7 +160,7 @@ class WrappedModule:
         Raises:
             UnsupportedModelError: the code of the class relies on the old sizes.
         """
-        small = cast(ImportedModel, prune_model(self.model, plan)).to(self.model.table.weight.dtype)
+        small = self._smaller(plan)
         module = deepcopy(small.module)
         for name in small.graph.exported.added.values():
             if not attribute(module, name).any():
@@ -131,10 +168,27 @@ class WrappedModule:
         try:
             WrappedModule(small, self.example).check(module)
         except Exception as error:  # of the user's code
-            name = type(module).__name__
-            text = f"the code of {name} relies on the old sizes of its layers: {error!r}"
-            raise UnsupportedModelError(text) from error
+            raise UnsupportedModelError(
+                f"the code of {type(module).__name__} relies on the old sizes of its layers: "
+                f"{error!r}; wrapped.save(plan, 'model.pt2') writes it without this code"
+            ) from error
         return module
+
+    def program(self, plan: PrunePlan) -> ExportedProgram:
+        """The module without the neurons of a plan as a program, see `graph_program`."""
+        return graph_program(self._smaller(plan), self.example)
+
+    def save(self, plan: PrunePlan, path: str | Path) -> None:
+        """Write the program as `model.pt2`, for `torch.export.load`, or as `model.onnx`."""
+        ending = Path(path).suffix
+        if ending not in (".pt2", ".onnx"):
+            raise ValueError(f"{path}: a program is a file .pt2 or .onnx")
+        program = self.program(plan)
+        Path(path).write_bytes(as_pt2(program) if ending == ".pt2" else as_onnx(program, "output"))
+
+    def _smaller(self, plan: PrunePlan) -> ImportedModel:
+        """The pruned model in the precision of the module."""
+        return cast(ImportedModel, prune_model(self.model, plan)).to(self.model.table.weight.dtype)
 
     @torch.no_grad()
     def check(self, module: nn.Module) -> None:

@@ -6,9 +6,6 @@ beside them takes raw rows.
 
 from __future__ import annotations
 
-import io
-import logging
-import warnings
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -23,6 +20,7 @@ from torch.onnx import OnnxExporterError
 
 from glassrec.artifacts import Binary, Facts, File
 from glassrec.artifacts.file_list import BUNDLE_ONNX, ONNX, PROGRAM, PROGRAM_FACTS, PRUNED
+from glassrec.artifacts.programs import as_onnx, as_pt2, without_paths
 from glassrec.data.batch import Batch
 from glassrec.data.schema import ABSENT, UNSEEN, Schema
 from glassrec.models.base import Recommender
@@ -32,9 +30,6 @@ from glassrec.stages.prune import PruneResult
 
 INPUTS = ("dense", "ids", "history")
 LOGITS = "logits"
-
-MAX_ONNX_BYTES = 2**31 - 2**20
-"""Bytes of weights that one ONNX file can hold, with some room for the graph."""
 
 
 class Scorer(nn.Module):
@@ -63,55 +58,7 @@ def export_program(model: Recommender, data: Schema) -> ExportedProgram:
     number = Dim("rows")
     shapes = {name: {0: number} for name in INPUTS}
     scorer = Scorer(deepcopy(model).cpu().eval())
-    program = torch.export.export(scorer, example, dynamic_shapes=shapes)
-    for node in program.graph.nodes:  # without paths of this machine
-        node.meta.pop("stack_trace", None)
-    return program
-
-
-def as_pt2(program: ExportedProgram) -> bytes:
-    """The bytes that `torch.export.load` reads."""
-    file = io.BytesIO()
-    torch.export.save(program, file)
-    return file.getvalue()
-
-
-def as_onnx(program: ExportedProgram) -> bytes:
-    """The bytes that an ONNX runtime reads.
-
-    Raises:
-        ModuleNotFoundError: the packages onnx and onnxscript are not installed.
-        torch.onnx.OnnxExporterError: PyTorch's exporter cannot express the model.
-        ValueError: the model is too large for one file.
-    """
-    size = sum(tensor.nbytes for tensor in program.state_dict.values())
-    if size >= MAX_ONNX_BYTES:
-        raise ValueError(f"an ONNX file ends at 2 GiB, and the weights have {size / 2**30:.1f} GiB")
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # no model needs torchvision
-    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of PyTorch's own code
-        found = torch.onnx.export(
-            program, dynamo=True, verbose=False, output_names=[LOGITS],
-            custom_translation_table={torch.ops.aten.index_add.default: _index_add},
-        )  # fmt: skip
-    assert found is not None, "no file was named"
-    content: bytes = found.model_proto.SerializeToString()
-    return content
-
-
-def _index_add(self: Any, dim: int, index: Any, source: Any, alpha: float = 1.0) -> Any:
-    """`torch.index_add` as a product with a matrix of zeros and ones.
-
-    PyTorch's own translation is a ScatterND of sums. With two threads onnxruntime (1.20.0, 1.32.0)
-    loses some of their terms, now and then.
-    """
-    op: Any = import_module("onnxscript").opset18
-    size, axes = op.Shape(self, start=dim, end=dim + 1), [*range(len(source.shape))]
-    places = op.Range(op.Constant(value_int=0), op.Squeeze(size), op.Constant(value_int=1))
-    same = op.Equal(op.Unsqueeze(index, op.Constant(value_ints=[1])), places)
-    weights = op.Mul(op.CastLike(same, source), op.CastLike(op.Constant(value_float=alpha), source))
-    axes[dim], axes[-1] = axes[-1], axes[dim]
-    sums = op.MatMul(op.Transpose(source, perm=axes), weights)
-    return op.Add(self, op.Transpose(sums, perm=axes))
+    return without_paths(torch.export.export(scorer, example, dynamic_shapes=shapes))
 
 
 def description(model: Recommender, data: Schema) -> dict[str, Any]:
@@ -178,7 +125,7 @@ def export(pruned: PruneResult) -> ExportResult:
     def onnx() -> bytes:
         for package in ("onnx", "onnxscript"):
             import_module(package)  # before the work, and with a shorter message than PyTorch's
-        return as_onnx(program())
+        return as_onnx(program(), LOGITS)
 
     def raw(about: Mapping[str, Any]) -> bytes:
         from glassrec.stages.raw_onnx import raw_onnx  # here, as it imports onnx
