@@ -175,6 +175,7 @@ PROGRAM = File("model.pt2", Binary, "export",
 PROGRAM_FACTS = File("model.json", Facts, "export",
     "the inputs and the outputs of the exported model", (PRUNED,))
 ONNX = File("model.onnx", Binary, "export", "the same for ONNX runtimes", (PRUNED,))
+DLRM_CHECKPOINT = File("dlrm.pt", Binary, "export", "a DLRM for facebookresearch/dlrm", (PRUNED,))
 
 BUNDLE = "bundle/"
 """The folder that scores raw rows without Glassrec."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -59,6 +60,8 @@ class Dataset:
         encoder: made the tensors from raw values; None for data that was not made from raw rows.
         row_keys: of the raw rows, see `saved_encoder.row_keys`; None as for `encoder`.
         raw: the items, interactions and last rows in raw values; None as for `encoder`.
+        probabilities: (N, K), by split: those that the trained model gives which the data came
+            with; None where it came without.
     """
 
     schema: Schema
@@ -72,6 +75,7 @@ class Dataset:
     encoder: Encoder | None = None
     row_keys: pd.DataFrame | None = None
     raw: RawTables | None = None
+    probabilities: Mapping[str, Tensor] | None = None
 
     @property
     def splits(self) -> dict[str, Split]:

@@ -78,8 +78,9 @@ def _field(schema: Schema, field: Field, splits: Mapping[str, Split]) -> dict[st
     columns, shares = [*schema.id_columns(field.name)], {}
     for name in ("val", "test"):
         ids = splits[name].batch.ids[:, columns]
-        shares[name] = _mean(ids[ids != ABSENT] == schema.unseen_id(field.name))
-    known = field.size - 1
+        unseen = (ids == schema.unseen_id(field.name)) & schema.unseen
+        shares[name] = _mean(unseen[ids != ABSENT])
+    known = field.size - schema.unseen
     return {"name": field.name, "values": known, "per_row": field.values, "unseen": shares}
 
 

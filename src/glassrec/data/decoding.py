@@ -9,7 +9,7 @@ from torch import Tensor
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
 from glassrec.data.raw_tables import DISPLAY_NAME
-from glassrec.data.schema import ABSENT
+from glassrec.data.schema import ABSENT, UNSEEN
 
 
 def decode(dataset: Dataset, batch: Batch) -> pd.DataFrame:
@@ -38,14 +38,16 @@ def decode(dataset: Dataset, batch: Batch) -> pd.DataFrame:
 def _texts(dataset: Dataset, field: str, ids: Tensor, there: Tensor) -> np.ndarray:
     """(N,) the joined names of global ids (N, K), of those that are `there`; None without any."""
     schema, encoder, raw = dataset.schema, dataset.encoder, dataset.raw
+    numbers = ids - schema.unseen_id(field)
     if encoder is None:
-        names = [f"id {n}" for n in range(1, schema.fields[schema.field_index(field)].size)]
+        names = {n: f"id {n}" for n in numbers.unique().tolist()}
     elif field == schema.item and raw is not None and raw.catalogue is not None:
-        names = raw.catalogue[DISPLAY_NAME].tolist()
+        names = dict(enumerate(raw.catalogue[DISPLAY_NAME], 1))
     else:
-        names = encoder.vocabularies[field].values.astype(str).tolist()
-    names = ["(unknown)", *names]
-    rows = zip((ids - schema.unseen_id(field)).tolist(), there.tolist(), strict=True)
+        names = dict(enumerate(encoder.vocabularies[field].values.astype(str), 1))
+    if schema.unseen:
+        names[UNSEEN] = "(unknown)"
+    rows = zip(numbers.tolist(), there.tolist(), strict=True)
     texts = [
         ", ".join(names[i] or "(empty)" for i, r in zip(*row, strict=True) if r) for row in rows
     ]

@@ -46,12 +46,13 @@ class Field:
     """A categorical column. `size` counts its ids, the unseen id 0 included.
 
     A multi-valued field, such as genres, has `values` columns in `Batch.ids`; its vector is the
-    mean of those that are not absent, of which there is at least one.
+    mean of those that are not absent, of which there is at least one, or, if `summed`, their sum.
     """
 
     name: str
     size: int
     values: int = 1
+    summed: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ class Schema:
         ranges: the ends between which each dense column always lies, scaled; an end may be
             infinite, and without `ranges` all are.
         item_dense: the dense columns that follow from the item.
+        unseen: whether id 0 of each field stands for unseen values. Where ids are those of another
+            project, it is an id like any other.
 
     Raises:
         ValueError: two columns have the same name.
@@ -96,6 +99,7 @@ class Schema:
     history_length: int = 0
     ranges: tuple[tuple[float, float], ...] = ()
     item_dense: tuple[str, ...] = ()
+    unseen: bool = True
 
     def __post_init__(self) -> None:
         names = self.columns

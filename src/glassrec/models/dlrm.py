@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import sqrt
+from pathlib import Path
 from typing import Annotated
 
 import torch
 from annotated_types import Ge, MinLen
+from pydantic import FilePath
 from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
-from glassrec.models.base import Inputs, Recommender
+from glassrec.models.base import Inputs, LoadPart, Recommender
+from glassrec.models.dlrm_checkpoint import checkpoint_sizes, load_checkpoint
 from glassrec.models.layers import Affine, Consumer, Output, PrunableLayer, Tower
 
 
@@ -132,6 +135,7 @@ class DLRM(Recommender):
         bottom: the sizes of the bottom tower's hidden layers below the dense vector, which is
             itself a ReLU layer of `embedding` neurons.
         top: the sizes of the top tower's hidden layers.
+        weights: a checkpoint of facebookresearch/dlrm to start from; all sizes are its own then.
     """
 
     def __init__(
@@ -140,13 +144,17 @@ class DLRM(Recommender):
         embedding: Annotated[int, Ge(1)] = 16,
         bottom: Sequence[Annotated[int, Ge(1)]] = (512, 256, 64),
         top: Annotated[Sequence[Annotated[int, Ge(1)]], MinLen(1)] = (512, 256),
+        weights: FilePath | None = None,
     ) -> None:
         if not data.dense or not data.fields:
             raise ValueError(
                 f"DLRM needs dense columns and categorical fields, and the data has "
                 f"{len(data.dense)} and {len(data.fields)}; take another model or other data"
             )
+        if weights is not None:
+            embedding, bottom, top = checkpoint_sizes(Path(weights))
         super().__init__(data, data.select(dense=data.dense, fields=data.field_names), embedding)
+        self._weights = weights
         self.bottom = Tower([len(data.dense)], [*bottom, embedding])
         self.interaction = DotInteraction(["dense", *data.field_names], embedding)
         self.top = Tower([self.interaction.size], top)
@@ -160,6 +168,12 @@ class DLRM(Recommender):
         """The logits (B, K)."""
         dense = self.bottom(inputs.dense)
         return self.output(self.top(self.interaction(dense, inputs.fields)))
+
+    def take_over(self, load: LoadPart) -> bool:
+        """Start from the checkpoint, if there is one."""
+        if self._weights is not None:
+            load_checkpoint(self, Path(self._weights))
+        return self._weights is not None
 
     def dimensions(self) -> Tensor:
         """All of a field as long as one of its pairs is left: products need whole vectors."""

@@ -6,12 +6,13 @@ beside them takes raw rows.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +21,14 @@ from torch.onnx import OnnxExporterError
 
 from glassrec.artifacts import Binary, Facts, File
 from glassrec.artifacts.file_list import BUNDLE_ONNX, ONNX, PROGRAM, PROGRAM_FACTS, PRUNED
+from glassrec.artifacts.file_list import DLRM_CHECKPOINT as CHECKPOINT
 from glassrec.artifacts.programs import as_onnx, as_pt2, without_paths
 from glassrec.data.batch import Batch
 from glassrec.data.schema import ABSENT, UNSEEN, Schema
 from glassrec.models.base import Recommender
+from glassrec.models.dlrm import DLRM
+from glassrec.models.dlrm_checkpoint import to_layout
+from glassrec.prune.surgery import to_float32_where_equal
 from glassrec.stages.bundle import bundle, plain_encoder, stored_encoder
 from glassrec.stages.context import Context
 from glassrec.stages.prune import PruneResult
@@ -86,7 +91,9 @@ def description(model: Recommender, data: Schema) -> dict[str, Any]:
             "inputs and output have a row each: dense (rows, columns), and so on",
             "dense columns are scaled as in training",
             f"an id is the field's first_id plus {UNSEEN} for a value unseen in training, or plus "
-            "its index in the field's vocabulary, counted from 1",
+            "its index in the field's vocabulary, counted from 1"
+            if data.unseen
+            else "an id is the field's first_id plus its number in the data",
             f"{ABSENT} stands where a field of several columns has fewer values",
             "history: ids of the field, oldest first, with zeros in front where there are fewer",
         ],
@@ -98,7 +105,9 @@ class ExportResult:
     """The files of the exported model."""
 
     not_written: Mapping[str, str]
-    """why there is no such file for ONNX runtimes, by its name"""
+    """why there is no such file, by its name"""
+    dlrm: bool
+    """whether it is a model for the layout of facebookresearch/dlrm"""
     golden: int | None
     """the number of golden rows in the bundle; None without one, as the data has no raw rows"""
 
@@ -113,8 +122,9 @@ def export(pruned: PruneResult) -> ExportResult:
     schema = context.dataset.schema if encoder is None else encoder.schema
 
     @cache
-    def model() -> Recommender:
+    def model(*, float64: bool = False) -> Recommender:
         small = context.settings.model(schema)
+        small = small.double() if float64 else small
         small.load(pruned.weights.tensors, str(context.run.dir / PRUNED.name))
         return small.eval()
 
@@ -127,6 +137,11 @@ def export(pruned: PruneResult) -> ExportResult:
             import_module(package)  # before the work, and with a shorter message than PyTorch's
         return as_onnx(program(), LOGITS)
 
+    def layout() -> bytes:
+        file = io.BytesIO()
+        torch.save(to_float32_where_equal(to_layout(cast(DLRM, model(float64=True)))), file)
+        return file.getvalue()
+
     def raw(about: Mapping[str, Any]) -> bytes:
         from glassrec.stages.raw_onnx import raw_onnx  # here, as it imports onnx
 
@@ -134,16 +149,19 @@ def export(pruned: PruneResult) -> ExportResult:
 
     exported = context.once(PROGRAM, lambda: Binary(as_pt2(program())))
     context.once(PROGRAM_FACTS, lambda: Facts(description(model(), schema)))
+    dlrm, golden = isinstance(model(), DLRM), None
     reasons = _written(context, ONNX, onnx)
-    if encoder is None:
-        return ExportResult(reasons, None)
-    about = plain_encoder(encoder)
-    reasons = reasons or _written(context, BUNDLE_ONNX, lambda: raw(about))
-    return ExportResult(reasons, bundle(context, encoder, model, exported))
+    if encoder is not None:
+        about = plain_encoder(encoder)
+        reasons = reasons or _written(context, BUNDLE_ONNX, lambda: raw(about))
+        golden = bundle(context, encoder, model, exported)
+    if dlrm:
+        reasons |= _written(context, CHECKPOINT, layout)
+    return ExportResult(reasons, dlrm, golden)
 
 
 def _written(context: Context, file: File[Binary], make: Callable[[], bytes]) -> dict[str, str]:
-    """Store a file for ONNX runtimes; its name and the reason if that cannot be made."""
+    """Store a file of another format; its name and the reason if that cannot be made."""
     try:
         context.once(file, lambda: Binary(make()))
         return {}

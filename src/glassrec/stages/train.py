@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from glassrec.aliases import original
 from glassrec.artifacts import Facts, StoredTable, Weights
@@ -139,6 +140,8 @@ class _Training:
             starts["start"].load(model, encoder)
             return model, True
         joined = model.take_over(lambda part, run: by_folder[Path(run)].load(part, encoder))
+        if joined and context.dataset.probabilities:
+            _compare_probabilities(model, context.dataset)
         return model, joined
 
     def _print_memory(self, model: Recommender) -> None:
@@ -149,3 +152,18 @@ class _Training:
             settings.trainer, model, context.dataset, *optimizers, resumes=resumes
         )
         print(f"memory    {memory}", flush=True)
+
+
+def _compare_probabilities(model: Recommender, dataset: Dataset, tolerance: float = 1e-4) -> None:
+    """ValueError if trained weights do not give the probabilities that the data came with."""
+    known = dataset.probabilities or {}
+    there = torch.cat([*known.values()])
+    here = torch.cat([model.predict(dataset.splits[name].batch).sigmoid() for name in known])
+    largest, row = (here - there).abs().amax(1).max(0)
+    if not largest <= tolerance:
+        raise ValueError(
+            f"a row has the probability {there[row, 0]:.6f} in the data, and {here[row, 0]:.6f} by "
+            "the weights; are they another model's, or dense values of another scale (data.log)? "
+            "To go on, set data.check_probs=false"
+        )
+    print(f"start     probabilities of {len(there):,} rows are those of the data, to {largest:.1e}")

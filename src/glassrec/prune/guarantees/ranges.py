@@ -184,9 +184,14 @@ def input_bounds(model: Recommender) -> Inputs:
     """Bounds of all that `embed` can return: (1, D), (1, F, E), (1, T, E) and (1, T).
 
     The vector of a field of several values is the mean of some, so it lies among them: a linear
-    function of it is lowest and highest at one of them.
+    function of it is lowest and highest at one of them. ValueError if a field is a sum.
     """
     reads, width = model.schema, model.width
+    if summed := [field.name for field in reads.fields if field.summed and field.values > 1]:
+        raise ValueError(
+            f"prune.level=domain: no bounds are known of {summed[0]}, the sum of several vectors; "
+            "take prune.level=data"
+        )
     dense, fields, steps = len(reads.dense), len(reads.fields), reads.history_length
     table = model.table.weight.detach()
     tables = [model.table.vectors(name).detach() for name in reads.field_names]
