@@ -21,7 +21,6 @@ from glassrec.artifacts import (
     AttributionFile,
     Attributions,
     Binary,
-    Candidates,
     Certificate,
     CertifiedLayer,
     Explanation,
@@ -41,9 +40,6 @@ from glassrec.artifacts.formats import write_csv
 CUT = LayerPlan(3, [0, 2], {"data": [1]}, {1: 0.1 + 0.2}, proposed=1, refuted=0, tied=0, stays="")
 ARTIFACTS: dict[str, Artifact] = {
     "weights.safetensors": Weights({"a": torch.randn(3, 2), "b": torch.arange(2).double()}),
-    "candidates.safetensors": Candidates(
-        {"val": torch.arange(6).view(3, 2)}, {"val": torch.tensor([0, 0, 1])}
-    ),
     "explanation.json": Explanation(
         method="integrated gradients",
         neurons="conductance",

@@ -14,4 +14,4 @@ from glassrec.artifacts.pruning import (
     PrunedNeurons,
     PrunePlan,
 )
-from glassrec.artifacts.tensors import Candidates, Tensors, Weights, digest
+from glassrec.artifacts.tensors import Tensors, Weights, digest

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from glassrec.artifacts.attributions import AttributionFile, Explanation
 from glassrec.artifacts.formats import Artifact, Binary, Facts, Metrics, Picture, StoredTable, Text
 from glassrec.artifacts.pruning import Certificate, PrunePlan
-from glassrec.artifacts.tensors import Candidates, Tensors, Weights
+from glassrec.artifacts.tensors import Tensors, Weights
 
 A = TypeVar("A", bound=Artifact)
 
@@ -61,8 +61,6 @@ def _of(group: str, *names: str) -> tuple[str, ...]:
 # fmt: off
 # --- train ----------------------------------------------------------------------------------------
 
-CANDIDATES = File("candidates.safetensors", Candidates, "train",
-    "the items that each held-out one is ranked against")
 ENCODER = File("encoder.json", Facts, "train",
     "scalers, roles of columns and separators, which make tensors of raw values")
 VOCABULARY = File("vocabulary.parquet", StoredTable, "train",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -90,36 +90,6 @@ class Weights(Artifact):
     def bytes(self) -> int:
         """The size of all tensors."""
         return sum(tensor.nbytes for tensor in self.tensors.values())
-
-
-@dataclass(frozen=True)
-class Candidates(Artifact):
-    """The ranking lists of the evaluation splits: ids (N, F) and query (N,) by split; and, where
-    dense columns follow from the item, all dense columns (N, D).
-    """
-
-    ids: dict[str, Tensor]
-    query: dict[str, Tensor]
-    dense: dict[str, Tensor] = field(default_factory=dict)
-
-    def save(self, path: Path) -> None:
-        """Write the tensors in safetensors format, whole numbers as int32: half the size."""
-        from safetensors.torch import save_file
-
-        tensors = {f"{split}.ids": ids for split, ids in self.ids.items()}
-        tensors |= {f"{split}.query": query for split, query in self.query.items()}
-        whole = {name: tensor.int().contiguous() for name, tensor in tensors.items()}
-        dense = {f"{split}.dense": values.contiguous() for split, values in self.dense.items()}
-        save_file(whole | dense, path)
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read the tensors to the CPU."""
-        parts: dict[str, dict[str, Tensor]] = {"ids": {}, "query": {}, "dense": {}}
-        for name, tensor in _tensors(path)[0].items():
-            split, kind = name.rsplit(".", 1)
-            parts[kind][split] = tensor if kind == "dense" else tensor.long()
-        return cls(**parts)
 
 
 def _tensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:

@@ -14,9 +14,9 @@ from pydantic import DirectoryPath, FilePath
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from glassrec.artifacts import Artifact, Candidates, File, Weights
-from glassrec.artifacts.file_list import CANDIDATES, WEIGHTS
-from glassrec.data.dataset import Dataset, Source, Split
+from glassrec.artifacts import Artifact, File, Weights
+from glassrec.artifacts.file_list import WEIGHTS
+from glassrec.data.dataset import Dataset, Source
 from glassrec.data.schema import Schema
 from glassrec.explain.explainer import Explain, Explainer
 from glassrec.failures import memory_needed
@@ -110,18 +110,7 @@ class Context:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The data, with the ranking lists that were stored when it was first loaded."""
-        dataset = self._checked_dataset()
-        if not dataset.ranked:
-            return dataset
-        lists = self.once(CANDIDATES, lambda: candidates(dataset))
-        return replace(
-            dataset,
-            validation=_with_candidates(dataset.validation, lists, "val"),
-            test=_with_candidates(dataset.test, lists, "test"),
-        )
-
-    def _checked_dataset(self) -> Dataset:
+        """The data; rows that the weights of a start were trained on are refused."""
         begins = {} if self.run.has(WEIGHTS) else self.starts  # others were checked in training
         if "start" in begins:
             begins["start"].check_model(self.settings.model)
@@ -246,18 +235,3 @@ class TrainedModel:
     def explained_by(self, explain: Explain) -> Explainer:
         """An explainer with other settings."""
         return explain.build_explainer(self.model, self.context.dataset, self.context.settings.seed)
-
-
-def candidates(dataset: Dataset) -> Candidates:
-    """The ranking lists of the evaluation splits, as they were drawn."""
-    lists = {n: s for n, s in dataset.splits.items() if s.query is not None}
-    return Candidates(
-        {name: split.batch.ids for name, split in lists.items()},
-        {name: split.query for name, split in lists.items() if split.query is not None},
-        {n: s.batch.dense for n, s in lists.items()} if dataset.schema.item_dense else {},
-    )
-
-
-def _with_candidates(split: Split, lists: Candidates, name: str) -> Split:
-    dense = lists.dense.get(name, split.batch.dense)
-    return Split(split.batch._replace(ids=lists.ids[name], dense=dense), lists.query[name])

@@ -24,7 +24,6 @@ from glassrec.artifacts import (
     File,
     PrunePlan,
     Weights,
-    digest,
 )
 from glassrec.artifacts import file_list as files
 from glassrec.explain import explanation_tables as tables
@@ -35,7 +34,7 @@ from glassrec.run import ReadOnlyRun, flat
 from glassrec.stages import score
 from glassrec.stages.bundle import golden_cells, golden_rows, plain_encoder, stored_encoder
 from glassrec.stages.check_findings import Finding, Passed
-from glassrec.stages.context import Context, TrainedModel, candidates
+from glassrec.stages.context import Context, TrainedModel
 from glassrec.stages.evaluate import measure
 from glassrec.stages.prune import PruneResult
 from glassrec.stages.recompute_raw import RAW_CHECKS, check_onnx
@@ -137,19 +136,6 @@ def _data(recorded: RecordedRun) -> Iterator[Finding]:
     yield Passed(f"{files.DATA.name} describes the data")
 
 
-def _lists(recorded: RecordedRun) -> Iterator[Finding]:
-    found = as_read(candidates(recorded.context.load_data()), files.CANDIDATES)
-    there = recorded.run.load(files.CANDIDATES)
-    for split in sorted({*found.ids, *there.ids}):
-        one, other = (
-            digest({part: lists[split] for part, lists in vars(each).items() if split in lists})
-            for each in (there, found)
-        )
-        if one != other:
-            yield f"{files.CANDIDATES.name}: the ranking lists of {split} are not those drawn"
-    yield Passed("the ranking lists are those that the seed draws")
-
-
 def _latency(recorded: RecordedRun) -> Iterator[Finding]:
     """Times, of which no two measurements are equal: they are there, and could be times."""
     values = recorded.run.load(files.LATENCY).values
@@ -240,7 +226,6 @@ CHECKS: dict[File[Any], Callable[[RecordedRun], Iterator[Finding]]] = {
     files.METRICS: _metrics,
     files.HISTORY: _history,
     files.DATA: _data,
-    files.CANDIDATES: _lists,
     files.LATENCY: _latency,
     files.ATTRIBUTIONS: _attributions,
     files.IMPORTANCE: _summary,

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from glassrec.aliases import original
-from glassrec.artifacts import Facts, StoredTable, Weights
+from glassrec.artifacts import Facts, StoredTable, Weights, digest
 from glassrec.artifacts import file_list as files
 from glassrec.data.dataset import Dataset
 from glassrec.data.dataset_metadata import collect_metadata
@@ -80,9 +80,16 @@ def description(context: Context) -> dict[str, Any]:
     dataset, settings = context.dataset, context.settings
     monitor = settings.trainer.monitored_metric(dataset, settings.objective)
     stated = mode(context.metrics.get(monitor.rpartition("/")[2]))
+    lists = {n: s for n, s in dataset.splits.items() if s.query is not None}
+    drawn = {
+        f"{n} {k}": t
+        for n, s in lists.items()
+        for k, t in {**s.batch._asdict(), "query": s.query}.items()
+    }
     return (
         collect_metadata(dataset)
         | {"monitor": monitor}
+        | ({"lists_sha256": digest(drawn)} if drawn else {})
         | ({} if stated is None else {"monitor_mode": stated})
     )
 
