@@ -53,7 +53,10 @@ def test_a_foreign_model(name: str) -> None:
 def test_planted_neurons_of_a_foreign_model(name: str) -> None:
     module, batch = _built(name)
     layers = glassrec.wrap(module, batch).model.layers
-    prunable = [layer for layer, each in layers.items() if not each.not_prunable_reason]
+    prunable = [
+        layer for layer, each in layers.items()
+        if not each.not_prunable_reason and "+" not in layer
+    ]  # fmt: skip
     assert bool(prunable) == (name not in ("recbole:BPR", "torch_rechub:DIN"))
     for layer in prunable:
         linear = module.get_submodule(layer)
@@ -70,7 +73,7 @@ def test_planted_neurons_of_a_foreign_model(name: str) -> None:
     assert type(pruned) is type(module)
     for layer in prunable:
         before, after = module.get_submodule(layer), pruned.get_submodule(layer)
-        assert after.out_features <= before.out_features - 2
+        assert len(after.weight) <= len(before.weight) - 2
     with torch.no_grad():
         outputs = [
             each(*call(each, batch).args, **call(each, batch).kwargs) for each in (module, pruned)

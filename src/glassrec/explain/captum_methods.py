@@ -21,7 +21,7 @@ from glassrec.explain.methods import Method
 from glassrec.explain.neurons import NeuronMethod
 from glassrec.explain.path import zero_row
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.layers import activations
+from glassrec.models.layers import activations, over_positions
 from glassrec.spelling import did_you_mean
 
 COMPLETE = {"DeepLift", "DeepLiftShap", "IntegratedGradients", "KernelShap", "ShapleyValues",
@@ -179,4 +179,4 @@ class CaptumNeurons(NeuronMethod):
                         f"for each neuron {tuple(base.shape)}; take another explain.neurons.name"
                     )
                 found[name].append(values)
-        return {name: torch.stack(calls) for name, calls in found.items()}
+        return {n: over_positions(model.layers[n], calls) for n, calls in found.items()}

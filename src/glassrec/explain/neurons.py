@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from glassrec.explain.path import gauss_legendre, path_chunks, straight_path, trapezoid
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.layers import activations
+from glassrec.models.layers import activations, over_positions
 
 
 class NeuronMethod(ABC):
@@ -57,10 +57,9 @@ class NeuronMethod(ABC):
 class Conductance(NeuronMethod):
     """Conductance of every neuron of every layer, in one forward and one backward pass.
 
-    A recurrent neuron has an activation at every step of a history, and each is a neuron of its own
-    here: the flow through one step flows again through the next. The last one leaves the layer, so
-    that its values, `[-1]`, add up like those of any other layer. A neuron whose last value is zero
-    may still act on others in an earlier step.
+    Each step of a recurrent neuron is a neuron of its own here: the flow through one step flows
+    again through the next. The last one leaves the layer, so that its values, `[-1]`, add up like
+    those of any other layer; a neuron whose last value is zero may act on others in earlier steps.
 
     Args:
         steps: of the path; one node more is evaluated.
@@ -99,7 +98,8 @@ class Conductance(NeuronMethod):
             layers = layer_gradients(model, modules, straight_path(rows, bases, nodes), task)
             for name, values in found.items():
                 calls = zip(layers.activations[name], layers.gradients[name], strict=True)
-                values.append(torch.stack([_flow(*call, len(nodes), left_end) for call in calls]))
+                flows = [_flow(*call, len(nodes), left_end) for call in calls]
+                values.append(over_positions(modules[name], flows))
         return {name: torch.cat(values, 1) for name, values in found.items()}
 
 

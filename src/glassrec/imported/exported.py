@@ -22,7 +22,10 @@ from torch.fx.node import map_arg
 from glassrec.spelling import listed
 
 _TORCH = str(Path(torch.__file__).parent)
-NONE: Mapping[Node, nn.Module] = {}
+NONE: Mapping[Node, Any] = {}
+RECURRENT = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
+"""Recurrent operations, and how many blocks of rows their weights have."""
+
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in \S+\n\s*(.*)')
 
 
@@ -149,9 +152,9 @@ class ExportedModule:
 
     def run(
         self, order: Sequence[Node], values: dict[Node, Any], module: nn.Module,
-        rows: int | None, points: Mapping[Node, nn.Module] = NONE,
+        rows: int | None, points: Mapping[Node, Callable[[Any], Any]] = NONE,
     ) -> dict[Node, Any]:  # fmt: skip
-        """Compute the nodes in order, without `rows` also sizes; `points` pass these modules."""
+        """Compute the nodes in order, without `rows` also sizes; `points` pass these functions."""
         like = next(module.parameters())
         for node in order:
             value = self._value(node, values, module, rows, like)
@@ -168,9 +171,12 @@ class ExportedModule:
         if node in self.constants:
             constant = self.constants[node].to(like.device)
             return constant.to(like.dtype) if constant.dtype == self.dtype else constant
+        args: Any
         args, kwargs = map_arg((node.args, node.kwargs), lambda n: values[n])
         if node in self.added:
-            args = (*args[:2], attribute(module, self.added[node]))
+            args = (*args[:2], attribute(module, self.added[node]), *args[3:])
+        if operation(node) in RECURRENT and isinstance(args[3], bool):
+            args = (args[0], _fitted(args[1], args[2][1].shape[1]), *args[2:])
         return node.target(*self._here(args, like), **self._here(kwargs, like))  # type: ignore[operator]
 
     def size(self, size: Any, rows: int) -> int:
@@ -188,6 +194,13 @@ class ExportedModule:
             return {name: self._here(each, like) for name, each in value.items()}
         here = like.dtype if value is self.dtype else value
         return like.device if isinstance(here, torch.device) else here
+
+
+def _fitted(states: Any, size: int) -> Any:
+    """First states of zeros for as many neurons as there are."""
+    if isinstance(states, Tensor):
+        return states[..., :size]
+    return [each[..., :size] for each in states]
 
 
 def is_size(node: Node) -> bool:

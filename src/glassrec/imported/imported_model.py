@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -14,17 +13,15 @@ from torch.nn import functional as F
 
 from glassrec.data.batch import Batch
 from glassrec.data.schema import ABSENT, Field, Schema, Target, TaskKind
-from glassrec.imported.exported import ExportedModule, attribute, call, export_module
+from glassrec.imported.exported import ExportedModule, attribute, call
 from glassrec.imported.look_ups import (
     Bag,
-    CutGraph,
-    LookUpFinder,
     batch_axis,
     by_row,
-    column_names,
     count_rows,
 )
-from glassrec.imported.neuron_layers import ImportedLayer
+from glassrec.imported.neuron_layers import ImportedLayer, ParameterAxis, WeightInputs
+from glassrec.imported.split_graph import Point, SplitGraph
 from glassrec.models.base import Inputs, Recommender
 
 UNKNOWN_SIZE = 2**40
@@ -60,90 +57,6 @@ class ImportedTables(nn.Module):
         )
 
 
-@dataclass(frozen=True)
-class SplitGraph:
-    """The graph of a module in two parts, and where each number of `Inputs` goes."""
-
-    exported: ExportedModule
-    split: CutGraph
-    names: Mapping[int, str]
-    """Of the columns."""
-    sizes: Mapping[tuple[int, ...], int]
-    """By field, given by its columns: the length of its vector."""
-    places: tuple[Tensor, ...]
-    """By cut: the position of each of its numbers in the fields (F · E)."""
-    example: Mapping[Node, Any]
-    points: dict[Node, int] = field(default_factory=dict)
-    """The neurons by the node of their activations."""
-
-    def __deepcopy__(self, memo: object) -> SplitGraph:
-        return self  # copies of a model compute the same
-
-    @property
-    def width(self) -> int:
-        """E."""
-        return max(self.sizes.values(), default=1)
-
-    @cached_property
-    def bagged(self) -> list[Node]:
-        """The ids, offsets and weights of bags."""
-        return [node for bag in self.split.bags for node in bag[:3] if isinstance(node, Node)]
-
-    @cached_property
-    def orders(self) -> tuple[list[Node], list[Node]]:
-        """The operations up to the cuts, inputs included, and from there to the logits."""
-        cuts = [cut.node for cut in self.split.cuts]
-        return self.exported.cone(cuts, self.bagged), self.exported.cone(
-            [self.exported.logit], cuts
-        )
-
-    @cached_property
-    def stored(self) -> list[Node]:
-        """The inputs that rows hold as they are; those of bags are held as their ids."""
-        read = {*self.orders[0], *self.orders[1]}
-        return [node for node in self.exported.leaves.values() if node in read]
-
-    def field_names(self) -> list[str]:
-        """The name of each field: that of its column, or of its input if it is all of it."""
-        whole = {tuple(columns.unique().tolist()): name
-                 for name, node in self.exported.leaves.items()
-                 for columns in (self.split.columns[node],)}  # fmt: skip
-        return [whole.get(source) or "+".join(self.names[column] for column in source)
-                for source in self.sizes]  # fmt: skip
-
-
-def split_graph(module: nn.Module, batch: Any) -> SplitGraph:
-    """Export a module in evaluation mode and split it at its look-ups.
-
-    Raises:
-        UnsupportedModelError: it cannot be exported or split.
-    """
-    exported = export_module(module, batch)
-    leaves = exported.inputs(call(module, batch).named)
-    rows = count_rows(exported, leaves)
-    with torch.no_grad():
-        example = exported.run(exported.cone(exported.nodes, leaves), {**leaves}, module, rows)
-    split = LookUpFinder(exported, example, rows).split()
-    sizes: dict[tuple[int, ...], int] = {}
-    places: list[list[tuple[tuple[int, ...], int, int]]] = []
-    for cut in split.cuts:
-        numbers = by_row(exported, cut.node, example[cut.node], rows)[0].numel()
-        each = numbers // len(cut.sources)
-        places.append([])
-        for source in cut.sources:
-            start = sizes.get(source, 0)
-            sizes[source] = start + each
-            places[-1].append((source, start, each))
-    sizes = dict(sorted(sizes.items()))  # fields in the order of the inputs
-    width, index = max(sizes.values(), default=1), {source: i for i, source in enumerate(sizes)}
-    positions = tuple(
-        torch.cat([torch.arange(each) + index[source] * width + start for source, start, each in p])
-        for p in places
-    )
-    names = column_names(exported, split.columns)
-    return SplitGraph(exported, split, names, sizes, positions, example)
-
-
 class ImportedModel(Recommender):
     """A module behind the seam of all recommenders.
 
@@ -159,8 +72,6 @@ class ImportedModel(Recommender):
         kind: of the tasks.
     """
 
-    _pack: Tensor
-    _unpack: Tensor
     _spread: Tensor
     _read: Tensor
 
@@ -174,17 +85,15 @@ class ImportedModel(Recommender):
         tables = ImportedTables(module, _largest(module, graph), len(fields), width)
         super().__init__(schema, schema, width, tables)
         self.module, self.graph = module, graph
-        self.neurons, self.consumers = nn.ModuleList(), nn.ModuleList()
+        self.neurons, self.axes = nn.ModuleList(), nn.ModuleList()
         self.names: dict[str, int] = {}
-        total = sum(map(len, graph.places))
-        unpack = torch.cat([*graph.places, torch.empty(0, dtype=torch.long)])
-        pack = torch.full((len(fields) * width,), total)
-        pack[unpack] = torch.arange(total)
         spread = torch.full((len(graph.names),), len(dense))
         spread[list(graph.split.dense)] = torch.arange(len(dense))
         read = torch.tensor(graph.split.dense, dtype=torch.long)
-        for name, index in {"pack": pack, "unpack": unpack, "spread": spread, "read": read}.items():
+        for name, index in {"spread": spread, "read": read}.items():
             self.register_buffer(f"_{name}", index, persistent=False)
+        self.sample = self._encode({n: graph.example[n] for n in graph.exported.leaves.values()})
+        self.sample = self.sample.slice(0, 2)
 
     @property
     def layers(self) -> dict[str, ImportedLayer]:  # type: ignore[override]
@@ -200,8 +109,11 @@ class ImportedModel(Recommender):
 
     def encode(self, batch: Any) -> Batch:
         """The inputs of the module as rows, with targets of zero."""
+        exported = self.graph.exported
+        return self._encode(exported.inputs(call(self.module, batch).named))
+
+    def _encode(self, values: dict[Node, Any]) -> Batch:
         exported, bags = self.graph.exported, self.graph.split.bags
-        values = exported.inputs(call(self.module, batch).named)
         rows = count_rows(exported, values)
         for name, node in exported.leaves.items():
             found = tuple(values[node].shape)
@@ -231,8 +143,9 @@ class ImportedModel(Recommender):
         cuts = [by_row(exported, cut.node, values[cut.node], rows).reshape(rows, -1)
                 for cut in self.graph.split.cuts]  # fmt: skip
         weight = self.table.weight
-        flat = torch.cat([*cuts, weight.new_zeros(rows, 1)], 1)
-        fields = flat.index_select(1, self._pack).unflatten(1, (-1, self.width))
+        fields = weight.new_zeros(rows, len(self.schema.fields) * self.width)
+        fields = fields.index_copy(1, torch.cat(self._places()), torch.cat(cuts, 1).to(weight))
+        fields = fields.unflatten(1, (-1, self.width))
         numbers = []
         for node, columns in self.graph.split.columns.items():
             if node in self.graph.stored:
@@ -246,6 +159,34 @@ class ImportedModel(Recommender):
 
     def score(self, inputs: Inputs) -> Tensor:
         """The logits (B, K)."""
+        values = self._values(inputs)
+        return cast(Tensor, values[self.graph.exported.logit]).reshape(inputs.rows, -1)
+
+    @torch.no_grad()
+    def set_constants(self, layer: ImportedLayer, constants: Tensor) -> None:
+        """Note what arrives at the weights that read a layer while it is at `constants` (U,)."""
+        layer.override = constants
+        try:
+            values = self._values(self.embed(self.sample.to(self.device)))
+        finally:
+            layer.override = None
+        for number, (node, axis) in self.graph.inputs.items():
+            weight = cast(WeightInputs, self.axes[number])
+            if (weight.owners[0] == layer.number).any():
+                value = values[node][0] if isinstance(values[node], tuple) else values[node]
+                weight.set_constants(value.movedim(axis, -1))
+
+    def _places(self) -> list[Tensor]:
+        """By cut, the positions of its remaining numbers in the fields (F · E)."""
+        found = [place.to(self.device) for place in self.graph.places]
+        for cut, number in self.graph.narrowed.items():
+            built = self.graph.example[self.graph.split.cuts[cut].node].shape[-1]
+            axis = cast(ParameterAxis, self.axes[number])
+            found[cut] = found[cut].view(-1, built)[:, axis.owners[2]].flatten()
+        return found
+
+    def _values(self, inputs: Inputs) -> dict[Node, Any]:
+        """The values of all operations of the score."""
         graph, rows = self.graph, inputs.rows
         values: dict[Node, Any] = {}
         columns = F.pad(inputs.dense, (0, 1)).index_select(1, self._spread)
@@ -253,14 +194,31 @@ class ImportedModel(Recommender):
         for node, part in zip(graph.split.columns, columns.split(sizes, 1), strict=True):
             if batch_axis(graph.exported, node) is not None:
                 values[node] = _as_node(graph.exported, node, part, rows)
-        flat = inputs.fields.flatten(1).index_select(1, self._unpack)
-        parts = flat.split([len(place) for place in graph.places], 1)
-        for cut, part in zip(graph.split.cuts, parts, strict=True):
+        flat = inputs.fields.flatten(1)
+        for cut, places in zip(graph.split.cuts, self._places(), strict=True):
+            part = flat.index_select(1, places)
             values[cut.node] = _as_node(graph.exported, cut.node, part, rows)
         order = [node for node in graph.orders[1] if node not in values]
-        points = {node: self.neurons[index] for node, index in graph.points.items()}
-        graph.exported.run(order, values, self.module, rows, points)
-        return cast(Tensor, values[graph.exported.logit]).reshape(rows, -1)
+        points = {
+            node: partial(self._activate, point, rows) for node, point in graph.points.items()
+        }
+        return graph.exported.run(order, values, self.module, rows, points)
+
+    def _activate(self, point: Point, rows: int, value: Any) -> Any:
+        """A value whose activations pass their layer, (B, U) at each position."""
+        if isinstance(value, tuple):  # a recurrent layer: all states, the last one, and others
+            states = cast(Tensor, self._activate(point, rows, value[0]))
+            last = states.select(1 - cast(int, point.batch), -1)
+            return states, last.unsqueeze(0), *value[2:]
+        layer = self.neurons[point.layer]
+        if value.ndim == 2 and point == (point.layer, 1, 0):
+            return layer(value)
+        batch = 0 if point.batch is None else point.batch - (point.axis < point.batch)
+        moved = value.movedim(point.axis, -1).movedim(batch, 0)
+        each = moved.reshape(rows, -1, moved.shape[-1]).unbind(1)
+        found = torch.stack([layer(part) for part in each], 1).view(moved.shape)
+        found = found.movedim(0, batch).movedim(-1, point.axis)
+        return found.contiguous() if value.is_contiguous() else found
 
     def _inputs(self, batch: Batch) -> dict[Node, Any]:
         """The values of the inputs and of the bags' ids, from rows."""
@@ -289,9 +247,11 @@ class ImportedModel(Recommender):
 
 
 def _as_node(exported: ExportedModule, node: Node, part: Tensor, rows: int) -> Tensor:
-    """Values (B, n) in the shape that the node has in the graph."""
+    """Values (B, n) in the shape that the node has in the graph, perhaps narrower at the end."""
     axis = batch_axis(exported, node)
     shape = [exported.size(n, rows) for n in node.meta["val"].shape]
+    if part.numel() < torch.Size(shape).numel():
+        shape[-1] = part.numel() // torch.Size(shape[:-1]).numel()
     if axis is None:
         return part.reshape(shape)
     moved = [rows, *(n for a, n in enumerate(shape) if a != axis)]

@@ -1,53 +1,32 @@
-"""The neurons of a graph: linear layers, what computes each neuron by itself, and what reads them.
+"""The layers of an imported model: neurons that weights compute, and the weights that read them.
 
-A neuron can be pruned where all that reads its layer are linear layers, directly, side by side with
-others, or through operations on each number by itself. Elsewhere the reason names the operation.
+A neuron can be pruned where all that reads it are weights with columns for it, on ways that keep
+it apart from others. Elsewhere the reason names the operation.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import chain
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
-from glassrec.imported.exported import attribute, is_size, operation, place
+from glassrec.imported.exported import RECURRENT, attribute, operation, place
 from glassrec.imported.imported_model import ImportedModel
-from glassrec.imported.neuron_layers import Function, ImportedLayer, LinearInput, shrink_module
-
-_ALONE = {
-    "relu", "sigmoid", "tanh", "gelu", "silu", "leaky_relu", "elu", "selu", "celu", "hardtanh",
-    "relu6", "softplus", "hardswish", "hardsigmoid", "mish", "threshold", "dropout", "clone",
-    "alias", "contiguous", "neg", "abs", "exp", "pow", "clamp", "clamp_min", "add", "sub", "rsub",
-    "mul", "div", "prelu", "batch_norm", "_native_batch_norm_legit_no_training", "softsign",
-    "<built-in function getitem>", "logsigmoid", "square", "reciprocal", "maximum", "minimum",
-}  # fmt: skip
-"""Operations on each number by itself, or by the parameters of its column."""
-
-
-@dataclass
-class _Group:
-    """Linear operations whose neurons are one, and the nodes that compute each by itself."""
-
-    linear: list[Node]
-    start: Node
-    """All later nodes are computed from this one: a linear operation, or the last that joins."""
-    nodes: set[Node]
-    others: list[str] = field(default_factory=list)
-    """Parameters with a number for each neuron, besides those of the linear operations."""
-    before: list[str] = field(default_factory=list)
-    """Those up to the start."""
-
-    def join(self, other: _Group, node: Node) -> None:
-        """Take another group in; both are read by this node alone."""
-        self.linear += other.linear
-        self.nodes |= other.nodes
-        self.others += other.others
-        self.start, self.before = node, [*self.others]
+from glassrec.imported.layouts import Layout, LayoutRules, Use
+from glassrec.imported.look_ups import batch_axis, look_up
+from glassrec.imported.neuron_groups import Group, NeuronGroups, computes, feeds, readers
+from glassrec.imported.neuron_layers import (
+    ImportedLayer,
+    ParameterAxis,
+    WeightInputs,
+    shrink_module,
+)
+from glassrec.imported.split_graph import Point
+from glassrec.imported.weighted import Weighted, weighted
 
 
 class LayerFinder:
@@ -55,181 +34,191 @@ class LayerFinder:
 
     def __init__(self, model: ImportedModel) -> None:
         self.model, self.module, self.exported = model, model.module, model.graph.exported
+        self.rules, self.found = LayoutRules(self.exported), NeuronGroups()
         self.state: dict[Any, str] = {**self.exported.state}
-        self.order = [node for node in model.graph.orders[1] if node.op == "call_function"]
-        self.known = {*self.order}
-        self.owner: dict[Node, _Group] = {}
-        self.uses = Counter(id(self._parameter(each)) for node in self.exported.nodes
-                            for each in node.all_input_nodes if each in self.state)  # fmt: skip
-        self.linear = [node for node in self.order if self._is_layer(node)]
+        self.known = {*model.graph.orders[1]}
+        self.users = Counter(id(self._parameter(each)) for node in self.exported.nodes
+                             for each in node.all_input_nodes if each in self.state)  # fmt: skip
+        self.uses: list[Use] = []
+        self.mixed: set[Node] = set()
+
+    def add_layers(self) -> None:
+        """Give the model its layers, by the path of their module, input side first."""
+        cuts = [cut.node for cut in self.model.graph.split.cuts]
+        for number, node in enumerate(cuts):
+            self._look_up(node, number)
+        for node in self.exported.nodes:
+            if computes(node) and node not in cuts:
+                self._visit(node)
+        owners = torch.full((2, len(self.found.group_of)), -1)
+        for number, group in enumerate(self.found.groups):
+            ids = self.found.members(number)
+            if len(ids) and not group.looked_up:
+                self._add(number, group, ids, owners)
+        for use in self.uses:
+            own = owners[:, self.found.resolve(use.ids)].where(use.ids >= 0, -1)
+            if (own[0] >= 0).any():
+                self._connect(use, own)
+        self.model.register_load_state_dict_pre_hook(shrink_module)
 
     def _parameter(self, node: Node) -> Tensor:
         return attribute(self.module, self.state[node])
 
-    def _is_layer(self, node: Node) -> bool:
-        if operation(node) != "linear" or node.meta["val"].ndim != 2:
-            return False
-        return all(each in self.state for each in node.args[1:] if each is not None)
+    # Where neurons are
 
-    def add_layers(self) -> None:
-        """Give the model its layers, by the path of their module, input side first."""
-        for node in self.order:
-            self._own(node)
-        for group in {id(group): group for group in self.owner.values()}.values():
-            point = self._point(group)
-            if point is not self.exported.logit and point.meta["val"].shape[1] > 1:
-                self._add(group, point)
-        for linear in self.linear:
-            self._register(linear)
-        self.model.register_load_state_dict_pre_hook(shrink_module)
+    def _look_up(self, node: Node, number: int) -> None:
+        """The numbers of looked-up vectors are neurons where they are multiplied."""
+        call, axis = look_up(node), node.meta["val"].ndim - 1
+        if call and call[1] in self.state and axis > 0 and node.meta["val"].shape[axis] > 1:
+            group = Group(node, [self.state[call[1]]], looked_up=True)
+            ids = self.found.add(group, node.meta["val"].shape[axis])
+            self.found.layouts[node] = (Layout(axis, ids),)
+            self._use(Use(call[1], 1, ids, is_weight=True, cut=number), node)
 
-    def _own(self, node: Node) -> None:
-        """Assign a node to the group of neurons that it computes each by itself, if to any."""
-        if node in self.linear:
-            self.owner[node] = _Group([node], node, {node})
-        owned = [each for each in node.all_input_nodes if each in self.owner]
-        own = [each for each in node.all_input_nodes if each in self.state]
-        alone = operation(node) in _ALONE and len(owned) + len(own) == len(node.all_input_nodes)
-        training = operation(node) == "batch_norm" and node.args[5]
-        if node in self.linear or not owned or not alone or training:
-            return
-        widths = {_width(each) for each in owned}
-        wide = [self.state[each] for each in own if self._parameter(each).numel() > 1]
-        groups = list({id(self.owner[each]): self.owner[each] for each in owned}.values())
-        read_alone = all(_readers(each) == [node] for each in owned) and all(
-            self._exits(group) <= {*owned} for group in groups)  # fmt: skip
-        shapes = {attribute(self.module, name).shape for name in wide}
-        once = all(self.uses[id(attribute(self.module, name))] == 1 for name in wide)
-        fits = once and shapes <= {(width,) for width in widths}
-        if not fits or len(widths) > 1 or (len(groups) > 1 and not read_alone):
-            return
-        first, *more = groups
-        for group in more:
-            first.join(group, node)
-        first.others += wide
-        first.nodes.add(node)
-        self.owner |= dict.fromkeys(first.nodes, first)
-
-    def _exits(self, group: _Group) -> set[Node]:
-        """The nodes of a group that others read."""
-        return {node for node in group.nodes
-                if node is self.exported.logit or {*_readers(node)} - group.nodes}  # fmt: skip
-
-    def _point(self, group: _Group) -> Node:
-        """Where the activations of a group are: its only exit, or its start."""
-        exits = self._exits(group)
-        if len(exits) == 1:
-            return exits.pop()
-        group.others = group.before
-        return group.start
-
-    def _add(self, group: _Group, point: Node) -> None:
-        weights = [self.state[node.args[1]] for node in group.linear]
-        others = [name for node in group.linear if (name := self._bias(node))] + group.others
-        shared = filter(None, map(self._shared, group.linear))
-        reason = next(chain(shared, self._stops(point)), None)
-        layer = ImportedLayer(_width(point), self.module, weights + others, len(weights), reason)
-        self.model.graph.points[point] = len(self.model.neurons)
-        self.model.add_layer("+".join(name.removesuffix(".weight") for name in weights), layer)
-
-    def _shared(self, node: Node) -> str | None:
-        """Why the parameters of a linear operation cannot be cut, if others use them, too."""
-        for each in node.all_input_nodes:
-            if each in self.state and self.uses[id(self._parameter(each))] > 1:
-                users = [n for n in self.exported.nodes if n is not node and any(
-                    i in self.state and self._parameter(i) is self._parameter(each)
-                    for i in n.all_input_nodes)]  # fmt: skip
-                return f"{self.state[each]} is shared with {place((users or [node])[0])}"
-        return None
-
-    def _stops(self, node: Node) -> Iterator[str]:
-        """Why inputs of what reads a node cannot be dropped."""
+    def _visit(self, node: Node) -> None:
+        given = {each: layout for each in node.all_input_nodes
+                 if (layout := self.found.layout(each)) is not None}  # fmt: skip
+        several = [
+            each for each in node.all_input_nodes if len(self.found.layouts.get(each, ())) > 1
+        ]
+        if several:
+            self._pick(node, self.found.layouts[several[0]])
+        elif weights := weighted(node, self.exported):
+            self._weighted(node, weights, given)
+        elif given:
+            self._follow(node, given)
         if node is self.exported.logit:
-            yield "it feeds the output"
-        for user in _readers(node):
-            if user in self.linear and user.args[0] is node:
-                if reason := self._shared(user):
-                    yield f"it feeds linear ({place(user)}), of which {reason}"
-                elif self._bias(user) is None:
-                    yield f"it feeds linear ({place(user)}), which has no bias for constants"
-            elif user in self.known and (_parts(user) or _is_function(user)):
-                yield from self._stops(user)
-            else:
-                yield f"it feeds {operation(user)} ({place(user)})"
+            self._stop(filter(None, [self.found.layout(node)]), "it feeds the output")
 
-    def _bias(self, linear: Node) -> str | None:
-        """The name of the bias; PyTorch's own layer gets one of zeros if it has none."""
-        if len(linear.args) > 2 and linear.args[2] is not None:
-            return self.state[linear.args[2]]
-        if linear not in self.exported.added:
-            holder, _, _ = self.state[linear.args[1]].rpartition(".")
-            part = self.module.get_submodule(holder)
-            if not isinstance(part, nn.Linear) or part.bias is not None:
-                return None
-            part.bias = nn.Parameter(part.weight.new_zeros(part.out_features))
-            self.exported.added[linear] = f"{holder}.bias".removeprefix(".")
-        return self.exported.added[linear]
+    def _pick(self, node: Node, several: tuple[Layout | None, ...]) -> None:
+        """One of several values."""
+        picked = several[node.args[1]] if "getitem" in operation(node) else None  # type: ignore
+        self.found.layouts[node] = (picked,)
+        if picked is None and node.users:
+            self._stop(filter(None, several), feeds(node))
 
-    def _register(self, linear: Node) -> None:
-        """Tell the layers that a linear layer reads that it does."""
-        layers = [*self.model.layers.values()]
-        parts = [*self._layout(linear.args[0], ())]
-        readers = [(part, layers[number]) for part, (number, _, _) in enumerate(parts)
-                   if number is not None and layers[number].reason is None]  # fmt: skip
-        bias = self._bias(linear)
-        if readers and bias:
-            names, widths = (self.state[linear.args[1]], bias), [part[1:] for part in parts]
-            consumer = LinearInput(self.module, names, widths)
-            self.model.consumers.append(consumer)
-            for part, layer in readers:
-                layer.register_consumer(consumer, part)
+    def _follow(self, node: Node, given: Mapping[Node, Layout]) -> None:
+        step = self.rules.after(node, given)
+        why = self.found.join(node, filter(None, step.layouts)) if step.joins else step.why
+        if why is not None:
+            self._stop(given.values(), feeds(node, why))
+            return
+        self.found.layouts[node] = step.layouts[:1] if step.joins else step.layouts
+        for use in step.uses:
+            self._use(use, node, reads=True)
+        self.mixed |= {node} if step.mixed else set()
 
-    def _layout(
-        self, node: Any, path: tuple[Node, ...]
-    ) -> Iterator[tuple[int | None, int, Function]]:
-        """The parts of a linear layer's input: its neurons if any, width and function."""
-        if node in self.model.graph.points or node not in self.known:
-            yield self.model.graph.points.get(node), _width(node), _function(path)
-        elif parts := _parts(node):
-            for each in parts:
-                yield from self._layout(each, path)
-        elif _is_function(node):
-            yield from self._layout(node.args[0], (node, *path))
+    def _weighted(self, node: Node, found: Weighted, given: Mapping[Node, Layout]) -> None:
+        if node not in self.known or found.reason:
+            self._stop(given.values(), feeds(node, found.reason and f", which {found.reason}"))
+            return
+        (weight, rows), *_ = found.own
+        size = weight.meta["val"].shape[rows] // found.blocks
+        if size > 1:
+            ids = self.found.add(Group(node, [self.state[weight]], looked_up=False), size)
+            layout = Layout(found.axis, ids)
+            self.found.layouts[node] = (layout,)
+            if isinstance(node.meta["val"], (tuple, list)):  # all states, the last, and others
+                self.found.layouts[node] = (layout, layout, *[None] * (len(node.meta["val"]) - 2))
+            for each, axis in found.own:
+                use = Use(each, axis, ids.repeat(found.blocks), is_weight=each is not found.bias)
+                self._use(use, node)
+            self._read(node, found, {**given, node: layout})
         else:
-            yield None, _width(node), _function(())
+            self._read(node, found, given)
 
+    def _read(self, node: Node, found: Weighted, given: Mapping[Node, Layout]) -> None:
+        """Note the weights that read neurons, and stop those that something else reads."""
+        for weight, axis, x, x_axis, zero in found.reads:
+            if (layout := given.get(x)) and layout.axis == x_axis:
+                use = Use(weight, axis, layout.ids, True, (x, x_axis), node, zero)
+                self._use(use, node, reads=True)
+        read = {(read.x, read.x_axis) for read in found.reads}
+        others = [
+            n for n, layout in given.items() if (n, layout.axis) not in read and n is not node
+        ]
+        self._stop((given[each] for each in others), feeds(node))
 
-def _readers(node: Node) -> list[Node]:
-    """The operations that read a node's numbers, also those that the output does not depend on."""
-    return [user for user in node.users if user.op == "call_function" and not is_size(user)
-            and not operation(user).startswith("_assert")]  # fmt: skip
+    def _use(self, use: Use, node: Node, *, reads: bool = False) -> None:
+        """Note an axis of a parameter; or why it cannot be cut."""
+        own, name = self._parameter(use.parameter), self.state[use.parameter]
+        others = [n for n in self.exported.nodes if n is not node and any(
+            each in self.state and self._parameter(each) is own
+            for each in n.all_input_nodes)] if self.users[id(own)] > 1 else []  # fmt: skip
+        why = ""
+        if self.users[id(own)] > 1:
+            why = f"{name} is shared with {place((others or [node])[0])}"
+        elif isinstance(self.module.get_submodule(name.rpartition(".")[0]), nn.MultiheadAttention):
+            why = f"{name} is of a MultiheadAttention, all parts of which are as wide as its input"
+        if not why:
+            self.uses.append(use)
+        else:
+            self.found.stop(use.ids, feeds(node, f", of which {why}") if reads else why)
 
+    def _stop(self, layouts: Iterable[Layout], reason: str) -> None:
+        for layout in layouts:
+            self.found.stop(layout.ids, reason)
 
-def _width(node: Node) -> int:
-    """The numbers of a row, also of the tuple that a batch norm gives."""
-    value = node.meta["val"]
-    return int((value[0] if isinstance(value, (tuple, list)) else value).shape[-1])
+    # The layers
 
+    def _add(self, number: int, group: Group, ids: Tensor, owners: Tensor) -> None:
+        point, layout = self._point(number, group, ids)
+        if point is self.exported.logit:
+            return
+        later = {*self.found.carriers(number)} - {*self.exported.cone([point], ())}
+        for node in (node for node in self.exported.nodes if node in later & self.mixed):
+            self.found.stop(ids, feeds(node, ", after which constants differ by row"))
+        model, recurrent = self.model, operation(point) in RECURRENT
+        layer = ImportedLayer(
+            len(ids), model, len(model.neurons), group.reason or None, recurrent=recurrent
+        )
+        batch = batch_axis(self.exported, point)
+        model.graph.points[point] = Point(len(model.neurons), layout.axis, batch)
+        if not group.reason:
+            owners[:, ids] = torch.stack([torch.full_like(ids, len(model.neurons)), ids.argsort()])
+        short = (name.removesuffix("_ih_l0").removesuffix(".weight") for name in group.names)
+        model.add_layer("+".join(short), layer)
 
-def _parts(node: Node) -> Any:
-    """The nodes that a node lays side by side, none if it does something else."""
-    dim = [*node.args[1:], node.kwargs.get("dim", 0)][:1]
-    wide = operation(node) == "cat" and node.meta["val"].ndim == 2 and dim[0] in (1, -1)
-    return node.args[0] if wide else ()
+    def _point(self, number: int, group: Group, ids: Tensor) -> tuple[Node, Layout]:
+        """The value with each neuron once: the only one that others read, or the first."""
+        pure = {}
+        for node in self.found.carriers(number):
+            layout = self.found.layouts[node][0]
+            alone = layout and torch.equal(self.found.resolve(layout.ids), ids)
+            if layout and alone and group.start in self.exported.cone([node], ()):
+                pure[node] = layout
+        exits = [node for node in pure
+                 if node is self.exported.logit or {*readers(node)} - {*pure}]  # fmt: skip
+        recurrent = operation(group.start) in RECURRENT
+        point = exits[0] if len(exits) == 1 and not recurrent else group.start
+        return point, pure[point]
 
+    def _connect(self, use: Use, owners: Tensor) -> None:
+        """Give the model an axis of a parameter, and tell the layers that it reads."""
+        number, name = len(self.model.axes), self.state[use.parameter]
+        if use.cut is not None:
+            self.model.graph.narrowed[use.cut] = number
+        axis = ParameterAxis(self.module, name, use.axis, owners, is_weight=use.is_weight)
+        if use.reader and use.x:
+            bias = self._bias(use.reader)
+            axis = WeightInputs(self.module, name, use.axis, owners, bias,
+                                zero=use.zero or bias is None,
+                                recurrent=use.x[0] is use.reader)  # fmt: skip
+            self.model.graph.inputs[number] = use.x
+            for layer in owners[0][owners[0] >= 0].unique().tolist():
+                self.model.neurons[layer].register_consumer(axis, layer)
+        self.model.axes.append(axis)
 
-def _is_function(node: Node) -> bool:
-    """Whether each number of the result is a function of one number of the only input."""
-    single = node.all_input_nodes == [node.args[0]] and node.args[0] not in node.args[1:]
-    return operation(node) in _ALONE - {"<built-in function getitem>"} and single
-
-
-def _function(path: tuple[Any, ...]) -> Function:
-    """The operations on the way, for the constants (U,) of neurons."""
-
-    def apply(values: Tensor) -> Tensor:
-        for node in path:
-            values = node.target(values, *node.args[1:], **node.kwargs)
-        return values
-
-    return apply
+    def _bias(self, node: Node) -> str | None:
+        """The name of the bias; PyTorch's own layer gets one of zeros if it has none."""
+        found = weighted(node, self.exported)
+        assert found
+        if found.bias is not None:
+            return self.state[found.bias]
+        holder, _, _ = self.state[found.own[0][0]].rpartition(".")
+        part = self.module.get_submodule(holder)
+        can_have = isinstance(part, (nn.Linear, nn.Conv1d, nn.Conv2d))
+        if node not in self.exported.added and can_have and part.bias is None:
+            part.bias = nn.Parameter(part.weight.new_zeros(len(part.weight)))
+            self.exported.added[node] = f"{holder}.bias".removeprefix(".")
+        return self.exported.added.get(node)

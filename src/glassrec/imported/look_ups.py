@@ -14,7 +14,7 @@ from torch.fx.node import map_arg
 from glassrec.imported.exported import ExportedModule, UnsupportedModelError, operation, place
 from glassrec.spelling import listed
 
-_MOVES = {
+MOVES = {
     "view", "reshape", "_unsafe_view", "select", "slice", "squeeze", "unsqueeze", "permute",
     "transpose", "t", "flatten", "unflatten", "expand", "cat", "stack", "split",
     "split_with_sizes", "chunk", "unbind", "clone", "contiguous", "alias", "detach", "detach_",
@@ -91,7 +91,8 @@ def number_columns(exported: ExportedModule, example: Mapping[Node, Tensor]) -> 
 
 def batch_axis(exported: ExportedModule, node: Node) -> int | None:
     """The axis of a node's value whose size is the number of rows."""
-    for axis, size in enumerate(node.meta["val"].shape):
+    value = node.meta["val"]
+    for axis, size in enumerate((value[0] if isinstance(value, tuple) else value).shape):
         if isinstance(size, torch.SymInt) and size.node.expr == exported.rows:
             return axis
     return None
@@ -152,7 +153,7 @@ class LookUpFinder:
             self._move(node, inputs)
             if isinstance(self.origin.get(node), Tensor):
                 self.reads[node] = frozenset(self.origin[node].unique().tolist())
-        found = _look_up(node)
+        found = look_up(node)
         if found is None or not inputs or not _floats(self.example[node]):
             return
         call, table, ids = found
@@ -170,7 +171,7 @@ class LookUpFinder:
         name, value = operation(node), self.example[node]
         tensors = [each for each in node.all_input_nodes if each in self.reads]
         picks = name in ("index", "index_select") and inputs == [node.args[0]]
-        if name in _MOVES and (tensors == inputs or picks):
+        if name in MOVES and (tensors == inputs or picks):
             args, kwargs = map_arg(
                 (node.args, node.kwargs), lambda n: self.origin.get(n, self.example.get(n))
             )
@@ -262,7 +263,7 @@ def column_names(exported: ExportedModule, columns: Mapping[Node, Tensor]) -> di
     return found
 
 
-def _look_up(node: Node) -> tuple[Node, Node, Node] | None:
+def look_up(node: Node) -> tuple[Node, Node, Node] | None:
     """The call, the table and the ids, if a node's value is looked up."""
     call = node
     if operation(node) == "<built-in function getitem>" and node.args[1] == 0:

@@ -25,8 +25,9 @@ from glassrec.explain.methods.gradients import IntegratedGradients
 from glassrec.explain.selection import Selection
 from glassrec.imported.exported import UnsupportedModelError, attribute, call, flatten
 from glassrec.imported.graph_program import graph_program
-from glassrec.imported.imported_model import ImportedModel, split_graph
+from glassrec.imported.imported_model import ImportedModel
 from glassrec.imported.layer_finder import LayerFinder
+from glassrec.imported.split_graph import split_graph
 from glassrec.prune.pruner import Pruner
 from glassrec.prune.surgery import prune_model
 from glassrec.spelling import brief

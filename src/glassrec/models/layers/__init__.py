@@ -7,7 +7,7 @@ read from the weights on loading, so a pruned checkpoint loads like any other.
 
 from glassrec.models.layers.affine import Affine, Consumer, Output, Total, task_biases
 from glassrec.models.layers.prunable import PrunableLayer, activations
-from glassrec.models.layers.tower import Dimensions, Hidden, Product, Tower
+from glassrec.models.layers.tower import Dimensions, Hidden, Product, Tower, over_positions
 
 __all__ = [
     "Affine",
@@ -20,5 +20,6 @@ __all__ = [
     "Total",
     "Tower",
     "activations",
+    "over_positions",
     "task_biases",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from glassrec.models.layers.affine import Affine
@@ -106,3 +107,9 @@ class Dimensions(PrunableLayer):
 
     def _keep(self, kept: Tensor) -> None:
         """Nothing is computed: the numbers that are passed on follow from `units`."""
+
+
+def over_positions(layer: nn.Module, values: list[Tensor]) -> Tensor:
+    """Conductances (B, U) at positions side by side, added up, (1, B, U); of steps as (C, B, U)."""
+    stacked = torch.stack(values)
+    return stacked.sum(0, keepdim=True) if getattr(layer, "parallel", False) else stacked

@@ -21,6 +21,9 @@ from glassrec.models.layers import activations
 from glassrec.prune.guarantees.bounds import Bounds, hull
 from glassrec.spelling import listed
 
+LAST_BITS = 4 * torch.finfo(torch.float64).eps
+"""The share of an activation by which it may differ between rows and still be constant."""
+
 
 @dataclass
 class ActivationRange:
@@ -32,8 +35,11 @@ class ActivationRange:
 
     @property
     def constant(self) -> Tensor:
-        """(U,) bool: whether the activation is the same on every row."""
-        return self.low == self.high
+        """(U,) bool: whether the activation is the same on every row, but for its last bits.
+
+        PyTorch's sigmoids of equal numbers can differ: others compute the last ones of a tensor.
+        """
+        return torch.isclose(self.low, self.high, rtol=LAST_BITS, atol=0)
 
 
 @torch.no_grad()
