@@ -25,9 +25,8 @@ def test_ids_dense_values_labels_and_outputs_are_those_of_the_file(tmp_path, bag
     rows["probs"] = torch.rand(40, 1)
     data = _load(tmp_path, rows)
     assert data.schema.dense == ("d0", "d1", "d2")
-    assert [(f.name, f.size, f.summed) for f in data.schema.fields] == [
-        ("s0", 7, True), ("s1", 5, True), ("s2", 3, True),
-    ]  # fmt: skip
+    assert [(f.name, f.size) for f in data.schema.fields] == [("s0", 7), ("s1", 5), ("s2", 3)]
+    assert data.schema.summed
     assert not data.schema.unseen
     seen = []
     for name, split in data.splits.items():
@@ -100,8 +99,10 @@ def _with(name: str, place: tuple[int, int], value: float) -> dict[str, Any]:
          r"d1 is no finite number after log\(1 \+ x\) in row 4"),
         (_changed("X_test", torch.zeros(39, 3)), {}, "lS_o_test has 40 rows, and X_test 39"),
         (_changed("T_test", torch.zeros(41)), {}, "T_test has 41 rows, and X_test 40"),
-        (_changed("lS_i_test", torch.zeros(2, 40).long()), {}, "has 3 tables, and lS_i_test 2"),
+        (_changed("lS_i_test", torch.zeros(2, 40).long()), {},
+         "40 rows, 3 tables of offsets and 2 of ids"),
         ({"X_test": torch.zeros(2, 3), "lS_o_tset": 0}, {}, "no lS_o_test; .*lS_o_tset"),
+        (_changed("X_test", torch.zeros(0, 3)), {}, "has 0 rows, 3 tables"),
         ([], {}, "batch 0 is of type list; a dict of tensors is needed"),
         ([torch.zeros(2)], {}, "batch 0 is of type Tensor; a dict of tensors is needed"),
     ],

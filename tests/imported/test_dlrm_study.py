@@ -63,7 +63,7 @@ def test_planted_neurons_are_cut_and_the_run_verifies(study, capsys) -> None:
 def test_the_pruned_model_goes_back_into_the_layout(study, capsys) -> None:
     folder, state, rows = study
     assert main(["export", f"run.dir={folder / 'run'}"]) == 0
-    assert "dlrm.pt: a checkpoint of facebookresearch/dlrm" in capsys.readouterr().out
+    assert "dlrm.pt: the same for facebookresearch/dlrm" in capsys.readouterr().out
     small = torch.load(folder / "run" / DLRM_CHECKPOINT.name, weights_only=True)
     assert len(small["top_l.0.weight"]) < len(state["top_l.0.weight"])
     offsets, ids = [*rows["lS_o_test"]], [*rows["lS_i_test"]]

@@ -143,7 +143,7 @@ def test_what_the_layout_cannot_hold_is_refused():
 
 def test_sums_have_no_bounds_and_no_id_is_unseen(tmp_path):
     model, _ = _loaded(tmp_path, state_dict(), batch(bags=True))
-    with pytest.raises(ValueError, match="no bounds are known of s0, the sum of several vectors"):
+    with pytest.raises(ValueError, match="no bounds are known of sums of several ids"):
         domain_ranges(model, model.schema)
     with pytest.raises(ValueError, match=r"no unseen ids; take explain\.baseline=mean"):
         model.table.unseen()

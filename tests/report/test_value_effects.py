@@ -92,3 +92,9 @@ def test_of_many_categories_the_highest_and_the_lowest_are_shown() -> None:
     means = pd.DataFrame({"mean": range(30, 0, -1)})
     assert ends(means, 10)["mean"].tolist() == [30, 29, 28, 27, 26, 5, 4, 3, 2, 1]
     assert len(ends(means.head(10), 10)) == 10
+
+
+def test_a_panel_without_a_frequent_value_says_so(drawn, sample, about) -> None:
+    names, parts = [*"abcdefgh"], np.arange(8.0)[:, None]
+    category_effects(sample(["film"], parts), pd.DataFrame({"film": names}), about)
+    assert drawn[0].axes[0].get_title(loc="left") == "film: no value has 5 rows"

@@ -66,7 +66,8 @@ class DLRMBatches(Source):
             raise ValueError(f"{self.path}: d{column} is no finite number{after} in row {row}")
         tables = [[torch.cat(x) for x in zip(*t, strict=True)] for t in zip(*bags, strict=True)]
         fields = self._fields(tables)
-        schema = Schema(tuple(f"d{n}" for n in range(dense.shape[1])), fields, unseen=False)
+        names = tuple(f"d{n}" for n in range(dense.shape[1]))
+        schema = Schema(names, fields, unseen=False, summed=True)
         padded = []
         for (lengths, own), each, first in zip(tables, fields, schema.offsets, strict=True):
             there = torch.arange(each.values) < lengths.unsqueeze(1)
@@ -107,7 +108,7 @@ class DLRMBatches(Source):
                 )
             # An empty bag has a vector, too: a sum of none.
             width = max(int(lengths.max()), 1 + int((lengths == 0).any()))
-            found.append(Field(f"s{n}", size, width, summed=True))
+            found.append(Field(f"s{n}", size, width))
         return tuple(found)
 
 
@@ -124,8 +125,9 @@ def _read(batch: Any, where: str) -> tuple[list[Tensor], list[tuple[Tensor, Tens
     dense, offsets, ids = named["X"].float(), named["lS_o"], named["lS_i"]
     unknown = torch.full((len(dense), 1), math.nan)
     labels, probs = (named.get(name, unknown).reshape(-1, 1).float() for name in ("T", "probs"))
-    if len(offsets) != len(ids):
-        raise ValueError(f"{where}: lS_o_test has {len(offsets)} tables, and lS_i_test {len(ids)}")
+    if not len(dense) or not 0 < len(offsets) == len(ids):
+        sizes = f"{len(dense)} rows, {len(offsets)} tables of offsets and {len(ids)} of ids"
+        raise ValueError(f"{where} has {sizes}; give some rows, and ids and offsets of each table")
     for name, rows in {"lS_o_test": offsets[0], "T_test": labels, "probs": probs}.items():
         if len(rows) != len(dense):
             raise ValueError(f"{where}: {name} has {len(rows)} rows, and X_test {len(dense)}")

@@ -46,13 +46,12 @@ class Field:
     """A categorical column. `size` counts its ids, the unseen id 0 included.
 
     A multi-valued field, such as genres, has `values` columns in `Batch.ids`; its vector is the
-    mean of those that are not absent, of which there is at least one, or, if `summed`, their sum.
+    mean of those that are not absent, of which there is at least one.
     """
 
     name: str
     size: int
     values: int = 1
-    summed: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +84,7 @@ class Schema:
         item_dense: the dense columns that follow from the item.
         unseen: whether id 0 of each field stands for unseen values. Where ids are those of another
             project, it is an id like any other.
+        summed: whether the vector of several values of a field is their sum, not their mean.
 
     Raises:
         ValueError: two columns have the same name.
@@ -100,6 +100,7 @@ class Schema:
     ranges: tuple[tuple[float, float], ...] = ()
     item_dense: tuple[str, ...] = ()
     unseen: bool = True
+    summed: bool = False
 
     def __post_init__(self) -> None:
         names = self.columns

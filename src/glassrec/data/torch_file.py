@@ -37,7 +37,7 @@ def load_torch_file(path: Path) -> Any:
     if found is None:
         raise ValueError(f"{path}: not a file of torch.save, or a damaged one")
     raise ValueError(
-        f"{path} holds {found[1] or 'TorchScript'}, not tensors alone, and loading it runs their "
+        f"{path} holds {found[1] or 'TorchScript'}, not tensors alone, and loading it runs its "
         "code; where you trust the file, write a new one: "
         "torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW), or .state_dict()"
     )

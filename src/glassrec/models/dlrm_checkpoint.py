@@ -68,7 +68,7 @@ def to_layout(model: DLRM) -> dict[str, Tensor]:
     if any(target.kind != "click" for target in model.schema.targets):
         raise ValueError("the layout ends in a sigmoid, and not all tasks of this model are clicks")
     for field in model.schema.fields:
-        if field.values > 1 and not field.summed:
+        if field.values > 1 and not model.schema.summed:
             raise ValueError(f"the layout sums the vectors of {field.name}, and here is their mean")
     names, inner = model.schema.field_names, model.interaction
     found = {f"emb_l.{n}.weight": model.table.vectors(name) for n, name in enumerate(names)}

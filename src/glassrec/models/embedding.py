@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -32,14 +32,13 @@ class JointTable(nn.Embedding):
     _owner: Tensor
     _packed: Tensor
     _positions: Tensor
-    _summed: Tensor
 
     def __init__(self, data: Schema, reads: Schema, width: int) -> None:
         super().__init__(reads.num_ids, width)
         self._data, self._reads, self.width = data, reads, width
         self.register_buffer("read", torch.ones(len(reads.fields), width, dtype=torch.bool))
         # Not weights: they follow from the two schemas and `read`, so no checkpoint holds them.
-        for name in ("_columns", "_shift", "_owner", "_packed", "_positions", "_summed"):
+        for name in ("_columns", "_shift", "_owner", "_packed", "_positions"):
             self.register_buffer(name, torch.empty(0, dtype=torch.long), persistent=False)
         self._index()
         self.register_load_state_dict_pre_hook(_take_size)
@@ -124,9 +123,11 @@ class JointTable(nn.Embedding):
         """The mean or the sum of each field's values; `present` (B, C) is false for absent ones."""
         vectors = self(rows.where(present, 0)).where(present.unsqueeze(2), 0)
         shape = (rows.shape[0], len(self._stored.fields))
-        counts = vectors.new_zeros(shape).index_add_(1, self._owner, present.to(vectors.dtype))
         sums = vectors.new_zeros(*shape, vectors.shape[2]).index_add(1, self._owner, vectors)
-        return sums / counts.masked_fill(self._summed, 1).unsqueeze(2)
+        if self._data.summed:
+            return sums
+        counts = vectors.new_zeros(shape).index_add_(1, self._owner, present.to(vectors.dtype))
+        return sums / counts.unsqueeze(2)
 
     def _rows_of(self, field: str) -> tuple[int, int]:
         index = self._stored.field_index(field)
@@ -164,14 +165,13 @@ class JointTable(nn.Embedding):
         self._same_columns = columns == every and not any(shifts)
         self._columns, self._owner = self._longs(columns), self._longs(owner)
         self._shift = self._longs([shifts[index] for index in owner])
-        self._summed = self._longs([field.summed for field in stored.fields]).bool()
         self._whole = bool(self.read.all())
         width, ranks = self.embedding_dim, self.read.cumsum(1) - 1
         self._packed = ranks.where(self.read, width)
         first = (some.cumsum(0) - 1).unsqueeze(1) * width
         self._positions = (first + ranks).where(self.read, int(some.sum()) * width).flatten()
 
-    def _longs(self, values: Sequence[int]) -> Tensor:
+    def _longs(self, values: list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=self.weight.device)
 
 

@@ -111,6 +111,7 @@ def category_effects(
         means = category_means(values[name].map(value_text), parts)
         _category_panel(axes, ends(means, MAX_CATEGORIES), len(means))
         more = f": {MAX_CATEGORIES} of {len(means):,}" if len(means) > MAX_CATEGORIES else ""
+        more = more if len(means) else f": no value has {FEW} rows"
         axes.set_title(f"{feature_name(name)}{more}", weight="bold")
         axes.set_xlabel(f"mean attribution to the {logit_name(kind)}", fontsize=8)
     set_title(

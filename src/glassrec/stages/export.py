@@ -105,9 +105,9 @@ class ExportResult:
     """The files of the exported model."""
 
     not_written: Mapping[str, str]
-    """why there is no such file, by its name"""
-    dlrm: bool
-    """whether it is a model for the layout of facebookresearch/dlrm"""
+    """why there is no such file for ONNX runtimes, by its name"""
+    checkpoint: str | None
+    """what the checkpoint of facebookresearch/dlrm is, or why there is none; None without a DLRM"""
     golden: int | None
     """the number of golden rows in the bundle; None without one, as the data has no raw rows"""
 
@@ -149,15 +149,16 @@ def export(pruned: PruneResult) -> ExportResult:
 
     exported = context.once(PROGRAM, lambda: Binary(as_pt2(program())))
     context.once(PROGRAM_FACTS, lambda: Facts(description(model(), schema)))
-    dlrm, golden = isinstance(model(), DLRM), None
+    checkpoint = golden = None
     reasons = _written(context, ONNX, onnx)
     if encoder is not None:
         about = plain_encoder(encoder)
         reasons = reasons or _written(context, BUNDLE_ONNX, lambda: raw(about))
         golden = bundle(context, encoder, model, exported)
-    if dlrm:
-        reasons |= _written(context, CHECKPOINT, layout)
-    return ExportResult(reasons, dlrm, golden)
+    if isinstance(model(), DLRM):
+        why = _written(context, CHECKPOINT, layout).get(CHECKPOINT.name)
+        checkpoint = f"not written: {why}" if why else "the same for facebookresearch/dlrm"
+    return ExportResult(reasons, checkpoint, golden)
 
 
 def _written(context: Context, file: File[Binary], make: Callable[[], bytes]) -> dict[str, str]:

@@ -268,15 +268,11 @@ def export_lines(result: ExportResult) -> Iterator[str]:
     yield f"{files.PROGRAM_FACTS.name}: the columns that go in, and the tasks that come out"
     if files.ONNX.name not in result.not_written:
         yield f"{files.ONNX.name}: the same for ONNX runtimes"
-    if result.dlrm and files.DLRM_CHECKPOINT.name not in result.not_written:
-        yield (
-            f"{files.DLRM_CHECKPOINT.name}: a checkpoint of facebookresearch/dlrm, with columns of "
-            "zeros where inputs of the first top layer were pruned"
-        )
+    if result.checkpoint is not None:
+        yield f"{files.DLRM_CHECKPOINT.name}: {result.checkpoint}"
     if result.golden is not None:
         rows, onnx = counted(result.golden, "golden row"), files.SCORE_ONNX.name
-        without = {files.ONNX.name, files.BUNDLE_ONNX.name} & result.not_written.keys()
-        more = "" if without else f"; python {onnx} does so with onnxruntime"
+        more = "" if result.not_written else f"; python {onnx} does so with onnxruntime"
         yield (
             f"{files.BUNDLE} scores raw rows without Glassrec: python {files.SCORE.name} rows.csv; "
             f"--check scores its {rows} again{more}"

@@ -193,11 +193,8 @@ def input_bounds(model: Recommender) -> Inputs:
     function of it is lowest and highest at one of them. ValueError if a field is a sum.
     """
     reads, width = model.schema, model.width
-    if summed := [field.name for field in reads.fields if field.summed and field.values > 1]:
-        raise ValueError(
-            f"prune.level=domain: no bounds are known of {summed[0]}, the sum of several vectors; "
-            "take prune.level=data"
-        )
+    if reads.summed and any(field.values > 1 for field in reads.fields):
+        raise ValueError("no bounds are known of sums of several ids; take prune.level=data")
     dense, fields, steps = len(reads.dense), len(reads.fields), reads.history_length
     table = model.table.weight.detach()
     tables = [model.table.vectors(name).detach() for name in reads.field_names]
