@@ -80,7 +80,8 @@ def test_pruned_models_score_the_same_without_glassrec(
     found = _by_a_stranger(tmp_path, {tmp_path / name: rows for name in models})
     for (name, model), several in zip(models.items(), found, strict=True):
         for logits, each in zip(several, batches, strict=True):
-            assert torch.equal(logits, model(each)), name
+            with torch.no_grad():  # the program is that of the folded copy
+                assert torch.equal(logits, model(each)), name
 
 
 @pytest.mark.parametrize("name", ["dlrm", "lstm"])  # products of pairs, and a loop over steps

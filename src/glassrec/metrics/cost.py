@@ -48,11 +48,12 @@ def flops(model: Recommender, batch: Batch) -> float:
 
     Those of matrix products are counted, of which the pairs of a dot interaction are one, as they
     grow with the square of a width. Element-wise operations are not counted: biases, ReLU, gates
-    and the product of two vectors, as in generalised matrix factorisation.
+    and the product of two vectors, as in generalised matrix factorisation. Nor are zeros in the
+    weights of a folded copy, which replace operations that are not counted.
     """
     rows = batch.slice(0, FLOP_ROWS)
     with FlopCounterMode(display=False) as counter:
-        model(rows.to(model.device))
+        model.task_logits(model.embed(rows.to(model.device)))
     return counter.get_total_flops() / rows.rows
 
 
@@ -98,6 +99,15 @@ def _rounds(
             yield early, late
         else:
             yield first(), second()
+
+
+def ratio_interval(large: Tensor, small: Tensor, draws: int = 1000) -> tuple[float, float, float]:
+    """The median over turns (N,) of small / large, and the ends of its 95 % bootstrap interval."""
+    ratios = small / large
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randint(len(ratios), (draws, len(ratios)), generator=generator)
+    low, high = ratios[drawn].median(1).values.quantile(torch.tensor([0.025, 0.975]).to(ratios))
+    return ratios.median().item(), low.item(), high.item()
 
 
 def _timed(model: Recommender, rows: Batch) -> Callable[[], float]:

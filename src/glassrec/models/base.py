@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from glassrec.data.schema import Schema
 from glassrec.models.embedding import JointTable, refuse_missing_numbers
 from glassrec.models.layers import PrunableLayer
 from glassrec.models.layers.affine import TargetScale
+from glassrec.models.layers.folding import Folding, recording
 
 
 class Inputs(NamedTuple):
@@ -73,6 +74,13 @@ class Recommender(nn.Module, ABC):
         table: of an imported model, which has `embed` and tables of its own.
     """
 
+    _folds: ClassVar[bool]
+
+    def __init_subclass__(cls, folds: bool = False) -> None:
+        """`folds`: `score` of a folded copy works on vectors as the table stores them."""
+        super().__init_subclass__()
+        cls._folds = folds
+
     def __init__(
         self, data: Schema, reads: Schema, width: int, table: nn.Module | None = None
     ) -> None:
@@ -81,6 +89,7 @@ class Recommender(nn.Module, ABC):
         self.width = width
         self.table: Any = JointTable(data, reads, width) if table is None else table
         self.target_scale = TargetScale(data.targets)
+        self._folding = Folding()
         dense = [data.dense.index(name) for name in reads.dense]
         self._dense = slice(None) if dense == [*range(len(data.dense))] else dense
         self.register_load_state_dict_post_hook(refuse_missing_numbers)
@@ -116,8 +125,26 @@ class Recommender(nn.Module, ABC):
 
     @final  # type: ignore[misc]  # nn.Module declares `forward` as an attribute
     def forward(self, batch: Batch) -> Tensor:
-        """The logits (B, K) of a batch."""
-        return self.task_logits(self.embed(batch))
+        """The logits (B, K) of a batch; see `folded`."""
+        model = self.folded or self
+        return model.task_logits(model.embed(batch))
+
+    @property
+    def folded(self) -> Recommender | None:
+        """A copy of a pruned model for inference, see `Folding`; `forward` uses it in evaluation
+        mode, without gradients, while no activations are recorded, if the model can be folded.
+        """
+        if not self._folds or self.training or torch.is_grad_enabled() or recording:
+            return None
+        copy: Recommender | None = self._folding.copy_of(self)
+        return copy
+
+    def fold(self) -> None:
+        """Make this copy of a pruned model one for inference alone, see `Folding`."""
+        self._folds = False  # type: ignore[misc]  # it is folded
+        for layer in self.layers.values():
+            layer.fold(self.table)
+        self.table.fold()
 
     @torch.no_grad()
     def predict(self, batch: Batch, chunk: int = 16384) -> Tensor:
@@ -165,6 +192,7 @@ class Recommender(nn.Module, ABC):
     def narrow(self) -> None:
         """Shrink the table to the numbers that are still read; no bit of the logits changes."""
         self.table.narrow(self.dimensions())
+        self._folding = Folding()
 
     def take_over(self, load: LoadPart) -> bool:
         """Initialise from the runs that the settings name by `load`; whether there are any."""
@@ -174,6 +202,7 @@ class Recommender(nn.Module, ABC):
         """Take weights over, with the widths of pruned layers; ValueError for another model's."""
         try:
             self.load_state_dict(dict(weights))
+            self._folding = Folding()
         except RuntimeError as error:
             first, *_ = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
             raise ValueError(

@@ -103,7 +103,7 @@ def dense_and(fields: Sequence[str] | None, data: Schema, model: str) -> Schema:
     return reads
 
 
-class DCN(Recommender):
+class DCN(Recommender, folds=True):
     """Cross layers x ← x₀ ⊙ (W x + b) + x over x₀ = [dense ; fields], and a deep tower.
 
     The numbers of x₀ are no neurons: every cross layer multiplies them and passes them on, so that
@@ -158,7 +158,7 @@ class DCN(Recommender):
         return self.cross.block_norms(self.sizes)
 
 
-class DNN(Recommender):
+class DNN(Recommender, folds=True):
     """A ReLU tower over [dense ; fields], the reference that cross networks are compared with.
 
     Args:

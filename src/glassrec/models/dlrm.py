@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import sqrt
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 from annotated_types import Ge, MinLen
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, LoadPart, Recommender
 from glassrec.models.dlrm_checkpoint import checkpoint_sizes, load_checkpoint
+from glassrec.models.embedding import JointTable
 from glassrec.models.layers import Affine, Consumer, Output, PrunableLayer, Tower
 
 
@@ -25,13 +26,13 @@ class DotInteraction(PrunableLayer, Consumer):
     triangle, row by row (row i, column j < i). With 27 vectors of 16 numbers these are
     16 + 351 = 367 neurons.
 
-    Multiplied are all vectors of which a pair is left. To gather the vectors of each pair instead
-    is faster below some 20 of 351 pairs, and up to 30 times as slow above.
+    All vectors are multiplied, in a folded copy those between the first and the last one of which a
+    pair is left. To gather the vectors of each pair instead is faster below some 20 of 351 pairs,
+    and up to 30 times as slow above.
     """
 
     columns: Tensor
     constants: Tensor
-    _vectors: Tensor
     _positions: Tensor
 
     def __init__(self, names: Sequence[str], width: int) -> None:
@@ -41,8 +42,7 @@ class DotInteraction(PrunableLayer, Consumer):
         # The columns of the dense vector that still arrive, and the constants of the others.
         self.register_buffer("columns", torch.arange(width))
         self.register_buffer("constants", torch.zeros(width))
-        # Which vectors are multiplied, and where in [dense ; products] each neuron is.
-        self.register_buffer("_vectors", torch.empty(0, dtype=torch.long), persistent=False)
+        # Where each pair is among the products of vectors.
         self.register_buffer("_positions", torch.empty(0, dtype=torch.long), persistent=False)
         self._index()
         self.register_load_state_dict_post_hook(_index_after_loading)
@@ -50,11 +50,13 @@ class DotInteraction(PrunableLayer, Consumer):
     def forward(self, dense: Tensor, fields: Tensor) -> Tensor:
         """(B, U) from a dense vector (B, columns) and fields (B, F, width)."""
         dense = self.widen(dense)
-        vectors = torch.cat([dense.unsqueeze(1), fields], 1)
-        if len(self._vectors) < len(self.names):
-            vectors = vectors.index_select(1, self._vectors)
-        products = torch.bmm(vectors, vectors.transpose(1, 2)).flatten(1)
-        return torch.cat([dense, products], 1).index_select(1, self._positions)
+        vectors = torch.cat([dense.unsqueeze(1), fields], 1) if self._with_dense else fields
+        products = torch.bmm(vectors[:, self._first :], vectors[:, : self._end].transpose(1, 2))
+        pairs = products.flatten(1).index_select(1, self._positions)
+        passed = len(self.units) - len(self._positions)
+        if passed < self.width:
+            dense = dense.index_select(1, self.units[:passed])
+        return torch.cat([dense, pairs], 1)
 
     def widen(self, dense: Tensor) -> Tensor:
         """(B, width) from a dense vector (B, columns), with the constants of pruned columns."""
@@ -78,7 +80,7 @@ class DotInteraction(PrunableLayer, Consumer):
     def multiplied(self) -> Tensor:
         """(1 + F,) bool: of which vectors a pair is left, the dense one first."""
         none = torch.zeros(len(self.names), dtype=torch.bool, device=self.units.device)
-        return none.index_fill(0, self._vectors, True)
+        return none.index_fill(0, self._pairs().flatten(), True)
 
     def neuron_names(self, layer: str) -> list[str]:
         """`dense[3]`, and the two vectors of each pair, the one stacked first named first."""
@@ -94,12 +96,27 @@ class DotInteraction(PrunableLayer, Consumer):
         pairs = torch.tril_indices(count, count, -1, device=self.units.device)
         return pairs[:, self.units[self.units >= self.width] - self.width]
 
-    def _index(self) -> None:
-        pairs = self._pairs()
-        self._vectors = pairs.unique()
-        rows, columns = torch.searchsorted(self._vectors, pairs)
-        behind = self.width + rows * len(self._vectors) + columns
-        self._positions = torch.cat([self.units[self.units < self.width], behind])
+    def _index(self, stored: Tensor | None = None) -> None:
+        """Find the pairs among the products of all vectors, or of the fields (F,) `stored`."""
+        pairs, self._with_dense = self._pairs(), True
+        self._first, self._end = 0, len(self.names)
+        if stored is not None:
+            there = torch.cat([self.multiplied[:1], stored])
+            rows, columns = pairs = (there.cumsum(0) - 1)[pairs]
+            self._with_dense = bool(there[0])
+            self._first = int(rows.min()) if len(rows) else 0
+            self._end = int(columns.max()) + 1 if len(rows) else 0
+        self._positions = (pairs[0] - self._first) * self._end + pairs[1]
+
+    def fold(self, table: JointTable) -> None:
+        """Pass the whole dense vector on, and multiply vectors as the `table` stores them."""
+        passed = self.units < self.width
+        every = torch.arange(self.width + int((~passed).sum()), device=self.units.device)
+        places = torch.cat([self.units[passed], every[self.width :]])
+        for consumer, part in self._consumers:
+            cast(Affine, consumer).spread_inputs(part, places, len(every))
+        self.units = torch.cat([every[: self.width], self.units[~passed]])
+        self._index(table.read.any(1))
 
     def _keep(self, kept: Tensor) -> None:
         self._index()
@@ -123,7 +140,7 @@ def _index_after_loading(layer: DotInteraction, _: object) -> None:
     layer._index()
 
 
-class DLRM(Recommender):
+class DLRM(Recommender, folds=True):
     """A bottom tower over the dense columns, dot products of all pairs of vectors, a top tower.
 
     The top tower reads [dense vector ; pairs]. The defaults are the sizes of the published
@@ -178,6 +195,14 @@ class DLRM(Recommender):
     def dimensions(self) -> Tensor:
         """All of a field as long as one of its pairs is left: products need whole vectors."""
         return self.interaction.multiplied[1:].unsqueeze(1).expand(-1, self.width)
+
+    def fold(self) -> None:
+        """The bottom tower gives the constants of the dense vector, too."""
+        pairs = self.interaction
+        if len(pairs.columns) < pairs.width and (pairs.constants >= 0).all():  # as after a ReLU
+            self.bottom.last.affine.spread_outputs(pairs.constants, pairs.columns)
+            pairs.columns = torch.arange(pairs.width, device=self.device)
+        super().fold()
 
     @torch.no_grad()
     def _initialise(self) -> None:

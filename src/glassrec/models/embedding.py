@@ -45,7 +45,7 @@ class JointTable(nn.Embedding):
 
     def fields(self, ids: Tensor) -> Tensor:
         """(B, F, E): the vectors of the fields of a batch with these `ids` (B, columns)."""
-        own = ids if self._same_columns else ids[:, self._columns]
+        own = ids if self._same_columns else ids.index_select(1, self._columns)
         rows = own if self._same_columns else own - self._shift
         single = len(self._owner) == len(self._stored.fields)
         return self._expand(self(rows) if single else self._pooled(rows, own >= 0))
@@ -113,6 +113,20 @@ class JointTable(nn.Embedding):
             if own.any()
         ]
         self._store(read, torch.cat(kept) if kept else self.weight.new_empty(rows, width))
+
+    def places(self, names: Sequence[str], columns: range) -> tuple[Tensor, int]:
+        """Where the numbers (F, W) of fields side by side are in their stored vectors, of which the
+        columns to the left are left out, and how many numbers these have.
+        """
+        index = [self._reads.field_index(name) for name in names]
+        read, packed = self.read[index], self._packed[index, columns.start :]
+        left = int(read[:, : columns.start].sum(1).max())
+        width, rank = self.embedding_dim - left, read.any(1).cumsum(0)
+        return (rank - 1).unsqueeze(1) * width + packed - left, width * int(rank[-1])
+
+    def fold(self) -> None:
+        """Look up what is stored (B, stored fields, stored width), and no zeros beside it."""
+        self._whole = True
 
     def _expand(self, stored: Tensor) -> Tensor:
         if self._whole:

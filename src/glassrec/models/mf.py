@@ -19,7 +19,7 @@ from glassrec.models.ncf import user_and_item
 from glassrec.models.retriever import Retriever
 
 
-class MF(Retriever):
+class MF(Retriever, folds=True):
     """logit = b + b_user + b_item + p_user · q_item.
 
     A row of the joint table holds an id's factors, then its bias.

@@ -30,7 +30,7 @@ def user_and_item(data: Schema, model: str) -> Schema:
     return data.select(fields=[data.user, data.item])
 
 
-class GMF(Recommender):
+class GMF(Recommender, folds=True):
     """Generalised matrix factorisation, h · (p_user ⊙ q_item) + b, with `factors` dimensions."""
 
     def __init__(self, data: Schema, factors: Annotated[int, Ge(1)] = 8) -> None:
@@ -55,7 +55,7 @@ def halving(factors: int) -> tuple[int, int, int]:
     return 4 * factors, 2 * factors, factors
 
 
-class MLP(Recommender):
+class MLP(Recommender, folds=True):
     """A ReLU tower over the user's and the item's embedding, side by side.
 
     Args:
@@ -111,7 +111,7 @@ class Pretrained:
             )
 
 
-class NeuMF(Recommender):
+class NeuMF(Recommender, folds=True):
     """GMF and an MLP with embeddings of their own, joined in the output layer.
 
     A row of the joint table holds a field's GMF embedding, then its MLP embedding.
@@ -147,7 +147,7 @@ class NeuMF(Recommender):
 
     def score(self, inputs: Inputs) -> Tensor:
         """The logits (B, K)."""
-        factors, hidden = inputs.fields.tensor_split([self.factors], dim=2)
+        factors, hidden = inputs.fields.tensor_split([self.product.size], dim=2)
         return self.output(self.product(*factors.unbind(1)), self.tower(self.embedding(hidden)))
 
     def dimensions(self) -> Tensor:

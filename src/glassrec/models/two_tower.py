@@ -23,7 +23,7 @@ DEVIATION = 0.05
 apart that the softmax over items learns little else than to undo them."""
 
 
-class TwoTower(Retriever):
+class TwoTower(Retriever, folds=True):
     """A query tower over the user's side, a candidate tower over the item's, and their joint head.
 
     A retrieval logit is `query · candidate`; clicks and ratings have a tower over both vectors. A
@@ -90,6 +90,18 @@ class TwoTower(Retriever):
     def dimensions(self) -> Tensor:
         """Those that either tower reads."""
         return torch.cat([self.query_embedding.read, self.candidate_embedding.read])
+
+    def fold(self) -> None:
+        """Fewer fields of the user may be stored, and a head reads numbers that are not added."""
+        self.users = int(self.table.read[: self.users].any(1).sum())
+        if self.retrieved and len(self.product.units) < self.product.size:
+            if self.judged:
+                mask = self.product.remaining.to(self.total.bias)
+                self.total.mask = mask.repeat(len(self.retrieved), 1)
+            else:
+                self.to_query.keep_outputs(self.product.units)
+                self.to_candidate.keep_outputs(self.product.units)
+        super().fold()
 
     def query(self, inputs: Inputs) -> Tensor:
         """(B, U), of the dimensions that are not pruned; the data has a retrieval task."""

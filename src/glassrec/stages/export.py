@@ -62,7 +62,9 @@ def export_program(model: Recommender, data: Schema) -> ExportedProgram:
     )
     number = Dim("rows")
     shapes = {name: {0: number} for name in INPUTS}
-    scorer = Scorer(deepcopy(model).cpu().eval())
+    model = deepcopy(model).cpu().eval()
+    with torch.no_grad():
+        scorer = Scorer(model.folded or model)
     return without_paths(torch.export.export(scorer, example, dynamic_shapes=shapes))
 
 

@@ -6,7 +6,8 @@ read from the weights on loading, so a pruned checkpoint loads like any other.
 """
 
 from glassrec.models.layers.affine import Affine, Consumer, Output, Total, task_biases
-from glassrec.models.layers.prunable import PrunableLayer, activations
+from glassrec.models.layers.folding import activations
+from glassrec.models.layers.prunable import PrunableLayer
 from glassrec.models.layers.tower import Dimensions, Hidden, Product, Tower, over_positions
 
 __all__ = [

@@ -56,8 +56,7 @@ class Affine(nn.Module, Consumer):
 
     def weights(self, part: int) -> list[Tensor]:
         """The columns (out, U) of a part."""
-        start = int(self.parts[:part].sum())
-        return [self.weight[:, start : start + int(self.parts[part])]]
+        return [self._split(part)[1]]
 
     def reads(self, part: int) -> Tensor:
         """(U,): whether the column of a neuron has a weight that is not zero."""
@@ -66,11 +65,11 @@ class Affine(nn.Module, Consumer):
     @torch.no_grad()
     def drop_inputs(self, part: int, kept: Tensor, constants: Tensor) -> None:
         """Read only the `kept` neurons of a part; W · constants of the others moves into b."""
-        start, width = int(self.parts[:part].sum()), int(self.parts[part])
+        before, own, after = self._split(part)
+        width = own.shape[1]
         assert constants.shape == (width,), "one constant for each neuron that was read"
         dropped = torch.ones(width, dtype=torch.bool, device=kept.device)
         dropped[kept] = False
-        before, own, after = self.weight.tensor_split([start, start + width], dim=1)
         self.bias.add_(own[:, dropped] @ constants[dropped].to(own))
         replace(self, "weight", torch.cat([before, own[:, kept], after], 1))
         self.parts[part] = len(kept)
@@ -80,6 +79,30 @@ class Affine(nn.Module, Consumer):
         """Compute only the `kept` outputs."""
         replace(self, "weight", self.weight[kept].clone())
         replace(self, "bias", self.bias[kept].clone())
+
+    @torch.no_grad()
+    def spread_inputs(self, part: int, places: Tensor, width: int) -> None:
+        """Read a part of another `width`, whose numbers at `places` (U,) are those read so far."""
+        before, own, after = self._split(part)
+        if width == own.shape[1]:
+            return  # the places are all there are, in order
+        wide = own.new_zeros(len(own), width).index_copy(1, places, own)
+        replace(self, "weight", torch.cat([before, wide, after], 1))
+        self.parts[part] = width
+
+    @torch.no_grad()
+    def spread_outputs(self, constants: Tensor, places: Tensor) -> None:
+        """Give `constants` (width,), but at `places` (U,) the outputs that were given so far."""
+        if len(constants) == len(places):
+            return
+        wide = self.weight.new_zeros(len(constants), self.weight.shape[1])
+        replace(self, "weight", wide.index_copy(0, places, self.weight))
+        replace(self, "bias", constants.to(self.bias).index_copy(0, places, self.bias))
+
+    def _split(self, part: int) -> tuple[Tensor, ...]:
+        """The columns before a part, its own, and those behind it."""
+        start = int(self.parts[:part].sum())
+        return self.weight.tensor_split([start, start + int(self.parts[part])], dim=1)
 
 
 class Output(Affine):
@@ -99,7 +122,12 @@ def task_biases(targets: Sequence[Target]) -> nn.Parameter:
 
 
 class Total(nn.Module, Consumer):
-    """y = Σ x + b, with one b a task: (B, U) to (B, K)."""
+    """y = Σ x + b, with one b a task: (B, U) to (B, K).
+
+    In a folded copy `mask` (K, width) has zeros for numbers that arrive and are not added.
+    """
+
+    mask: Tensor | None = None
 
     def __init__(self, targets: Sequence[Target]) -> None:
         super().__init__()
@@ -107,6 +135,8 @@ class Total(nn.Module, Consumer):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, K)."""
+        if self.mask is not None:
+            return F.linear(x, self.mask, self.bias)
         return x.sum(1, keepdim=True) + self.bias
 
     def reads(self, part: int) -> Tensor:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from glassrec.models.embedding import JointTable
 from glassrec.models.layers.affine import Consumer, shrink_to
 
 MIXING = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.Softmax, nn.LogSoftmax)
@@ -23,6 +23,8 @@ class PrunableLayer(nn.Module, ABC):
     neuron in the layer as it was built, and `built` how many neurons that layer had.
     """
 
+    cuts: ClassVar[int] = 0
+    """How often any layer was pruned in this process."""
     units: Tensor
     built: Tensor
 
@@ -104,7 +106,11 @@ class PrunableLayer(nn.Module, ABC):
         for consumer, part in self._consumers:
             consumer.drop_inputs(part, kept, constants)
         self.units = self.units[kept].clone()
+        PrunableLayer.cuts += 1
         self._keep(kept)
+
+    def fold(self, table: JointTable) -> None:
+        """In a `Recommender.folded` copy: read vectors as the `table` stores them."""
 
     @property
     def activation_module(self) -> nn.Module:
@@ -124,23 +130,3 @@ def _refuse_another_size(
         errors.append(
             f"{prefix[:-1]} was built with {int(built)} neurons there, {module.size} here"
         )
-
-
-@contextmanager
-def activations(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, list[Tensor]]]:
-    """Record the activations of modules while the context is open, by name: (B, U), once a call.
-
-    Those of a prunable layer are the outputs of its `activation_module`.
-    """
-    recorded: dict[str, list[Tensor]] = {name: [] for name in modules}
-    handles = [
-        getattr(module, "activation_module", module).register_forward_hook(
-            lambda _, __, output, name=name: recorded[name].append(output)
-        )
-        for name, module in modules.items()
-    ]
-    try:
-        yield recorded
-    finally:
-        for handle in handles:
-            handle.remove()
