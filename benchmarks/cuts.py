@@ -52,6 +52,7 @@ SIDES = Schema(
     (), (*PAIRS, Field("age", 60), Field("genre", 20)),
     (Target("click"), Target("next", "retrieval")), "user", "item", ("item", "genre"),
 )  # fmt: skip
+# By name; behind a colon, the one layer that is pruned.
 MODELS: dict[str, tuple[Callable[[Schema], Recommender], Schema]] = {
     "neumf": (NeuMF, FILMS),
     "neumf, 64 factors": (partial(NeuMF, factors=64), FILMS),
@@ -59,12 +60,13 @@ MODELS: dict[str, tuple[Callable[[Schema], Recommender], Schema]] = {
     "gmf": (GMF, FILMS),
     "dlrm, demo": (DLRM, DEMO),
     "dlrm, Criteo": (DLRM, CRITEO),
+    "dlrm, Criteo: interaction": (DLRM, CRITEO),
     "lstm": (LSTM, HISTORIES),
     "dcn": (partial(DCN, projection_dim=64), CRITEO),
     "dnn": (DNN, CRITEO),
     "two_tower": (TwoTower, SIDES),
 }
-BOUNDS = 0.01
+LARGEST = 0.01
 """The largest constant of a pruned neuron that is not zero."""
 
 
@@ -78,13 +80,15 @@ def rows(schema: Schema, count: int) -> Batch:
     return Batch(torch.randn(count, len(schema.dense)), torch.stack(ids, 1), history, targets)
 
 
-def cut(model: Recommender, share: float) -> Recommender:
-    """The model without a random share of the neurons of each layer."""
+def cut(model: Recommender, share: float, only: str = "") -> Recommender:
+    """The model without a random share of the neurons of each layer, or of the layer `only`."""
     small = deepcopy(model)
-    for layer in small.layers.values():
+    for name, layer in small.layers.items():
+        if only not in ("", name):
+            continue
         units = len(layer.units)
         kept = torch.randperm(units)[int(share * units) :].sort().values
-        constants = torch.rand(units) * BOUNDS
+        constants = torch.rand(units) * LARGEST
         layer.keep(kept, constants.where(layer.foldable(constants), 0))
     small.narrow()
     return small
@@ -140,7 +144,7 @@ def turns(passes: list[Callable[[], object]], count: int, at_once: int) -> torch
 def table(name: str, backend: str, options: argparse.Namespace) -> Iterator[str]:
     build, schema = MODELS[name]
     model = build(schema).eval()
-    models = [model, *(cut(model, share) for share in SHARES)]
+    models = [model, *(cut(model, share, name.partition(": ")[2]) for share in SHARES)]
     for size in options.rows:
         batch = rows(schema, size)
         counts = [flops(each, batch) for each in models]

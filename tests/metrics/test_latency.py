@@ -31,9 +31,15 @@ def test_models_take_turns_and_are_timed_apart(schema, batch):
     heard = []
     slow, fast = Sleeping(schema, 6, heard), Sleeping(schema, 2, heard)
     before, after = latency(slow, fast, batch, sizes=(1, 30), seconds=0.1)
-    assert before.keys() == after.keys() == {
+    assert before.keys() == {
         "latency_p50_1", "latency_p95_1", "latency_p50_30", "latency_p95_30"
     }  # fmt: skip
+    assert after.keys() - before.keys() == {
+        "latency_threads_cpu",
+        *(f"latency_{name}_{size}" for name in ("ratio", "ratio_low", "ratio_high", "spread")
+          for size in (1, 30)),
+    }  # fmt: skip
+    assert after["latency_ratio_low_1"] <= after["latency_ratio_1"] <= after["latency_ratio_high_1"]
     for name in before:
         assert before[name] >= 6
         assert after[name] >= 2
@@ -60,7 +66,35 @@ def test_percentiles_are_those_of_the_rounds(schema, batch, monkeypatch):
     monkeypatch.setattr(module, "perf_counter", lambda: next(ticks))
     model = Sleeping(schema, 0, [])
     both = latency(model, model, batch, sizes=(1,), seconds=1)
-    assert both == ({"latency_p50_1": 1000, "latency_p95_1": 1000},) * 2
+    same = {"latency_p50_1": 1000, "latency_p95_1": 1000}
+    assert both[0] == same
+    found = dict.fromkeys((f"latency_ratio{end}_1" for end in ("", "_low", "_high")), 1.0)
+    threads = {"latency_threads_cpu": torch.get_num_threads()}
+    assert both[1] == same | found | {"latency_spread_1": 1} | threads
+
+
+def test_the_interval_of_a_ratio_is_that_of_its_median():
+    generator = torch.Generator().manual_seed(0)
+    large = 1 + torch.rand(101, generator=generator).double()
+    small = large * torch.linspace(0.4, 0.6, 101).double()[torch.randperm(101, generator=generator)]
+    middle, low, high = module.ratio_interval(large, small)
+    assert middle == pytest.approx(0.5)
+    # The ranks of a 95 % interval of the median are 50.5 ± 1.96 · √101 / 2, and a rank is .002.
+    assert low == pytest.approx(0.5 - 9.85 * 0.002, abs=0.006)
+    assert high == pytest.approx(0.5 + 9.85 * 0.002, abs=0.006)
+
+
+def test_a_busy_machine_makes_ratios_unreliable():
+    values = {"pruned/latency_threads_cpu": 2.0}
+    for size in module.SIZES:
+        ends = {"": 0.5, "_low": 0.4, "_high": 0.6}
+        values |= {f"pruned/latency_ratio{end}_{size}": value for end, value in ends.items()}
+        values[f"pruned/latency_spread_{size}"] = 1.2 if size == 1 else 3.0
+    quiet, busy, _ = module.ratio_lines(values)
+    words = "pruned in 0.50 (0.40 to 0.60) of the time as trained, in turns on cpu, 2 threads"
+    assert quiet == f"1 row {words}"
+    assert busy.endswith("2 threads; unreliable: the machine was busy")
+    assert not [*module.ratio_lines({"latency_p50_1": 1.0})]  # of an earlier version
 
 
 @pytest.mark.gpu

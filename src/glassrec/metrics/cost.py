@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from glassrec.data.batch import Batch
 from glassrec.models.base import Recommender
+from glassrec.spelling import counted
 
 TABLE = "table.weight"
 """The name of the embedding table among a model's weights."""
@@ -20,6 +21,9 @@ FLOP_ROWS = 64
 
 SIZES = (1, 256, 4096)
 """Rows that pass the model at once where latency is measured."""
+
+MAX_SPREAD = 1.5
+"""The spread of turns above which the machine counts as busy, and latencies as unreliable."""
 
 WARM_UP_ROUNDS, MIN_ROUNDS, MAX_ROUNDS = 2, 7, 200
 
@@ -71,6 +75,10 @@ def latency(
     of `batch`, repeated where there are fewer. Both models take turns, as other work on the machine
     slows both down: only their ratio compares with that of other runs. For each size, no further
     round begins after so many `seconds`; a slow model takes longer, as there are at least seven.
+
+    The small model also has `latency_ratio_N`, see `ratio_interval`, and its ends
+    `latency_ratio_low_N` and `latency_ratio_high_N`; `latency_spread_N`, the 90th percentile of the
+    large model's turns over the 10th; and `latency_threads_DEVICE`, the threads on such a device.
     """
     found: tuple[dict[str, float], dict[str, float]] = {}, {}
     for size in sizes:
@@ -79,6 +87,11 @@ def latency(
         for own, each in zip(found, times.unbind(1), strict=True):
             own[f"latency_p50_{size}"] = each.quantile(0.5).item()
             own[f"latency_p95_{size}"] = each.quantile(0.95).item()
+        ratio = zip(("", "_low", "_high"), ratio_interval(times[:, 0], times[:, 1]), strict=True)
+        found[1].update({f"latency_ratio{end}_{size}": value for end, value in ratio})
+        slow, fast = times[:, 0].quantile(times.new_tensor([0.9, 0.1]))
+        found[1][f"latency_spread_{size}"] = (slow / fast).item()
+    found[1][f"latency_threads_{small.device.type}"] = float(torch.get_num_threads())
     return found
 
 
@@ -108,6 +121,22 @@ def ratio_interval(large: Tensor, small: Tensor, draws: int = 1000) -> tuple[flo
     drawn = torch.randint(len(ratios), (draws, len(ratios)), generator=generator)
     low, high = ratios[drawn].median(1).values.quantile(torch.tensor([0.025, 0.975]).to(ratios))
     return ratios.median().item(), low.item(), high.item()
+
+
+def ratio_lines(values: Mapping[str, float]) -> Iterator[str]:
+    """How many times the trained model's time a pass of the pruned one takes, for each size."""
+    start = "pruned/latency_threads_"
+    where = [f"{name.removeprefix(start)}, {counted(int(count), 'thread')}"
+             for name, count in values.items() if name.startswith(start)]  # fmt: skip
+    for rows in SIZES if where else ():  # not measured by earlier versions
+        ends = (f"pruned/latency_ratio{end}_{rows}" for end in ("", "_low", "_high"))
+        ratio, low, high = (values[name] for name in ends)
+        spread = values[f"pruned/latency_spread_{rows}"]
+        busy = "; unreliable: the machine was busy" if spread > MAX_SPREAD else ""
+        yield (
+            f"{counted(rows, 'row')} pruned in {ratio:.2f} ({low:.2f} to {high:.2f}) of the time "
+            f"as trained, in turns on {where[0]}{busy}"
+        )
 
 
 def _timed(model: Recommender, rows: Batch) -> Callable[[], float]:

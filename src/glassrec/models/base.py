@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, final
+from typing import Any, NamedTuple, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +74,7 @@ class Recommender(nn.Module, ABC):
         table: of an imported model, which has `embed` and tables of its own.
     """
 
-    _folds: ClassVar[bool]
+    _folds = False
 
     def __init_subclass__(cls, folds: bool = False) -> None:
         """`folds`: `score` of a folded copy works on vectors as the table stores them."""
@@ -136,12 +136,11 @@ class Recommender(nn.Module, ABC):
         """
         if not self._folds or self.training or torch.is_grad_enabled() or recording:
             return None
-        copy: Recommender | None = self._folding.copy_of(self)
-        return copy
+        return cast("Recommender | None", self._folding.copy_of(self))
 
     def fold(self) -> None:
         """Make this copy of a pruned model one for inference alone, see `Folding`."""
-        self._folds = False  # type: ignore[misc]  # it is folded
+        self._folds = False  # it is folded
         for layer in self.layers.values():
             layer.fold(self.table)
         self.table.fold()

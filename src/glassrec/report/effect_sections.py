@@ -9,6 +9,7 @@ import pandas as pd
 
 from glassrec.artifacts import Explanation, PrunePlan
 from glassrec.artifacts.file_list import IMPORTANCE, METHODS, NEURONS, PRUNING_CURVES
+from glassrec.metrics.cost import ratio_lines
 from glassrec.metrics.metadata import IN_UNIT, format_metric, primary_metrics
 from glassrec.prune.certificate_text import proven, text
 from glassrec.report.blocks import (
@@ -274,6 +275,7 @@ def _both_models(run: RunRecord) -> Iterator[Block]:
         [[label, form(metrics[n]), form(metrics[f"pruned/{n}"]), cost_change(run, n)]
          for n, (label, form) in COSTS.items() if metrics.get(n)],
     )  # fmt: skip
+    yield Sentences([f"{line}." for line in ratio_lines(metrics)])
     end = "top10_agreement"
     for name, share in sorted(metrics.items()):
         if name.endswith(end) and name.startswith("pruned/test/"):

@@ -8,7 +8,7 @@ from typing import Any
 
 from glassrec.artifacts import file_list as files
 from glassrec.data.dataset_metadata import repeats_line
-from glassrec.metrics.cost import SIZES
+from glassrec.metrics.cost import SIZES, ratio_lines
 from glassrec.metrics.metadata import format_metric
 from glassrec.metrics.model_pair import TOP
 from glassrec.prune.pruner import Pruner
@@ -260,6 +260,7 @@ def _costs(values: Mapping[str, float]) -> Iterator[str]:
         before, after = values[name], values[f"pruned/{name}"]
         change = f" ({minus(f'{after / before - 1:+z.1%}')})" if before else ""
         yield f"{words} {before:{form}}{unit} as trained, {after:{form}}{unit} pruned{change}"
+    yield from ratio_lines(values)
 
 
 def export_lines(result: ExportResult) -> Iterator[str]:

@@ -139,7 +139,7 @@ def _data(recorded: RecordedRun) -> Iterator[Finding]:
 def _latency(recorded: RecordedRun) -> Iterator[Finding]:
     """Times, of which no two measurements are equal: they are there, and could be times."""
     values = recorded.run.load(files.LATENCY).values
-    bare = {name.removeprefix("pruned/") for name in values}
+    bare = {name.removeprefix("pruned/") for name in values if "latency_p" in name}
     for name in sorted({name for one in bare for name in (one, f"pruned/{one}")} - {*values}):
         yield f"{files.LATENCY.name}: {name} is missing"
     for name, value in values.items():

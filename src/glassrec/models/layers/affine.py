@@ -165,6 +165,15 @@ def shrink_to(module: nn.Module, state: Mapping[str, Tensor], prefix: str, *_: A
             replace(module, name, tensor.new_empty(given.shape))
 
 
+def refuse_another_size(module: Any, state: Mapping[str, Tensor], prefix: str, *rest: Any) -> None:
+    """Before loading a layer: report weights of one that was built with more or fewer neurons."""
+    built, errors = state.get(f"{prefix}built"), rest[-1]
+    if built is not None and int(built) != module.size:
+        errors.append(
+            f"{prefix[:-1]} was built with {int(built)} neurons there, {module.size} here"
+        )
+
+
 def replace(module: nn.Module, name: str, value: Tensor) -> None:
     """Replace a parameter or buffer by one of another shape, on the same device."""
     old = getattr(module, name)

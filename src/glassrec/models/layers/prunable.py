@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from glassrec.models.embedding import JointTable
-from glassrec.models.layers.affine import Consumer, shrink_to
+from glassrec.models.layers.affine import Consumer, refuse_another_size, shrink_to
 
 MIXING = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.Softmax, nn.LogSoftmax)
 """Modules whose output for a neuron depends on all others: pruning one changes the rest."""
@@ -23,8 +22,7 @@ class PrunableLayer(nn.Module, ABC):
     neuron in the layer as it was built, and `built` how many neurons that layer had.
     """
 
-    cuts: ClassVar[int] = 0
-    """How often any layer was pruned in this process."""
+    cuts: ClassVar[int] = 0  # how often any layer was pruned in this process
     units: Tensor
     built: Tensor
 
@@ -34,7 +32,7 @@ class PrunableLayer(nn.Module, ABC):
         self.register_buffer("units", torch.arange(size))
         # In the weights, so that those of a narrower model are not taken for a pruned one's.
         self.register_buffer("built", torch.tensor(size))
-        self.register_load_state_dict_pre_hook(_refuse_another_size)
+        self.register_load_state_dict_pre_hook(refuse_another_size)
         self.register_load_state_dict_pre_hook(shrink_to)
         # Tuples hide the consumers from nn.Module: they are not submodules of this layer.
         self._consumers: tuple[tuple[Consumer, int], ...] = ()
@@ -120,13 +118,3 @@ class PrunableLayer(nn.Module, ABC):
     @abstractmethod
     def _keep(self, kept: Tensor) -> None:
         """Compute only the neurons that were at positions `kept`; `units` holds them already."""
-
-
-def _refuse_another_size(
-    module: PrunableLayer, state: Mapping[str, Tensor], prefix: str, *rest: Any
-) -> None:
-    built, errors = state.get(f"{prefix}built"), rest[-1]
-    if built is not None and int(built) != module.size:
-        errors.append(
-            f"{prefix[:-1]} was built with {int(built)} neurons there, {module.size} here"
-        )
