@@ -143,16 +143,21 @@ def test_a_seed_more_leaves_the_others_alone(
 
 
 def test_stages_one_by_one_work_on_all_seeds(many: Path) -> None:
+    seeds = (many / "seeds.csv").read_bytes()
     assert main(["prune", f"run.dir={many}", "prune.level=sample"]) == 0
-    # No run is evaluated now, and a table would tell of the old cut.
-    assert not (many / "seeds.csv").exists()
+    assert main(["verify", f"run.dir={many}", "cut=level=sample"]) == 0
+    for seed in (0, 1, 2):
+        place = many / f"seed_{seed}"
+        level = {each: json.loads((place / each / "plan.json").read_text())["level"]
+                 for each in (".", "cuts/level=sample")}  # fmt: skip
+        assert level == {".": "data", "cuts/level=sample": "sample"}
+    assert (many / "seeds.csv").read_bytes() == seeds
     assert main(["evaluate", f"run.dir={many}"]) == 0
     assert len(pd.read_csv(many / "seeds.csv").columns) == 7
-    assert json.loads((many / "seed_2" / "plan.json").read_text())["level"] == "sample"
 
 
 def test_one_seed_can_be_opened_alone(many: Path) -> None:
-    assert main(["prune", f"run.dir={many / 'seed_2'}", "prune.level=sample"]) == 0
+    assert main(["run", f"run.dir={many / 'seed_2'}", "prune.level=sample"]) == 0
     level = {k: json.loads((many / f"seed_{k}" / "plan.json").read_text())["level"] for k in (1, 2)}
     assert level == {1: "data", 2: "sample"}
     assert not (many / "seeds.csv").exists()  # it told of the cut before

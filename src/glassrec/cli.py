@@ -20,7 +20,7 @@ from typing import Any
 
 from glassrec import __version__
 from glassrec.arguments import complete, completion, parse_options, unknown_command
-from glassrec.config.manual import COMMANDS, OWN_PARSERS, manual, manual_of
+from glassrec.config.manual import COMMANDS, CUT, OWN_PARSERS, manual, manual_of
 from glassrec.failures import describe, is_of_output, is_out_of_memory
 from glassrec.process_exit import (
     OUTPUT_CLOSED,
@@ -112,7 +112,7 @@ def _help_of_row_setting(key: str) -> str:
     from glassrec.inference.verify_rows import VerifyRowsSettings
 
     commands = (PredictSettings, RecommendSettings, ExplainRowsSettings, VerifyRowsSettings)
-    return "".join(
+    return (CUT if key == "cut" else "") + "".join(
         f"glassrec {each.command}\n{help_of_field(key, each.model_fields[key])}"
         for each in commands
         if key in each.model_fields
@@ -136,6 +136,28 @@ def _run_stage(stage: str, options: argparse.Namespace) -> int:
         return 0
     if options.jobs is not None and not options.multirun:
         raise UsageError("--jobs: it is for a sweep, add -m")
+    from glassrec.sweep import cut_jobs
+
+    overrides, cut = cut_jobs.without_cut(overrides)
+    if cut is not None and stage not in (*cut_jobs.ON_CUTS, "verify"):
+        raise UsageError(f"cut={cut}: {stage} works on a whole run; leave it out")
+    if cut is not None and stage == "verify":
+        return max(_run_job(stage, each, extra) for each in cut_jobs.of_cut(overrides, cut))
+    if stage in cut_jobs.ON_CUTS:
+        cuts = cut_jobs.planned_cuts(stage, overrides, cut, extra, multirun=options.multirun)
+        if cuts and options.jobs is not None:
+            raise UsageError("--jobs: cuts of one run are made one after another; leave it out")
+        if cuts and options.dry_run:
+            places = (each["run"]["dir"] for _, some in cuts for each in some.values())
+            print(*(f"would     {stage} {place}" for place in places), sep="\n")
+            return 0
+        if cuts:
+            if not (cut or options.multirun):
+                print(
+                    "cut       the run keeps its certificate; other settings make a cut beside it"
+                )
+            failed = cut_jobs.make_cuts(stage, cuts, [stage, *options.overrides], _succeeds)
+            return report_error(f"failed: cut {', cut '.join(failed)}", 1) if failed else 0
     if options.dry_run:
         return _dry_run(stage, overrides, extra, multirun=options.multirun)
     if options.multirun:
@@ -254,10 +276,10 @@ def _execute_each_seed(stage: str, config: Any, command: Sequence[str]) -> int:
     return report_error(failed, code=1) if failed else 0
 
 
-def _succeeds(action: Callable[[], int]) -> bool:
+def _succeeds(action: Callable[[], int | None]) -> bool:
     """Whether one job of several ended well; the next one starts in any case."""
     try:
-        return run_guarded(action) == 0
+        return run_guarded(lambda: action() or 0) == 0
     except OSError:
         raise
     except (Exception, SystemExit):

@@ -2,14 +2,7 @@
 
 A stage is a function that gives a frozen result. It asks the run for its files, and the run makes
 only those that are missing or stale. So a stage can be wanted alone, again, or after a crash, and
-a change of one setting makes again what depends on it and nothing more. The results are then
-printed, drawn and tracked.
-
-Around it, `config` turns a command into these settings, and `data`, `models` and `training` hold
-what is trained, `explain`, `metrics` and `prune` what is computed of it. `run` and `artifacts` are
-the directory and its files, `report` makes its page, and `tracking` sends it elsewhere. `sweep`
-starts many runs, `compare` sets them side by side, and `inference` opens a finished one, for new
-rows, lists and their reasons.
+a change of one setting makes again what depends on it and nothing more.
 """
 
 from __future__ import annotations
@@ -20,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glassrec.artifacts.file_list import CERTIFICATE, REPORT, STAGES, WEIGHTS
+from glassrec.artifacts.file_list import CERTIFICATE, DATA, REPORT, STAGES, WEIGHTS
 from glassrec.data.dataset_metadata import anomaly_lines
 from glassrec.failures import memory_needed
 from glassrec.metrics.metadata import primary_metrics
@@ -29,7 +22,7 @@ from glassrec.run import flat, is_path, trusted_sha256
 from glassrec.stages import lines, outputs
 from glassrec.stages.context import Context, PipelineSettings
 from glassrec.stages.evaluate import evaluate
-from glassrec.stages.explain import explain
+from glassrec.stages.explain import ExplainResult, explain
 from glassrec.stages.export import export
 from glassrec.stages.outputs import report
 from glassrec.stages.prune import prune
@@ -67,15 +60,15 @@ class Pipeline(PipelineSettings):
         """
         last = STAGES[-1] if stage == "run" else stage
         with self.tracker.open(self.run.dir, self.run.shown, stage) as log:
-            context = Context(self, self._external(stage))
-            self._execute(context, last, _Output(context, log), watch)
+            context = Context(self, self.external_hashes(stage))
+            self.make(context, last, RunOutput(context, log), watch)
         run = context.writable
         run.save_config()
         if not run.new_files:
             print("nothing to make: all of it is there and up to date")
         print(f"results   {run.dir}")
 
-    def _external(self, stage: str) -> dict[str, Any]:
+    def external_hashes(self, stage: str) -> dict[str, Any]:
         """The hashes of all external inputs; where an export cannot read them, the certified ones.
 
         A pruned run may so be exported where its data is not.
@@ -90,7 +83,11 @@ class Pipeline(PipelineSettings):
             print(f"export    {error}; so the data is taken as it was certified", flush=True)
             return self.run.read(CERTIFICATE).given
 
-    def _execute(self, context: Context, last: str, output: _Output, watch: OnEpoch | None) -> None:
+    def make(
+        self, context: Context, last: str, output: RunOutput, watch: OnEpoch | None = None,
+        explained: ExplainResult | None = None,
+    ) -> ExplainResult | None:  # fmt: skip
+        """All stages up to the last; those of a cut come after what was `explained`."""
         log, repeats = output.log, context.run.config["data"].get("repeats")
 
         def on_epoch(row: Mapping[str, float]) -> None:
@@ -98,45 +95,45 @@ class Pipeline(PipelineSettings):
             if watch is not None and row["epoch"]:
                 watch(row)
 
-        with _stage(context, "train"):
-            facts = describe(context)
-            outputs.track_data(log, context)
-            output.print("data", [*anomaly_lines(facts), *lines.repeats(facts, repeats)])
-            training = train(context, on_epoch)
-            output.draw(outputs.train_pictures(training, facts))
-            output.print("train", lines.train_lines(training))
-            outputs.track_training(log, context)
-        trained = training.trained
-        if last == "train":
-            return
-        with _stage(context, "explain"):
-            explained = explain(trained)
-            output.print("explain", lines.explain_lines(explained))
-            output.draw(outputs.explain_pictures(explained, facts))
-            outputs.track_explanation(log, explained)
+        if explained is None:
+            with _stage(context, "train"):
+                facts = describe(context)
+                outputs.track_data(log, context)
+                output.print("data", [*anomaly_lines(facts), *lines.repeats(facts, repeats)])
+                training = train(context, on_epoch)
+                output.draw(outputs.train_pictures(training, facts))
+                output.print("train", lines.train_lines(training))
+                outputs.track_training(log, context)
+            if last == "train":
+                return None
+            with _stage(context, "explain"):
+                explained = explain(training.trained)
+                output.print("explain", lines.explain_lines(explained))
+                output.draw(outputs.explain_pictures(explained, facts))
+                outputs.track_explanation(log, explained)
         if last == "explain":
-            return
+            return explained
         with _stage(context, "prune"):
-            pruned = prune(trained, explained.neurons)
+            pruned = prune(context, explained.trained, explained.neurons)
+            context.writable.restore_provenance(context.external["data"])
             output.draw(outputs.prune_pictures(pruned))
             output.print("prune", lines.prune_lines(pruned))
             outputs.track_pruning(log, pruned)
-        if last == "prune":
-            return
         if last == "export":
             with _stage(context, "export"):
                 output.print("export", lines.export_lines(export(pruned)))
-            return
-        with _stage(context, "evaluate"):
-            evaluated = evaluate(trained, explained.about, pruned)
-            values = {**evaluated.metrics, **evaluated.latency}
-            log.summary(values)
-            tests = [name.removeprefix("test/") for name in values if name.startswith("test/")]
-            primary = primary_metrics(tests)
-            own = [name for name in tests if name.rpartition("/")[2] in context.metrics]
-            output.print("evaluate", lines.evaluate_lines(evaluated, primary, own, facts, repeats))
-            report(context)
-            output.print("evaluate", [f"{REPORT.name} shows this run"])
+        elif last == "evaluate":
+            with _stage(context, "evaluate"):
+                found = evaluate(explained.trained, explained.about, pruned)
+                values, facts = {**found.metrics, **found.latency}, context.run.load(DATA).values
+                log.summary(values)
+                tests = [name.removeprefix("test/") for name in values if name.startswith("test/")]
+                primary = primary_metrics(tests)
+                own = [name for name in tests if name.rpartition("/")[2] in context.metrics]
+                output.print("evaluate", lines.evaluate_lines(found, primary, own, facts, repeats))
+                report(context)
+                output.print("evaluate", [f"{REPORT.name} shows this run"])
+        return explained
 
     def verify(self) -> list[str]:
         """The differences between the files of the run and their content when computed anew."""
@@ -144,7 +141,7 @@ class Pipeline(PipelineSettings):
 
 
 @dataclass(frozen=True)
-class _Output:
+class RunOutput:
     """Where results are shown: the terminal, the figures of the run, and the tracker."""
 
     context: Context

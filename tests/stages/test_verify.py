@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert main(["run", f"run.dir={folder / 'run'}", *words, *MODEL]) == 0
     assert main(["run", f"run.dir={folder / 'none'}", *words, "model=gmf"]) == 0
     shutil.copytree(folder / "run", folder / "sample")
-    assert main(["prune", f"run.dir={folder / 'sample'}", "prune.level=sample"]) == 0
+    assert main(["run", f"run.dir={folder / 'sample'}", "prune.level=sample"]) == 0
     return folder
 
 

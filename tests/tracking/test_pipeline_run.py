@@ -226,6 +226,37 @@ def test_the_same_command_again_says_nothing_twice(
     assert (of("history", records), of("artifact", records)) == ([], [])
 
 
+def test_cuts_of_a_run_are_a_curve_of_both_splits_and_a_table(
+    ended: dict[str, Ended], tmp_path: Path, inspect: Inspect, of: Of
+) -> None:
+    run = Path(shutil.copytree(ended["finished"].directory, tmp_path / "run", symlinks=True))
+    words = ["prune", "-m", f"run.dir={run}", "prune.level=budget"]
+    assert main([*words, "prune.share=0.25,0.5", "prune/score=magnitude,conductance"]) == 0
+    records = inspect(run)
+    assert of("run", records)[0]["run_id"] == "agents1", "no run of its own for each cut"
+    points = [each["item"] for each in of("history", records) if "cuts/share" in each["item"]]
+    assert [point["cuts/share"] for point in points] == [0, 0.25, 0.5, 0.25, 0.5]
+    for share, score in ((s, n) for s in (0.25, 0.5) for n in ("magnitude", "conductance")):
+        file = run / "cuts" / f"share={share},score={score}" / "metrics.json"
+        metrics = json.loads(file.read_text())
+        (point,) = (
+            p for p in points if p["cuts/share"] == share and f"cuts/{score}/val/auroc" in p
+        )
+        for split in ("val", "test"):
+            value = pytest.approx(metrics[f"pruned/{split}/auroc"])
+            assert point[f"cuts/{split}/auroc"] == point[f"cuts/{score}/{split}/auroc"] == value
+            assert f"cuts/{split}/auroc_change_low" in point
+    (axis,) = {each["step_metric"] for each in of("metric", records)
+               if each.get("glob_name") == "cuts/*"}  # fmt: skip
+    assert axis == "cuts/share"
+    updates = {k: v for each in of("summary", records) for k, v in each.get("update", {}).items()}
+    assert updates["tables/cuts.nrows"] == 5
+    # One more cut is one more point.
+    assert main([*words, "prune.share=0.25,0.75", "prune/score=magnitude"]) == 0
+    items = [each["item"] for each in of("history", inspect(run))]
+    assert [item["cuts/share"] for item in items if "cuts/share" in item] == [0.75]
+
+
 def test_sigterm_marks_a_run_and_keeps_its_history(
     ended: dict[str, Ended], inspect: Inspect, of: Of
 ) -> None:

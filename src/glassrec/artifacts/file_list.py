@@ -198,6 +198,9 @@ MANIFEST = File(f"{BUNDLE}manifest.json", Facts, "export",
 
 # --- figures --------------------------------------------------------------------------------------
 
+CUTS_TABLE = File("cuts/cuts.csv", StoredTable, "evaluate",
+    "each cut: its settings, quality with intervals, size and latency", (WEIGHTS,))
+
 FIGURES = "figures/"
 """The folder of the figures."""
 

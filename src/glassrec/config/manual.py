@@ -97,6 +97,12 @@ _LATER = """\
 It works on the run in run.dir, with the settings of that run, and makes only what is missing or
 depends on a changed setting.
 """
+CUT = """\
+Several cuts of one run, each in run.dir/cuts/NAME, with one explanation and one table
+  glassrec prune -m run.dir=R prune.level=budget prune.share=0.3,0.5,0.7
+  glassrec prune run.dir=R cut=NAME prune.level=sample     a name of your own
+  glassrec verify run.dir=R cut=NAME     likewise evaluate and export
+"""
 _DETAILS = dict.fromkeys((*STAGES, *AFTERWARDS), _LATER) | {
     "run": _TRAINING,
     "train": _TRAINING,
@@ -117,7 +123,9 @@ Frequent settings, with their defaults
   prune.level=data               the guarantee: domain, data, sample or budget
   prune/score=conductance        what ranks the neurons
   prune/curves=quick             quality against the share that is removed; none, all
-""",
+
+"""
+    + CUT,
     "verify": "It works on the run in run.dir as it is: other settings are refused.\n\n"
     "With rows=FILE it checks whether the certificate of the pruning holds on new raw rows, see\n"
     "glassrec verify rows= --help.\n",

@@ -49,6 +49,7 @@ from glassrec.artifacts.file_list import (
     TRUTH,
 )
 from glassrec.run import RUNTIME_KEYS, flat, is_locked, is_path, refuse_changed_config
+from glassrec.run.cut_directory import SHARED, run_of_cut
 
 A = TypeVar("A", bound=Artifact)
 
@@ -152,6 +153,8 @@ class RunRecord:
     def load(self, file: File[A]) -> A | None:
         """The content of a file; None where there is none, or where it is unreadable."""
         path, known = self.path / file.name, self.hashes is None or file.name in self.hashes
+        if self.run is not None and file.stage in SHARED and self.hashes is not None:
+            path = self.run / file.name  # the report of a cut takes them from there
         if file.name not in self.contents and known and path.is_file():
             try:
                 content = file.content.load(path)
@@ -219,6 +222,11 @@ class RunRecord:
         """The figures as PNG, by name."""
         names = [name for name in self.hashes or () if name.startswith(FIGURES)]
         return {Path(name).stem: (self.path / name).read_bytes() for name in names}
+
+    @property
+    def run(self) -> Path | None:
+        """Of a cut, the directory of its run."""
+        return run_of_cut(self.path)
 
     @property
     def data_files(self) -> str:

@@ -74,9 +74,10 @@ def report(run: RunRecord, descriptions: Mapping[str, str]) -> Report:
     shown = [lines, [label for _, label in numbers]]
     shown += [[section.finding, *_texts(section.blocks)] for section in sections]
     found_terms = {term for text in chain(*shown) for _, term in linked(text)}
+    kind = "One run" if run.run is None else f"The cut {run.path.name} of a run"
     return Report(
         title=f"{class_name(run.config['model'])} on {source_name(run)}",
-        lead=f"One run with seed {run.config['seed']}, from its data to the certificate.",
+        lead=f"{kind} with seed {run.config['seed']}, from its data to the certificate.",
         summary=lines,
         tiles=numbers,
         sections=sections,

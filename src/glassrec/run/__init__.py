@@ -4,6 +4,7 @@ Resuming is running again: only what is missing, or was made from something else
 """
 
 from glassrec.artifacts.file_list import PROVENANCE, SEEDS
+from glassrec.run.cut_directory import cut_directory, cuts_of, run_of_cut
 from glassrec.run.directory import ReadOnlyRun, Run, config_text
 from glassrec.run.experiment import (
     EXPERIMENT,

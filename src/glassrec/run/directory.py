@@ -20,6 +20,7 @@ from glassrec.aliases import current
 from glassrec.artifacts.file_list import CONFIG, LOCK, PROVENANCE, RECORD, File, find
 from glassrec.artifacts.formats import Artifact
 from glassrec.run.changes import Changes
+from glassrec.run.cut_directory import SHARED, run_of_cut
 from glassrec.run.experiment import differing, experiment, flat, from_environment, mask_values
 from glassrec.run.files import Lock, replacing, sha256
 from glassrec.run.provenance import as_text, provenance, read_provenance
@@ -62,38 +63,51 @@ class ReadOnlyRun:
         """The configuration for files and trackers: without values of environment variables."""
         return self.config if self.written is None else self.written
 
+    @cached_property
+    def parent(self) -> ReadOnlyRun | None:
+        """Of a cut, the run that was cut; it has the files of training and explanation."""
+        directory = run_of_cut(self.dir)
+        return None if directory is None else ReadOnlyRun(directory, self.config, self.written)
+
+    def owner(self, file: File[Any]) -> ReadOnlyRun:
+        """The run whose record has a file: the run itself, or that which was cut."""
+        return self.parent if self.parent is not None and file.stage in SHARED else self
+
+    def path(self, file: File[Any]) -> Path:
+        """The place of a file."""
+        return self.owner(file).dir / file.name
+
     @property
     def recorded(self) -> dict[str, str]:
-        """The sha256 of each file that the run made, by name."""
+        """The sha256 of each file that the run itself made, by name."""
         return {name: entry["sha256"] for name, entry in read_record(self.dir).items()}
 
     @property
     def files(self) -> list[File[Any]]:
-        """The rows of the list of files that the run made, in the order of the record."""
+        """The rows of the list of files that the run itself made, in the order of the record."""
         return [file for name in self.recorded if (file := find(name)) is not None]
 
     def has(self, *files: File[Any]) -> bool:
-        """Whether the run made all of these."""
-        recorded = self.recorded
-        return all(file.name in recorded for file in files)
+        """Whether the run, or that which was cut, made all of these."""
+        return all(file.name in self.owner(file).recorded for file in files)
 
     def sha256_of(self, file: File[Any]) -> str:
-        """The recorded hash of a file that the run made."""
-        return self.recorded[file.name]
+        """The recorded hash of a file that was made."""
+        return self.owner(file).recorded[file.name]
 
     def read(self, file: File[A]) -> A:
         """The content of a file; ValueError if the run did not make it, or it has changed since."""
-        recorded = self.recorded.get(file.name)
-        if recorded is None or not (self.dir / file.name).is_file():
-            raise ValueError(f"{self.dir / file.name} is missing; glassrec {file.stage} makes it")
-        refuse_changed(self.dir / file.name, recorded)
+        path = self.path(file)
+        if not self.has(file) or not path.is_file():
+            raise ValueError(f"{path} is missing; glassrec {file.stage} makes it")
+        refuse_changed(path, self.sha256_of(file))
         return self.load(file)
 
     def load(self, file: File[A]) -> A:
         """The content of a file as it is, changed or not; ValueError if missing or damaged."""
-        if not (self.dir / file.name).is_file():
+        if not self.path(file).is_file():
             raise ValueError(f"{file.name} is missing")
-        return file.content.load(self.dir / file.name)
+        return file.content.load(self.path(file))
 
     def once(self, file: File[A], make: Callable[[], A], external: Mapping[str, Any]) -> A:
         """The content of a file as it is: nothing is made here, see `Run.once`."""
@@ -132,8 +146,8 @@ class Run(ReadOnlyRun):
         self.lock = self._locked()
         config, shown = self.config, self.shown  # no cycle, which would keep the lock
         self.status = Status(self.dir, lambda text: mask_values(text, config, shown))
-        for place in (".*.part", "figures/.*.part", "bundle/.*.part", ".*.parts/.*.part"):
-            for part in self.dir.glob(place):  # a killed process left it
+        for place in ("", "figures/", "bundle/", "cuts/", ".*.parts/"):
+            for part in self.dir.glob(f"{place}.*.part"):  # a killed process left it
                 part.unlink(missing_ok=True)
         try:
             self._refuse_another_experiment()
@@ -170,6 +184,7 @@ class Run(ReadOnlyRun):
         Raises:
             ValueError: the saved file is not the one that was written.
         """
+        assert self.owner(file) is self, "a cut makes no file of the run that was cut"
         name, path, known = file.name, self.dir / file.name, read_record(self.dir).get(file.name)
         made_from = self._made_from(file, external)
         key = self._key(file, made_from)
@@ -248,7 +263,9 @@ class Run(ReadOnlyRun):
         self.write(PROVENANCE, as_text(facts | more))
 
     def restore_provenance(self, data: Mapping[str, str]) -> None:
-        """Write a missing or damaged `provenance.json` again; it says that it was restored."""
+        """Write a missing or damaged `provenance.json` again, so marked; of a new cut, its own."""
+        if self.parent is not None and self.new_files:
+            self.describe(data)
         try:
             read_provenance(self.dir / PROVENANCE)
         except ValueError:

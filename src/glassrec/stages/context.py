@@ -20,6 +20,8 @@ from glassrec.data.dataset import Dataset, Source
 from glassrec.data.schema import Schema
 from glassrec.explain.explainer import Explain, Explainer
 from glassrec.failures import memory_needed
+from glassrec.metrics.cost import cost
+from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
 from glassrec.prune.pruner import Pruner
 from glassrec.run import ReadOnlyRun, Run
@@ -75,10 +77,12 @@ class Context:
         settings: of the experiment.
         external: the hashes of all external inputs: `data` files, weights that the `model` joins,
             and the weights that training starts from (`start`).
+        parent: of a cut, the context of its run, whose data it shares.
     """
 
     settings: PipelineSettings
     external: Mapping[str, Any] = field(default_factory=dict)
+    parent: Context | None = None
 
     @property
     def run(self) -> ReadOnlyRun:
@@ -111,6 +115,8 @@ class Context:
     @cached_property
     def dataset(self) -> Dataset:
         """The data; rows that the weights of a start were trained on are refused."""
+        if self.parent is not None:
+            return self.parent.dataset
         begins = {} if self.run.has(WEIGHTS) else self.starts  # others were checked in training
         if "start" in begins:
             begins["start"].check_model(self.settings.model)
@@ -170,6 +176,14 @@ class Context:
         device = self.settings.trainer.device
         return model.to("cpu" if float64 and device.type == "mps" else device).eval()
 
+    def quality_and_cost(self, model: Recommender, weights: Weights) -> dict[str, float]:
+        """The metrics of a model on validation and test, and its size and FLOPs."""
+        values = cost(model, weights.tensors, self.dataset.test.batch)
+        for name in ("val", "test"):
+            found = quality(model, self.dataset, name, groups=True, own=self.metrics)
+            values |= {f"{name}/{metric}": value for metric, value in found.items()}
+        return values
+
     def fit(
         self,
         model: Recommender,
@@ -224,6 +238,11 @@ class TrainedModel:
     def reference_model(self) -> Recommender:
         """In float64, for proofs."""
         return self.context.load_model(self.weights, WEIGHTS, float64=True)
+
+    @cached_property
+    def quality_and_cost(self) -> dict[str, float]:
+        """The metrics as trained, which all cuts are compared with."""
+        return self.context.quality_and_cost(self.model, self.weights)
 
     @cached_property
     def explainer(self) -> Explainer:

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from glassrec.artifacts import Explanation, Metrics, Weights
+from glassrec.artifacts import Explanation, Metrics
 from glassrec.artifacts.file_list import LATENCY, METRICS
-from glassrec.data.dataset import Dataset
 from glassrec.explain.explanation_tables import change_of_kept_neurons
 from glassrec.explain.neurons import Conductance
-from glassrec.metrics.cost import cost, latency
+from glassrec.metrics.cost import latency
 from glassrec.metrics.model_pair import ModelPair, agreement, metric_changes
-from glassrec.metrics.quality import quality
-from glassrec.models.base import Recommender
 from glassrec.stages.context import TrainedModel
 from glassrec.stages.prune import PruneResult
-
-if TYPE_CHECKING:  # it takes seconds to import
-    from torchmetrics import Metric
 
 FOLLOWED_ROWS = 200
 """Explained rows, at most, on which the conductance of both models is compared."""
@@ -36,7 +29,7 @@ class EvaluateResult:
 
 def evaluate(trained: TrainedModel, about: Explanation, pruned: PruneResult) -> EvaluateResult:
     """Measure quality and cost of both models."""
-    context = trained.context
+    context = pruned.context
     metrics = context.once(
         METRICS,
         lambda: Metrics(measure(trained, about, pruned)),
@@ -50,27 +43,18 @@ def evaluate(trained: TrainedModel, about: Explanation, pruned: PruneResult) -> 
 
 def measure(trained: TrainedModel, about: Explanation, pruned: PruneResult) -> dict[str, float]:
     """The content of the metrics' file."""
-    dataset, own = trained.context.dataset, trained.context.metrics
-    values = _quality_and_cost(trained.model, trained.weights, dataset, own)
-    small = _quality_and_cost(pruned.model, pruned.weights, dataset, own)
+    small = pruned.context.quality_and_cost(pruned.model, pruned.weights)
     small |= _changes(trained, pruned)
-    values |= {f"pruned/{name}": value for name, value in small.items()}
-    return values | {"explain/relative_delta": about.relative_delta}
-
-
-def _quality_and_cost(
-    model: Recommender, weights: Weights, dataset: Dataset, own: Mapping[str, Metric]
-) -> dict[str, float]:
-    values = cost(model, weights.tensors, dataset.test.batch)
-    for name in ("val", "test"):
-        found = quality(model, dataset, name, groups=True, own=own)
-        values |= {f"{name}/{metric}": value for metric, value in found.items()}
-    return values
+    after = {f"pruned/{name}": value for name, value in small.items()}
+    return trained.quality_and_cost | after | {"explain/relative_delta": about.relative_delta}
 
 
 def _changes(trained: TrainedModel, pruned: PruneResult) -> dict[str, float]:
     seed, certificate = trained.context.settings.seed, pruned.certificate
-    pair = ModelPair(trained.model, pruned.model, trained.context.dataset, "test")
+    pair, on_val = (
+        ModelPair(trained.model, pruned.model, trained.context.dataset, split)
+        for split in ("test", "val")
+    )
     on_test = metric_changes(pair, seed=seed) | agreement(pair, seed=seed)
     explain = replace(trained.context.explain, neurons=Conductance())
     large, small = (
@@ -78,6 +62,7 @@ def _changes(trained: TrainedModel, pruned: PruneResult) -> dict[str, float]:
     )
     return {
         **{f"test/{name}": value for name, value in on_test.items()},
+        **{f"val/{name}": value for name, value in metric_changes(on_val, seed=seed).items()},
         "units": float(pruned.plan.dropped),
         "max_abs_logit_difference": certificate.max_abs_logit_difference,
         "p999_abs_logit_difference": certificate.p999_abs_logit_difference,

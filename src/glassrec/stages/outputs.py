@@ -142,8 +142,13 @@ def _of_methods(result: ExplainResult) -> Iterator[Drawing]:
 def report(context: Context) -> str:
     """Write the page, if it is missing or stale, from all that the run has of its inputs."""
     names = {file.name for file in REPORT.inputs}
+    shared: list[File[Any]] = [files.DATA, files.HISTORY] if context.parent is not None else []
     there = sorted(
-        (file for file in context.run.files if file.name in names or file.name.startswith(FIGURES)),
+        (
+            file
+            for file in (*shared, *context.run.files)
+            if file.name in names or file.name.startswith(FIGURES)
+        ),
         key=lambda file: file.name,
     )
     file = replace(REPORT, inputs=tuple(there))

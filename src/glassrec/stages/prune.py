@@ -42,11 +42,14 @@ class PruneResult:
         return self.context.load_model(self.weights, files.PRUNED)
 
 
-def prune(trained: TrainedModel, neurons: pd.DataFrame) -> PruneResult:
-    """Prune the neurons that do nothing, or the least, and certify the change."""
-    context, settings = trained.context, trained.context.settings.prune
-    measures = cache(partial(_measures, trained))
-    plan, weights = _rounds(trained, neurons, measures)
+def prune(context: Context, trained: TrainedModel, neurons: pd.DataFrame) -> PruneResult:
+    """Prune the neurons that do nothing, or the least, and certify the change.
+
+    `context` is that of the run, or of a cut of it, whose settings and files these are.
+    """
+    settings = context.settings.prune
+    measures = cache(partial(_measures, context, trained))
+    plan, weights = _rounds(context, trained, neurons, measures)
     certificate = context.once(
         files.CERTIFICATE,
         lambda: settings.certify(
@@ -60,7 +63,7 @@ def prune(trained: TrainedModel, neurons: pd.DataFrame) -> PruneResult:
         "comparing both models on all rows",
     )
     context.once(files.CERTIFICATE_TEXT, lambda: Text(text(certificate)))
-    curves = _curves(trained, neurons, measures)
+    curves = _curves(context, trained, neurons, measures)
     return PruneResult(context, plan, weights, certificate, curves)
 
 
@@ -72,26 +75,29 @@ class _Round:
 
 
 def _rounds(
-    trained: TrainedModel, neurons: pd.DataFrame, measures: Callable[[], Measures]
+    context: Context,
+    trained: TrainedModel,
+    neurons: pd.DataFrame,
+    measures: Callable[[], Measures],
 ) -> tuple[PrunePlan, Weights]:
     """The plan and the weights of the last round; each leaves the same share of what it gets."""
-    settings = trained.context.settings.prune
+    settings = context.settings.prune
     count = settings.rounds if settings.level == "budget" else 1
-    _forget_other_rounds(trained.context, count)
+    _forget_other_rounds(context, count)
     before: _Round | None = None
     for number in range(1, count):
         share = 1 - (1 - settings.share) ** (number / count)
         made = files.ROUND_PLAN.of(round=number), files.ROUND_PRUNED.of(round=number)
         doing = f", round {number} of {count}" if before else ""
-        before = _round(trained, neurons, measures, share, made, before, doing)
+        before = _round(context, trained, neurons, measures, share, made, before, doing)
     doing = f", round {count} of {count}" if before else ""
-    last = _round(
-        trained, neurons, measures, settings.share, (files.PLAN, files.PRUNED), before, doing
-    )
+    made = files.PLAN, files.PRUNED
+    last = _round(context, trained, neurons, measures, settings.share, made, before, doing)
     return last.plan, last.weights
 
 
 def _round(
+    context: Context,
     trained: TrainedModel,
     neurons: pd.DataFrame,
     measures: Callable[[], Measures],
@@ -100,7 +106,7 @@ def _round(
     before: _Round | None,
     number: str,
 ) -> _Round:
-    context, settings = trained.context, trained.context.settings.prune
+    settings = context.settings.prune
     plan_file, pruned_file = made
     if before is not None:
         plan_file = replace(plan_file, inputs=(*plan_file.inputs, *before.files))
@@ -158,9 +164,9 @@ def _forget_other_rounds(context: Context, count: int) -> None:
             context.run.forget(replace(files.ROUND_PLAN, name=name))
 
 
-def _measures(trained: TrainedModel) -> Measures:
+def _measures(context: Context, trained: TrainedModel) -> Measures:
     """The loss, the cost and the quality that a budget may need."""
-    dataset, settings = trained.context.dataset, trained.context.settings
+    dataset, settings = context.dataset, context.settings
     metric = settings.trainer.monitored_metric(dataset, settings.objective)
 
     def value(model: Recommender) -> float:
@@ -176,10 +182,13 @@ def _measures(trained: TrainedModel) -> Measures:
 
 
 def _curves(
-    trained: TrainedModel, neurons: pd.DataFrame, measures: Callable[[], Measures]
+    context: Context,
+    trained: TrainedModel,
+    neurons: pd.DataFrame,
+    measures: Callable[[], Measures],
 ) -> pd.DataFrame | None:
     """On validation alone: a choice by the test split would look better than it is."""
-    context, settings = trained.context, trained.context.settings.prune
+    settings = context.settings.prune
     curves = settings.curves
     if curves is None:
         context.run.forget(files.PRUNING_CURVES)

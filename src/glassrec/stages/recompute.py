@@ -30,7 +30,8 @@ from glassrec.explain import explanation_tables as tables
 from glassrec.metrics.metadata import best_index
 from glassrec.metrics.quality import quality
 from glassrec.prune.certificate import TOLERANCE
-from glassrec.run import ReadOnlyRun, flat
+from glassrec.run import ReadOnlyRun, cuts_of, flat
+from glassrec.spelling import counted
 from glassrec.stages import score
 from glassrec.stages.bundle import golden_cells, golden_rows, plain_encoder, stored_encoder
 from glassrec.stages.check_findings import Finding, Passed
@@ -257,10 +258,13 @@ def unchecked(recorded: RecordedRun) -> Iterator[Finding]:
         yield Passed(f"checked by their hash alone: {', '.join(names)}")
     known = {*run.recorded, files.CONFIG, files.RECORD, files.PROVENANCE, files.STATUS, files.LOCK}
     folders = {name.split("/")[0] for name in known if "/" in name}
+    if cuts := [path.relative_to(run.dir).as_posix() for path in cuts_of(run.dir)]:
+        yield Passed(f"{counted(len(cuts), 'cut')}, which cut=NAME verifies, not checked here")
     unknown = set()
     for path in run.dir.rglob("*"):
         name = path.relative_to(run.dir).as_posix()
-        if name not in known and path.is_file():
+        inside = name.startswith(tuple(f"{cut}/" for cut in cuts))
+        if name not in known and path.is_file() and not inside:
             top = name.split("/")[0]
             unknown.add(name if top in folders or "/" not in name else f"{top}/")
     if unknown:

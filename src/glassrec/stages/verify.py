@@ -88,7 +88,7 @@ def _verify(run: RecordedRun, external: Callable[[], dict[str, Any]]) -> list[st
         return [*problems, f"{error}; so pruning, comparison and metrics were not checked"]
     checks: list[Callable[[RecordedRun], Iterator[Finding]]] = [_rows, _pruning, _comparison]
     if not changed:  # the content of a damaged file is not worth reading
-        checks += [check for file, check in CHECKS.items() if run.run.has(file)]
+        checks += [check for file, check in CHECKS.items() if file.name in run.run.recorded]
         checks.append(unchecked)
     return problems + [problem for each in checks for problem in problems_of(partial(each, run))]
 
@@ -102,21 +102,26 @@ def _files(recorded: RecordedRun) -> Iterator[Finding]:
     if (run.dir / files.RECORD).read_text(encoding="utf-8") != record_text(entries):
         yield f"{files.RECORD} has been edited: it is not laid out as it was written"
     for name, entry in entries.items():
-        if name == files.CONFIG:
-            continue
-        path, expected = run.dir / name, str(entry["sha256"])
-        if entry.keys() != {"key", "sha256", "inputs", "settings"}:
+        if name != files.CONFIG and entry.keys() != {"key", "sha256", "inputs", "settings"}:
             yield f"{files.RECORD} has been edited: {name} has the entries {', '.join(entry)}"
+    inputs = {name for entry in entries.values() for name in entry.get("inputs", ())}
+    shared = {} if run.parent is None else run.parent.recorded  # of a cut, what it was made of
+    known = {run.dir / name: expected for name, expected in run.recorded.items()}
+    known |= {
+        run.dir.parents[1] / n: shared[n] for n in sorted(inputs & {*shared} - {*run.recorded})
+    }
+    for path, expected in known.items():
         if not path.is_file():
-            yield f"{name} is missing, and {files.RECORD} has it"
+            yield f"{path.name} is missing, and {files.RECORD} has it"
         elif (found := sha256(path)) != expected:
-            yield f"{name} has changed: its sha256 is {found[:12]}…, recorded {expected[:12]}…"
-    yield Passed(f"{len(run.recorded)} files have the sha256 that is recorded")
+            yield f"{path.name} has changed: its sha256 is {found[:12]}…, recorded {expected[:12]}…"
+    yield Passed(f"{len(known)} files have the sha256 that is recorded")
 
 
 def _keys(recorded: RecordedRun) -> Iterator[Finding]:
     run, certificate = recorded.run, recorded.certificate
     entries, version = read_entries(run.dir), certificate.versions.get("glassrec", "")
+    known = ({} if run.parent is None else run.parent.recorded) | run.recorded
     same = {"experiment": experiment(run.config), "given": certificate.given}
 
     def is_made_so(entry: Mapping[str, Any]) -> bool:
@@ -124,7 +129,7 @@ def _keys(recorded: RecordedRun) -> Iterator[Finding]:
             group: {key: run.config.get(group, {}).get(key) for key in current_keys(group, keys)}
             for group, keys in entry.get("settings", {}).items()
         }
-        hashes = {each: entries.get(each, {}).get("sha256") for each in entry["inputs"]}
+        hashes = {each: known.get(each) for each in entry["inputs"]}
         return artifact_key(same | settings, hashes, version) == entry["key"]
 
     other = [name for name in run.recorded if not is_made_so(entries[name])]
@@ -256,9 +261,7 @@ def _comparison(recorded: RecordedRun) -> Iterator[Finding]:
         recorded.pruned,
         recorded.plan,
         recorded.context.dataset,
-        files={
-            each.name: sha256(recorded.run.dir / each.name) for each in files.CERTIFICATE.inputs
-        },
+        files={each.name: sha256(recorded.run.path(each)) for each in files.CERTIFICATE.inputs},
         given=certificate.given,
     )
     here, there = (

@@ -84,14 +84,14 @@ def _each_value(override: Override, known: Mapping[str, Sequence[str]]) -> list[
 
 
 def check_jobs(
-    request: SweepRequest, jobs: Sequence[list[str]]
+    request: SweepRequest, jobs: Sequence[list[str]], *, shared: bool = False
 ) -> tuple[list[list[str]], list[Config]]:
     """The jobs that can run, and the checked configuration of each.
 
     A job in which a setting has no effect is left out with a message, as long as others remain.
 
     Raises:
-        ConfigError: all errors in any of them, or two that would share a directory.
+        ConfigError: all errors in any of them, or two in one directory that is not to be `shared`.
     """
     found: list[tuple[list[str], Config]] = []
     problems: list[str] = []
@@ -106,7 +106,8 @@ def check_jobs(
     if not found and not problems:
         problems = [line for reason in left_out.values() for line in reason.problems]
     configs = [config for _, config in found]
-    if problems := [*dict.fromkeys(problems)] or list(_shared_directories(configs)):
+    common = [] if shared else list(_shared_directories(configs))
+    if problems := [*dict.fromkeys(problems)] or common:
         raise ConfigError(*problems)
     for name, reason in left_out.items():
         print(f"left out  {name}: {'; '.join(reason.problems)}", flush=True)

@@ -77,9 +77,10 @@ class Log:
         """Record a table."""
 
     def curve(
-        self, axis: str, version: str, points: Callable[[], Iterable[Mapping[str, float]]]
-    ) -> None:
-        """Record curves over `axis`, a value of each point."""
+        self, axis: str, version: str, points: Callable[[], Iterable[Mapping[str, float]]],
+        name: str = "",
+    ) -> None:  # fmt: skip
+        """Record curves over `axis`, a value of each point; or the part of them named `name`."""
 
     def artifact(self, kind: str, files: Iterable[Path], facts: Mapping[str, Any]) -> None:
         """Record files of the run, or, of the kind `data`, the metadata of its input.

@@ -17,7 +17,8 @@ from glassrec.run import key_of, replacing
 from glassrec.tracking.tracker import Log, TablePreview, public_values
 
 AXES = {
-    "epoch": ("train/*", "val/*"), "prune/share": ("prune/*",), "neuron/rank": ("neuron/*",)
+    "epoch": ("train/*", "val/*"), "prune/share": ("prune/*",), "neuron/rank": ("neuron/*",),
+    "cuts/share": ("cuts/*",),
 }  # fmt: skip
 """The metrics over each axis, independent of W&B's own step."""
 
@@ -132,11 +133,12 @@ class WandBLog(Log):
                 )
 
     def curve(
-        self, axis: str, version: str, points: Callable[[], Iterable[Mapping[str, float]]]
-    ) -> None:
+        self, axis: str, version: str, points: Callable[[], Iterable[Mapping[str, float]]],
+        name: str = "",
+    ) -> None:  # fmt: skip
         """Log each point in a step of its own."""
         assert axis in AXES
-        with self._state.recording(axis, version) as changed:
+        with self._state.recording(name or axis, version) as changed:
             for point in points() if changed else ():
                 self._log(point)
 
