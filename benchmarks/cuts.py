@@ -114,11 +114,12 @@ def compiled(model: Recommender, batch: Batch) -> Callable[[], object]:
 def onnx(model: Recommender, batch: Batch) -> Callable[[], object]:
     import onnxruntime
 
-    from glassrec.stages.export import as_onnx, export_program
+    from glassrec.artifacts.programs import as_onnx
+    from glassrec.stages.export import LOGITS, export_program
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = torch.get_num_threads()
-    content = as_onnx(export_program(model, model.table._data))
+    content = as_onnx(export_program(model, model.table._data), LOGITS)
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     names = {each.name for each in session.get_inputs()}
     given = {name: part.numpy() for name, part in batch._asdict().items() if name in names}
