@@ -111,10 +111,9 @@ def _help_of_row_setting(key: str) -> str:
     from glassrec.inference.recommend import RecommendSettings
     from glassrec.inference.verify_rows import VerifyRowsSettings
 
-    commands = (PredictSettings, RecommendSettings, ExplainRowsSettings, VerifyRowsSettings)
     return (CUT if key == "cut" else "") + "".join(
         f"glassrec {each.command}\n{help_of_field(key, each.model_fields[key])}"
-        for each in commands
+        for each in (PredictSettings, RecommendSettings, ExplainRowsSettings, VerifyRowsSettings)
         if key in each.model_fields
     )
 

@@ -17,7 +17,7 @@ GIVEN = {
     "prune.epochs=1": {"budget"},
     "prune/score=taylor": {"budget"},
     "prune.fold=false": {"sample", "budget"},
-    "prune.max_enumerated_inputs=10": {"domain"},
+    "prune.max_enumerated_inputs=10": {"domain", "data", "sample", "budget"},
     "prune.layers=[top]": {"domain", "data", "sample", "budget"},
     "prune.chunk=99": {"domain", "data", "sample", "budget"},
 }

@@ -72,13 +72,11 @@ def test_neurons_rows_and_changes_are_those_of_both_models(
     assert found.index[found["moved"]].tolist() == rows
     assert np.allclose(found["logit"], before, rtol=1e-5, atol=1e-5)
     assert np.allclose(found["pruned_logit"], after, rtol=1e-5, atol=1e-5)
-    change = (after.double().sigmoid() - before.double().sigmoid()).numpy()
-    assert np.allclose(found["probability_change"], change, atol=1e-6)
     errors = [line.removeprefix("glassrec: error: ") for line in printed.err.splitlines()]
     lines = ", ".join(str(row + 2) for row in rows[:5])
     assert errors[:4] == [
         "the certificate does not hold on these 200 rows",
-        f"1 pruned neuron became active, on {len(rows)} rows",
+        "1 pruned neuron became active",
         f"  top.0[10] on {len(rows)} rows, at line {lines}, ...",
         f"{len(rows)} rows moved by more than rounding",
     ]

@@ -32,7 +32,7 @@ def _check(
     plan = pruner.plan(model, _neurons(model), dataset)
     weights = pruner.prune(model, plan)
     certificate = pruner.certify(model, weights, plan, dataset, files={}, given={})
-    return NewRowsCheck(*float64_pair(model, weights.tensors), plan, certificate), certificate
+    return NewRowsCheck(*float64_pair(model, weights), plan, certificate), certificate
 
 
 @pytest.fixture

@@ -128,6 +128,27 @@ def _change(path: Path, at: float, new: bytes | None = None) -> None:
     path.write_bytes(content)
 
 
+def test_a_cut_on_all_pairs_is_verified_and_a_claim_that_does_not_hold_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"data.path={folder / 'rows.csv'}", f"data.columns={folder}/columns.yaml"]
+    run = folder / "pairs"
+    shutil.copytree(folder / "none", run)
+    assert main(["prune", f"run.dir={run}", *words, "prune.level=budget"]) == 0
+    said = capsys.readouterr().out
+    assert "on all 80 pairs of user and item, unseen ones included" in said  # 10 users, 8 items
+    assert "on all 80 pairs" in (run / "certificate.md").read_text()
+    assert main(["verify", f"run.dir={run}", *words]) == 0
+    old = Certificate.load(run / "certificate.json")
+    assert old.all_pairs is not None
+    assert old.all_pairs.max_abs_logit_difference >= old.max_abs_logit_difference > 0
+    larger = replace(old.all_pairs, max_abs_logit_difference=9.0)
+    replace(old, all_pairs=larger).save(run / "certificate.json")
+    capsys.readouterr()
+    assert main(["verify", f"run.dir={run}", *words]) == 1
+    assert "all_pairs.max_abs_logit_difference is 9.0 there" in capsys.readouterr().err
+
+
 def test_it_passes_and_leaves_every_file_alone(run: Path, verify: Verify) -> None:
     def state() -> dict[Path, tuple[int, int]]:
         found = {path: path.stat() for path in run.rglob("*")}

@@ -8,6 +8,7 @@ from glassrec.artifacts.attributions import AttributionFile, Attributions, Expla
 from glassrec.artifacts.file_list import File
 from glassrec.artifacts.formats import Artifact, Binary, Facts, Metrics, Picture, StoredTable, Text
 from glassrec.artifacts.pruning import (
+    AllPairs,
     Certificate,
     CertifiedLayer,
     LayerPlan,

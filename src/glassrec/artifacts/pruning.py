@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
-from glassrec.artifacts.formats import JsonRecord
+from glassrec.artifacts.formats import JsonRecord, write_json
 
 EXACT = ("domain", "data")
 """The levels that guarantee equal logits. Explained rows play no part in them."""
@@ -16,7 +17,6 @@ LEVELS: dict[str, tuple[str, ...]] = {
         ("prune.share", "prune.budget_unit", "prune.max_metric_drop", "prune.rounds",
          "prune.epochs", "prune.score"), ("budget",)),
     **dict.fromkeys(("prune.fold", "prune.rows"), ("sample", "budget")),
-    "prune.max_enumerated_inputs": ("domain",),
 }  # fmt: skip
 """The levels at which a setting of pruning has an effect; the others have one at every level."""
 
@@ -120,6 +120,23 @@ class CertifiedLayer:
 
 
 @dataclass(frozen=True)
+class AllPairs:
+    """The comparison of both models on every user beside every item, unseen ones included.
+
+    The largest difference is that of `user` and `item`. `same_members` is the share of users whose
+    first ten of all items are the same, `same_order` of those with the same order, too.
+    """
+
+    users: int
+    items: int
+    max_abs_logit_difference: float
+    user: str
+    item: str
+    same_members: float
+    same_order: float
+
+
+@dataclass(frozen=True)
 class Certificate(JsonRecord):
     """The result of comparing the large and the small model on all rows."""
 
@@ -155,6 +172,12 @@ class Certificate(JsonRecord):
     """`digest` of each split's tensors, so that generated data has one too"""
     versions: dict[str, str]
     """of the packages that made the comparison"""
+    all_pairs: AllPairs | None = None
+    """of a model that reads a user and an item alone, if neurons were pruned"""
+
+    def save(self, path: Path) -> None:
+        """Write JSON, without `all_pairs` where there are none."""
+        write_json(path, {k: v for k, v in asdict(self).items() if v is not None})
 
     @classmethod
     def fields_from(cls, values: dict[str, Any]) -> dict[str, Any]:
@@ -163,4 +186,5 @@ class Certificate(JsonRecord):
         for name, layer in values["layers"].items():
             gone = [PrunedNeurons(**each) for each in layer["gone"]]
             layers[name] = CertifiedLayer(**layer | {"gone": gone})
-        return super().fields_from(values) | {"layers": layers}
+        pairs = AllPairs(**values["all_pairs"]) if "all_pairs" in values else None
+        return super().fields_from(values) | {"layers": layers, "all_pairs": pairs}

@@ -127,8 +127,7 @@ Frequent settings, with their defaults
 """
     + CUT,
     "verify": "It works on the run in run.dir as it is: other settings are refused.\n\n"
-    "With rows=FILE it checks whether the certificate of the pruning holds on new raw rows, see\n"
-    "glassrec verify rows= --help.\n",
+    "With rows=FILE it checks the certificate on new raw rows, see glassrec verify rows= --help.\n",
 }
 
 

@@ -28,14 +28,14 @@ def decode(dataset: Dataset, batch: Batch) -> pd.DataFrame:
             found[name] = np.where(missing, np.nan, encoder.scalers[name].invert(scaled))
     for name in schema.field_names:
         ids = batch.ids[:, [*schema.id_columns(name)]]
-        found[name] = _texts(dataset, name, ids, ids != ABSENT)
+        found[name] = raw_texts(dataset, name, ids, ids != ABSENT)
     for at in range(-schema.history_length, 0):
         ids = batch.history[:, [at]]
-        found[f"history[{at}]"] = _texts(dataset, schema.item or "", ids, ids != 0)
+        found[f"history[{at}]"] = raw_texts(dataset, schema.item or "", ids, ids != 0)
     return pd.DataFrame(found)
 
 
-def _texts(dataset: Dataset, field: str, ids: Tensor, there: Tensor) -> np.ndarray:
+def raw_texts(dataset: Dataset, field: str, ids: Tensor, there: Tensor) -> np.ndarray:
     """(N,) the joined names of global ids (N, K), of those that are `there`; None without any."""
     schema, encoder, raw = dataset.schema, dataset.encoder, dataset.raw
     numbers = ids - schema.unseen_id(field)

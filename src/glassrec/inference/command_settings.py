@@ -35,14 +35,13 @@ class RunSettings(BaseModel):
     """The settings that all commands on a finished run have; a command adds its own.
 
     The description of a field is its help; its alias, where it has one, is its key.
-    `rows_to_stdout` is whether rows go to standard output without a file: lines do not, then.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     command: ClassVar[str]
     summary: ClassVar[str]
     examples: ClassVar[str]
-    rows_to_stdout: ClassVar[bool] = True
+    rows_to_stdout: ClassVar[bool] = True  # without a file; lines go to standard error, then
 
     run_dir: Path = Field(alias="run.dir", description="the directory of a finished run")
     out: Path | None = Field(
@@ -75,8 +74,7 @@ def run_command(
         return 0
     found = parse_settings(words, settings)
     for line in execute(found):
-        of_rows = found.rows_to_stdout and found.out is None
-        print(line, file=sys.stderr if of_rows else sys.stdout)
+        print(line, file=sys.stderr if found.rows_to_stdout and not found.out else sys.stdout)
     return 0
 
 

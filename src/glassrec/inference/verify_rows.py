@@ -31,24 +31,20 @@ directory, and writes nothing there.
 
 Where pruning was exact (levels domain and data), it holds if each pruned neuron is at the constant
 that replaces it, and no logit moved by more than rounding. At the other levels it holds if no logit
-moved by more than on all certified rows. If it does not hold, the exit code is 1, out= is
-written all the same, and the errors name the neurons, the lines of the rows, and how far the
-predictions moved. Nothing is said about rows that are not in the file.
+moved by more than on all certified rows. If it does not hold, the exit code is 1, out= is written
+all the same, and the errors name neurons, lines of rows, and how far the predictions moved.
 
-With out=, a file has a row for each row of the input: line, the logits of both models
-(pruned_logit), the change of the probability (of a click), moved, and active_neurons, the pruned
-neurons that are not at their constants. Rows are read as by glassrec predict.
+The file out= has for each row: line, the logits of both models (logit, pruned_logit), moved, and
+active_neurons, the pruned ones that are not at their constants.
 Without rows=, verify checks the files of the run: glassrec help verify.
 """
 
 EXAMPLES = """\
-glassrec verify run.dir=runs/x rows=today.csv
 glassrec verify run.dir=runs/x rows=today.parquet out=changes.csv || notify "the cut has drifted"
-zcat new.jsonl.gz | glassrec verify run.dir=runs/x rows=-
 """
 
 SHOWN = 5
-"""How many neurons, and how many lines of rows each, a message names."""
+"""How many neurons, and how many lines of the rows of each, a message names."""
 
 
 class VerifyRowsSettings(NewRowsSettings):
@@ -63,11 +59,7 @@ class VerifyRowsSettings(NewRowsSettings):
 
 
 def verify_file(settings: VerifyRowsSettings) -> list[str]:
-    """Compare both models on all rows; the summary lines.
-
-    Raises:
-        ValueError: the certificate does not hold; the message says why.
-    """
+    """The summary lines of all rows; ValueError with the reasons if it does not hold."""
     from glassrec.config.paths import run_directory
 
     directory = run_directory(settings.run_dir)  # before the imports that take seconds
@@ -79,7 +71,7 @@ def verify_file(settings: VerifyRowsSettings) -> list[str]:
     from glassrec.prune.new_rows import NewRowsCheck, float64_pair
 
     run = OpenedRun.open(directory, settings.trust)
-    both = float64_pair(run.model, run.run.read(PRUNED).tensors)
+    both = float64_pair(run.model, run.run.read(PRUNED))
     check = NewRowsCheck(*both, run.run.read(PLAN), run.run.read(CERTIFICATE))
     chunks = read_rows(run, settings.rows, separator=settings.separator, chunk=settings.chunk)
     found = _Findings(check.names)
@@ -109,9 +101,6 @@ def comparison_table(
     ):
         columns[run.schema.metric(target, "logit")] = before.numpy()
         columns[run.schema.metric(target, "pruned_logit")] = after.numpy()
-        if target.kind == "click":
-            change = after.sigmoid() - before.sigmoid()
-            columns[run.schema.metric(target, "probability_change")] = change.numpy()
     patterns, which = compared.active.unique(dim=0, return_inverse=True)
     texts = [in_short(compress(check.names, pattern.tolist())) for pattern in patterns]
     columns["moved"] = compared.moved.numpy()
@@ -121,24 +110,20 @@ def comparison_table(
 
 @dataclass
 class _Findings:
-    """What was found on the rows so far; the lines of at most `SHOWN` rows a neuron."""
+    """The largest changes and their places; of each active neuron its rows and first lines."""
 
     names: list[str]
     rows: int = 0
     moved: int = 0
-    active_rows: int = 0
     change: tuple[float, str] = (-1.0, "")
-    """the largest |Δlogit|, and where it is; likewise that of a probability"""
     probability: tuple[float, str] = (-1.0, "")
     counts: Counter[str] = field(default_factory=Counter)
-    """the rows on which a neuron is active"""
     lines: dict[str, list[int]] = field(default_factory=dict)
 
     def add(self, run: OpenedRun, rows: RawRows, compared: ComparedRows) -> None:
         before, after, moved, active = compared
         self.rows += len(before)
         self.moved += int(moved.sum())
-        self.active_rows += int(active.any(1).sum())
         size = (after - before).abs().nan_to_num(inf)
         row, task = divmod(int(size.argmax()), size.shape[1])
         place = f"line {rows.lines[row]}: {before[row, task]:.4g} became {after[row, task]:.4g}"
@@ -162,20 +147,13 @@ class _Findings:
         limit = "rounding" if check.exact else f"{check.allowed:.3g}, the largest certified change"
         if not self.moved and not self.counts:
             constant = "no pruned neuron became active, and " if check.exact else ""
-            why = f"{constant}no logit moved by more than {limit}"
-            return [
-                f"verify    the certificate holds on these {rows}: {why}",
-                f"verify    {largest}",
-            ]
+            why = f"holds on these {rows}: {constant}no logit moved by more than {limit}"
+            return [f"verify    the certificate {why}", f"verify    {largest}"]
         found = [f"the certificate does not hold on these {rows}"]
         if self.counts:
-            neurons = counted(len(self.counts), "pruned neuron")
-            found.append(f"{neurons} became active, on {counted(self.active_rows, 'row')}")
+            found.append(f"{counted(len(self.counts), 'pruned neuron')} became active")
         for name, count in self.counts.most_common(SHOWN):
-            more = ", ..." if count > len(self.lines[name]) else ""
-            lines = ", ".join(map(str, self.lines[name]))
-            found.append(f"  {name} on {counted(count, 'row')}, at line {lines}{more}")
-        if len(self.counts) > SHOWN:
-            found.append(f"  and {len(self.counts) - SHOWN:,} more; out=FILE has those of each row")
-        moved = f"{counted(self.moved, 'row')} moved by more than {limit}"
-        raise ValueError("\n".join([*found, moved, largest]))
+            lines = ", ".join([*map(str, self.lines[name]), *["..."] * (count > SHOWN)])
+            found.append(f"  {name} on {counted(count, 'row')}, at line {lines}")
+        found.append(f"{counted(self.moved, 'row')} moved by more than {limit}")
+        raise ValueError("\n".join([*found, largest]))

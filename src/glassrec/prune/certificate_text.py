@@ -66,6 +66,18 @@ def proven(certificate: Certificate) -> str:
     return f"Equal {every}: {close}"
 
 
+def of_all_pairs(certificate: Certificate) -> str:
+    """The comparison of all users and items, in a sentence; empty where there is none."""
+    if (found := certificate.all_pairs) is None:
+        return ""
+    return (
+        f"on all {found.users * found.items:,} pairs of user and item, unseen ones included, a "
+        f"logit changes by at most {found.max_abs_logit_difference:.2g} (user {found.user}, item "
+        f"{found.item}); the first ten of all items stay the same for {found.same_members:.1%} of "
+        f"users, in the same order for {found.same_order:.1%}"
+    )
+
+
 def _pruned(certificate: Certificate) -> Iterator[str]:
     layers = certificate.layers
     pruned = sum(layer.count for layer in layers.values())
@@ -111,6 +123,8 @@ def _compared(certificate: Certificate) -> Iterator[str]:
         f"- rows changed by more than the tolerance of {certificate.tolerance:.3g}, which is 1e-9 "
         f"of the largest |logit| or unit: {certificate.rows_changed:,}"
     )
+    if pairs := of_all_pairs(certificate):
+        yield fill(f"- {pairs}", WIDTH, subsequent_indent="  ")
 
 
 def _hashes(certificate: Certificate) -> Iterator[str]:

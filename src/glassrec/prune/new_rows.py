@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from copy import deepcopy
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from glassrec.artifacts import Certificate, PrunePlan
+from glassrec.artifacts import Certificate, PrunePlan, Weights
 from glassrec.data.batch import Batch
 from glassrec.models.base import Recommender
 from glassrec.models.layers import activations
@@ -19,30 +18,20 @@ from glassrec.prune.surgery import copy_sharing_table, to_float64
 
 
 class ComparedRows(NamedTuple):
-    """B new rows with K tasks; N neurons are watched."""
+    """Logits (B, K), whether one moved further than certified (B,), and active neurons (B, N)."""
 
     before: Tensor
-    """(B, K): the logits of the large model"""
     after: Tensor
-    """(B, K): those of the small one"""
     moved: Tensor
-    """(B,) bool: whether a logit moved further than is certified"""
     active: Tensor
-    """(B, N) bool: whether a neuron is not at the constant that replaces it"""
 
 
 class NewRowsCheck:
-    """Compares both models on new rows, and the pruned neurons with their constants.
+    """Compares both models, in float64 and evaluation mode, on new rows.
 
-    An exact cut rests on constant neurons, so all of them are watched but those that were pruned
-    because nothing reads them: these may vary. An approximate cut replaces neurons that vary, so
-    none is watched, and a row moved if it did by more than all certified rows.
-
-    Args:
-        large: the model that was pruned, in float64 and evaluation mode.
-        small: the pruned one, likewise.
-        plan: what was pruned.
-        certificate: of the cut.
+    Of an exact cut, all pruned neurons are watched but those that nothing else reads: these may
+    vary. An approximate cut replaces neurons that vary, so none is watched, and a row moved if it
+    did by more than all certified rows. `names` are those of the N watched neurons.
     """
 
     def __init__(
@@ -81,13 +70,11 @@ class NewRowsCheck:
         return ComparedRows(before, after, moved, torch.cat(active, 1))
 
 
-def float64_pair(
-    model: Recommender, pruned: Mapping[str, Tensor]
-) -> tuple[Recommender, Recommender]:
+def float64_pair(model: Recommender, pruned: Weights) -> tuple[Recommender, Recommender]:
     """The large model and, of the weights `pruned`, the small one; in evaluation mode."""
     large = to_float64(model).eval()
     small = deepcopy(large)  # with a table of its own, as others are loaded into it
-    small.load(pruned, "the pruned model")
+    small.load(pruned.tensors, "the pruned model")
     return large, small
 
 

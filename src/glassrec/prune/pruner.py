@@ -20,6 +20,7 @@ from glassrec.prune import surgery
 from glassrec.prune.budget import Budget, Measures
 from glassrec.prune.certificate import certify, data_digests
 from glassrec.prune.guarantees import ranges
+from glassrec.prune.guarantees.all_pairs import all_pairs
 from glassrec.prune.importance import CalibrationData, ConductanceScore, ImportanceScore, Loss
 from glassrec.prune.new_rows import float64_pair
 from glassrec.prune.plan import FindRanges, Level, PlanBuilder
@@ -51,8 +52,8 @@ class Pruner:
         epochs: level budget: of fine-tuning after each round.
         fold: levels sample and budget: whether a neuron is replaced by its mean. If not, by 0.
         rows: training rows from which importance and means are computed.
-        max_enumerated_inputs: level domain: the most combinations of ids to enumerate, for a model
-            that reads nothing else; interval bounds take over beyond.
+        max_enumerated_inputs: the most combinations of ids to enumerate, for a model that reads
+            nothing else: for level domain (interval bounds beyond), and to compare all pairs.
         chunk: rows that pass the model at once; bounds the memory.
         curves: the pruned models of the curve of quality against the share.
     """
@@ -205,7 +206,7 @@ class Pruner:
         """
         _refuse_non_finite(WEIGHTS.name, model.state_dict())
         _refuse_non_finite(PRUNED.name, pruned.tensors)
-        large, small = float64_pair(model, pruned.tensors)
+        large, small = float64_pair(model, pruned)
         rows = {
             name: track_batches(split.batch.chunks(self.chunk), split.batch.rows)
             for name, split in dataset.splits.items()
@@ -214,7 +215,7 @@ class Pruner:
         if plan.level == "domain" and count:
             every = ranges.enumerate_inputs(dataset.schema, large.schema, self.chunk, large.device)
             rows["combinations"] = track_batches(every, count, "combinations")
-        return certify(
+        certificate = certify(
             large,
             small,
             plan,
@@ -225,6 +226,10 @@ class Pruner:
             given=given,
             splits=data_digests(dataset),
         )
+        sides = {large.schema.user, large.schema.item}
+        if not count or not plan.dropped or {*large.schema.field_names} != sides:
+            return certificate
+        return replace(certificate, all_pairs=all_pairs(large, small, dataset))
 
 
 def combine_plans(first: PrunePlan, then: PrunePlan) -> PrunePlan:

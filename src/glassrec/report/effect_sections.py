@@ -11,7 +11,7 @@ from glassrec.artifacts import Explanation, PrunePlan
 from glassrec.artifacts.file_list import IMPORTANCE, METHODS, NEURONS, PRUNING_CURVES
 from glassrec.metrics.cost import ratio_lines
 from glassrec.metrics.metadata import IN_UNIT, format_metric, primary_metrics
-from glassrec.prune.certificate_text import proven, text
+from glassrec.prune.certificate_text import of_all_pairs, proven, text
 from glassrec.report.blocks import (
     Bar,
     Bars,
@@ -233,7 +233,8 @@ def pruning_section(run: RunRecord) -> Section | None:
     details = [Code(text(certificate))]
     blocks += [*_both_models(run), *_curves(run)]
     blocks.append(Details("The certificate: pruned neurons and comparison", details))
-    return Section("pruning", "Pruning and its certificate", proven(certificate), blocks)
+    finding = f"{proven(certificate)} {of_all_pairs(certificate).replace('on', 'On', 1)}".strip()
+    return Section("pruning", "Pruning and its certificate", finding, blocks)
 
 
 def test_metrics(run: RunRecord) -> list[str]:

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,8 +41,8 @@ from glassrec.stages.check_findings import Finding, Passed, problems_of
 from glassrec.stages.context import Context
 from glassrec.stages.recompute import CHECKS, RecordedRun, differing, unchecked
 
-SKIPPED_FIELDS = ("given", "splits", "versions")
-"""The parts of a certificate that the comparison leaves to other checks."""
+SKIPPED_FIELDS = ("given", "splits", "versions", "all_pairs.user", "all_pairs.item")
+"""The parts of a certificate that the comparison leaves to other checks, or to rounding."""
 
 ROUNDING = 2 * TOLERANCE
 """By how much a difference of logits may differ between machines, relative to the largest |logit|
@@ -264,8 +264,9 @@ def _comparison(recorded: RecordedRun) -> Iterator[Finding]:
         files={each.name: sha256(recorded.run.path(each)) for each in files.CERTIFICATE.inputs},
         given=certificate.given,
     )
+    found = replace(found, all_pairs=certificate.all_pairs and found.all_pairs)  # none in old ones
     here, there = (
-        {k: v for k, v in flat(asdict(each)).items() if k.split(".")[0] not in SKIPPED_FIELDS}
+        {k: v for k, v in flat(asdict(each)).items() if not k.startswith(SKIPPED_FIELDS)}
         for each in (found, certificate)
     )
     yield from differing(
@@ -281,4 +282,6 @@ def _comparison(recorded: RecordedRun) -> Iterator[Finding]:
 
 def _rounding(size: float, name: str, _: object) -> float:
     """By how much a value of a certificate may differ, where logits are of some size."""
+    if name.startswith("all_pairs.same"):  # of lists with items of nearly equal logits
+        return 0.01
     return ROUNDING * max(1.0, size) * (TOLERANCE if name == "tolerance" else 1)
