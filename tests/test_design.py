@@ -18,7 +18,7 @@ BUDGETS = {
     "artifacts": 1116,
     "compare": 2041,
     "config": 2623,
-    "data": 4533,
+    "data": 4535,
     "explain": 4145,
     "imported": 2131,
     "inference": 3814,

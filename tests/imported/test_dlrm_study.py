@@ -56,6 +56,7 @@ def test_planted_neurons_are_cut_and_the_run_verifies(study, capsys) -> None:
     certificate = json.loads((folder / "run" / "certificate.json").read_text())
     assert certificate["rows"] == {"train": 24, "val": 48, "test": 48}
     assert certificate["max_abs_logit_difference"] <= 1e-12
+    assert "values in training" not in (folder / "run" / "report.html").read_text()
     assert main(["verify", f"run.dir={folder / 'run'}"]) == 0
     assert "everything is as recorded" in capsys.readouterr().out
 

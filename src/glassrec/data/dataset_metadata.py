@@ -21,12 +21,13 @@ def collect_metadata(dataset: Dataset) -> dict[str, Any]:
     are drawn for each training row, which is a positive then; None where labels are as they come.
     tasks: name, kind and the mean of the label by split. fields: name, the `values` that training
     knows, how many of them a row has (`per_row`), and `unseen`, by split: the share of the values
-    there that training does not know. dense: names. history: its length and, by split, the mean
-    number of items in it; None without one. user and item: the fields that identify them. truth:
-    main and pairs, known effects as [name(s), strength]; None where nothing is known. repeats: of
-    the positives that are ranked or retrieved, how many there are (`positives`) and how many of
-    them their user has in training (`known`), by split; empty without such a task. audit: the
-    number of raw rows and the findings on them, see `audit.Finding`; None where none are read.
+    there that training does not know; None and {} where no id stands for such values. dense: names.
+    history: its length and, by split, the mean number of items in it; None without one. user and
+    item: the fields that identify them. truth: main and pairs, known effects as [name(s),
+    strength]; None where nothing is known. repeats: of the positives that are ranked or retrieved,
+    how many there are (`positives`) and how many of them their user has in training (`known`), by
+    split; empty without such a task. audit: the number of raw rows and the findings on them, see
+    `audit.Finding`; None where none are read.
     """
     schema, splits, truth = dataset.schema, dataset.splits, dataset.ground_truth
     lists = {name: split.query for name, split in splits.items() if split.query is not None}
@@ -75,12 +76,13 @@ def repeats_line(metadata: Mapping[str, Any]) -> str | None:
 
 
 def _field(schema: Schema, field: Field, splits: Mapping[str, Split]) -> dict[str, Any]:
+    if not schema.unseen:
+        return {"name": field.name, "values": None, "per_row": field.values, "unseen": {}}
     columns, shares = [*schema.id_columns(field.name)], {}
     for name in ("val", "test"):
         ids = splits[name].batch.ids[:, columns]
-        unseen = (ids == schema.unseen_id(field.name)) & schema.unseen
-        shares[name] = _mean(unseen[ids != ABSENT])
-    known = field.size - schema.unseen
+        shares[name] = _mean(ids[ids != ABSENT] == schema.unseen_id(field.name))
+    known = field.size - 1
     return {"name": field.name, "values": known, "per_row": field.values, "unseen": shares}
 
 

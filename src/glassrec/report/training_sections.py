@@ -69,7 +69,7 @@ def data_section(run: RunRecord, descriptions: Mapping[str, str]) -> Section | N
     blocks: list[Block] = [
         _splits_table(facts), Sentences([*_tasks(facts), *_origin(run, facts, descriptions)])
     ]  # fmt: skip
-    if facts["fields"]:
+    if any(field["values"] is not None for field in facts["fields"]):
         fields = _fields_table(facts)
         folded = Details("How often each field has a value that training does not have", [fields])
         blocks.append(fields if len(facts["fields"]) <= MAX_OPEN_FIELDS else folded)
