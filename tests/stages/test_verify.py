@@ -134,18 +134,20 @@ def test_a_cut_on_all_pairs_is_verified_and_a_claim_that_does_not_hold_is_named(
     words = [f"data.path={folder / 'rows.csv'}", f"data.columns={folder}/columns.yaml"]
     run = folder / "pairs"
     shutil.copytree(folder / "none", run)
-    assert main(["prune", f"run.dir={run}", *words, "prune.level=budget"]) == 0
+    assert main(["prune", f"run.dir={run}", "cut=half", *words, "prune.level=budget"]) == 0
     said = capsys.readouterr().out
     assert "on all 80 pairs of user and item, unseen ones included" in said  # 10 users, 8 items
-    assert "on all 80 pairs" in (run / "certificate.md").read_text()
-    assert main(["verify", f"run.dir={run}", *words]) == 0
-    old = Certificate.load(run / "certificate.json")
+    cut = run / "cuts" / "half"
+    assert "on all 80 pairs" in (cut / "certificate.md").read_text()
+    verify = ["verify", f"run.dir={run}", "cut=half", *words]
+    assert main(verify) == 0
+    old = Certificate.load(cut / "certificate.json")
     assert old.all_pairs is not None
     assert old.all_pairs.max_abs_logit_difference >= old.max_abs_logit_difference > 0
     larger = replace(old.all_pairs, max_abs_logit_difference=9.0)
-    replace(old, all_pairs=larger).save(run / "certificate.json")
+    replace(old, all_pairs=larger).save(cut / "certificate.json")
     capsys.readouterr()
-    assert main(["verify", f"run.dir={run}", *words]) == 1
+    assert main(verify) == 1
     assert "all_pairs.max_abs_logit_difference is 9.0 there" in capsys.readouterr().err
 
 
