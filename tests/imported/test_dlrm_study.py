@@ -15,6 +15,7 @@ import glassrec
 from glassrec.__main__ import main
 from glassrec.artifacts.file_list import DLRM_CHECKPOINT
 from glassrec.data.batch import Batch, Split
+from glassrec.data.dataset import Dataset
 from glassrec.data.dlrm_batches import DLRMBatches
 from glassrec.explain.explainer import Explain
 from glassrec.explain.explanation_tables import neuron_scores
@@ -94,6 +95,15 @@ def test_other_weights_than_those_of_the_batches_are_refused(study, capsys) -> N
     unchecked = ["data.check_probs=false", f"run.dir={folder / 'unchecked'}"]
     command = [word for word in command if not word.startswith("run.dir")]
     assert main([*command, *unchecked]) == 0
+
+
+@pytest.mark.skipif(not hasattr(Dataset, "labelled"), reason="data without labels is not known")
+def test_rows_without_labels_are_explained_and_pruned(study, tmp_path) -> None:
+    _, state, rows = study
+    write(tmp_path, state, {name: rows[name] for name in rows if name != "T_test"})
+    assert main(["prune", *_command(tmp_path, "model.pt", "run")[1:]]) == 0
+    certificate = json.loads((tmp_path / "run" / "certificate.json").read_text())
+    assert certificate["max_abs_logit_difference"] <= 1e-12
 
 
 @pytest.mark.parametrize("bags", [False, True])
