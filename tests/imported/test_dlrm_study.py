@@ -101,7 +101,7 @@ def test_other_weights_than_those_of_the_batches_are_refused(study, capsys) -> N
 def test_rows_without_labels_are_explained_and_pruned(study, tmp_path) -> None:
     _, state, rows = study
     write(tmp_path, state, {name: rows[name] for name in rows if name != "T_test"})
-    assert main(["prune", *_command(tmp_path, "model.pt", "run")[1:]]) == 0
+    assert main(_command(tmp_path, "model.pt", "run")) == 0
     certificate = json.loads((tmp_path / "run" / "certificate.json").read_text())
     assert certificate["max_abs_logit_difference"] <= 1e-12
 
