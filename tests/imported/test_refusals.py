@@ -105,3 +105,39 @@ def test_a_random_forward_is_refused() -> None:
 
     with pytest.raises(UnsupportedModelError, match="random"):
         glassrec.wrap(Noisy(), IDS)
+
+
+def test_torchscript_and_weights_that_forward_changes_are_refused() -> None:
+    class Renormed(_Base):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(9, 4, max_norm=0.5)
+
+        def forward(self, ids: Tensor) -> Tensor:
+            return self.out(self.table(ids))
+
+    module = Renormed()
+    before = module.table.weight.clone()
+    with pytest.raises(UnsupportedModelError, match=r"table\.max_norm changes weights"):
+        glassrec.wrap(module, IDS)
+    assert torch.equal(module.table.weight, before)
+    with pytest.raises(UnsupportedModelError, match="TorchScript"):
+        glassrec.wrap(torch.jit.trace(nn.Linear(2, 1), torch.rand(4, 2)), torch.rand(4, 2))
+
+
+def test_an_example_that_does_not_run_names_the_line() -> None:
+    with pytest.raises(UnsupportedModelError, match="cannot be run on the example, at") as refused:
+        glassrec.wrap(Sorts(), IDS.double())
+    assert "vectors = self.table(ids)" in str(refused.value)
+
+
+def test_a_position_that_the_look_ups_do_not_give_names_the_line() -> None:
+    class Last(_Base):
+        def forward(self, ids: Tensor, length: Tensor) -> Tensor:
+            at = (length - 1).view(-1, 1, 1).expand(-1, -1, 4)
+            last = self.table(ids).gather(1, at)  # line: gather
+            return self.out(last.squeeze(1)) + self.out(self.table(ids)).sum(1)
+
+    with pytest.raises(UnsupportedModelError, match="gather") as refused:
+        glassrec.wrap(Last(), (IDS.view(2, 2), torch.tensor([1, 2])))
+    assert marked_line(__file__, "gather") in str(refused.value)

@@ -288,3 +288,26 @@ def test_rows_far_from_completeness_get_more_nodes_or_a_warning() -> None:
     with pytest.warns(UserWarning, match="of 1 of 4 rows, such as 3, exceeds 5.0%"):
         off = wrapped.explain((ids, speed), zero)
     assert off.delta[3].abs() > 0.1
+
+
+class Counts(nn.Module):
+    """A buffer that counts calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.out = nn.Embedding(9, 4), nn.Linear(4, 1)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        self.calls += 1
+        return self.out(torch.relu(self.table(ids)))
+
+
+def test_a_buffer_that_forward_changes() -> None:
+    torch.manual_seed(0)
+    module, ids = Counts(), torch.randint(9, (6,))
+    wrapped = glassrec.wrap(module, ids)
+    assert not module.calls
+    found = wrapped.model(wrapped.rows([ids[:2], ids])).flatten()
+    expected = torch.cat([module(ids[:2]), module(ids)]).flatten()
+    torch.testing.assert_close(found, expected)

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -134,10 +135,8 @@ class ExportedModule:
         """The tensors of arguments by their node; ValueError if they are not the example's."""
         found = named_tensors(named)
         if found.keys() != self.leaves.keys():
-            held, known = listed(found or ["no tensor"]), listed(self.leaves)
-            raise ValueError(
-                f"a batch holds {held}, and the example {known}; give all in the same structure"
-            )
+            names = f"holds {listed(found or ['no tensor'])}, and the example {listed(self.leaves)}"
+            raise ValueError(f"a batch {names}; give all in the structure of the example")
         return {node: found[name] for name, node in self.leaves.items()}
 
     def cone(self, wanted: Iterable[Node], stop: Iterable[Node], sizes: bool = False) -> list[Node]:
@@ -157,7 +156,12 @@ class ExportedModule:
         """Compute the nodes in order, without `rows` also sizes; `points` pass these functions."""
         like = next(module.parameters())
         for node in order:
-            value = self._value(node, values, module, rows, like)
+            try:
+                value = self._value(node, values, module, rows, like)
+            except (RuntimeError, IndexError) as error:
+                raise UnsupportedModelError(
+                    f"{operation(node)} ({place(node)}): {error}"
+                ) from error
             values[node] = points[node](value) if node in points else value
         return values
 
@@ -223,8 +227,11 @@ def export_module(module: nn.Module, batch: Any) -> ExportedModule:
     given = call(module, batch)
     if not any(parameter.is_floating_point() for parameter in module.parameters()):
         raise UnsupportedModelError(f"{type(module).__name__} has no parameters to explain")
-    with torch.no_grad():
-        output = module(*given.args, **given.kwargs)
+    try:
+        with torch.no_grad():
+            output = module(*given.args, **given.kwargs)
+    except Exception as error:  # of the user's code
+        raise UnsupportedModelError(_why(module, error, "run on the example")) from error
     if not isinstance(output, Tensor) or output.ndim == 0:
         raise UnsupportedModelError(
             f"{type(module).__name__}.forward returns {type(output).__name__}, and not one tensor "
@@ -237,25 +244,20 @@ def export_module(module: nn.Module, batch: Any) -> ExportedModule:
             warnings.simplefilter("ignore")  # of PyTorch, about its own classes
             program = export_call(module, given, len(output))
     except Exception as error:
-        raise UnsupportedModelError(_why(module, error)) from error
+        raise UnsupportedModelError(_why(module, error, "exported")) from error
     return _read(program, module, [*named_tensors(given.named)])
 
 
 def export_call(module: nn.Module, given: Call, rows: int) -> ExportedProgram:
     """The program, in which no operation changes a tensor in place."""
     shapes = map_tensors(given.named, lambda tensor: _open(tensor, rows))
-    forward, own = module.forward, "forward" in vars(module)
-
-    def explicit(*args: Any, **kwargs: Any) -> Any:
-        return forward(*args, **kwargs)
-
-    explicit.__signature__ = given.signature  # type: ignore[attr-defined]
-    module.forward = explicit
+    own, module.forward = vars(module).get("forward"), partial(module.forward)
+    vars(module.forward)["__signature__"] = given.signature
     try:
         program = export(module, given.args, given.kwargs, dynamic_shapes=shapes)
     finally:
         del module.forward
-        vars(module).update({"forward": forward} if own else {})
+        vars(module).update({"forward": own} if own else {})
     called = [operation(n) for n in program.graph.nodes if n.op == "call_function"]
     in_place = any(n.endswith("_") and not n.endswith("__") and n != "detach_" for n in called)
     return program.run_decompositions({}) if in_place else program
@@ -278,14 +280,14 @@ def map_tensors(value: Any, function: Callable[[Tensor], Any]) -> Any:
     return None
 
 
-def _why(module: nn.Module, error: Exception) -> str:
+def _why(module: nn.Module, error: Exception, verb: str) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if not f.filename.startswith((_TORCH, __file__))]
     at = [f"{Path(f.filename).name}:{f.lineno}, {(f.line or '').strip()}" for f in own]
     where, text = at[-1] if at else "its code", " ".join(str(error).split())
     if "data-dependent" in text.lower():
         text = "control flow depends on the values of a tensor; use torch.where"
-    return f"{type(module).__name__} cannot be exported, at {where}: {text[:300]}"
+    return f"{type(module).__name__} cannot be {verb}, at {where}: {text[:300]}"
 
 
 def _read(program: Any, module: nn.Module, names: Sequence[str]) -> ExportedModule:
@@ -319,12 +321,10 @@ def _read(program: Any, module: nn.Module, names: Sequence[str]) -> ExportedModu
 
 def _drop_idle_views(graph: Any) -> None:
     """Remove views to the same shape, as `x.view(-1, 16)`: it would be that of all neurons."""
-    for node in list(graph.nodes):
-        if operation(node) in ("view", "reshape", "_unsafe_view"):
-            before, after = (each.meta["val"].shape for each in (node.args[0], node))
-            if str(before) == str(after):
-                node.replace_all_uses_with(node.args[0])
-                graph.erase_node(node)
+    for node in [n for n in graph.nodes if operation(n) in ("view", "reshape", "_unsafe_view")]:
+        if str(node.args[0].meta["val"].shape) == str(node.meta["val"].shape):
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
 
 
 _RESHAPING = {"squeeze", "view", "reshape", "flatten", "unsqueeze", "clone", "contiguous"}

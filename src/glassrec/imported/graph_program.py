@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from glassrec.artifacts.programs import without_paths
-from glassrec.imported.exported import UnsupportedModelError, call, export_call, map_tensors
+from glassrec.imported.exported import call, export_call, map_tensors
 from glassrec.imported.imported_model import ImportedModel
 
 
@@ -25,22 +25,15 @@ class GraphModule(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """The output of the module."""
-        exported = self._exported
-        values = exported.inputs(self._signature.bind(*args, **kwargs).arguments)
-        exported.run(self._order, values, self.module, None)
-        return cast(Tensor, values[exported.output])
+        values = self._exported.inputs(self._signature.bind(*args, **kwargs).arguments)
+        self._exported.run(self._order, values, self.module, None)
+        return cast(Tensor, values[self._exported.output])
 
 
 def graph_program(model: ImportedModel, example: Any) -> ExportedProgram:
-    """The program of a pruned model, which has the module's output for any number of rows.
-
-    It is called as the module, with tensors nested as those of the example, which it does not hold.
-    """
+    """The program of a pruned model: called as the module, with the structure of the example."""
     given, rows = call(model.module, example), model.encode(example).rows
     args, kwargs = (map_tensors(each, torch.zeros_like) for each in given[:2])
     module = GraphModule(model, given.signature).eval()
     program = export_call(module, given._replace(args=args, kwargs=kwargs), rows)
-    (output,) = [n for n in program.graph.nodes if n.op == "output"]
-    if isinstance(output.args[0][-1].meta["val"].shape[0], int):
-        raise UnsupportedModelError(f"the pruned graph would score {rows} rows only")
     return without_paths(program)

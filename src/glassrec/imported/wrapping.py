@@ -55,12 +55,24 @@ def wrap(module: nn.Module, batch: Any, *, kind: TaskKind = "click") -> WrappedM
         UnsupportedModelError: the module cannot be exported, or an id reaches its output past
             the look-ups. The message names the operation and your line.
     """
-    copy = deepcopy(module).eval()
+    copy = _copied(module)
     model = ImportedModel(copy, split_graph(copy, batch), kind)
     LayerFinder(model).add_layers()
     wrapped = WrappedModule(model.eval(), batch)
-    wrapped.check(module)
+    wrapped.check(copy)
     return wrapped
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    """A copy in evaluation mode, so that the module stays as it is."""
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UnsupportedModelError(
+            "TorchScript has no code to open; wrap the module it is made of"
+        )
+    for path, part in module.named_modules():
+        if getattr(part, "max_norm", None) is not None:
+            raise UnsupportedModelError(f"{path}.max_norm changes weights in forward; set it None")
+    return deepcopy(module).eval()
 
 
 @dataclass(frozen=True)
@@ -118,9 +130,8 @@ class WrappedModule:
     def explain(self, batches: Any, settings: Explain | None = None, seed: int = 0) -> Attributions:
         """Attributions (B, P) of the logit of each row to its dense columns and fields.
 
-        Rows whose completeness error exceeds the tolerance of the settings, as a share of the mean
-        logit difference, get more nodes of the path, up to `MAX_NODES`. A warning names those
-        where that is not enough; `delta` of the result has the error of each row.
+        Rows whose completeness error (`delta`) exceeds the tolerance, as a share of the mean logit
+        difference, get more nodes of the path, up to `MAX_NODES`, or else a warning names them.
         """
         explainer = self.explainer(batches, settings, seed)
         found, method = explainer.attributions(), explainer.method
@@ -133,12 +144,12 @@ class WrappedModule:
             off = off[found.delta[off].abs() > most]
         if method.complete and len(off):
             text = f"{len(off):,} of {len(found.rows):,} rows, such as {brief(off.tolist())}"
-            warnings.warn(
-                f"{method.name}: the completeness error of {text}, exceeds {tolerance:.1%} of the "
-                f"mean logit difference and is up to {found.delta.abs().max():.3g}; take another "
-                "method for them, such as Shapley",
-                stacklevel=2,
+            text = (
+                f"{method.name}: the completeness error of {text}, exceeds {tolerance:.1%} of the"
             )
+            most = found.delta.abs().max()
+            text += f" mean logit difference, by up to {most:.3g}; take another method, as Shapley"
+            warnings.warn(text, stacklevel=2)
         return found
 
     def plan(self, batches: Any, pruner: Pruner | None = None, seed: int = 0) -> PrunePlan:
@@ -195,10 +206,8 @@ class WrappedModule:
     def check(self, module: nn.Module) -> None:
         """UnsupportedModelError if the module computes other numbers than the split graph."""
         logits = self.model(self.rows(self.example))
-        training = module.training
         given = call(module, self.example)
-        output = module.eval()(*given.args, **given.kwargs).reshape(logits.shape)
-        module.train(training)
+        output = module(*given.args, **given.kwargs).reshape(logits.shape)
         found = logits.sigmoid() if self.model.graph.exported.removed else logits
         if not torch.allclose(found, output, rtol=0, atol=SAME * max(1, output.abs().max())):
             off = (found - output).abs().max().item()
