@@ -170,7 +170,7 @@ BUILDERS: Mapping[str, Callable[[], tuple[nn.Module, Any]]] = {
     "deepctr_torch:xDeepFM": lambda: _deepctr("xDeepFM", cin_layer_size=(6, 4), **_HIDDEN),
     "deepctr_torch:AutoInt": lambda: _deepctr("AutoInt", **_HIDDEN),
     "deepctr_torch:NFM": lambda: _deepctr("NFM", **_HIDDEN),
-    "deepctr_torch:PNN": lambda: _pnn(),
+    "deepctr_torch:PNN": lambda: _deepctr_dnn("PNN", **_HIDDEN),
     "deepctr_torch:FiBiNET": lambda: _deepctr("FiBiNET", **_HIDDEN),
     "deepctr_torch:IFM": lambda: _deepctr("IFM", **_HIDDEN),
     "torch_rechub:DeepFM": lambda: _rechub(
@@ -199,6 +199,30 @@ BUILDERS: Mapping[str, Callable[[], tuple[nn.Module, Any]]] = {
     "torch_rechub:DIN": lambda: _rechub_lists("DIN"),
     "torch_rechub:PooledWideDeep": lambda: _rechub_lists("WideDeep"),
     "torch_rechub:DSSM": _dssm,
+    "deepctr_torch:DIFM": lambda: _deepctr("DIFM", att_head_num=2, **_HIDDEN),
+    "deepctr_torch:ONN": lambda: _deepctr("ONN", **_HIDDEN),
+    "deepctr_torch:SharedBottom": lambda: _deepctr_dnn(
+        "SharedBottom", bottom_dnn_hidden_units=(8, 6), tower_dnn_hidden_units=(5,)),
+    "deepctr_torch:MMOE": lambda: _deepctr_dnn(
+        "MMOE", expert_dnn_hidden_units=(8,), gate_dnn_hidden_units=(6,),
+        tower_dnn_hidden_units=(5,)),
+    "torch_rechub:EDCN": lambda: _rechub(
+        "ranking", "EDCN", features=_sparse, n_cross_layers=2, mlp_params=_MLP),
+    "torch_rechub:SharedBottom": lambda: _rechub_tasks(
+        "SharedBottom", features=_both, bottom_params={"dims": [8]}),
+    "torch_rechub:MMOE": lambda: _rechub_tasks(
+        "MMOE", features=_both, n_expert=3, expert_params={"dims": [8]}),
+    "torch_rechub:PLE": lambda: _rechub_tasks(
+        "PLE", features=_both, n_level=1, n_expert_specific=1, n_expert_shared=1,
+        expert_params={"dims": [8]}),
+    "recbole:DCN": lambda: _recbole_context("dcn", "DCN", cross_layer_num=2),
+    "recbole:PNN": lambda: _recbole_context("pnn", "PNN", use_inner=True, use_outer=False),
+    "recbole:WideDeep": lambda: _recbole_context("widedeep", "WideDeep"),
+    "recbole:FNN": lambda: _recbole_context("fnn", "FNN"),
+    "recbole:FM": lambda: _recbole_context("fm", "FM"),
+    "recbole:AutoInt": lambda: _recbole_context(
+        "autoint", "AutoInt", attention_size=4, n_layers=1, num_heads=2, has_residual=True,
+        dropout_probs=[0, 0, 0]),
     "torchfm:DeepFM": lambda: _torchfm("dfm", "DeepFactorizationMachineModel", *_DEEP),
     "torchfm:DCN": lambda: _torchfm("dcn", "DeepCrossNetworkModel", 4, 2, (8, 6), 0.1),
     "torchfm:FNFM": lambda: _torchfm(
@@ -208,7 +232,8 @@ BUILDERS: Mapping[str, Callable[[], tuple[nn.Module, Any]]] = {
 }  # fmt: skip
 
 
-def _pnn() -> tuple[nn.Module, Any]:
+def _deepctr_dnn(name: str, **settings: Any) -> tuple[nn.Module, Any]:
+    """A model that takes one list of columns."""
     from deepctr_torch import models
     from deepctr_torch.inputs import DenseFeat, SparseFeat
 
@@ -216,7 +241,14 @@ def _pnn() -> tuple[nn.Module, Any]:
     columns += [DenseFeat("I0", 1), DenseFeat("I1", 1)]  # type: ignore[list-item]
     inputs = torch.cat([torch.stack([_ids(7 + i) for i in range(3)], 1).float(),
                         torch.randn(ROWS, 2)], 1)  # fmt: skip
-    return models.PNN(columns, device="cpu", **_HIDDEN), inputs
+    return getattr(models, name)(columns, device="cpu", **settings), inputs
+
+
+def _rechub_tasks(name: str, **settings: Any) -> tuple[nn.Module, Any]:
+    """A model of two tasks."""
+    towers = [{"dims": [6]}] * 2
+    tasks = ["classification"] * 2
+    return _rechub("multi_task", name, task_types=tasks, tower_params_list=towers, **settings)
 
 
 def _wrapped_bpr() -> tuple[nn.Module, Any]:

@@ -196,6 +196,11 @@ def resize(module: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
             new: nn.Module = nn.Linear(*weight.T.shape, bias=f"{path}.bias" in state)
         elif isinstance(part, nn.BatchNorm1d):
             new = nn.BatchNorm1d(len(weight), eps=part.eps)
+        elif isinstance(part, (nn.Conv1d, nn.Conv2d)):
+            new = type(part)(
+                weight.shape[1] * part.groups, len(weight), part.kernel_size, part.stride,
+                part.padding, part.dilation, part.groups, f"{path}.bias" in state,
+            )  # fmt: skip
         else:
             new = type(part)(len(weight))
         holder, _, name = path.rpartition(".")

@@ -144,11 +144,8 @@ class WrappedModule:
             off = off[found.delta[off].abs() > most]
         if method.complete and len(off):
             text = f"{len(off):,} of {len(found.rows):,} rows, such as {brief(off.tolist())}"
-            text = (
-                f"{method.name}: the completeness error of {text}, exceeds {tolerance:.1%} of the"
-            )
-            most = found.delta.abs().max()
-            text += f" mean logit difference, by up to {most:.3g}; take another method, as Shapley"
+            text = f"{method.name}: the completeness error of {text}, exceeds {tolerance:.1%} of "
+            text += "the mean logit difference, see `delta`; take another method, such as Shapley"
             warnings.warn(text, stacklevel=2)
         return found
 
