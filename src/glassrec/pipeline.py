@@ -100,7 +100,7 @@ class Pipeline(PipelineSettings):
                 facts = describe(context)
                 outputs.track_data(log, context)
                 output.print("data", [*anomaly_lines(facts), *lines.repeats(facts, repeats)])
-                training = train(context, on_epoch)
+                training = train(context, on_epoch, log.steps)
                 output.draw(outputs.train_pictures(training, facts))
                 output.print("train", lines.train_lines(training))
                 outputs.track_training(log, context)
@@ -131,7 +131,7 @@ class Pipeline(PipelineSettings):
                 primary = primary_metrics(tests)
                 own = [name for name in tests if name.rpartition("/")[2] in context.metrics]
                 output.print("evaluate", lines.evaluate_lines(found, primary, own, facts, repeats))
-                report(context)
+                report(context, log)
                 output.print("evaluate", [f"{REPORT.name} shows this run"])
         return explained
 

@@ -50,12 +50,13 @@ def test_without_a_key_a_run_is_recorded_offline_and_nobody_is_asked(
     config = run["config"]["update"]
     assert (config["model/factors"], config["data/rows"], run["job_type"]) == (8, 5, "train")
     assert not {"run/dir", "model/_partial_"} & config.keys()
-    assert {*run["tags"]} == {"planted", "gmf", "mine"}
+    assert {*run["tags"]} == {"planted", "gmf", "seed 1", "mine"}
     history = of("history", records)
     told = [(h["item"]["epoch"], h["item"]["train/loss"]) for h in history[:2]]
     assert told == [(1, 0.5), (2, 0.25)]
     assert {m["glob_name"]: m["step_metric"] for m in of("metric", records)} == {
-        "train/*": "epoch", "val/*": "epoch", "prune/*": "prune/share", "neuron/*": "neuron/rank",
+        "train/*": "epoch", "val/*": "epoch", "step/*": "step/number", "prune/*": "prune/share",
+        "neuron/*": "neuron/rank", "cuts/*": "cuts/share", "figures/*": "figures/version",
     }  # fmt: skip
     assert _summary(of("summary", records))["test/auroc"] == 0.8
     assert [*tmp_path.glob("wandb/*/files/media/images/figures/importance*.png")]

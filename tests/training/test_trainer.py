@@ -77,6 +77,33 @@ def test_three_epochs_are_those_of_a_plain_loop_to_the_bit(tmp_path):
     assert same(trained.weights, weights)
 
 
+def test_points_within_an_epoch_are_those_of_a_plain_loop(tmp_path):
+    """The mean loss since the last point, and the norm of the gradients of its last step."""
+    model, data, expected = toy.model(), toy.dataset(), []
+    optimizer, step = ADAM(model.parameters()), 0
+    for epoch in range(2):
+        losses = []
+        for batch in data.epoch(1, epoch).chunks(64):
+            loss = binary_cross_entropy_with_logits(model(batch), batch.targets)
+            optimizer.zero_grad()
+            loss.backward()
+            losses, step = [*losses, loss.item()], step + 1
+            if step % 2 == 0:
+                norm = math.sqrt(sum(p.grad.square().sum().item() for p in model.parameters()))
+                expected.append([step, sum(losses) / len(losses), norm, 0.01])
+                losses = []
+            optimizer.step()
+        toy.average_unseen(model.table.weight)
+    reports = []
+    fit(tmp_path, max_epochs=2, log_every_n_steps=2, given={"on_steps": reports.append})
+    names = ("number", "loss", "gradient_norm", "learning_rate")
+    points = [point for points in reports for point in points]
+    assert len(reports) == 2, "they wait for the end of a short epoch"
+    found = [[point[f"step/{name}"] for name in names] for point in points]
+    assert found == [pytest.approx(each, rel=1e-5) for each in expected]
+    assert all(point["step/rows_per_second"] > 64 for point in points)
+
+
 def test_the_model_and_the_result_hold_the_best_weights_and_the_history_tells_their_quality(
     tmp_path,
 ):

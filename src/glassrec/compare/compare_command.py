@@ -23,6 +23,7 @@ Examples
   glassrec compare runs
   glassrec compare runs/sweeps/widths --by pruned/parameters
   glassrec compare runs/planted-dlrm-1a2b3c4d runs/planted-dnn-5e6f7a8b --out widths
+  glassrec compare runs/sweeps/widths --wandb glassrec
 
 By default, settings are ranked by the metric on validation that selected the epochs. Ranking by a
 metric of the test split is selection on that split: the best value there is optimistic.
@@ -55,10 +56,31 @@ def main(arguments: Sequence[str]) -> int:
     for name in options.table:
         exports.write_joined(name, comparison.runs, out)
     comparison_page.write_page(comparison, out / "index.html")
+    if options.wandb:
+        _track(out, options.wandb, options.directories)
     for problem in sorted({text for run in comparison.runs for text in run.unreadable}):
         print(f"glassrec: warning: left out, as it cannot be read: {problem}", file=sys.stderr)
     print(f"results   {out / 'index.html'}, and runs.csv and settings.csv beside it")
     return 0
+
+
+def _track(out: Path, project: str, directories: Sequence[Path]) -> None:
+    """Record the page and the settings as a W&B run, beside those of a sweep, if it is of one."""
+    import pandas as pd
+
+    from glassrec.run import sha256
+    from glassrec.tracking import TablePreview, WandB
+
+    name = directories[0].resolve().name
+    one = len(directories) == 1
+    tracker = WandB(project, group=name if one else None, name=f"comparison of {name}")
+    with tracker.open(out, {}, "compare") as log:
+        page, table = out / "index.html", out / "settings.csv"
+        every = pd.read_csv(table)
+        ends = ("_std", "_n", "_low", "_high")
+        frame = every[[name for name in every if not str(name).endswith(ends)]]
+        log.page("comparison", page, sha256(page))
+        log.table("settings", sha256(table), lambda: TablePreview(frame, len(every), table.name))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,6 +100,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--table", action="append", default=[], metavar="NAME",
         help="join a table that the runs hold, such as importance, as NAME.csv; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--wandb", metavar="PROJECT",
+        help="also record the page and the settings in this W&B project; offline without a key",
     )  # fmt: skip
     parser.add_argument(
         "--top", type=_positive, default=20, metavar="N",

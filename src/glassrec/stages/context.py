@@ -29,7 +29,7 @@ from glassrec.stages.start import Start, origin_of, starts
 from glassrec.tracking import Tracker
 from glassrec.training.objective import Objective
 from glassrec.training.optimizers import LRSchedule
-from glassrec.training.settings import OnEpoch
+from glassrec.training.settings import OnEpoch, OnSteps
 from glassrec.training.trainer import Trained, Trainer
 
 if TYPE_CHECKING:  # it takes seconds to import
@@ -194,6 +194,7 @@ class Context:
         *,
         started: bool,
         quiet: bool = False,
+        on_steps: OnSteps | None = None,
     ) -> Trained:
         """Train a model with the optimizers and the objective of the settings.
 
@@ -216,6 +217,7 @@ class Context:
             callbacks=settings.callbacks,
             logger=settings.logger,
             on_epoch=on_epoch,
+            on_steps=on_steps,
             started=started,
             quiet=quiet,
             lock=self.writable.lock,

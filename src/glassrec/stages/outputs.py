@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache, partial
+from math import isnan, nan
 from typing import Any
 
 import pandas as pd
@@ -19,6 +20,7 @@ from glassrec.artifacts.file_list import FIGURES, REPORT
 from glassrec.data.decoding import decode
 from glassrec.data.schema import TaskKind
 from glassrec.explain.explainer import KNOWN
+from glassrec.metrics.metadata import best_index
 from glassrec.report.beeswarm import beeswarm
 from glassrec.report.input_figures import feature_importance, feature_pairs, removals, selections
 from glassrec.report.method_figures import faithfulness_curves, methods_agreement, methods_table
@@ -30,7 +32,8 @@ from glassrec.report.run_report import page
 from glassrec.report.statements import curve_metric, pruning_statements, significant
 from glassrec.report.value_effects import category_effects, numeric_effects
 from glassrec.report.waterfall import waterfalls
-from glassrec.run import ReadOnlyRun, experiment
+from glassrec.run import ReadOnlyRun, experiment, key_of
+from glassrec.run.provenance import provenance
 from glassrec.spelling import NAMED
 from glassrec.stages.context import Context, PipelineSettings
 from glassrec.stages.explain import ExplainResult
@@ -139,7 +142,7 @@ def _of_methods(result: ExplainResult) -> Iterator[Drawing]:
         yield files.METHODS_AGREEMENT, lambda: methods_agreement(result.agreement, rows, about)
 
 
-def report(context: Context) -> str:
+def report(context: Context, log: Log) -> None:
     """Write the page, if it is missing or stale, from all that the run has of its inputs."""
     names = {file.name for file in REPORT.inputs}
     shared: list[File[Any]] = [files.DATA, files.HISTORY] if context.parent is not None else []
@@ -159,7 +162,8 @@ def report(context: Context) -> str:
         record = RunRecord.of_files(run.dir, run.shown, run.provenance, hashes)
         return Text(page(record, _descriptions(context.settings)))
 
-    return context.once(file, text).text
+    context.once(file, text)
+    log.page("report", context.run.dir / file.name, context.run.sha256_of(file))
 
 
 def _descriptions(settings: PipelineSettings) -> dict[str, str]:
@@ -188,13 +192,34 @@ ONE = pd.Series([1])
 
 
 def track_data(log: Log, context: Context) -> None:
-    """The settings of the data and the hashes of its files, without a row of it."""
+    """The settings of the data and the hashes of its files, without a row of it; the versions."""
     settings = experiment(context.run.shown)["data"]
-    log.artifact("data", [], {"settings": settings, "files": context.external["data"]})
+    facts = {"settings": settings, "files": context.external["data"]}
+    log.artifact("data", [], facts)
+    log.settings(lambda: _origin(context.run) | {"data_hash": key_of(facts)[:12]})
+
+
+def _origin(run: ReadOnlyRun) -> dict[str, Any]:
+    """The versions that trained the run, or are about to."""
+    try:
+        found = run.provenance
+    except ValueError:
+        found = provenance(run.config["seed"], (), {})
+    return {"version": found["glassrec"], "commit": found["git_commit"]}
 
 
 def track_training(log: Log, context: Context) -> None:
-    """The weights, and the hashes of what they were trained on."""
+    """The selected epoch; the weights, and the hashes of what they were trained on."""
+    rows = context.run.load(files.HISTORY).frame.to_dict("records")
+    facts = context.run.load(files.DATA).values
+    monitor = facts["monitor"]
+    for row in rows:  # of a training that nobody tracked
+        log.epoch({str(name): value for name, value in row.items() if not isnan(value)})
+    if validated := [row for row in rows if not isnan(row.get(monitor, nan))]:
+        values = [row[monitor] for row in validated]
+        best = validated[best_index(monitor, values, facts.get("monitor_mode"))]
+        epochs = {"best_epoch": best["epoch"], "epochs": rows[-1]["epoch"]}
+        log.summary({str(name): value for name, value in best.items()} | epochs)
     _files(log, "checkpoint", context.run, (files.WEIGHTS,), context.external)
 
 

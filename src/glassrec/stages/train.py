@@ -23,7 +23,7 @@ from glassrec.run import experiment, key_of
 from glassrec.stages.context import Context, TrainedModel
 from glassrec.stages.start import origin_of, with_start
 from glassrec.training.memory import estimate_memory
-from glassrec.training.settings import OnEpoch
+from glassrec.training.settings import OnEpoch, OnSteps
 from glassrec.training.trainer import Trained
 
 
@@ -94,9 +94,9 @@ def description(context: Context) -> dict[str, Any]:
     )
 
 
-def train(context: Context, on_epoch: OnEpoch) -> TrainResult:
+def train(context: Context, on_epoch: OnEpoch, on_steps: OnSteps | None = None) -> TrainResult:
     """Train, or continue where a killed run stopped; `on_epoch` may raise `StoppedEarly`."""
-    training = _Training(context, on_epoch)
+    training = _Training(context, on_epoch, on_steps)
     history = context.once(files.HISTORY, lambda: StoredTable(training.outcome.history)).frame
     weights = context.once(files.WEIGHTS, training.best)
     run = context.writable
@@ -111,6 +111,7 @@ class _Training:
 
     context: Context
     on_epoch: OnEpoch
+    on_steps: OnSteps | None
 
     @cached_property
     def outcome(self) -> Trained:
@@ -123,7 +124,10 @@ class _Training:
         if settings.trainer.max_epochs:
             self._print_memory(model)
         origin = key_of({"experiment": original(experiment(run.config)), "given": context.external})
-        return context.fit(model, settings.trainer, run.dir, origin, self.on_epoch, started=started)
+        return context.fit(
+            model, settings.trainer, run.dir, origin, self.on_epoch, started=started,
+            on_steps=self.on_steps,
+        )  # fmt: skip
 
     def best(self) -> Weights:
         """Where nothing is trained, the very numbers of the start: its float64 ones were proven."""

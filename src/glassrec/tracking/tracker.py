@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -57,6 +57,9 @@ class Log:
     A `version` is a hash that changes with the content.
     """
 
+    steps: Callable[[Sequence[Mapping[str, float]]], None] | None = None
+    """records points of `StepMetrics`, in order; None where nobody wants them"""
+
     def __enter__(self) -> Self:
         return self
 
@@ -67,11 +70,17 @@ class Log:
     def epoch(self, metrics: Mapping[str, float]) -> None:
         """Record the metrics of one training epoch; `epoch` is among them."""
 
+    def settings(self, facts: Callable[[], Mapping[str, Any]]) -> None:
+        """Record facts beside the settings: version, commit, hash of the data."""
+
     def summary(self, facts: Mapping[str, float | str]) -> None:
         """Record final metrics and metadata of the run."""
 
     def figure(self, name: str, path: Path, version: str) -> None:
         """Record a figure."""
+
+    def page(self, name: str, path: Path, version: str) -> None:
+        """Record a page of HTML."""
 
     def table(self, name: str, version: str, rows: Callable[[], TablePreview]) -> None:
         """Record a table."""
@@ -122,20 +131,28 @@ def run_name(directory: Path) -> tuple[str, str | None]:
     return f"{name}/{directory.name}" if seeds else name, group
 
 
-def default_tags(config: Mapping[str, Any]) -> list[str]:
+def default_tags(config: Mapping[str, Any], group: str | None) -> list[str]:
+    """Data and model, the seed, and the sweep, or the directory of many seeds."""
+    tags = [*_classes(config).values()]
+    tags += [f"seed {config['seed']}"] if "seed" in config else []
+    tags += [f"sweep {group}"] if group else []
+    return [*dict.fromkeys(tag[:MAX_TAG_LETTERS] for tag in tags)]
+
+
+def _classes(config: Mapping[str, Any]) -> dict[str, str]:
     """The classes of data and model, in small letters."""
-    names = (config[part]["_target_"].rsplit(".", 1)[-1].lower() for part in ("data", "model"))
-    return [*dict.fromkeys(name[:MAX_TAG_LETTERS] for name in names)]
+    paths = {part: config.get(part, {}).get("_target_") for part in ("data", "model")}
+    return {part: path.rpartition(".")[2].lower() for part, path in paths.items() if path}
 
 
 def tracked_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings for W&B: `model.factors` as `model/factors`, like its metrics.
+    """The settings for W&B: `model.factors` as `model/factors`, and the name of the `model`.
 
     W&B accepts a name with a dot, and then neither filters nor groups by it.
     """
     kept = public_values({name: node for name, node in config.items() if name not in PRIVATE_KEYS})
     names = (name for name in kept if not name.endswith("_partial_"))
-    return {name.replace(".", "/"): kept[name] for name in names}
+    return _classes(config) | {name.replace(".", "/"): kept[name] for name in names}
 
 
 def public_values(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,10 +17,13 @@ from glassrec.run import key_of, replacing
 from glassrec.tracking.tracker import Log, TablePreview, public_values
 
 AXES = {
-    "epoch": ("train/*", "val/*"), "prune/share": ("prune/*",), "neuron/rank": ("neuron/*",),
-    "cuts/share": ("cuts/*",),
+    "epoch": ("train/*", "val/*"), "step/number": ("step/*",), "prune/share": ("prune/*",),
+    "neuron/rank": ("neuron/*",), "cuts/share": ("cuts/*",), "figures/version": ("figures/*",),
 }  # fmt: skip
 """The metrics over each axis, independent of W&B's own step."""
+
+WITH_LAST = ("epoch", "figures/version")
+"""Axes whose last values are results; those of epochs give way to the selected epoch's."""
 
 ARTIFACT_KINDS = ("data", "checkpoint", "attributions", "pruned")
 """Each is made from those before it."""
@@ -41,24 +44,37 @@ class LogState:
     step: int = 0
     """W&B's own count of log entries; it never falls, over all processes of the run"""
     epochs: int = 0
+    steps: int = 0
+    """the last step of the optimiser that is recorded"""
+    name: str | None = None
+    group: str | None = None
+    place: str = ""
+    """where the directory was, by which a copy is known"""
+    figures: dict[str, int] = field(default_factory=dict)
+    """the number of versions of each figure"""
     recorded: dict[str, str] = field(default_factory=dict)
     """the version of each recorded thing, by its name"""
 
     @classmethod
-    def open(cls, directory: Path, run_id: str | None) -> Self:
-        """The state of a directory; a new one if there is none, or if another id is given.
+    def open(
+        cls, directory: Path, run_id: str | None, name: str | None = None, group: str | None = None
+    ) -> Self:
+        """The state of a directory, with the name and the group that its W&B run began with.
 
-        An agent of a W&B sweep gives the id of its run, and that run is used.
+        It is a new one if there is none, if another id is given (an agent of a W&B sweep gives that
+        of its run), or in a copy: where the directory was, there is one with the same id.
         """
         path = directory / TRACKER_STATE
         try:
             known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
             known = {"recorded" if key == "told" else key: known[key] for key in known}  # of 0.1
-            if known and run_id in (None, known["id"]):
-                return cls(directory, **known)
+            if not known or run_id not in (None, known["id"]) or _is_copy(directory, known):
+                known = {"id": run_id or os.urandom(6).hex()}
+            state = cls(directory, **known)
         except (ValueError, TypeError, KeyError):
             raise ValueError(f"{path} is damaged; delete it to begin another W&B run") from None
-        state = cls(directory, run_id or os.urandom(6).hex())
+        state.name, state.group = state.name or name, state.group or group
+        state.place = str(directory.resolve())
         state.save()
         return state
 
@@ -79,18 +95,25 @@ class LogState:
             part.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
+def _is_copy(directory: Path, known: Mapping[str, Any]) -> bool:
+    place = Path(known.get("place") or directory)
+    state = place / TRACKER_STATE
+    if not state.is_file() or place.samefile(directory):
+        return False
+    return bool(json.loads(state.read_text(encoding="utf-8"))["id"] == known["id"])
+
+
 class WandBLog(Log):
     """Records in an open W&B run what it does not have yet; `stack` is closed with the run."""
 
     def __init__(self, wandb: Any, run: Any, state: LogState, stack: ExitStack) -> None:
         self._wandb, self._run, self._state, self._stack = wandb, run, state, stack
+        self.steps = self._log_steps
         state.step = max(state.step, run.step)
         for axis, names in AXES.items():
             for name in names:
-                # The last value of a curve over epochs is a result; of one over shares it is not.
-                run.define_metric(
-                    name, step_metric=axis, summary=None if axis == "epoch" else "none"
-                )
+                summary = None if axis in WITH_LAST else "none"
+                run.define_metric(name, step_metric=axis, summary=summary)
 
     def epoch(self, metrics: Mapping[str, float]) -> None:
         """Log a row of the history once; a resumed training repeats its first epochs."""
@@ -101,15 +124,36 @@ class WandBLog(Log):
                 self._state.epochs = epoch
                 self._state.save()
 
+    def _log_steps(self, points: Sequence[Mapping[str, float]]) -> None:
+        """Log each point once; a resumed training repeats the steps of an epoch."""
+        with defer_signals():
+            for point in points:
+                if point["step/number"] > self._state.steps:
+                    self._log(point)
+                    self._state.steps = int(point["step/number"])
+            self._state.save()
+
+    def settings(self, facts: Callable[[], Mapping[str, Any]]) -> None:
+        """Update the config."""
+        self._run.config.update(dict(facts()), allow_val_change=True)
+
     def summary(self, facts: Mapping[str, float | str]) -> None:
         """Update the summary."""
         self._run.summary.update(dict(facts))
 
     def figure(self, name: str, path: Path, version: str) -> None:
-        """Log a figure under `figures/`."""
+        """Log a figure under `figures/`, over the number of its version."""
         with self._state.recording(f"figures/{name}", version) as changed:
             if changed:
-                self._log({f"figures/{name}": self._wandb.Image(str(path))})
+                number = self._state.figures[name] = self._state.figures.get(name, 0) + 1
+                image = self._wandb.Image(str(path))
+                self._log({f"figures/{name}": image, "figures/version": number})
+
+    def page(self, name: str, path: Path, version: str) -> None:
+        """Log a page under `pages/`, as a panel."""
+        with self._state.recording(f"pages/{name}", version) as changed:
+            if changed:  # as it is: W&B would write a copy of its own outside the run
+                self._log({f"pages/{name}": self._wandb.Html(str(path), inject=False)})
 
     def table(self, name: str, version: str, rows: Callable[[], TablePreview]) -> None:
         """Log the first rows and columns of a table under `tables/`, and print if it has more."""

@@ -119,7 +119,8 @@ def differing(runs: Sequence[TrackedRun]) -> list[str]:
 
     A name with a dot comes from an agent; the run itself records that setting under another name.
     """
-    names = dict.fromkeys(name for run in runs for name in run.config if "." not in name)
+    every = (name for run in runs for name in run.config)
+    names = dict.fromkeys(n for n in every if "." not in n and n != "model/_target_")
     differ = [n for n in names if len({repr(run.config.get(n)) for run in runs}) > 1]
     order = {group: place for place, group in enumerate(GROUP_ORDER)}
     found = sorted(differ, key=lambda name: order.get(name.split("/")[0], len(order)))

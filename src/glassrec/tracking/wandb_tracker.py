@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from glassrec.tracking.tracker import (
     MAX_TAG_LETTERS,
@@ -17,6 +17,9 @@ from glassrec.tracking.tracker import (
     run_name,
     tracked_settings,
 )
+
+if TYPE_CHECKING:
+    from glassrec.tracking.wandb_log import LogState
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class WandB(Tracker):
         entity: the user or team; by default that of the key.
         group: of the run; by default its sweep, or, of many seeds, the directory of their setting.
         name: of the run; by default its own settings in a sweep, or the name of the directory.
-        tags: beside those of data and model, of at most 64 characters.
+        tags: beside those of data, model, seed and sweep, of at most 64 characters.
+        notes: on the run.
         mode: auto is online if there is a key and offline otherwise.
     """
 
@@ -41,6 +45,7 @@ class WandB(Tracker):
     group: str | None = None
     name: str | None = None
     tags: Sequence[str] = ()
+    notes: str | None = None
     mode: Literal["auto", "online", "offline"] = "auto"
 
     def __post_init__(self) -> None:
@@ -74,9 +79,12 @@ class WandB(Tracker):
                 mode = online if isinstance(online, str) else "online" if online else "offline"
             if mode == "disabled":
                 return Log()
-            state = LogState.open(directory, os.environ.get("WANDB_RUN_ID"))
+            name, group = run_name(directory)
+            state = LogState.open(
+                directory, os.environ.get("WANDB_RUN_ID"), self.name or name, self.group or group
+            )
             try:
-                run = self._start(wandb, directory, config, stage, state.id, mode)
+                run = self._start(wandb, state, config, stage, mode)
             except wandb.Error as error:
                 raise ValueError(
                     f"tracker=wandb: {error}; tracker.mode=offline needs no key"
@@ -84,19 +92,20 @@ class WandB(Tracker):
             return WandBLog(wandb, run, state, stack.pop_all())
 
     def _start(
-        self, wandb: Any, directory: Path, config: Mapping[str, Any], stage: str, id: str, mode: Any
+        self, wandb: Any, state: LogState, config: Mapping[str, Any], stage: str, mode: Any
     ) -> Any:
-        name, group = run_name(directory)
+        group = self.group or state.group
         return wandb.init(
             project=self.project,
             entity=self.entity,
-            group=self.group or group,
+            group=group,
             job_type=stage,
-            name=self.name or name,
-            tags=[*dict.fromkeys([*default_tags(config), *self.tags])],
-            id=id,
+            name=self.name or state.name,
+            tags=[*dict.fromkeys([*default_tags(config, group), *self.tags])],
+            notes=self.notes,
+            id=state.id,
             resume="allow",
-            dir=directory,
+            dir=state.directory,
             config=tracked_settings(config),
             mode=mode,
             settings=wandb.Settings(

@@ -1,8 +1,9 @@
-"""Callbacks of a `RecommenderModule`: the guard of the loss, and the group lasso."""
+"""Callbacks of a `RecommenderModule`: guard of the loss, curves within epochs, group lasso."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -15,9 +16,13 @@ from glassrec.data.batch import Batch
 from glassrec.models.base import Recommender
 from glassrec.models.layers import PrunableLayer
 from glassrec.training.objective import Objective
+from glassrec.training.settings import OnSteps
 
 CHECK_EVERY_STEPS = 1000
 """Steps between two checks for a loss that is not finite; each waits for the device."""
+
+REPORT_EVERY_SECONDS = 2.0
+"""The least time between two reports of points within an epoch; each waits for the device."""
 
 
 class FiniteLoss(Callback):
@@ -72,6 +77,72 @@ class FiniteLoss(Callback):
         self._check(trainer)
         sizes = torch.tensor(self._sizes, dtype=torch.float64)
         return (torch.cat([sizes[:0], *self._checked]) @ sizes / sizes.sum()).item()
+
+
+class StepMetrics(Callback):
+    """Gives curves within epochs to `report`, with a point every `trainer.log_every_n_steps` steps.
+
+    A point has `step/number`, of steps of the optimiser; since the last point, the mean `step/loss`
+    over the batches and `step/rows_per_second`; and at this step `step/learning_rate` and
+    `step/gradient_norm`, the Euclidean norm before clipping. Shorter epochs have one point each.
+    Points stay on the device until `REPORT_EVERY_SECONDS` have passed or the epoch ends.
+    """
+
+    def __init__(self, report: OnSteps) -> None:
+        self.report = report
+        self._points: list[dict[str, Any]] = []
+        self._reported = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._losses: list[Tensor] = []
+        self._norm: Tensor | None = None
+        self._rows, self._began = 0, perf_counter()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._begin()
+        self._reported = self._began
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Measure the gradients where a point is due."""
+        steps = -(-trainer.num_training_batches // trainer.accumulate_grad_batches)
+        every = trainer.log_every_n_steps or steps  # type: ignore[attr-defined]  # Lightning sets it
+        if (trainer.global_step + 1) % min(every, steps) == 0:
+            found = (each.grad for each in pl_module.parameters() if each.grad is not None)
+            parts = [each.coalesce().values() if each.is_sparse else each for each in found]
+            self._norm = vector_norm(torch.stack([vector_norm(each) for each in parts]))
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Add the batch, and a point if one is due."""
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        self._losses += [] if loss is None else [loss.detach()]
+        self._rows += batch.rows if isinstance(batch, Batch) else 1
+        if self._norm is None or not self._losses:
+            return
+        self._points.append({
+            "step/number": trainer.global_step,
+            "step/loss": torch.stack(self._losses).mean() * trainer.accumulate_grad_batches,
+            "step/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "step/gradient_norm": self._norm,
+            "step/rows_per_second": self._rows / (perf_counter() - self._began),
+        })  # fmt: skip
+        self._begin()
+        if self._began - self._reported > REPORT_EVERY_SECONDS:
+            self._report()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Give the last points."""
+        self._report()
+
+    def _report(self) -> None:
+        points, self._points = self._points, []
+        self.report([{name: float(value) for name, value in each.items()} for each in points])
+        self._reported = perf_counter()
 
 
 class GroupLasso(Callback):

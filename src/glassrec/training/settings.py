@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -17,6 +17,9 @@ from glassrec.training.threads import thread_count
 
 OnEpoch = Callable[[Mapping[str, float]], None]
 """Gets each row of the training history."""
+
+OnSteps = Callable[[Sequence[Mapping[str, float]]], None]
+"""Gets points of the curves within an epoch, see `StepMetrics`."""
 
 
 @dataclass(frozen=True, init=False)

@@ -22,7 +22,7 @@ from glassrec.models.base import Recommender
 from glassrec.run import Lock
 from glassrec.training.objective import Objective
 from glassrec.training.optimizers import LRSchedule, MakeOptimizer
-from glassrec.training.settings import OnEpoch, Settings
+from glassrec.training.settings import OnEpoch, OnSteps, Settings
 
 DEFAULT = Objective()
 
@@ -62,6 +62,7 @@ class Trainer(Settings):
         logger: Any = None,
         validate: Callable[[Recommender, Dataset], Mapping[str, float]] | None = None,
         on_epoch: OnEpoch = lambda row: None,
+        on_steps: OnSteps | None = None,
         started: bool = False,
         quiet: bool = False,
         lock: Lock | None = None,
@@ -78,15 +79,17 @@ class Trainer(Settings):
         continued. `callbacks` and `logger` are Lightning's, one, a list or a mapping; a logger may
         be a callable, which gets `save_dir`. `on_epoch` gets each row of the history once, in
         order, those of a killed call first; with several devices it is called when training is
-        over. If `started`, the weights are trained already: they are epoch 0 of the history, which
-        has no `train/loss`, and are kept if no epoch is better. The processes of several devices
-        hold the `lock` of the run directory, too.
+        over, and `on_steps`, which gets the points of `StepMetrics`, is not. If `started`, the
+        weights are trained already: they are epoch 0 of the history, which has no `train/loss`, and
+        are kept if no epoch is better. The processes of several devices hold the `lock` of the run
+        directory, too.
 
         Raises:
             ValueError: the loss is not finite; the monitored metric does not exist; the checkpoint
                 is damaged or another run's; Lightning does not take an argument; the device is not
                 there; or it cannot train a table with sparse gradients as the settings say.
         """
+        from glassrec.training.callbacks import StepMetrics
         from glassrec.training.datamodule import RecommenderDataModule
         from glassrec.training.job import Job
         from glassrec.training.loop import as_list, check_arguments, train
@@ -121,12 +124,14 @@ class Trainer(Settings):
             each(save_dir=directory / "logs") if callable(each) else each
             for each in as_list(logger)
         ]
+        curves = [StepMetrics(on_steps)] if on_steps and self.devices == 1 else []
         job = Job(
             module,
             RecommenderDataModule(
                 dataset, batch_size=self.batch_size, seed=seed, verbose=not quiet
             ),
-            self, monitor, directory / CHECKPOINT, as_list(callbacks), loggers, origin, quiet,
+            self, monitor, directory / CHECKPOINT, [*as_list(callbacks), *curves], loggers, origin,
+            quiet,
             {"epoch": 0, **values} if started else None,
         )  # fmt: skip
         progress = train(job, on_epoch, lock)
