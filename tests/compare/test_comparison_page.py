@@ -43,7 +43,8 @@ def _evaluated(path: Path, factors: int, auroc: float) -> None:
     (path / "metrics.json").write_text(json.dumps(quality | sizes))
     epochs = pd.DataFrame({"epoch": [1, 2], "train/loss": [1, 0.5], "val/auroc": [0.5, auroc]})
     epochs.to_csv(path / "history.csv", index=False)
-    importance = pd.DataFrame({"player": ["user", EVIL, "hour"], "mean_abs": [auroc, 0.2, 0.1]})
+    players = {"user": auroc, EVIL: 0.2, "hour": 0.1, "day": 0.05, "week": 0.01}
+    importance = pd.DataFrame({"player": [*players], "mean_abs": [*players.values()]})
     importance.to_parquet(path / "importance.parquet")
     size = np.arange(4.0)
     neurons = pd.DataFrame({"layer": "top.0", "mean_abs": size, "max_abs": size})

@@ -1,15 +1,25 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from math import isnan
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
+import torch
 from scipy.stats import spearmanr
 
-from glassrec.artifacts import Explanation
-from glassrec.compare.explanation_agreement import explanation_agreements, importance_finding
+from glassrec.artifacts import AttributionFile, Attributions, Explanation
+from glassrec.compare.explained_groups import group_tables
+from glassrec.compare.explanation_agreement import (
+    explanation_agreements,
+    explanations,
+    importance_finding,
+)  # fmt: skip
+from glassrec.compare.page_tables import setting_views
 from glassrec.compare.run_comparison import MAX_DETAILED, ComparisonGroup, compare
 from glassrec.compare.scan import scan
 
@@ -137,3 +147,55 @@ def test_an_explanation_that_is_not_trusted_is_left_out(leave: Leave, tmp_path: 
     doubtful.save(leave("b", seed=1) / "explanation.json")
     (found,) = explanation_agreements(_task(tmp_path))
     assert [run.name for run in found.runs] == ["a"]
+
+
+@pytest.mark.parametrize("features", [4, 5])
+def test_agreement_is_shown_from_five_features_on(
+    features: int, leave: Leave, tmp_path: Path
+) -> None:
+    generator = np.random.default_rng(0)
+    for seed in range(2):
+        leave(
+            f"{seed}", seed=seed, importance={f"f{n}": generator.random() for n in range(features)}
+        )
+    task = _task(tmp_path)
+    headings = [table.heading for table in explanations(task, setting_views(task))]
+    assert ("Do the explanations agree?" in headings) == (features == 5)
+
+
+@pytest.mark.parametrize("role", ["item", "user"])
+def test_shares_by_frequency_are_those_of_a_plain_loop(
+    role: str, leave: Leave, tmp_path: Path
+) -> None:
+    generator, rows = np.random.default_rng(1), 200
+    keys = {"@item": generator.integers(0, 9, rows), "@user": generator.integers(0, 12, rows)}
+    features = ("item", "brand", "user", "price")
+    values = torch.randn(rows, 4, generator=torch.Generator().manual_seed(0))
+    zeros = torch.zeros(rows)
+    piece = Attributions(features, values, zeros, zeros, torch.arange(rows), zeros)
+    folder = leave("a")
+    AttributionFile.write_piece(
+        folder / "attributions.parquet", piece, {name: pa.array(key) for name, key in keys.items()}
+    )
+    roles = {"item": "item", "user": "user", "item_side": ["brand"]}
+    (folder / "encoder.json").write_text(json.dumps({"roles": roles}))
+    # Item 0 is the rarest: it has 1 row in the data, item 1 has 2, and so on.
+    counts = {name: np.repeat(np.arange(n), np.arange(1, n + 1)) for name, n in
+              (("item", 9), ("user", 12))}  # fmt: skip
+    longest = max(map(len, counts.values()))
+    frame = pd.DataFrame({n: pd.Series(each).reindex(range(longest)) for n, each in counts.items()})
+    frame.to_parquet(folder / "interactions.parquet")
+    task = _task(tmp_path)
+    tables = {table.heading: table for table in group_tables(task, setting_views(task))}
+    table = tables[f"Do the models rely on rare and frequent {role}s alike?"]
+    own = {"item": [0, 1], "user": [2]}[role]
+    size = {"item": 3, "user": 4}[role]
+    expected = []
+    for third in range(3):
+        part = whole = 0.0
+        for row in range(rows):
+            if keys[f"@{role}"][row] // size == third:
+                part += values[row, own].abs().sum().item()
+                whole += values[row].abs().sum().item()
+        expected.append(part / whole)
+    assert [cell.value for cell in table.rows[0].cells] == pytest.approx(expected)

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from glassrec.compare.page_tables import certificates, setting_views, settings_table
 from glassrec.compare.run_comparison import RunComparison, compare, pareto_front
 from glassrec.compare.scan import scan
+from glassrec.compare.terminal import summary_lines
 
 Leave = Callable[..., Path]
 
@@ -75,6 +77,43 @@ def test_a_setting_that_older_runs_lack_is_a_difference_only_where_nothing_else_
     assert _only_task(tmp_path) == [{"factors": 8}, {"factors": 16}]
     leave("newer", metrics=_metrics(0.7), trainer__patience=None)
     assert {"factors": 8, "patience": None} in _only_task(tmp_path)
+
+
+def test_settings_of_a_pruning_sweep_stand_with_the_level_and_not_in_columns_of_their_own(
+    leave: Leave, tmp_path: Path
+) -> None:
+    leave("a", prune={"level": "data", "fold": True})
+    for share in (0.3, 0.5):
+        leave(f"b{share}", prune={"level": "budget", "fold": True, "share": share})
+    assert _only_task(tmp_path) == [
+        {"level": "data"}, {"level": "budget (share 0.3)"}, {"level": "budget (share 0.5)"}
+    ]  # fmt: skip
+
+
+def test_the_interval_of_one_seed_is_shown_and_that_of_several_is_their_deviation(
+    leave: Leave, tmp_path: Path
+) -> None:
+    ends = {"val/ndcg@10": 0.5, "test/ndcg@10": 0.4, "test/ndcg@10_low": 0.3,
+            "test/ndcg@10_high": 0.45, "test/hr@10": 0.6}  # fmt: skip
+    leave("a", metrics=ends)
+    leave("b", metrics=ends, optimizer__lr=1)
+    leave("c", seed=1, metrics=ends, optimizer__lr=1)
+    (task,) = _compare(tmp_path).groups
+    one, two = task.settings
+    assert one.interval("test/ndcg@10") == (0.3, 0.45)
+    assert one.interval("test/hr@10") is two.interval("test/ndcg@10") is None
+    lines = [*summary_lines(_compare(tmp_path), top=9, width=None)]
+    assert sum("0.4000 (0.3000 to 0.4500)" in line for line in lines) == 1
+    cells = [row.cells for row in settings_table(task, setting_views(task)).rows]
+    assert [[c.spread for c in row if c.spread] for row in cells] == [[" (0.3000 to 0.4500)"], []]
+
+
+def test_certificates_are_named_by_setting_and_seed(leave: Leave, tmp_path: Path) -> None:
+    leave("somewhere/x", seed=3)
+    leave("y", seed=4, optimizer__lr=1)
+    (task,) = _compare(tmp_path).groups
+    (table,) = certificates(task, setting_views(task))
+    assert [row.name for row in table.rows] == ["lr 0.001 · seed 3", "lr 1 · seed 4"]
 
 
 def test_null_is_a_value_like_others(leave: Leave, tmp_path: Path) -> None:

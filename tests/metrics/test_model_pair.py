@@ -13,15 +13,10 @@ import torch
 from sklearn import metrics as sk
 
 from glassrec.data.schema import Target
-from glassrec.metrics import model_pair
+from glassrec.metrics import bootstrap as drawing
+from glassrec.metrics.bootstrap import bootstrap, mean
 from glassrec.metrics.metadata import primary_metrics
-from glassrec.metrics.model_pair import (
-    agreement,
-    bootstrap,
-    mean,
-    metric_changes,
-    shared_top,
-)
+from glassrec.metrics.model_pair import agreement, metric_changes, shared_top
 from glassrec.metrics.pointwise import AUROC
 from glassrec.metrics.quality import quality
 
@@ -46,7 +41,7 @@ def test_an_area_without_a_row_of_a_class_is_not_defined():
 
 
 def test_counts_of_a_draw_are_poisson():
-    (weights,) = model_pair._weights(1000, 1000, 0)
+    (weights,) = drawing._weights(1000, 1000, 0)
     counts = torch.bincount(weights.flatten().long()).double() / weights.numel()
     expected = [0.36788, 0.36788, 0.18394, 0.06131, 0.01533, 0.00307]
     assert counts[:6].tolist() == pytest.approx(expected, abs=0.002)
@@ -58,7 +53,7 @@ def test_a_seed_fixes_the_draws_and_few_at_once_are_as_good(monkeypatch):
     whole = bootstrap(change, 50, seed=3)
     assert bootstrap(change, 50, seed=3) == whole
     assert bootstrap(change, 50, seed=4) != whole
-    monkeypatch.setattr(model_pair, "WEIGHTS_PER_CHUNK", 200)
+    monkeypatch.setattr(drawing, "WEIGHTS_PER_CHUNK", 200)
     assert bootstrap(change, 50, seed=3)["mean"] == pytest.approx(whole["mean"], abs=1e-12)
 
 
@@ -174,7 +169,7 @@ def test_one_class_leaves_the_area_undefined_and_the_rest_defined(pair_of):
 
 def test_intervals_cover_the_truth_as_often_as_they_claim(monkeypatch):
     """Two scores of normals that share most of their noise: their areas are known."""
-    monkeypatch.setattr(model_pair, "DRAWS", 200)
+    monkeypatch.setattr(drawing, "DRAWS", 200)
     rng = np.random.default_rng(5)
     label = torch.arange(200) < 80
     truth = (erf(0.8 / 2) - erf(1 / 2)) / 2
@@ -258,3 +253,28 @@ def test_each_task_has_its_own(pair_of):
     found = agreement(pair_of(*logits, truth, Target("click"), Target("stars", "rating")))
     assert found["stars/top10_agreement"] == 1
     assert found["click/top10_agreement"] < 1
+
+
+def test_hit_rate_and_gain_have_the_interval_of_their_mean(pair_of):
+    """Against the normal approximation of the mean over lists, and a plain bootstrap of numpy."""
+    generator = np.random.default_rng(0)
+    lists, length = 400, 30
+    query = torch.arange(lists).repeat_interleave(length)
+    score = generator.normal(size=lists * length)
+    truth = np.zeros(lists * length)
+    truth[::length] = 1
+    score[::length] += 1
+    pair = pair_of(score, score, truth, query=query)
+    found = quality(pair.large, pair.dataset, "test", groups=True)
+    ranks = (score.reshape(lists, length) > score[::length, None]).sum(1)
+    values = {"hr@10": ranks < 10, "ndcg@10": (ranks < 10) / np.log2(ranks + 2)}
+    for name, each in values.items():
+        assert found[name] == pytest.approx(each.mean())
+        means = each[generator.integers(0, lists, (4000, lists))].mean(1)
+        width = 2 * 1.96 * each.std() / lists**0.5
+        for end, share in (("low", 0.025), ("high", 0.975)):
+            value = pytest.approx(np.quantile(means, share), abs=0.1 * width)
+            assert found[f"{name}_{end}"] == value, (name, end)
+        reach = found[f"{name}_high"] - found[f"{name}_low"]
+        assert reach == pytest.approx(width, rel=0.15)
+    assert not [n for n in quality(pair.large, pair.dataset, "test") if n.startswith("hr@10_")]

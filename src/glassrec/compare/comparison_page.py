@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from glassrec.artifacts.file_list import REPORT
 from glassrec.compare.charts import Chart, charts
+from glassrec.compare.explained_groups import group_tables
 from glassrec.compare.explanation_agreement import explanations
 from glassrec.compare.page_tables import (
     PageTable,
@@ -144,5 +145,5 @@ def _chapter(comparison: RunComparison, group: ComparisonGroup, first: int) -> C
         [*differences(group, best)],
         f"{colours} Bands are one standard deviation over seeds.",
         [*charts(f"t{first}", group, comparison.searches, views, best)],
-        [*explanations(group, best), *certificates(group, best)],
+        [*explanations(group, best), *group_tables(group, best), *certificates(group, best)],
     )

@@ -23,6 +23,9 @@ from glassrec.spelling import counted, listed
 MAX_FEATURES = 14
 """Features that have a column of their own; the rest are one together."""
 
+MIN_AGREEMENT = 5
+"""Features from which an agreement is shown: two correlate at 1 or −1 whatever the models do."""
+
 MAX_AGREEMENT = 15
 """Settings whose agreement is shown, so that the table still fits on paper."""
 
@@ -135,7 +138,7 @@ def _agreement_table(
     group: ComparisonGroup, found: ExplanationAgreement, best: Sequence[SettingView]
 ) -> Iterator[PageTable]:
     frame = agreement_by_setting(found, best)
-    if frame.isna().to_numpy().all():
+    if frame.isna().to_numpy().all() or len(found.importance) < MIN_AGREEMENT:
         return
     note = (
         "Spearman’s rank correlation of the importance of "

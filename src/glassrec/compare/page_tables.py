@@ -100,10 +100,11 @@ class PageRow:
 
     @property
     def name(self) -> str:
-        """The name that it sorts by."""
-        if self.run is not None:
-            return self.run.name
-        return "" if self.of is None else self.of.label
+        """The setting and the seed; of a run without a setting, the end of its path."""
+        if self.of is None:
+            return "" if self.run is None else self.run.name
+        seed = "" if self.run is None or self.run.seed is None else f" · seed {self.run.seed}"
+        return f"{self.of.label}{seed}"
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,8 @@ def settings_table(group: ComparisonGroup, views: Sequence[SettingView]) -> Page
     counts = f"{counted(len(group.runs), 'run')} of {counted(len(group.settings), 'setting')}"
     finding = (
         f"{counts}, ranked by {group.by} ({direction(group.by)}). Means over seeds ± one standard "
-        "deviation. Marked: better than all others beyond chance."
+        "deviation; of one seed, the 95 % interval over rows, lists or users. Marked: better than "
+        "all others beyond chance."
         if group.by
         else f"{counts}; none has been evaluated yet."
     )
@@ -178,6 +180,8 @@ def _metric_cells(name: str, views: Sequence[SettingView]) -> Iterator[PageCell]
     for setting, mean in zip(settings, means, strict=True):
         deviation = setting.std.get(name, nan)
         more = f" ± {formatter(name)(deviation)}" if isfinite(deviation) and deviation else ""
+        if ends := setting.interval(name):
+            more = f" ({' to '.join(map(formatter(name), ends))})"
         kind = "number best" if setting is marked else "number"
         yield replace(number(mean, formatter(name), kind), spread=more)
 

@@ -29,7 +29,7 @@ MAX_DETAILED = 30
 LEARNING = ("negatives", "history", "min_count")
 """Settings of data that matter for training, not for evaluation."""
 
-_WEIGHTS = "objective.weights."
+_WEIGHTS, LEVEL = "objective.weights.", "prune.level"
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +51,11 @@ class Setting:
     def value(self, name: str) -> str:
         """The value of a setting as text; nothing where it does not have the setting."""
         return value_text(self.differs[name]) if name in self.differs else ""
+
+    def interval(self, metric: str) -> tuple[float, float] | None:
+        """The 95 % interval of a metric over rows, lists or users; None of several seeds."""
+        ends = [self.mean.get(f"{metric}_{end}", nan) for end in ("low", "high")]
+        return None if self.n.get(metric) != 1 or isnan(ends[0]) else (ends[0], ends[1])
 
     @property
     def notes(self) -> list[str]:
@@ -168,9 +173,10 @@ def compare(
 def _group(
     name: str, key: _Key, runs: list[RunRecord], by: str | None, metrics: Sequence[str]
 ) -> ComparisonGroup:
-    names, there = varying(runs), {metric for run in runs for metric in run.metrics}
+    names, inner = _outer_and_inner(varying(runs), runs)
+    there = {metric for run in runs for metric in run.metrics}
     chosen = by if by is not None and by in there else default_metric(runs)
-    settings = sorted(_settings(names, runs), key=lambda setting: _rank_key(setting, chosen))
+    settings = sorted(_settings(names, inner, runs), key=lambda setting: _rank_key(setting, chosen))
     primary = [f"test/{metric}" for metric in key.metrics]
     shown = [*dict.fromkeys([*primary, *(each for each in metrics if each in there)])]
     return ComparisonGroup(name, short_names(names), chosen, shown, settings)
@@ -181,13 +187,31 @@ def _rank_key(setting: Setting, by: str) -> tuple[bool, float]:
     return isnan(value), -value
 
 
-def _settings(names: Sequence[str], runs: Sequence[RunRecord]) -> Iterator[Setting]:
+def _outer_and_inner(
+    names: Sequence[str], runs: Sequence[RunRecord]
+) -> tuple[list[str], list[str]]:
+    """Settings with a column, and those of pruning that only some levels have.
+
+    The latter are shown with the level: a column of their own would be empty for the others.
+    """
+    inner = [n for n in names if n.startswith("prune.") and LEVEL in names and n != LEVEL]
+    inner = [n for n in inner if not all(n in run.settings for run in runs)]
+    return [name for name in names if name not in inner], inner
+
+
+def _settings(
+    names: Sequence[str], inner: Sequence[str], runs: Sequence[RunRecord]
+) -> Iterator[Setting]:
+    labels = short_names(inner)
     alike: dict[str, list[RunRecord]] = {}
     for run in runs:
         alike.setdefault(fingerprint(run.settings), []).append(run)
     for same, moments in zip(alike.values(), _moments([*alike.values()]), strict=True):
         first = same[0].settings
         differs = {name: first[name] for name in names if name in first}
+        own = [f"{labels[name]} {value_text(first[name])}" for name in inner if name in first]
+        if own:
+            differs[LEVEL] = f"{first[LEVEL]} ({', '.join(own)})"
         by_seed = sorted(same, key=lambda run: (run.seed is None, run.seed or 0))
         yield Setting(differs, by_seed, *moments)
 

@@ -158,7 +158,10 @@ def _settings(group: ComparisonGroup, shown: Sequence[Setting]) -> Iterator[Colu
 def _metric(
     name: str, shown: Sequence[Setting], title: str = "", form: str = "", priority: int = 0
 ) -> Column:
-    """`0.8000 ± 0.0707 → 0.7900`: mean and deviation over the runs, and the mean when pruned."""
+    """`0.8000 ± 0.0707 → 0.7900`: mean and deviation over seeds, and the mean when pruned.
+
+    Of one seed, the interval stands in the place of the deviation.
+    """
     means = [setting.mean.get(name, nan) for setting in shown]
     pruned = [setting.mean.get(f"pruned/{name}", nan) for setting in shown]
     deviations = [setting.std.get(name, nan) for setting in shown]
@@ -169,6 +172,9 @@ def _metric(
         [f" ± {deviation:{form}}" if deviation >= least else "" for deviation in deviations],
         [f" → {value:{form}}" if not isnan(value) else "" for value in pruned],
     )
+    for place, setting in enumerate(shown):
+        if ends := setting.interval(name):
+            parts[1][place] = f" ({ends[0]:{form}} to {ends[1]:{form}})"
     widths = [max(map(len, part), default=0) for part in parts]
     cells = [
         f"{mean}{deviation:<{widths[1]}}{after:<{widths[2]}}" if mean else ""

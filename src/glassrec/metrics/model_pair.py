@@ -1,20 +1,15 @@
 """The large model and the pruned one: whether they show the same items, and changes of quality.
 
 Changes have intervals by a paired bootstrap: in each draw both models are measured on the same
-rows, so that what makes a row hard for both cancels out (Efron and Tibshirani, "An Introduction to
-the Bootstrap", 1993, chapter 8). The draws are of independent units: rows, or whole ranking lists,
-or users. A draw weighs each of them by a Poisson(1) count, which for many is as good as drawing
-with replacement (Chamandy et al., Google, 2012), so that scores are sorted once for all draws.
+rows, so that what makes a row hard for both cancels out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
-from math import exp, factorial, isnan
+from functools import cached_property
+from math import isnan
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -22,20 +17,14 @@ from torch.nn import functional as F
 
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Schema
+from glassrec.metrics.bootstrap import bootstrap, mean
 from glassrec.metrics.pointwise import AUROC, Statistic, ranking_metrics
 from glassrec.metrics.quality import predicted, unseen_rows
 from glassrec.metrics.retrieval import each_user, first_places
 from glassrec.models.base import Recommender
-from glassrec.progress import with_progress
 
 TOP = 10
 """How many places of a list are shown."""
-
-DRAWS, FEWER_DRAWS, MANY_UNITS = 1000, 200, 100_000
-"""Draws of the bootstrap, and the draws for more units than so many."""
-
-WEIGHTS_PER_CHUNK = 2**20
-"""Weights that are drawn at once: 8 MiB."""
 
 
 @dataclass(frozen=True)
@@ -140,41 +129,6 @@ def metric_changes(pair: ModelPair, *, seed: int = 0) -> dict[str, float]:
     return found
 
 
-def bootstrap(
-    changes: Mapping[str, Statistic], units: int, seed: int
-) -> dict[str, tuple[float, float, float]]:
-    """Each change with all units of weight 1, and the ends of its 95 % interval."""
-    draws = DRAWS if units <= MANY_UNITS else FEWER_DRAWS
-    drawn = ((len(weights), weights) for weights in _weights(units, draws, seed))
-    parts = [
-        torch.stack([change(weights) for change in changes.values()])
-        for weights in with_progress(drawn, draws, unit="draws")
-    ]
-    ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
-    low, high = torch.cat(parts, 1).nanquantile(ends, 1).tolist()
-    once = torch.ones(1, units, dtype=torch.float64)
-    points = [change(once).item() for change in changes.values()]
-    return dict(zip(changes, zip(points, low, high, strict=True), strict=True))
-
-
-def _weights(units: int, draws: int, seed: int) -> Iterator[Tensor]:
-    """(D, units) float64, some of the draws at a time: Poisson(1) counts."""
-    generator = np.random.default_rng(seed)
-    at_once = max(1, WEIGHTS_PER_CHUNK // units)
-    for start in range(0, draws, at_once):
-        shape = min(at_once, draws - start), units
-        uniform = generator.integers(0, 2**16, shape, dtype=np.uint16)
-        yield torch.from_numpy(_poisson()[uniform])
-
-
-@cache
-def _poisson() -> np.ndarray:
-    """(65536,): the Poisson(1) count of a uniform number of 16 bits; a look-up is fast."""
-    shares = np.cumsum([exp(-1) / factorial(events) for events in range(12)])
-    middles = (np.arange(2**16) + 0.5) / 2**16
-    return np.searchsorted(shares, middles).astype(np.float64)
-
-
 def _of_clicks(pair: ModelPair, column: int) -> tuple[int, dict[str, Statistic]]:
     before, after, target, query = _columns(pair, column)
     label = target == 1
@@ -229,10 +183,3 @@ def _by_list(values: Tensor, query: Tensor | None) -> tuple[Tensor, Tensor]:
     _, owner = query.unique_consecutive(return_inverse=True)
     counts = owner.bincount().double()
     return torch.zeros_like(counts).index_add(0, owner, values), counts
-
-
-def mean(sums: Tensor, counts: Tensor | None = None) -> Statistic:
-    """The weighted mean of units (U,), of `counts` (U,) rows each; of one if None."""
-    if counts is None:
-        return lambda weights: weights @ sums / weights.sum(1)
-    return lambda weights: (weights @ sums) / (weights @ counts)

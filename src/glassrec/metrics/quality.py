@@ -16,6 +16,7 @@ from torch import Tensor
 
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Schema
+from glassrec.metrics.bootstrap import bootstrap, mean
 from glassrec.metrics.metadata import GROUPS
 from glassrec.metrics.pointwise import click_metrics, ranking_metrics, rating_metrics
 from glassrec.metrics.retrieval import each_user, unseen_users
@@ -49,7 +50,8 @@ def quality(
 ) -> dict[str, float]:
     """The metrics of a model on the split `name`; `task/metric` where there are several tasks.
 
-    With `groups`, also those of users and items that training has seen or not, see `by_group`;
+    With `groups`, also those of users and items that training has seen or not, see `by_group`, and
+    the 95 % intervals of HR, NDCG and recall, `hr@10_low` to `hr@10_high`, over lists or users;
     `logits` (N, K) are those of the split, if they are known already. `own` are the user's metrics.
 
     Raises:
@@ -62,17 +64,20 @@ def quality(
     found: dict[str, float] = {}
     for column, target in enumerate(schema.targets):
         score, truth = logits[:, column], targets[:, column]
+        units, each = "rows", dict[str, Tensor]()
         if target.kind == "retrieval":
-            units, measure = "users", partial(_means, each_user(model, dataset, name, column))
+            units, each = "users", each_user(model, dataset, name, column)
+            measure = partial(_means, each)
             metrics = measure()
         elif target.kind == "click" and query is not None:
-            units, measure = "lists", partial(_means, ranking_metrics(score, truth == 1, query))
-            metrics = click_metrics(score, truth, query)
+            units, each = "lists", ranking_metrics(score, truth == 1, query)
+            measure, metrics = partial(_means, each), click_metrics(score, truth, query)
         else:
             compute = click_metrics if target.kind == "click" else rating_metrics
-            units, measure = "rows", partial(_of_rows, compute, score, truth)
+            measure = partial(_of_rows, compute, score, truth)
             metrics = measure()
         if groups:
+            metrics |= _intervals(each)
             metrics |= by_group(measure, _unseen(dataset, name, column, units), units)
         found |= {schema.metric(target, metric): value for metric, value in metrics.items()}
     return found | user_metrics(own, schema, split, logits)
@@ -89,6 +94,19 @@ def _of_rows(
 
 def _means(values: Mapping[str, Tensor], chosen: Tensor | slice = ALL) -> dict[str, float]:
     return {name: each[chosen].mean().item() for name, each in values.items()}
+
+
+def _intervals(values: Mapping[str, Tensor]) -> dict[str, float]:
+    """The ends of the 95 % interval of each mean over lists or users (U,), by a bootstrap."""
+    if not values:
+        return {}
+    units = len(next(iter(values.values())))
+    found = bootstrap({metric: mean(each) for metric, each in values.items()}, units, seed=0)
+    return {
+        f"{metric}_{end}": value
+        for metric, three in found.items()
+        for end, value in zip(("low", "high"), three[1:], strict=True)
+    }
 
 
 def predicted(model: Recommender, split: Split) -> Tensor:

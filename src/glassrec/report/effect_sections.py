@@ -142,9 +142,10 @@ def _bars(frame: pd.DataFrame, about: Explanation) -> Bars:
         )
         for name, (size, low, high), sure in zip(top["player"], sizes, clear, strict=True)
     ]
+    rows = about.selection.replace(" val rows", " validation rows")
     caption = (
         f"The mean size of the effect on the logit, up or down, relative to the baseline "
-        f"({about.baseline}); lines: 95 % interval. By {about.method}, on {about.selection}, for "
+        f"({about.baseline}); lines: 95 % interval. By {about.method}, on {rows}, for "
         f"the task {about.task}."
     )
     if not clear.all():

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from math import isfinite, isnan
 
-from glassrec.metrics.metadata import IN_UNIT, format_metric
+from glassrec.metrics.metadata import BUILT_IN, IN_UNIT, format_metric
 
 Formatter = Callable[[float], str]
 
@@ -17,9 +17,8 @@ STEP = re.compile(r"history\[-(\d+)\](\[\d+\])?")
 """A step of the history, or a dimension of it, among the features."""
 
 METRICS = {
+    "train/loss": "training loss",
     "auroc": "AUROC",
-    "auroc_low": "AUROC, low end of its interval",
-    "auroc_high": "AUROC, high end of its interval",
     "log_loss": "log loss",
     "normalized_entropy": "normalised entropy",
     "ece": "calibration error",
@@ -111,13 +110,18 @@ def sentence(text: str) -> str:
 
 def metric_name(name: str) -> str:
     """The name of a metric without its split: `rating: RMSE`."""
+    if name in METRICS:
+        return METRICS[name]
     task, _, last = name.removeprefix("test/").removeprefix("val/").rpartition("/")
+    plain, _, end = last.rpartition("_")
+    if end in ("low", "high") and plain in BUILT_IN:
+        return f"{metric_name(f'{task}/{plain}')}, {end} end of its interval"
     return f"{task}: {METRICS.get(last, last)}" if task else METRICS.get(last, last)
 
 
 def metric_text(name: str, value: float) -> str:
     """The value of a metric."""
-    last = name.rpartition("/")[2]
+    last = name.rpartition("/")[2].removesuffix("_low").removesuffix("_high")
     if last in IN_UNIT:
         return minus(format_metric(last, value))
     return percent(value, 2) if last in ("accuracy", "hr@10", "recall@10") else fixed(value)

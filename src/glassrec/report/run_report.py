@@ -152,7 +152,8 @@ def _quality(run: RunRecord, name: str) -> str:
     text = MEANINGS.get(last, MEANINGS["default"]).format(name=metric_name(last), **forms)
     low, high = (run.metrics.get(f"test/{name}_{end}") for end in ("low", "high"))
     if low is not None and high is not None:
-        text += f"; the 95 % interval is {percent(low)} to {percent(high)}"
+        form = percent if "{percent}" in MEANINGS.get(last, "") else fixed
+        text += f"; the 95 % interval is {form(low)} to {form(high)}"
     return f"For {task}, {text}." if task else f"{text[0].upper()}{text[1:]}."
 
 

@@ -182,7 +182,7 @@ def model_section(run: RunRecord, descriptions: Mapping[str, str]) -> Section | 
     title = f"The model: {class_name(run.config['model'])}"
     table = count - run.metrics["tower_parameters"]
     text = (
-        f"{descriptions.get('model', '')} It has {whole(count)} parameters, "
+        f"{descriptions.get('model', '')} {_columns(run)}It has {whole(count)} parameters, "
         f"{percent(table / count)} of them in the embedding table"
     ).strip()
     if plan is None or not plan.layers:
@@ -193,6 +193,17 @@ def model_section(run: RunRecord, descriptions: Mapping[str, str]) -> Section | 
     layers = counted(len(widths), "prunable layer")
     finding = f"{text}, and {whole(sum(widths.values()))} neurons in {layers}."
     return Section("model", title, finding, [Bars("Neurons by layer", bars, caption)])
+
+
+def _columns(run: RunRecord) -> str:
+    """The columns that the model reads, as far as its explanation knows them."""
+    if run.data is None or run.explanation is None:
+        return ""
+    unread, history = run.explanation.unread, run.data["history"]
+    names = [*(field["name"] for field in run.data["fields"]), *run.data["dense"]]
+    read = [name for name in names if name not in unread]
+    earlier = ", and the user's earlier items" if history and "history" not in unread else ""
+    return f"It reads {len(read)} of {counted(len(names), 'column')}: {listed(read)}{earlier}. "
 
 
 def training_section(run: RunRecord) -> Section | None:

@@ -218,9 +218,10 @@ def _quality(values: Mapping[str, float], primary: list[str]) -> Iterator[str]:
             f"{format_metric(metric, after, before)} pruned"
         )
         yield f"{both}: {change} ({low} to {high})"
-    if "auroc" in primary:
-        low, high = (f"{values[f'test/auroc_{end}']:.4f}" for end in ("low", "high"))
-        yield f"test/auroc as trained lies between {low} and {high} (95 % interval)"
+    for metric in primary:
+        if f"test/{metric}_low" in values:
+            low, high = (f"{values[f'test/{metric}_{end}']:.4f}" for end in ("low", "high"))
+            yield f"test/{metric} as trained lies between {low} and {high} (95 % interval)"
 
 
 UNSEEN = {
