@@ -121,4 +121,4 @@ def test_the_heading_says_what_is_shown_and_found(drawn, told) -> None:
 def test_the_axis_says_which_way_is_better(drawn) -> None:
     frame = _table(ways=WAYS[:1]).rename(columns={"test/auroc": "test/stars/rmse"})
     pruning_curves(frame, "test/stars/rmse", "a finding")
-    assert drawn[0].axes[0].get_ylabel() == "stars/rmse on the test split (lower is better)"
+    assert drawn[0].axes[0].get_ylabel() == "stars: RMSE on the test split (lower is better)"

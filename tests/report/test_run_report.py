@@ -34,9 +34,10 @@ from glassrec.artifacts.file_list import (
 )
 from glassrec.artifacts.file_list import DATA as DATA_FILE
 from glassrec.report.blocks import Bars, Code, Details, Section, Sentences, TableBlock
+from glassrec.report.formatting import metric_name
 from glassrec.report.model_figures import learning_curve
 from glassrec.report.run_record import RunRecord
-from glassrec.report.run_report import page, report
+from glassrec.report.run_report import page, report, summary
 from glassrec.report.style import DPI, subtitle
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -240,6 +241,26 @@ def test_the_epoch_that_is_kept_is_the_best_on_validation(
     history = found.rows(HISTORY).assign(**{"val/auroc": values})
     changed = _with_file(found, HISTORY, StoredTable(history))
     assert _section(changed, "training").finding == said
+
+
+def test_the_columns_that_the_model_reads_are_named(found: RunRecord) -> None:
+    names = f"{EVIL}, genres and price"
+    earlier = ", and the user's earlier items"
+    assert f"It reads 3 of 3 columns: {names}{earlier}. It has" in _section(found, "model").finding
+    about = replace(found.explanation, unread=("genres", "history"))
+    changed = _with_file(found, EXPLANATION, about)
+    assert (
+        f"It reads 2 of 3 columns: {EVIL} and price. It has" in _section(changed, "model").finding
+    )
+
+
+def test_names_are_readable(found: RunRecord) -> None:
+    rows = next(_tables(_section(found, "training").blocks))
+    assert rows.columns == ["epoch", "training loss", "AUROC"]
+    numbers = {"test/hr@10": 0.5, "test/hr@10_low": 0.4, "test/hr@10_high": 0.625}
+    said = [*summary(replace(found, metrics=numbers | {"test/ndcg@10": 0.25}))]
+    assert any("(HR@10); the 95 % interval is 40.0 % to 62.5 %." in line for line in said)
+    assert metric_name("test/task/ndcg@10_low") == "task: NDCG@10, low end of its interval"
 
 
 def test_the_start_is_no_epoch_and_may_be_kept(found: RunRecord) -> None:

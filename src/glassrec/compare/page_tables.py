@@ -10,7 +10,16 @@ from glassrec.compare.run_comparison import ComparisonGroup, Setting, limited, p
 from glassrec.compare.setting_names import setting_labels, usual
 from glassrec.compare.verdict import verdict
 from glassrec.metrics.metadata import as_higher_is_better, direction, sign
-from glassrec.report.formatting import COSTS, DASH, Formatter, fixed, format_value, percent, whole
+from glassrec.report.formatting import (
+    COSTS,
+    DASH,
+    Formatter,
+    fixed,
+    format_value,
+    metric_name,
+    percent,
+    whole,
+)
 from glassrec.report.run_record import CERTIFIED_SHARE, RunRecord, neuron_totals, pruned_share
 from glassrec.report.style import QUALITATIVE, REST
 from glassrec.spelling import counted
@@ -124,8 +133,9 @@ def column_name(name: str) -> str:
     """The heading of a metric."""
     if name == CERTIFIED_SHARE:
         return "certified share"
-    plain = name.removeprefix("pruned/").removeprefix("test/")
-    label = COSTS[plain][0] if plain in COSTS else plain
+    plain = name.removeprefix("pruned/")
+    label = COSTS[plain][0] if plain in COSTS else metric_name(plain)
+    label += ", validation" if plain.startswith("val/") else ""
     return f"{label}, pruned" if name.startswith("pruned/") else label
 
 

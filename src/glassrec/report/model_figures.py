@@ -42,10 +42,9 @@ def learning_curve(history: pd.DataFrame, monitor: str, mode: str | None = None)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.margins(x=0.06, y=0.12)
     loss, quality = panels
-    loss.set_title("Loss on the training rows (lower is better)")
-    quality.set_title(
-        f"{metric_name(monitor)} on the validation split ({direction(monitor, mode)})"
-    )
+    loss.set_title("Loss on the training rows\n(lower is better)")
+    name = metric_name(monitor)
+    quality.set_title(f"{name} on the validation split\n({direction(monitor, mode)})")
     set_title(drawing, f"How did training go? Epoch {history['epoch'].iloc[kept]} is kept")
     return drawing
 
@@ -65,7 +64,7 @@ def pruning_curves(frame: pd.DataFrame, metric: str, finding: str) -> Figure:
     for axes, variant in zip(panels, variants, strict=True):
         _pruning_panel(axes, seeded, variant, metric)
     name, split = split_metric(metric)
-    panels[0].set_ylabel(f"{name} on the {split} split ({direction(metric)})")
+    panels[0].set_ylabel(f"{metric_name(name)} on the {split} split ({direction(metric)})")
     handles, labels = panels[0].get_legend_handles_labels()
     columns = 3 * len(variants)
     drawing.legend(handles[::-1], labels[::-1], loc="outside lower left", ncols=columns)
