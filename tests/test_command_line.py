@@ -110,7 +110,7 @@ def test_the_defaults_in_the_help_are_those_of_the_configuration(stage, capsys):
         ("explain/method", ["shapley ", "(default)", "lime "]),
         ("model.embedding", ["default   16 in model=dlrm", "32 in dcn", "run.dir"]),
         ("seed", ["default   0", "of weights, random splits"]),
-        ("data.path", ["a value is needed", "data=table"]),
+        ("data.columns", ["a value is needed", "data=table"]),
         ("trainer.gradient_clip_val", ["float", "default   null"]),  # of lightning.Trainer
     ],
 )

@@ -75,6 +75,7 @@ def _parser(stage: str) -> tuple[argparse.ArgumentParser, list[str]]:
         parser.add_argument("-n", "--dry-run", action="store_true"),
         parser.add_argument("--hydra-help", action="store_true"),
         parser.add_argument("-cd", "--config-dir", type=Path),
+        parser.add_argument("--trust", action="store_true"),
     ]
     names = [name for option in options for name in option.option_strings]
     return parser, ["--help", "--version", *names]

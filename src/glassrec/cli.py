@@ -21,6 +21,7 @@ from typing import Any
 from glassrec import __version__
 from glassrec.arguments import complete, completion, parse_options, unknown_command
 from glassrec.config.manual import COMMANDS, CUT, OWN_PARSERS, manual, manual_of
+from glassrec.config.user_modules import trusting
 from glassrec.failures import describe, is_of_output, is_out_of_memory
 from glassrec.process_exit import (
     OUTPUT_CLOSED,
@@ -76,7 +77,9 @@ def _run_command(arguments: list[str]) -> int:
         return 0
     if verb not in COMMANDS:
         return report_error(unknown_command(verb), code=2)
-    return _run_stage(verb, parse_options(verb, rest))
+    options = parse_options(verb, rest)
+    with trusting(options.trust):
+        return _run_stage(verb, options)
 
 
 def _help(arguments: Sequence[str]) -> int:
@@ -159,6 +162,8 @@ def _run_stage(stage: str, options: argparse.Namespace) -> int:
             return report_error(f"failed: cut {', cut '.join(failed)}", 1) if failed else 0
     if options.dry_run:
         return _dry_run(stage, overrides, extra, multirun=options.multirun)
+    if options.multirun and options.trust:
+        raise UsageError("--trust: not with -m; name model.factory and data.factory")
     if options.multirun:
         from glassrec.sweep.launch import sweep
 

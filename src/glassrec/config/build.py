@@ -34,6 +34,7 @@ def build(config: dict[str, Any]) -> dict[str, Any]:
         if name != "run":
             with _config_errors(f"{name}: "):
                 parts[name] = build_node(node)
+    parts["data"] = parts["data"].of_model(parts["model"])
     parts["tracker"] = _labelled(parts["tracker"], config)
     for name in ("optimizer", "table_optimizer"):
         if parts[name] is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import cache, partial
@@ -24,6 +25,7 @@ from glassrec.config.check import check
 from glassrec.config.environment import Config, texts, with_texts
 from glassrec.config.errors import ConfigError, NoEffectError, readable_errors
 from glassrec.config.groups import configs_folder
+from glassrec.config.imported_rules import refused, untrained
 from glassrec.config.overrides import (
     forced,
     group_of,
@@ -60,6 +62,7 @@ def prepare(
     config = compose(stage, words, extra)
     given = deepcopy(dict(config))
     problems = check(config, options_of_groups(extra)) or _twice(config["seeds"] or ())
+    problems = problems or [*refused(stage, config)]
     if stage == "export":
         problems = [each for each in problems if not _is_elsewhere(each, config["run"].get("dir"))]
     if problems:
@@ -88,7 +91,7 @@ def _is_elsewhere(problem: str, directory: Any) -> bool:
 def _refuse_other_settings(words: Sequence[str]) -> None:
     """ConfigError for all but places and devices, and classes that are named to be imported."""
     for override in parse(words):
-        named = override.key_or_group.endswith("._target_")
+        named = override.key_or_group.endswith(("._target_", ".factory"))
         if group_of(override) not in ("run", "data", "trainer") and not named:
             raise ConfigError(f"{override.input_line}: a run is verified as it is; leave it out")
 
@@ -216,8 +219,10 @@ def compose(stage: str, words: Sequence[str], extra: Path | None = None) -> Conf
     values = {str(key): value for key, value in resolved.items()}
     of_command = saved is None and not base
     named = values if of_command else _named(overrides, extra, base)
-    if problems := list(admit(values, named)):
-        raise ConfigError(*problems)
+    called = [str(each.value()) for each in overrides if each.key_or_group.endswith(".factory")]
+    if problems := list(admit(values, named, called)):
+        again = f": {shlex.join(['glassrec', stage, *words])} --trust"
+        raise ConfigError(*(f"{each}{again if '--trust' in each else ''}" for each in problems))
     if resolved.get("seeds") is not None and "${seed}" in str(OmegaConf.to_container(config)):
         raise ConfigError("seeds: a setting is ${seed}, which is not used with many seeds; use -m")
     return Config(values, from_environment)
@@ -260,6 +265,7 @@ def _fresh(
     nodes = dict(inherited) | {key: OmegaConf.select(config, key) for key in keys}
     for key, node in nodes.items():
         OmegaConf.update(config, key, node, merge=False, force_add=True)
+    untrained(config)
     for override in values:
         _set(config, override)
     return with_current_names(config)

@@ -38,7 +38,7 @@ def finished_config(directory: Path, trusted: Sequence[str] = ()) -> dict[str, A
         built: Any = OmegaConf.to_container(node, resolve=True)
     built["model"] = without_runs(built["model"])
     named = {"trusted": [{"_target_": target} for target in trusted]}
-    problems = [*admit({**built, "run": {"dir": directory}}, named)]
+    problems = [*admit({**built, "run": {"dir": directory}}, named, trusted)]
     problems = problems or [each for each in check(built) if each.startswith((*built,))]
     if problems:
         raise ConfigError(*problems)

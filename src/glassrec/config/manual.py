@@ -67,6 +67,7 @@ Config groups and their options (group=option; glassrec help group lists what th
 _OPTIONS = """\
 Options
   --config-dir DIR   also take options from your own YAML files: DIR/model/mine.yaml is model=mine
+  --trust            run the callables and pickles that the settings name (model=imported)
   --cfg job          print the configuration and stop
   --dry-run          check the command, say where it would work and what is there, and stop
   -m, --multirun     run once for each combination of the values a,b,c that is not finished yet

@@ -54,9 +54,9 @@ def kept_settings(directory: Path, written: Mapping[str, Any]) -> Iterator[str]:
 
 
 def repeats(saved: dict[str, Any], override: Override) -> bool:
-    """Whether an override names a class that the saved settings have, so that it is imported."""
-    key = override.key_or_group
-    here = OmegaConf.select(OmegaConf.create(saved), key) if key.endswith("._target_") else None
+    """Whether an override names code that the saved settings have, so that it is imported."""
+    key, code = override.key_or_group, ("._target_", ".factory")
+    here = OmegaConf.select(OmegaConf.create(saved), key) if key.endswith(code) else None
     return here is not None and here == override.value()
 
 

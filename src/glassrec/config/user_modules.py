@@ -8,13 +8,19 @@ the code beside it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 OURS = ("glassrec", "torch", "lightning", "torchmetrics")
 """Packages whose classes need no search."""
+
+IMPORTED = ("glassrec.imported.factory.imported", "glassrec.imported.batches.Batches")
+"""The targets for models from elsewhere, whose callables `admit` lets a command run."""
+
+_trusts = [False]
 
 _added: set[str] = set()
 """The working directories that commands of this process have had searched."""
@@ -33,17 +39,38 @@ def user_targets(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
             yield from user_targets(inner, f"{path}.{key}" if path else str(key))
 
 
-def admit(config: dict[str, Any], named: dict[str, Any]) -> Iterator[str]:
+def _code(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The settings that have code run, with their values: callables, and a pickled module."""
+    for group in ("model", "data"):
+        node = config.get(group) or {}
+        key = "factory" if node.get("factory") else "weights"
+        if node.get("_target_") in IMPORTED and node.get(key) not in (None, "???"):
+            yield f"{group}.{key}", node[key]
+
+
+def admit(
+    config: dict[str, Any], named: dict[str, Any], called: Collection[str] = ()
+) -> Iterator[str]:
     """Have the working directory searched, where the command names a class that is not installed.
 
-    `named` is the part of the configuration that the command itself gives.
+    `named` is the part of the configuration that the command itself gives, and `called` are the
+    callables that its words name: no others run, except when `trusting`.
 
     Yields:
         A problem for each class that is not installed and that the command does not name, or that
-        lies in the folder of the run.
+        lies in the folder of the run; and for each callable and pickle that is not admitted.
     """
     allowed = {target for _, target in user_targets(named)}
     search = False
+    for key, value in _code(config):
+        if not _trusts[-1] and (key == "model.weights" or value not in called):
+            way = "" if key == "model.weights" else f", or {key}={value}"
+            what = f"{key}: {value} is code, which runs only if the command itself asks for it"
+            yield f"{what}; if you trust it, add --trust{way}"
+        elif _inside(config.get("run", {}).get("dir")):
+            yield f"{key}: {value} is not imported from the folder of the run; work elsewhere"
+        else:
+            search = True
     for key, target in user_targets(config):
         if _is_installed(target):
             continue
@@ -61,6 +88,16 @@ def admit(config: dict[str, Any], named: dict[str, Any]) -> Iterator[str]:
     if search and here not in sys.path:
         _added.add(here)
         sys.path.append(here)
+
+
+@contextmanager
+def trusting(trust: bool) -> Iterator[None]:
+    """Admit all callables and pickles that settings name within the block, if so wished."""
+    _trusts.append(trust)
+    try:
+        yield
+    finally:
+        _trusts.pop()
 
 
 def leave_working_directory() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import torch
@@ -62,6 +63,7 @@ class Dataset:
         raw: the items, interactions and last rows in raw values; None as for `encoder`.
         probabilities: (N, K), by split: those that the trained model gives which the data came
             with; None where it came without.
+        decoder: gives the raw values of rows that no encoder made, see `decoding.decode`.
     """
 
     schema: Schema
@@ -76,6 +78,12 @@ class Dataset:
     row_keys: pd.DataFrame | None = None
     raw: RawTables | None = None
     probabilities: Mapping[str, Tensor] | None = None
+    decoder: Callable[[Batch], pd.DataFrame] | None = None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether true values are known; where they are not, all targets are NaN."""
+        return not self.train.batch.targets[:1].isnan().any()
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -153,6 +161,10 @@ class Source(ABC):
         >>> Coins().load(seed=0).train.batch.ids.shape
         torch.Size([64, 1])
     """
+
+    def of_model(self, model: Any) -> Source:
+        """The source for a model: itself, unless rows are inputs of that model alone."""
+        return self
 
     @abstractmethod
     def fingerprint(self) -> dict[str, str]:

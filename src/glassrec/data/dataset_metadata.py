@@ -19,9 +19,9 @@ def collect_metadata(dataset: Dataset) -> dict[str, Any]:
 
     rows, by split. lists, by split: the ranking lists of splits that have them. negatives: how many
     are drawn for each training row, which is a positive then; None where labels are as they come.
-    tasks: name, kind and the mean of the label by split. fields: name, the `values` that training
-    knows, how many of them a row has (`per_row`), and `unseen`, by split: the share of the values
-    there that training does not know; None and {} where no id stands for such values. dense: names.
+    tasks: name, kind and the mean of the label by split, or {}. fields: name, the `values` that
+    training knows, how many of them a row has (`per_row`), and `unseen`, by split: the share of
+    those that it does not know; None and {} where no id stands for such values. dense: names.
     history: its length and, by split, the mean number of items in it; None without one. user and
     item: the fields that identify them. truth: main and pairs, known effects as [name(s),
     strength]; None where nothing is known. repeats: of the positives that are ranked or retrieved,
@@ -30,6 +30,7 @@ def collect_metadata(dataset: Dataset) -> dict[str, Any]:
     `audit.Finding`; None where none are read.
     """
     schema, splits, truth = dataset.schema, dataset.splits, dataset.ground_truth
+    judged = splits if dataset.labelled else {}
     lists = {name: split.query for name, split in splits.items() if split.query is not None}
     return {
         "rows": {name: split.batch.rows for name, split in splits.items()},
@@ -39,7 +40,7 @@ def collect_metadata(dataset: Dataset) -> dict[str, Any]:
             {
                 "name": target.name,
                 "kind": target.kind,
-                "mean": {n: _mean(split.batch.targets[:, at]) for n, split in splits.items()},
+                "mean": {n: _mean(split.batch.targets[:, at]) for n, split in judged.items()},
             }
             for at, target in enumerate(schema.targets)
         ],

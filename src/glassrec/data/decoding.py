@@ -20,6 +20,8 @@ def decode(dataset: Dataset, batch: Batch) -> pd.DataFrame:
     commas, `(unknown)` where training has no such value, None for a step that the user did not
     have. Data without an encoder has scaled numbers, and ids.
     """
+    if dataset.decoder is not None:
+        return dataset.decoder(batch)
     schema, encoder, found = dataset.schema, dataset.encoder, dict[str, np.ndarray]()
     for name, column in zip(schema.dense, batch.dense.double().unbind(1), strict=True):
         found[name] = scaled = column.numpy()

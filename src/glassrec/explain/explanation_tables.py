@@ -129,6 +129,7 @@ def significance(explainer: Explainer, attributions: Attributions) -> pd.DataFra
     seed, kind = explainer.seed, explainer.target.kind
     default = "labels" if kind == "retrieval" else "features"
     null = explainer.settings.significance or default
+    null = null if explainer.dataset.labelled else "none"
     if null == "labels" and len(attributions.labels.unique()) > 1:
         return permuted_labels(attributions.values, attributions.labels, DRAWS, seed)
     if null == "features" and len(attributions.rows) > 1:

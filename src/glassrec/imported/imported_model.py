@@ -137,7 +137,7 @@ class ImportedModel(Recommender):
     def embed(self, batch: Batch) -> Inputs:
         """The vectors of a batch: dense (B, D), fields (B, F, E)."""
         exported, rows = self.graph.exported, batch.rows
-        values = self._inputs(batch)
+        values = self.input_values(batch)
         order = [node for node in self.graph.orders[0] if node not in values]
         exported.run(order, values, self.module, rows)
         cuts = [by_row(exported, cut.node, values[cut.node], rows).reshape(rows, -1)
@@ -220,7 +220,7 @@ class ImportedModel(Recommender):
         found = found.movedim(0, batch).movedim(-1, point.axis)
         return found.contiguous() if value.is_contiguous() else found
 
-    def _inputs(self, batch: Batch) -> dict[Node, Any]:
+    def input_values(self, batch: Batch) -> dict[Node, Any]:
         """The values of the inputs and of the bags' ids, from rows."""
         exported, values = self.graph.exported, dict[Node, Any]()
         at = {True: 0, False: 0}

@@ -120,7 +120,7 @@ def metric_changes(pair: ModelPair, *, seed: int = 0) -> dict[str, float]:
     metric is defined. Names begin with `task/` where there are several tasks.
     """
     found: dict[str, float] = {}
-    for column, target in enumerate(pair.schema.targets):
+    for column, target in enumerate(pair.schema.targets if pair.dataset.labelled else ()):
         kinds = {"click": _of_clicks, "rating": _of_ratings, "retrieval": _of_retrieval}
         units, by_metric = kinds[target.kind](pair, column)
         for metric, three in bootstrap(by_metric, units, seed).items():

@@ -59,6 +59,8 @@ def quality(
     """
     split, schema = dataset.splits[name], dataset.schema
     logits = predicted(model, split) if logits is None else _checked(logits.double())
+    if not dataset.labelled:
+        return {}
     targets = split.batch.targets.double().cpu()
     query = None if split.query is None else split.query.cpu()
     found: dict[str, float] = {}

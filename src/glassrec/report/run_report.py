@@ -22,6 +22,7 @@ from glassrec.report.run_record import RunRecord, neuron_totals, pruned_share
 from glassrec.report.training_sections import (
     class_name,
     data_section,
+    is_imported,
     model_section,
     reproduction_section,
     source_name,
@@ -139,6 +140,8 @@ def _trained(run: RunRecord) -> str:
     data, source, epochs = run.data, source_name(run), counted(run.epochs or 0, "epoch")
     length = epochs if run.epochs else "no epoch"
     start = f"The model, {class_name(run.config['model'])}, was trained for {length}"
+    if is_imported(run):
+        return f"The model, {class_name(run.config['model'])}, was trained elsewhere."
     if data is None:
         return f"{start} on {source}."
     tasks = listed(task["name"] for task in data["tasks"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from glassrec.artifacts.file_list import CERTIFICATE, DATA, HISTORY, METRICS
+from glassrec.config.user_modules import IMPORTED
 from glassrec.data.dataset_metadata import repeats_line
 from glassrec.metrics.metadata import best_index
 from glassrec.report.blocks import (
@@ -51,14 +52,19 @@ def figure_parts(run: RunRecord, *names: str) -> list[Block]:
 
 
 def class_name(node: Mapping[str, Any]) -> str:
-    """The name of the class of a config node."""
-    return str(node["_target_"]).rpartition(".")[2]
+    """The name of the class of a config node, or of the callable of the user's own."""
+    return str(node.get("factory") or str(node["_target_"]).rpartition(".")[2])
+
+
+def is_imported(run: RunRecord) -> bool:
+    """Whether the model was trained elsewhere."""
+    return str(run.config["model"]["_target_"]) == IMPORTED[0]
 
 
 def source_name(run: RunRecord) -> str:
     """The name of the data: that of its file if it has one."""
     data = run.config["data"]
-    return Path(data["path"]).name if "path" in data else class_name(data)
+    return Path(data["path"]).name if data.get("path") else class_name(data)
 
 
 def data_section(run: RunRecord, descriptions: Mapping[str, str]) -> Section | None:
@@ -80,7 +86,9 @@ def data_section(run: RunRecord, descriptions: Mapping[str, str]) -> Section | N
         heads = ["effect", "standard deviation, in logits"]
         table = TableBlock("True effects; all other columns have none", heads, rows)
         blocks.append(Details("The ground truth of these synthetic data", [table]))
-    return Section("data", "The data", _rows(source_name(run), facts), blocks)
+    every = f"{whole(sum(facts['rows'].values()))} rows of {source_name(run)}, in three splits."
+    text = every if is_imported(run) else _rows(source_name(run), facts)
+    return Section("data", "The data", text, blocks)
 
 
 def _rows(source: str, facts: Mapping[str, Any]) -> str:
@@ -101,6 +109,9 @@ def _rows(source: str, facts: Mapping[str, Any]) -> str:
 
 def _tasks(facts: Mapping[str, Any]) -> Iterator[str]:
     for task in facts["tasks"]:
+        if not task["mean"]:
+            yield "There are no labels, so that the quality of the predictions is not known."
+            return
         train, test = task["mean"]["train"], task["mean"]["test"]
         if facts["negatives"] is not None:
             yield (
@@ -141,7 +152,7 @@ def _origin(
 
 def _splits_table(facts: Mapping[str, Any]) -> TableBlock:
     tasks = [] if facts["negatives"] is not None else facts["tasks"]
-    tasks = [task for task in tasks if task["kind"] != "retrieval"]
+    tasks = [task for task in tasks if task["kind"] != "retrieval" and task["mean"]]
     columns = {"split": [*SPLITS.values()], "rows": [whole(facts["rows"][n]) for n in SPLITS]}
     if facts["lists"]:
         columns["lists"] = [whole(facts["lists"].get(name)) for name in SPLITS]
@@ -181,9 +192,10 @@ def model_section(run: RunRecord, descriptions: Mapping[str, str]) -> Section | 
         return None
     title = f"The model: {class_name(run.config['model'])}"
     table = count - run.metrics["tower_parameters"]
+    share = f", {percent(table / count)} of them in the embedding table"
     text = (
-        f"{descriptions.get('model', '')} {_columns(run)}It has {whole(count)} parameters, "
-        f"{percent(table / count)} of them in the embedding table"
+        f"{descriptions.get('model', '')} {_columns(run)}It has {whole(count)} parameters"
+        f"{'' if is_imported(run) else share}"  # of several tables, one is counted
     ).strip()
     if plan is None or not plan.layers:
         return Section("model", title, f"{text}.", [])

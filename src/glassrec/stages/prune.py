@@ -190,7 +190,7 @@ def _curves(
     """On validation alone: a choice by the test split would look better than it is."""
     settings = context.settings.prune
     curves = settings.curves
-    if curves is None:
+    if curves is None or context.run.load(files.DATA).values.get("monitor", "") is None:
         context.run.forget(files.PRUNING_CURVES)
         return None
 

@@ -108,6 +108,8 @@ def _history(recorded: RecordedRun) -> Iterator[Finding]:
     frame = recorded.run.load(files.HISTORY).frame
     facts = recorded.run.load(files.DATA).values
     monitor = str(facts.get("monitor"))
+    if frame.empty and facts.get("monitor") is None:  # data without labels
+        return
     if monitor not in frame:
         yield (
             f"{files.HISTORY.name} has no column {monitor}, by which {files.DATA.name} says "

@@ -78,6 +78,8 @@ def _described_encoder(dataset: Dataset) -> dict[str, Any]:
 def description(context: Context) -> dict[str, Any]:
     """What is in the data, and by which metric of the validation split epochs are chosen."""
     dataset, settings = context.dataset, context.settings
+    if not dataset.labelled:
+        return collect_metadata(dataset) | {"monitor": None}
     monitor = settings.trainer.monitored_metric(dataset, settings.objective)
     stated = mode(context.metrics.get(monitor.rpartition("/")[2]))
     lists = {n: s for n, s in dataset.splits.items() if s.query is not None}

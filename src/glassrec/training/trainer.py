@@ -110,7 +110,8 @@ class Trainer(Settings):
             else validate(model, dataset)
         )
         values = {f"val/{name}": float(value) for name, value in found.items()}
-        monitor = self._checked_monitor(dataset, objective, values)
+        labelled = dataset.labelled or self.max_epochs > 0
+        monitor = self._checked_monitor(dataset, objective, values) if labelled else ""
         if self.max_epochs == 0:
             weights = {name: tensor.cpu().clone() for name, tensor in model.state_dict().items()}
             return Trained(weights, pd.DataFrame(columns=["epoch", "train/loss", *values]))
