@@ -114,6 +114,14 @@ def test_a_run_is_opened_only_by_a_command_that_names_or_trusts_its_code(command
     assert command("run", "run.dir=run", "--trust", "-m", "seed=1,2")[0] == 2
 
 
+def test_new_raw_rows_are_refused(folder: Path, command: Any) -> None:
+    for verb in ("predict", "explain"):
+        code, said = command(verb, "run.dir=run", "rows=own_clicks.py")
+        assert (code, "is a run of an imported model, which reads no raw rows" in said) == (2, True)
+    code, said = command("export", "run.dir=run", "--trust")
+    assert (code, "an imported model is exported in Python" in said) == (2, True)
+
+
 def test_a_change_of_the_users_code_is_noticed(folder: Path, command: Any) -> None:
     shutil.copytree(folder / "run", folder / "changed")
     with (folder / "own_clicks.py").open("a") as file:

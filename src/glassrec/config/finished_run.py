@@ -16,7 +16,7 @@ from glassrec.config.check import check
 from glassrec.config.errors import ConfigError, readable_errors
 from glassrec.config.paths import run_directory
 from glassrec.config.saved import load, without_runs
-from glassrec.config.user_modules import admit
+from glassrec.config.user_modules import IMPORTED, admit
 
 
 def finished_config(directory: Path, trusted: Sequence[str] = ()) -> dict[str, Any]:
@@ -33,12 +33,15 @@ def finished_config(directory: Path, trusted: Sequence[str] = ()) -> dict[str, A
             that is not installed and not trusted.
     """
     config = load(run_directory(directory) / CONFIG)
+    if config["model"].get("_target_") == IMPORTED[0]:
+        text = "is a run of an imported model, which reads no raw rows; see glassrec.wrap in Python"
+        raise ConfigError(f"run.dir: {directory} {text}")
     with readable_errors():
         node = OmegaConf.create({name: config[name] for name in ("model", "explain")})
         built: Any = OmegaConf.to_container(node, resolve=True)
     built["model"] = without_runs(built["model"])
     named = {"trusted": [{"_target_": target} for target in trusted]}
-    problems = [*admit({**built, "run": {"dir": directory}}, named, trusted)]
+    problems = [*admit({**built, "run": {"dir": directory}}, named)]
     problems = problems or [each for each in check(built) if each.startswith((*built,))]
     if problems:
         raise ConfigError(*problems)

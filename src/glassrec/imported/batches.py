@@ -57,11 +57,7 @@ class Batches(Source):
         return fingerprint(code.source_file(name, key) for key, name in names.items() if name)
 
     def load(self, seed: int, scalers: Scalers = NO_SCALERS) -> Dataset:
-        """Wrap the module with the first batch, and encode all of them.
-
-        Raises:
-            ValueError: a batch is not as the first, a number is missing, or an id has no row.
-        """
+        """Wrap the module and encode all batches; ValueError names a batch or row to correct."""
         pairs = self._pairs()
         first = next(pairs, None)
         if first is None:
