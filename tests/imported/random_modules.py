@@ -21,6 +21,7 @@ class RandomModule(nn.Module):
     Attributes:
         planted: by name of the layer, the neurons that are constant whatever the input.
         blocked: names of layers that must keep all neurons.
+        either: those that may keep theirs.
     """
 
     def __init__(self, seed: int) -> None:
@@ -28,6 +29,7 @@ class RandomModule(nn.Module):
         self.seed, self.random = seed, random.Random(seed)
         self.planted: dict[str, set[int]] = {}
         self.blocked: set[str] = set()
+        self.either: set[str] = set()
         self.users, self.items = nn.Embedding(9, WIDTH), nn.Embedding(7, WIDTH)
         if self.random.random() < 0.3:
             self.items = nn.Embedding(9, WIDTH)
@@ -175,17 +177,17 @@ class RandomModule(nn.Module):
         return lambda m, x, *_: x * m.at(up)(m.at(down)(x)) + x, width, set()
 
     def joint_norm(self, width: int, read: Any) -> Any:
-        first = self.linear(width, 4)
-        picks, act = self.random.random() < 0.3, self.random.choice(ACTIVATIONS)
-        norm = self.norm(4 + width + picks)
-        self.blocked |= union(read) if picks else set()  # a column is picked by its position
+        first, act = self.linear(width, 4), self.random.choice(ACTIVATIONS)
+        picks = self.random.choice([slice(0), slice(0), slice(1, None), slice(-3, None), slice(3)])
+        more = len(range(width)[picks])
+        norm = self.norm(4 + width + more)
+        self.either |= union(read) if more else set()  # they may lie outside of a slice
 
         def run(m: Any, x: Tensor, *ids: Tensor) -> Tensor:
-            return act(
-                m.at(norm)(torch.cat([act(m.at(first)(x)), x, *([x[:, 1:2]] if picks else [])], 1))
-            )
+            parts = [act(m.at(first)(x)), x, *([x[:, picks]] if more else [])]
+            return act(m.at(norm)(torch.cat(parts, 1)))
 
-        return run, 4 + width + picks, {first, *union(read)}
+        return run, 4 + width + more, {first, *union(read)}
 
     def tied(self, width: int, read: Any) -> Any:
         name = self.linear(width, width)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import glassrec
 
-SEEDS = (3, 5, 16, 24, 33)
+SEEDS = (5, 16, 23, 24, 33)
 """Their modules have every block, and each kind of recurrent layer and of pooling."""
 
 SIZES = {
@@ -55,7 +55,7 @@ def check(seed: int) -> int:
         reason = layers[name].not_prunable_reason
         if name in module.blocked:
             assert reason, name
-        else:
+        elif name not in module.either or not reason:
             assert reason is None, (name, reason)
             found = plan.layers[name]
             assert units <= {*found.constants, *(found.kept if found.stays else ())}, name

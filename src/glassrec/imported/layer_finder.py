@@ -121,7 +121,12 @@ class LayerFinder:
             if isinstance(node.meta["val"], (tuple, list)):  # all states, the last, and others
                 self.found.layouts[node] = (layout, layout, *[None] * (len(node.meta["val"]) - 2))
             for each, axis in found.own:
-                use = Use(each, axis, ids.repeat(found.blocks), is_weight=each is not found.bias)
+                use = Use(
+                    each,
+                    axis,
+                    ids.repeat(found.blocks),
+                    is_weight=each is not found.bias and bool(found.reads),
+                )
                 self._use(use, node)
             self._read(node, found, {**given, node: layout})
         else:

@@ -37,7 +37,7 @@ _REDUCTIONS = {"sum", "mean", "amax", "amin", "max", "min", "logsumexp", "prod"}
 _MIXING = {"layer_norm", "softmax", "log_softmax", "group_norm", "rms_norm", "instance_norm"}
 
 MIXES = ", which mixes its neurons"
-COUNTS = ", which depends on their number"
+COUNTS = ", which needs all of them"
 ROWS = 2
 """Of the values on which moves are tried."""
 
@@ -146,11 +146,12 @@ class LayoutRules:
                 full[each] = torch.full(self._shape(each), -1)
             else:
                 return Step(why=", which picks by numbers that are computed")
-        every = torch.cat([ids[ids >= 0] for _, ids in given.values()]).unique()
+        own = [ids[ids >= 0] for _, ids in given.values()]
+        ends = [ids[at : at + 1] for ids in own for at in (0, len(ids) - 1)]  # of slices
         try:
             found = _moved(node, full)
             layouts = [*map(_compressed, found)]
-            for gone in (every[::2], every[:1]):
+            for gone in (torch.cat(own).unique()[::2], *ends):
                 less = full | {n: _without(full[n], given[n].axis, gone) for n in given}
                 for layout, value, small in zip(layouts, found, _moved(node, less), strict=True):
                     if layout and not torch.equal(_without(value, layout.axis, gone), small):
@@ -199,8 +200,8 @@ def _without(value: Tensor, axis: int, gone: Tensor) -> Tensor:
 
 def _compressed(full: Tensor) -> Layout | None:
     """The layout of neurons at each place; None if there are none, or along several axes."""
-    for axis, size in enumerate(full.shape):
+    for axis in range(full.ndim):
         ids = full.movedim(axis, 0).flatten(1)[:, 0]
-        if size > 1 and ids.max() >= 0 and torch.equal(_along(ids, axis, full.shape), full):
+        if ids.amin() < ids.amax() and torch.equal(_along(ids, axis, full.shape), full):
             return Layout(axis, ids)
     return None

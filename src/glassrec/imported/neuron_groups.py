@@ -85,7 +85,7 @@ class NeuronGroups:
             ):
                 return ", beside numbers that cannot be removed"
             if not all(self._only_read_by(node, each) for each in groups):
-                return ", and not on this way alone"
+                return ", with numbers that are also read elsewhere"
             self._merge(node, *pairs)
         return None
 

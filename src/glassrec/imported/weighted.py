@@ -28,7 +28,7 @@ class Weighted(NamedTuple):
     axis: int
     """The axis of the neurons in its value."""
     own: tuple[tuple[Node, int], ...]
-    """The weights and biases, each with the axis that has a row for each neuron."""
+    """Weights and biases, or buffers that pick pairs, each with the axis of its neurons."""
     reads: tuple[Read, ...]
     bias: Node | None
     blocks: int = 1
@@ -43,6 +43,11 @@ def weighted(node: Node, exported: ExportedModule) -> Weighted | None:
     args: Any = [*node.args, *[None] * 8]
     if name in RECURRENT or name in CELLS:
         return _recurrent(node)
+    if name == "index":
+        picks = [each for each in args[1] if each is not None]
+        pairs = all(n in exported.state and n.meta["val"].ndim == 1 for n in picks)
+        own = tuple((each, 0) for each in picks)
+        return Weighted(1, own, (), None) if pairs and node.meta["val"].ndim == 2 else None
     if name not in ("linear", "conv1d", "conv2d", "addmm", "matmul", "mm"):
         return None
     ndim, given = node.meta["val"].ndim, args[1] in exported.state
