@@ -20,7 +20,7 @@ BUDGETS = {
     "config": 2716,
     "data": 4550,
     "explain": 4145,
-    "imported": 2442,
+    "imported": 2452,
     "inference": 3814,
     "metrics": 1321,
     "models": 2301,
