@@ -270,6 +270,23 @@ def test_stages_one_by_one_end_like_one_run(finished: Path, tmp_path: Path) -> N
     assert _same(directory, finished)  # but for the command, which provenance names
 
 
+def test_a_job_of_a_sweep_draws_its_figures_on_demand(
+    finished: Path, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in [*run.glob("figures/*"), run / "report.html"]:
+        path.unlink()
+    monkeypatch.setenv("GLASSREC_SWEEP", "somewhere")
+    assert _run(run) == 0
+    assert not [*run.glob("figures/*")]
+    assert "figures=true" in (run / "report.html").read_text()
+    monkeypatch.delenv("GLASSREC_SWEEP")
+    assert _run(run, "figures=true", stage="evaluate") == 0
+    assert {path.name for path in run.glob("figures/*")} == {
+        path.name for path in finished.glob("figures/*")
+    }
+    assert "figures=true" not in (run / "report.html").read_text().split("<h2", 1)[0]
+
+
 def test_another_experiment_is_refused_and_nothing_is_lost(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

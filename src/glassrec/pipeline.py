@@ -154,6 +154,8 @@ class RunOutput:
 
     def draw(self, drawings: Iterable[outputs.Drawing]) -> None:
         """Draw the figures that are missing or stale, and track them."""
+        if not self.context.settings.draws_figures:
+            return
         for file, draw in drawings:
             self.context.once(file, draw)
             run, name = self.context.run, Path(file.name).stem

@@ -86,7 +86,7 @@ def test_resuming_needs_no_setting():
 
 
 def test_a_group_that_the_data_lacks_names_the_data_that_have_it():
-    with pytest.raises(config.ConfigError, match="criteo, movielens_100k, movielens_1m, table"):
+    with pytest.raises(config.ConfigError, match="movielens_100k, movielens_1m, table"):
         config.prepare("run", ["data=ncf", "data/split=by_time"])
 
 

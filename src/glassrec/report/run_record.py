@@ -70,7 +70,7 @@ REQUIRED = {
 
 TEXT_COLUMNS = ("player", "layer", "score", "folded")
 
-NOT_SETTINGS = ("run", "tracker", "seed", "seeds")
+NOT_SETTINGS = ("run", "tracker", "seed", "seeds", "figures")
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,6 +32,8 @@ from glassrec.spelling import counted, listed
 
 SIZES = {"parameters": "parameters", "flops": "FLOPs per row"}
 
+NO_FIGURES = " Its figures are drawn by: glassrec evaluate run.dir=THIS_FOLDER figures=true"
+
 MEANINGS: dict[str, str] = texts("meanings")
 """The meaning of the value of a metric."""
 
@@ -78,7 +80,8 @@ def report(run: RunRecord, descriptions: Mapping[str, str]) -> Report:
     kind = "One run" if run.run is None else f"The cut {run.path.name} of a run"
     return Report(
         title=f"{class_name(run.config['model'])} on {source_name(run)}",
-        lead=f"{kind} with seed {run.config['seed']}, from its data to the certificate.",
+        lead=f"{kind} with seed {run.config['seed']}, from its data to the certificate."
+        + ("" if run.figures else NO_FIGURES),
         summary=lines,
         tiles=numbers,
         sections=sections,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -27,6 +28,7 @@ from glassrec.prune.pruner import Pruner
 from glassrec.run import ReadOnlyRun, Run
 from glassrec.stages.start import Start, origin_of, starts
 from glassrec.tracking import Tracker
+from glassrec.tracking.tracker import SWEEP
 from glassrec.training.objective import Objective
 from glassrec.training.optimizers import LRSchedule
 from glassrec.training.settings import OnEpoch, OnSteps
@@ -44,6 +46,7 @@ class PipelineSettings:
 
     `seeds` is for the command line, which makes a pipeline for each: here it is None. `start` is a
     run directory, or a file of weights: what the model starts from, narrow where it was pruned.
+    `figures` is whether to draw them; None draws them outside of sweeps.
     """
 
     run: ReadOnlyRun
@@ -63,10 +66,16 @@ class PipelineSettings:
     callbacks: Mapping[str, Any] | Sequence[Any] | None = None
     logger: Mapping[str, Any] | Sequence[Any] | None = None
     metrics: Mapping[str, Any] | None = None
+    figures: bool | None = None
 
     def __post_init__(self) -> None:
         if self.seeds is not None:
             raise ValueError(f"seeds: {self.seeds} is not allowed; make a pipeline for each")
+
+    @property
+    def draws_figures(self) -> bool:
+        """Whether figures are drawn: where none were asked for, not in a job of a sweep."""
+        return SWEEP not in os.environ if self.figures is None else self.figures
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,8 @@ def report(context: Context, log: Log) -> None:
         (
             file
             for file in (*shared, *context.run.files)
-            if file.name in names or file.name.startswith(FIGURES)
+            if file.name in names
+            or (file.name.startswith(FIGURES) and (context.run.dir / file.name).is_file())
         ),
         key=lambda file: file.name,
     )
