@@ -14,7 +14,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 MAX_LINES = 350
 
 BUDGETS = {
-    "": 1502,
+    "": 1504,
     "artifacts": 1116,
     "compare": 2185,
     "config": 2716,
@@ -25,9 +25,9 @@ BUDGETS = {
     "metrics": 1321,
     "models": 2301,
     "prune": 2096,
-    "report": 3463,
+    "report": 3466,
     "run": 1056,
-    "stages": 3362,
+    "stages": 3372,
     "sweep": 2131,
     "tracking": 742,
     "training": 2167,
