@@ -154,9 +154,7 @@ class RunOutput:
 
     def draw(self, drawings: Iterable[outputs.Drawing]) -> None:
         """Draw the figures that are missing or stale, and track them."""
-        if not self.context.settings.draws_figures:
-            return
-        for file, draw in drawings:
+        for file, draw in drawings if self.context.settings.draws_figures else ():
             self.context.once(file, draw)
             run, name = self.context.run, Path(file.name).stem
             self.log.figure(name, run.dir / file.name, run.sha256_of(file))
