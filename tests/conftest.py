@@ -41,7 +41,8 @@ SLOW = (
     "test_pipeline.py", "test_readme.py", "test_seeds.py",
 )  # fmt: skip
 """Folders and files that `make test-fast` leaves out: they train, draw, or start commands."""
-MODELS = sorted(path.stem for path in (CONFIGS / "model").glob("*.yaml"))
+MODELS = sorted({path.stem for path in (CONFIGS / "model").glob("*.yaml")} - {"imported"})
+"""But for modules from elsewhere: `tests/imported` is about them."""
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -17,7 +17,7 @@ BUDGETS = {
     "": 1504,
     "artifacts": 1116,
     "compare": 2185,
-    "config": 2716,
+    "config": 2721,
     "data": 4550,
     "explain": 4145,
     "imported": 2452,

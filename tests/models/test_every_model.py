@@ -26,7 +26,8 @@ from glassrec.explain.path import build_baseline
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.layers import PrunableLayer
 
-MODELS = sorted((Path(__file__).parents[2] / "configs" / "model").glob("*.yaml"))
+CONFIGS = Path(__file__).parents[2] / "configs" / "model"
+MODELS = [path for path in sorted(CONFIGS.glob("*.yaml")) if path.stem != "imported"]
 
 
 def test_one_logit_a_row_and_task(model: Recommender, batch: Batch) -> None:

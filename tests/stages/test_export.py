@@ -20,7 +20,8 @@ from glassrec.models.base import Recommender
 from glassrec.stages.export import INPUTS, LOGITS, description, export_program
 from small_run import QUICK
 
-MODELS = sorted((Path(__file__).parents[2] / "configs" / "model").glob("*.yaml"))
+CONFIGS = Path(__file__).parents[2] / "configs" / "model"
+MODELS = [path for path in sorted(CONFIGS.glob("*.yaml")) if path.stem != "imported"]
 
 STRANGER = """
 import sys

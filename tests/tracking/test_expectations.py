@@ -72,7 +72,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory, inspect: Inspect, of: Of) -> 
         patch.setenv("NETRC", str(folder / "no-netrc"))
         patch.setenv(SWEEP, str(folder))
         patch.setenv("GLASSREC_LABEL", "factors=4")
-        assert main(["train", *WORDS, f"run.dir={job}"]) == 0
+        assert main(["train", *WORDS, "figures=true", f"run.dir={job}"]) == 0
         found["job"] = _seen(job, inspect, of)
         patch.delenv(SWEEP)
         patch.delenv("GLASSREC_LABEL")

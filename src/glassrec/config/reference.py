@@ -75,7 +75,12 @@ def settings(extra: Path | None = None) -> dict[str, list[OptionSetting]]:
         for option in sorted(options, key=lambda name: name != default):
             for key, view in _of_option(group, option, extra).items():
                 found.setdefault(f"{group.replace('/', '.')}.{key}", []).append(view)
-    return {key: views for key, views in found.items() if not key.endswith("_")}
+    known = _groups(extra)  # a data set may choose the settings of its split
+    return {
+        key: views
+        for key, views in found.items()
+        if not key.endswith("_") and key.replace(".", "/") not in known
+    }
 
 
 def _unlisted(key: str, known: dict[str, list[OptionSetting]]) -> list[OptionSetting]:

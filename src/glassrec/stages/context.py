@@ -52,6 +52,7 @@ class PipelineSettings:
     run: ReadOnlyRun
     seed: Annotated[int, Ge(0), Lt(2**63)]
     seeds: Annotated[Sequence[Annotated[int, Ge(0), Lt(2**63)]], MinLen(1)] | None
+    figures: bool | None
     start: DirectoryPath | FilePath | None
     data: Source
     model: Callable[[Schema], Recommender]
@@ -66,7 +67,6 @@ class PipelineSettings:
     callbacks: Mapping[str, Any] | Sequence[Any] | None = None
     logger: Mapping[str, Any] | Sequence[Any] | None = None
     metrics: Mapping[str, Any] | None = None
-    figures: bool | None = None
 
     def __post_init__(self) -> None:
         if self.seeds is not None:

@@ -222,7 +222,8 @@ class WandBLog(Log):
 
     def _log(self, values: Mapping[str, Any]) -> None:
         self._state.step += 1  # of steps that were never used; recording saves it
-        self._run.log(dict(values), step=self._state.step)
+        # At once: W&B would write the last step, and its values into the summary, at the end.
+        self._run.log(dict(values), step=self._state.step, commit=True)
 
     def _payload(self, file: Path, version: str) -> Path:
         """A second name of the file: the run never writes into one, it replaces it."""
