@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from glassrec.metrics.metadata import best_index
 from glassrec.metrics.user_metrics import mode
+from glassrec.process_exit import defer_signals
 from glassrec.run import replacing
 from glassrec.training.datamodule import RecommenderDataModule
 from glassrec.training.module import RecommenderModule
@@ -133,8 +134,12 @@ class AtomicCheckpointIO(CheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
-        """Write beside `path`, flush to the disk, rename."""
-        with replacing(Path(path)) as part, part.open("wb") as file:  # which says why it fails
+        """Write beside `path`, flush to the disk, rename; a signal waits: PyTorch would hide it."""
+        with (
+            defer_signals(),
+            replacing(Path(path)) as part,
+            part.open("wb") as file,
+        ):  # which says why it fails
             torch.save(checkpoint, file)
 
     def load_checkpoint(
