@@ -155,6 +155,8 @@ def test_a_change_of_the_users_code_is_noticed(folder: Path, command: Any) -> No
         ("data.factory=own_clicks:no_pair", 1, "batch 3 is a dict, and no pair (inputs, labels)"),
         ("data.factory=own_clicks:stops", 1, "stops fails at {stops}: OSError: the disk is gone"),
         ("data.labels=false", 1, "missing a required argument"),
+        ("data.names=[a,b]", 2, "2 names for the 3 columns user, item and price"),
+        ("data.path=own_clicks.py", 2, "give one of data.factory=my_model:loader and data.path"),
         ("model.factory=null", 2, "model.factory: a value is needed"),
         ("trainer.max_epochs=1", 2, "1 is not allowed with an imported model, which is"),
         ("objective=sparse", 2, "group_lasso: 0.3 is not allowed with an imported"),
@@ -265,6 +267,63 @@ def test_bags_have_their_ids_and_refuse_others() -> None:
     wrong = Batches(f"{__name__}:bag_batches", {"outside": -2}, labels=False).of_model(model)
     with pytest.raises(ValueError, match=r"row 33: ids\[1\] is -2, and its table tables.1.weight"):
         wrong.load(seed=0)
+
+
+def _source(path: Path, factory: str = "click_model:build", **settings: Any) -> Batches:
+    return Batches(path=path, **settings).of_model(
+        partial(imported, factory=factory, arguments={}, weights=None)
+    )
+
+
+def test_a_file_gives_the_rows_of_the_loader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = {n: torch.cat([x[n] for x, _ in batches()]) for n in batches()[0][0]}
+    labels = torch.cat([y for _, y in batches()])
+    save_file({**whole, "clicked": labels}, tmp_path / "rows.safetensors")
+    torch.save({**whole, "clicked": labels}, tmp_path / "rows.pt")
+    loader = Batches(factory="click_model:batches").of_model(
+        partial(imported, factory="click_model:build", arguments={}, weights=None)
+    )
+    expected = loader.load(seed=3)
+    monkeypatch.setattr("glassrec.imported.batches.CHUNK", 399)  # the last row alone is no batch
+    for name in ("rows.safetensors", "rows.pt"):
+        found = _source(tmp_path / name, label_key="clicked", names=["who", "what", "price"]).load(
+            seed=3
+        )
+        for split, other in zip(found.splits.values(), expected.splits.values(), strict=True):
+            assert all(map(torch.equal, split.batch, other.batch))
+        values = decode(found, found.test.batch)
+        assert [*values] == ["price", "who", "what"]
+        assert values["who"].tolist() == [str(i) for i in found.test.batch.ids[:, 0].tolist()]
+    with pytest.raises(ValueError, match=r"has no 'label'.*set data.labels=false"):
+        _source(tmp_path / "rows.pt").load(seed=0)
+
+
+@pytest.mark.parametrize("content", [{}, {"user": torch.tensor(3)}, [torch.zeros(3)]])
+def test_a_file_without_rows_is_refused(tmp_path: Path, content: Any) -> None:
+    torch.save(content, tmp_path / "rows.pt")
+    with pytest.raises(ValueError, match=r"rows.pt (has no rows|holds a list)"):
+        _source(tmp_path / "rows.pt", labels=False).load(seed=0)
+
+
+def test_bags_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("glassrec.imported.batches.CHUNK", 10)
+    ids = [torch.randint(9, (50,)) for _ in range(2)]
+    content = {"dense": torch.rand(50, 3), "offsets": [torch.arange(50)] * 2, "ids": ids}
+    torch.save(content, tmp_path / "bags.pt")
+    source = _source(tmp_path / "bags.pt", "test_imported_command:build_bags", labels=False)
+    data = source.load(seed=0)
+    whole = pd.concat([decode(data, split.batch) for split in data.splits.values()])
+    expected = pd.DataFrame({"ids[0]": ids[0].numpy(), "ids[1]": ids[1].numpy()}).astype(str)
+    assert sorted(whole[[*expected]].agg("-".join, axis=1)) == sorted(
+        expected.agg("-".join, axis=1)
+    )
+    assert not data.labelled
+    ids[1][33] = -2
+    torch.save(content, tmp_path / "bags.pt")
+    with pytest.raises(ValueError, match=r"row 34: ids\[1\] is -2, and its table tables.1.weight"):
+        source.load(seed=0)
 
 
 def test_a_run_without_labels_says_so(folder: Path, command: Any) -> None:

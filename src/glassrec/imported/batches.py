@@ -1,32 +1,39 @@
-"""The inputs of a module from elsewhere, which a callable of the user's own gives, as data."""
+"""The inputs of a module from elsewhere as data: of a callable of the user's own, or of a file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
+from operator import itemgetter
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import FilePath
 from torch import Tensor
 
+from glassrec.artifacts import Tensors
 from glassrec.data.batch import Batch, Split
 from glassrec.data.columns import Columns
 from glassrec.data.content import fingerprint
 from glassrec.data.dataset import Dataset, Source
 from glassrec.data.encoding import NO_SCALERS, Scalers
-from glassrec.data.schema import ABSENT
+from glassrec.data.schema import ABSENT, Schema
 from glassrec.data.splits import Random, Splitter
+from glassrec.data.torch_file import load_torch_file
 from glassrec.imported import factory as code
-from glassrec.imported.exported import attribute, call, operation
+from glassrec.imported.exported import attribute, call, flatten, map_tensors, operation
 from glassrec.imported.imported_model import ImportedModel
 from glassrec.imported.look_ups import by_row, count_rows, look_up
 from glassrec.imported.wrapping import wrap
+from glassrec.process_exit import UsageError
+from glassrec.spelling import brief, one_of
 
-CHUNK = 4096  # rows that are checked at once
+CHUNK = 4096  # rows that are checked at once, and those of a batch of a file
 
 
 @dataclass(frozen=True)
@@ -35,14 +42,23 @@ class Batches(Source):
 
     `factory` is `my.module:loader`, a callable that returns an iterable of batches in the form that
     `forward` takes: a tensor, a tuple of its arguments, a dict by their names. With `labels`, each
-    is a pair (inputs, labels), labels being (B,) or (B, K).
+    is a pair (inputs, labels), labels being (B,) or (B, K). Or `path` is a file of torch.save or
+    safetensors, of tensors by the names of the arguments, with the labels under `label_key`.
+    `names` are those of all columns of the inputs, in their order.
     """
 
-    factory: str
+    factory: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    path: FilePath | None = None
     labels: bool = True
+    label_key: str = "label"
+    names: Sequence[str] | None = None
     split: Splitter = field(default_factory=Random)
     model: ClassVar[Mapping[str, Any]] = {}
+
+    def __post_init__(self) -> None:
+        if (self.factory is None) == (self.path is None):
+            raise ValueError("give one of data.factory=my_model:loader and data.path=FILE")
 
     def of_model(self, model: Any) -> Batches:
         """The source for the module of a model's settings; all callables are imported here."""
@@ -52,9 +68,10 @@ class Batches(Source):
         return bound
 
     def fingerprint(self) -> dict[str, str]:
-        """The sha256 of the source files of the callables."""
+        """The sha256 of the file of data, and of the source files of the callables."""
         names = {"model.factory": self.model.get("factory"), "data.factory": self.factory}
-        return fingerprint(code.source_file(name, key) for key, name in names.items() if name)
+        sources = [code.source_file(name, key) for key, name in names.items() if name]
+        return fingerprint([*sources, *([] if self.path is None else [Path(self.path)])])
 
     def load(self, seed: int, scalers: Scalers = NO_SCALERS) -> Dataset:
         """Wrap the module and encode all batches; ValueError names a batch or row to correct."""
@@ -68,7 +85,15 @@ class Batches(Source):
         targets = list[Tensor]()
         try:
             wrapped = wrap(module, first[0], kind=self.model.get("kind", "click"))
-            rows = wrapped.rows(self._inputs(wrapped.model, chain([first], pairs), targets))
+            model = wrapped.model
+            model.schema = self._renamed(model.schema, [*model.graph.names.values()])
+            if self.path is not None and model.graph.split.bags:  # it alone knows their rows
+                every = self._of_file(self.path, whole=True)
+            else:
+                every = chain([first], pairs)
+            rows = wrapped.rows(self._inputs(model, every, targets))
+        except UsageError:
+            raise
         except ValueError as error:
             at = "" if self.place in str(error) else f"{self.place}: batch {len(targets) or 1}: "
             raise ValueError(f"{at}{error}") from error
@@ -79,10 +104,14 @@ class Batches(Source):
     @property
     def place(self) -> str:
         """Where the batches come from, for messages."""
-        return f"data.factory: {self.factory}"
+        return str(self.path or f"data.factory: {self.factory}")
 
     def _pairs(self) -> Iterator[tuple[Any, Any]]:
         """The inputs and labels of each batch."""
+        if self.factory is None:
+            assert self.path is not None, "one of them is given"
+            yield from self._of_file(self.path)
+            return
         made = partial(code.locate(self.factory, "data.factory"), **self.arguments)
         found = code.guarded(made, f"{self.place} fails")
         if not isinstance(found, Iterable) or isinstance(found, Tensor | Mapping | str):
@@ -94,6 +123,36 @@ class Batches(Source):
                 text = f"{self.place}: batch {number} is a {type(batch).__name__}, and no pair"
                 raise ValueError(f"{text} (inputs, labels); without labels, data.labels=false")
             yield pair[0], pair[1]
+
+    def _of_file(self, path: Path, *, whole: bool = False) -> Iterator[tuple[Any, Any]]:
+        safe = path.suffix == ".safetensors"
+        content = Tensors.load(path).tensors if safe else load_torch_file(path)
+        if not isinstance(content, dict):
+            raise ValueError(f"{path} holds a {type(content).__name__}, and no tensors by name")
+        if self.labels and self.label_key not in content:
+            near = one_of(self.label_key, content)
+            raise ValueError(
+                f"{path} has no {self.label_key!r}{near}; name the labels by data.label_key, or "
+                "set data.labels=false"
+            )
+        rows = {len(each) if each.ndim else 0 for _, each in flatten(content)}
+        if not rows or 0 in rows:
+            raise ValueError(f"{path} has no rows, or a tensor without any")
+        size = max(rows)
+        step = size if whole or len(rows) > 1 else CHUNK
+        for start in range(0, max(size - 1, 1), step):  # no batch of one row at the end
+            part = slice(start, start + step if start + step < size - 1 else None)
+            inputs = map_tensors(content, itemgetter(part))
+            yield inputs, inputs.pop(self.label_key, None)
+
+    def _renamed(self, schema: Schema, columns: list[str]) -> Schema:
+        names = columns if self.names is None else self.names
+        if len(names) != len(columns):
+            count = f"{len(names)} names for the {len(columns)} columns {brief(columns)}"
+            raise UsageError(f"data.names: there are {count}")
+        new = dict(zip(columns, names, strict=True))
+        fields = tuple(replace(each, name=new.get(each.name, each.name)) for each in schema.fields)
+        return replace(schema, dense=tuple(new[name] for name in schema.dense), fields=fields)
 
     def _inputs(
         self, model: ImportedModel, pairs: Iterable[tuple[Any, Any]], targets: list[Tensor]
