@@ -259,3 +259,27 @@ def test_many_runs_are_grouped_as_a_plain_loop_groups_them(leave: Leave, tmp_pat
     means = {key: statistics.mean(values) for key, values in expected.items()}
     assert [key for key, _ in found] == sorted(means, key=lambda key: -means[key])
     assert dict(found) == pytest.approx(means)
+
+
+def test_cuts_are_a_group_of_their_own_and_are_ranked_by_the_pruned_model_on_validation(
+    leave: Leave, tmp_path: Path
+) -> None:
+    values = {0.3: (0.8, 0.1), 0.5: (0.9, 0.2), 0.7: (0.7, 0.9)}
+    run = leave("a", metrics=_metrics(0.85), prune={"level": "data", "share": 0.5})
+    leave("b", metrics=_metrics(0.86), prune={"level": "data", "share": 0.5}, model__factors=16)
+    (run / "record.json").write_text("{}")
+    for share, (val, test) in values.items():
+        after = {"pruned/val/auroc": val, "pruned/test/auroc": test}
+        prune = {"level": "budget", "share": share}
+        leave(f"a/cuts/share={share}", metrics=_metrics(0.85) | after, prune=prune)
+    found = {group.by: group for group in _compare(tmp_path).groups}
+    cuts = found["pruned/val/auroc"]
+    assert cuts.name == "planted (cuts)"
+    assert [each.differs for each in cuts.settings] == [
+        {"prune.share": share} for share in (0.5, 0.3, 0.7)
+    ]  # by validation, though 0.7 is the best on test
+    runs = found["val/auroc"]
+    assert [each.differs for each in runs.settings] == [{"model.factors": 16}, {"model.factors": 8}]
+    (by,) = {group.by for group in _compare(tmp_path, "pruned/test/auroc").groups
+             if group.name == cuts.name}  # fmt: skip
+    assert by == "pruned/test/auroc"

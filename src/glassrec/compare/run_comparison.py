@@ -157,7 +157,10 @@ def compare(
         if metric not in known:
             more = did_you_mean(metric, known) or f"; there are {', '.join(known) or 'none'}"
             raise ValueError(f"no run has the metric {metric!r}{more}")
-    runs = [replace(run, settings=relevant(run.settings, by or "")) for run in runs]
+    runs = [
+        replace(run, settings=relevant(run.settings, by or ("pruned/" if run.run else "")))
+        for run in runs
+    ]
     grouped = _by_key([run for run in runs if run.settings])
     groups = [
         _group(_group_name(key, grouped), key, found, by, metrics) for key, found in grouped.items()
@@ -239,6 +242,8 @@ class _Key:
     """targets whose weight in the loss is 0"""
     metrics: tuple[str, ...]
     """the primary metrics, without the split; none of a run that was not evaluated"""
+    cuts: str = ""
+    """of cuts, which are ranked as pruned, and beside no run: their name in that of the group"""
 
 
 def _by_key(runs: Sequence[RunRecord]) -> dict[_Key, list[RunRecord]]:
@@ -251,7 +256,8 @@ def _by_key(runs: Sequence[RunRecord]) -> dict[_Key, list[RunRecord]]:
         data = str(run.settings.get("data", "unknown data"))
         own = ((name, value_text(run.settings[name])) for name in names if name in run.settings)
         metrics = tuple(primary_metrics(tests))
-        key = _Key(data, tuple(own), run.data_files, _untrained(run), metrics)
+        cuts = "" if run.run is None else "cuts"
+        key = _Key(data, tuple(own), run.data_files, _untrained(run), metrics, cuts)
         if not key.metrics:
             key = next((other for other in found if _agrees(key, other)), key)
         found.setdefault(key, []).append(run)
@@ -276,6 +282,7 @@ def _group_name(key: _Key, keys: Iterable[_Key]) -> str:
                   if key.files else "no files"],
         "untrained": [f"without {', '.join(key.untrained)}" if key.untrained else "all targets"],
         "metrics": [", ".join(key.metrics) or "not evaluated"],
+        "cuts": [key.cuts or "runs"],
     }  # fmt: skip
     others = [other for other in keys if other.data == key.data]
     differ = [name for name in parts if len({getattr(other, name) for other in others}) > 1]
@@ -284,7 +291,13 @@ def _group_name(key: _Key, keys: Iterable[_Key]) -> str:
 
 
 def default_metric(runs: Iterable[RunRecord]) -> str:
-    """The metric that selected the best epochs; empty if no run has a metric on validation."""
+    """The metric that selected the best epochs, of cuts that of the pruned models; or nothing."""
+    runs = [*runs]
+    found = _selecting(runs)
+    return f"pruned/{found}" if found and all(run.run for run in runs) else found
+
+
+def _selecting(runs: Sequence[RunRecord]) -> str:
     found = [run for run in runs if any(name.startswith("val/") for name in run.metrics)]
     evaluated = [run for run in found if run.evaluated] or found
     if not evaluated:

@@ -10,6 +10,7 @@ from typing import Any
 
 from glassrec.compare.setting_names import shortest_ends
 from glassrec.report.run_record import RunRecord, read_object
+from glassrec.run import cuts_of
 
 SWEEP = "sweep.json"
 
@@ -69,9 +70,14 @@ def _within(directory: Path, seen: set[Path]) -> Iterator[RunRecord]:
         yield from _of_sweep(directory)
     if run is not None:
         yield run
+        yield from _cuts(directory)
     for each in inside:
         if not each.name.startswith("."):
             yield from _within(each.resolve(), seen)
+
+
+def _cuts(run: Path) -> Iterator[RunRecord]:
+    return filter(None, map(RunRecord.open, cuts_of(run)))
 
 
 def _of_sweep(directory: Path) -> Iterator[RunRecord]:
@@ -94,6 +100,8 @@ def _of_job(directory: Path, sweep: dict[str, Any], job: dict[str, Any]) -> Iter
     values = tuple(nan if value is None else float(value) for value in job.get("values") or ())
     # Trials of a search may end after training, without other metrics.
     trial_metrics = {metric: value for (metric, _), value in zip(objectives, values, strict=False)}
+    for each in places:
+        yield from _cuts(each)
     for place, run in enumerate(runs or [_without_directory(path, name, job["state"])]):
         # The run's own state counts, unless its process had no time to write it.
         unwritten = run.state in UNEXPLAINED_STATES and job["state"] in ENDED_STATES

@@ -60,7 +60,8 @@ def _ranking(group: ComparisonGroup, by: str | None) -> Iterator[str]:
     if not group.by:
         yield "no run was evaluated, so there is no ranking"
     elif len(group.settings) > 1:
-        why = ", which selected the epochs" if group.by == group.default_metric else ""
+        chose = group.by == group.default_metric and group.by.startswith("val/")
+        why = ", which selected the epochs" if chose else ""
         missing = f"; it has no {by}" if by not in (None, group.by) else ""
         yield f"ranked by {group.by}{why}: {direction(group.by)}{missing}"
         yield from _verdict(group)
