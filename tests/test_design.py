@@ -16,11 +16,11 @@ MAX_LINES = 350
 BUDGETS = {
     "": 1504,
     "artifacts": 1116,
-    "compare": 2185,
+    "compare": 2207,
     "config": 2721,
     "data": 4550,
     "explain": 4145,
-    "imported": 2452,
+    "imported": 2511,
     "inference": 3814,
     "metrics": 1321,
     "models": 2301,

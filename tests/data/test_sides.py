@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import torch
 
-from glassrec.artifacts import Candidates
 from glassrec.data.columns import Columns
 from glassrec.data.dataset import Dataset
 from glassrec.data.sides import check_item_side, check_undeclared
@@ -133,11 +132,6 @@ def test_numbers_of_the_item_come_with_negatives_and_candidates(
         ):
             assert known.get(item, price) == price
         assert (lists[:, 1:, 1] != lists[:, :1, 1]).float().mean() > 0.9
-    ids, query = ({"val": t} for t in (data.validation.batch.ids, data.validation.query))
-    Candidates(ids, query, {"val": data.validation.batch.dense}).save(tmp_path / "c.safetensors")
-    read = Candidates.load(tmp_path / "c.safetensors")
-    assert read.dense["val"].equal(data.validation.batch.dense)
-    assert read.ids["val"].equal(data.validation.batch.ids)
 
 
 def test_a_retriever_sees_the_numbers_of_candidates_on_their_side(
