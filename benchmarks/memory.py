@@ -6,11 +6,16 @@ process (Linux's VmHWM) less its resident set just before the model is made, so 
 are not in it; a small training before that has loaded all of them.
 
     python benchmarks/memory.py --rows 20000000
+    python benchmarks/memory.py --rows 20000000 --certificate
+
+The second measures plan, pruning and certificate of such a model from its file of weights, with two
+factors that do nothing, in units of its table in float32.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import subprocess
 import sys
@@ -20,13 +25,17 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import pandas as pd
 import torch
 
+from glassrec.artifacts import Certificate, Weights
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema
 from glassrec.metrics.quality import quality
 from glassrec.models.ncf import GMF
+from glassrec.prune.precision import to_float64
+from glassrec.prune.pruner import Pruner
 from glassrec.training.memory import estimate_memory
 from glassrec.training.rowwise import RowwiseAdagrad
 from glassrec.training.trainer import Trainer
@@ -92,6 +101,42 @@ def measure(name: str, options: argparse.Namespace) -> None:
     print(json.dumps({"estimate": estimate.peak, "measured": most, "seconds": seconds}))
 
 
+def measure_certificate(rows: int) -> None:
+    """Write a model with two factors of zero, then plan, prune and certify it from its file."""
+    torch.set_num_threads(1)
+    dataset = made_up(rows, 10_000)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "weights.safetensors")
+        model = GMF(dataset.schema, FACTORS)
+        with torch.no_grad():
+            model.table.weight[:, :2] = 0
+        Weights(model.state_dict()).save(file)
+        small = made_up(100, 2000)
+        certificate_of(GMF(small.schema, FACTORS), small)
+        del model
+        gc.collect()
+        Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+        before, start = resident("VmRSS"), perf_counter()
+        model = GMF(dataset.schema, FACTORS)
+        model.load(Weights.load(file).tensors, str(file), share_table=True)
+        certificate = certificate_of(model, dataset)
+        seconds = perf_counter() - start
+    most, table = resident("VmHWM") - before, 4 * rows * FACTORS
+    assert certificate.exact
+    assert sum(n.count for n in certificate.layers["product"].gone) == 2
+    print(
+        f"certificate of a table of {rows:,} × {FACTORS} ({table / GIB:.2f} GiB in float32): "
+        f"{most / GIB:.2f} GiB, {most / table:.2f} tables, {seconds:.0f} s"
+    )
+
+
+def certificate_of(model: GMF, dataset: Dataset) -> Certificate:
+    pruner, large = Pruner(), to_float64(model.eval())
+    neurons = pd.DataFrame({"layer": ["product"], "unit": [0], "max_abs": [0.0]})
+    plan = pruner.plan(large, neurons, dataset)
+    return pruner.certify(large, pruner.prune(large, plan), plan, dataset, files={}, given={})
+
+
 def in_a_process_of_its_own(name: str) -> str:
     command = [sys.executable, __file__, *sys.argv[1:], "--only", name]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
@@ -113,7 +158,11 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--only", choices=TABLES, help="one of them, in this process")
+    parser.add_argument("--certificate", action="store_true", help="measure that instead")
     options = parser.parse_args()
+    if options.certificate:
+        measure_certificate(options.rows)
+        return
     if options.only:
         measure(options.only, options)
         return

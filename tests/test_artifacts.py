@@ -218,16 +218,18 @@ def test_an_explanation_keeps_what_is_no_number_apart_from_what_is_not_there(
 
 
 def test_a_digest_is_of_names_types_shapes_and_numbers() -> None:
-    one = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor(True)}
+    large = torch.arange(2**20 + 3.0)  # more than a block
+    one = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor(True), "c": large}
     expected = hashlib.sha256()
     for head, array in (
         (b"a torch.float64 (2, 3)\n", np.arange(6, dtype="f8")),
         (b"b torch.bool ()\n", np.array(True)),
+        (b"c torch.float64 (1048579,)\n", large.double().numpy()),
     ):
         expected.update(head + array.tobytes())
     assert digest(one) == expected.hexdigest()
     assert digest(dict(reversed(one.items()))) == digest(one)
-    assert digest({"a": one["a"].T.contiguous().T, "b": one["b"]}) == digest(one)
+    assert digest(one | {"a": one["a"].T.contiguous().T}) == digest(one)
     assert digest(one | {"a": one["a"].double()}) == digest(one)  # the very numbers
     others = (one["a"].long(), one["a"].view(3, 2), one["a"] + 0.5, torch.empty(0, 3))
     assert len({digest(one), *(digest(one | {"a": other}) for other in others)}) == 5

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
+from math import ceil, isnan
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -19,12 +21,18 @@ from glassrec.artifacts import (
     Weights,
     digest,
 )
+from glassrec.data.batch import Batch, Split
 from glassrec.data.dataset import Dataset
+from glassrec.data.schema import Field, Schema
 from glassrec.models.base import Recommender
+from glassrec.models.ncf import GMF
 from glassrec.prune.certificate import BrokenPromiseError, certify, data_digests
 from glassrec.prune.certificate_text import in_short, text
+from glassrec.prune.logit_differences import p999
+from glassrec.prune.precision import to_float64
 from glassrec.prune.pruner import Pruner
-from glassrec.prune.surgery import prune_model
+from glassrec.prune.surgery import prune_model, prune_neurons
+from glassrec.training.memory import AllocationCounter
 
 
 def _plan(model: Recommender, level: str, gone: dict[str, dict[int, float]]) -> PrunePlan:
@@ -63,6 +71,55 @@ def test_the_differences_are_those_of_numpy(
     assert found.rows_changed == (differences > 1e-9).sum() > 0
     assert found.rows == {"train": 60, "val": 30, "test": 20}
     assert not found.exact
+
+
+def test_of_each_thousand_rows_the_second_highest_is_the_quantile() -> None:
+    values = torch.rand(12_345, generator=torch.Generator().manual_seed(0)).double()
+    values[::9000] = float("nan")  # the highest, as for kthvalue
+    for count in (1, 999, 1000, 1001, 12_345):
+        expected = values[:count].kthvalue(ceil(0.999 * count)).values.item()
+        found = p999(values[:count].split(700), count)
+        assert found == expected or (isnan(found) and isnan(expected))
+
+
+def test_a_float32_table_gives_the_logits_of_a_float64_one_bit_for_bit(
+    model: Recommender, batch: Batch
+) -> None:
+    """Rows that become float64 as they are looked up, in the model and in a pruned one."""
+    shared = to_float64(model.eval())
+    whole = deepcopy(model).double()
+    assert shared.table.weight.data_ptr() == model.table.weight.data_ptr()
+    rows = batch._replace(dense=batch.dense.double())
+    with torch.no_grad():
+        assert torch.equal(shared(rows), whole(rows))
+        for name in model.schema.field_names:
+            assert torch.equal(shared.table.vectors(name), whole.table.vectors(name))
+        masks = {name: torch.arange(len(la.units)) % 2 == 1 for name, la in model.layers.items()}
+        zeros = {name: torch.zeros(len(mask)) for name, mask in masks.items()}
+        shared, whole = (prune_neurons(each, masks, zeros) for each in (shared, whole))
+        assert shared.table.weight.dtype == torch.float32
+        assert torch.equal(shared(rows), whole(rows))
+
+
+def test_planning_and_certifying_take_two_large_tables() -> None:
+    """The narrower table of the pruned model, and a place to load it into."""
+    schema = Schema((), (Field("user", 200_000), Field("item", 200_000)), user="user", item="item")
+    ids = torch.randint(1, 200_000, (500, 2)) + torch.tensor([0, 200_000])
+    empty = torch.zeros(500, 0)
+    split = Split(Batch(empty, ids, empty.long(), torch.ones(500, 1)))
+    large = GMF(schema, 16).eval()
+    with torch.no_grad():
+        large.table.weight[:, 3] = 0
+    neurons = pd.DataFrame({"layer": ["product"], "unit": [0], "max_abs": [0.0]})
+    pruner, dataset = Pruner(), Dataset(schema, split, split, split)
+    with AllocationCounter() as counter:
+        plan = pruner.plan(large, neurons, dataset)
+        pruned = pruner.prune(large, plan)
+        found = pruner.certify(large, pruned, plan, dataset, files={}, given={})
+    assert found.exact
+    assert plan.dropped == 1
+    assert pruned.tensors["table.weight"].shape == (400_000, 15)
+    assert counter.most < 2 * large.table.weight.nbytes
 
 
 def test_the_tolerance_is_relative_to_the_largest_logit(

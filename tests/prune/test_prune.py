@@ -20,8 +20,9 @@ from glassrec.models.base import Recommender
 from glassrec.models.layers import Hidden, PrunableLayer
 from glassrec.prune.certificate import certify
 from glassrec.prune.guarantees.ranges import ActivationRange, activation_ranges
+from glassrec.prune.precision import copy_sharing_table, to_float64
 from glassrec.prune.pruner import Pruner
-from glassrec.prune.surgery import copy_sharing_table, prune_model, prune_neurons, to_float64
+from glassrec.prune.surgery import prune_model, prune_neurons
 
 EXPLAIN = Explain(select=Selection(rows=25), neurons=Conductance(8))
 LAYER = {"mlp": "tower.1", "neumf": "tower.0", "dlrm": "top.0"}

@@ -64,10 +64,9 @@ def _measure(dataset: Dataset) -> Callable[[Recommender], dict[str, float]]:
     """Numbers from which the model can be known: its mean logit, and the units of each layer."""
 
     def measure(model: Recommender) -> dict[str, float]:
-        number = next(model.parameters()).dtype
         rows = dataset.test.batch
         with torch.no_grad():
-            logit = model(rows._replace(dense=rows.dense.to(number)))[:, 0].mean().item()
+            logit = model(rows._replace(dense=rows.dense.to(model.dtype)))[:, 0].mean().item()
         units = {name: layer.units.tolist() for name, layer in model.layers.items()}
         return {"logit": logit, "kept": units}
 

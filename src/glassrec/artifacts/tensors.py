@@ -28,11 +28,17 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
     found = hashlib.sha256()
     for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        tensor = tensor.double() if tensor.is_floating_point() else tensor
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        found.update(tensor.flatten().view(torch.uint8).numpy().data)
+        tensor = tensors[name].detach()
+        dtype = torch.float64 if tensor.is_floating_point() else tensor.dtype
+        found.update(f"{name} {dtype} {tuple(tensor.shape)}\n".encode())
+        for block in blocks(tensor):
+            found.update(block.cpu().to(dtype).view(torch.uint8).numpy().data)
     return found.hexdigest()
+
+
+def blocks(tensor: Tensor) -> tuple[Tensor, ...]:
+    """The numbers of a tensor in order, a million at a time, so that little is copied at once."""
+    return tensor.flatten().split(1 << 20)
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def build_baseline(model: Recommender, kind: BaselineKind, background: Inputs) -
 
 def zero_row(model: Recommender) -> Inputs:
     """One row of zeros with a full history: enough to see whether a method supports the model."""
-    schema, zeros = model.schema, model.table.weight.new_zeros
+    schema, zeros = model.schema, torch.empty(0, dtype=model.dtype, device=model.device).new_zeros
     return Inputs(
         zeros(1, len(schema.dense)),
         zeros(1, len(schema.fields), model.width),

@@ -43,6 +43,11 @@ class ImportedTables(nn.Module):
         """The largest table, or another parameter of a module without tables."""
         return attribute(*self._source)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of all tables."""
+        return self.weight.dtype
+
     def narrow(self, read: Tensor) -> None:
         """Nothing: the module's own tables stay as they are."""
 

@@ -11,10 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from glassrec.data.batch import Batch
 from glassrec.models.base import Recommender
+from glassrec.models.embedding import TABLE
 from glassrec.spelling import counted
-
-TABLE = "table.weight"
-"""The name of the embedding table among a model's weights."""
 
 FLOP_ROWS = 64
 """Rows, at most, whose operations are counted."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from glassrec.data.batch import Batch, track_batches
 from glassrec.data.schema import Schema
-from glassrec.models.embedding import JointTable, refuse_missing_numbers
+from glassrec.models.embedding import TABLE, JointTable, refuse_missing_numbers
 from glassrec.models.layers import PrunableLayer
 from glassrec.models.layers.affine import TargetScale
 from glassrec.models.layers.folding import Folding, recording
@@ -172,6 +172,11 @@ class Recommender(nn.Module, ABC):
         return self.table.weight.device
 
     @property
+    def dtype(self) -> torch.dtype:
+        """The precision of vectors and logits."""
+        return cast(torch.dtype, self.table.dtype)
+
+    @property
     def parameter_count(self) -> int:
         """The number of parameters, tables included."""
         return sum(parameter.numel() for parameter in self.parameters())
@@ -197,10 +202,17 @@ class Recommender(nn.Module, ABC):
         """Initialise from the runs that the settings name by `load`; whether there are any."""
         return False
 
-    def load(self, weights: Mapping[str, Tensor], origin: str) -> None:
-        """Take weights over, with the widths of pruned layers; ValueError for another model's."""
+    def load(
+        self, weights: Mapping[str, Tensor], origin: str, *, share_table: bool = False
+    ) -> None:
+        """Take weights over, with the widths of pruned layers; ValueError for another model's.
+
+        With `share_table` the joint table is the tensor of `weights`, not to be trained, and the
+        others are in the precision and on the device that they have there.
+        """
+        own = {n: w.clone() if share_table and n != TABLE else w for n, w in weights.items()}
         try:
-            self.load_state_dict(dict(weights))
+            self.load_state_dict(own, assign=share_table)
             self._folding = Folding()
         except RuntimeError as error:
             first, *_ = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]

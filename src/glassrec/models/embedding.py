@@ -11,9 +11,18 @@ from torch.nn import functional as F
 
 from glassrec.data.schema import Schema
 
+TABLE = "table.weight"
+"""The name of the joint table among the weights of a model."""
+
+NARROWED_ROWS = 1 << 16
+"""Rows that are copied at once into a narrower table."""
+
 
 class JointTable(nn.Embedding):
     """The vectors of all ids of all fields, E numbers each.
+
+    The weight may be in float32 where the vectors, and the rest of a model, are in float64; see
+    `prune.precision.to_float64`.
 
     Numbers that are no longer read need not be stored. A field that is not read at all has no rows.
     Those of other fields pack their columns to the left, and the table is as wide as the widest
@@ -32,6 +41,7 @@ class JointTable(nn.Embedding):
     _owner: Tensor
     _packed: Tensor
     _positions: Tensor
+    _like: Tensor
 
     def __init__(self, data: Schema, reads: Schema, width: int) -> None:
         super().__init__(reads.num_ids, width)
@@ -40,8 +50,18 @@ class JointTable(nn.Embedding):
         # Not weights: they follow from the two schemas and `read`, so no checkpoint holds them.
         for name in ("_columns", "_shift", "_owner", "_packed", "_positions"):
             self.register_buffer(name, torch.empty(0, dtype=torch.long), persistent=False)
+        self.register_buffer("_like", torch.empty(0), persistent=False)
         self._index()
         self.register_load_state_dict_pre_hook(_take_size)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the vectors."""
+        return self._like.dtype
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The stored rows at `input`."""
+        return self._in_precision(super().forward(input))
 
     def fields(self, ids: Tensor) -> Tensor:
         """(B, F, E): the vectors of the fields of a batch with these `ids` (B, columns)."""
@@ -53,7 +73,7 @@ class JointTable(nn.Embedding):
     def history(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """The vectors (B, T, E) of the items `ids` (B, T), and 1 where there are any (B, T)."""
         real, item = ids > 0, self._reads.item
-        steps = real.to(self.weight.dtype)
+        steps = real.to(self.dtype)
         if not ids.shape[1] or item not in self._shifts:
             return steps.new_zeros(*steps.shape, self.width), steps
         vectors = self((ids - self._shifts[item]).where(real, 0)).where(real.unsqueeze(2), 0)
@@ -71,9 +91,9 @@ class JointTable(nn.Embedding):
         """(size, E): the vectors of a field, unseen first; ValueError without such a field."""
         index = self._reads.field_index(field)
         if field not in self._shifts:
-            return self.weight.new_zeros(self._reads.fields[index].size, self.width)
+            return self._like.new_zeros(self._reads.fields[index].size, self.width)
         start, stop = self._rows_of(field)
-        own = self.weight[start:stop]
+        own = self._in_precision(self.weight[start:stop])
         return own if self._whole else _select_or_zero(own, self._packed[index])
 
     @torch.no_grad()
@@ -106,13 +126,14 @@ class JointTable(nn.Embedding):
         read = read.to(self.read) & self.read
         if torch.equal(read, self.read):
             return
-        rows, width = self._size(read)
-        kept = [
-            F.pad(self.vectors(name)[:, own], (0, width - int(own.sum())))
-            for name, own in zip(self._reads.field_names, read, strict=True)
-            if own.any()
-        ]
-        self._store(read, torch.cat(kept) if kept else self.weight.new_empty(rows, width))
+        weight, start = self.weight.new_zeros(self._size(read)), 0
+        for index, name in enumerate(self._reads.field_names):
+            if read[index].any():
+                columns = self._packed[index, read[index]]
+                for rows in self.weight[slice(*self._rows_of(name))].split(NARROWED_ROWS):
+                    part = weight[start : start + len(rows), : len(columns)]
+                    start += len(part.copy_(rows[:, columns]))
+        self._store(read, weight)
 
     def places(self, names: Sequence[str], columns: range) -> tuple[Tensor, int]:
         """Where the numbers (F, W) of fields side by side are in their stored vectors, of which the
@@ -127,6 +148,9 @@ class JointTable(nn.Embedding):
     def fold(self) -> None:
         """Look up what is stored (B, stored fields, stored width), and no zeros beside it."""
         self._whole = True
+
+    def _in_precision(self, stored: Tensor) -> Tensor:
+        return stored if stored.dtype == self.dtype else stored.to(self.dtype)
 
     def _expand(self, stored: Tensor) -> Tensor:
         if self._whole:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
-from math import ceil, inf
+from math import inf
 
 import torch
-from torch import Tensor
 
 from glassrec import __version__
 from glassrec.artifacts import (
@@ -23,7 +22,7 @@ from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
 from glassrec.prune.certificate_text import in_short
-from glassrec.prune.guarantees.ranges import logits
+from glassrec.prune.logit_differences import compared, p999
 from glassrec.prune.surgery import check_plan_fits
 
 TOLERANCE = 1e-9
@@ -60,22 +59,23 @@ def certify(
         ValueError: there are no rows, or the plan is of another model.
     """
     check_plan_fits(plan, large)
-    found = {split: _compared(large, small, batches) for split, batches in rows.items()}
-    difference, size = torch.cat([*found.values()]).unbind(1)
-    if not len(difference):
+    found = {split: [*compared(large, small, batches)] for split, batches in rows.items()}
+    parts = [part for of_split in found.values() for part in of_split]
+    counts = {split: sum(len(part.differences) for part in f) for split, f in found.items()}
+    if not (count := sum(counts.values())):
         raise ValueError("there are no rows to compare the models on")
-    largest, scale = difference.max().item(), size.max().item()
+    most = torch.stack([part.differences.amax(0) for part in parts]).amax(0)
+    size = torch.stack([part.size for part in parts]).amax(0)
     # Of each task, as a rating's unit may be a million times as large as a logit, or as small.
-    tolerances = TOLERANCE * size.amax(0).maximum(large.target_scale.units.to(size))
-    tolerance = tolerances.max().item()
-    changed = (~(difference <= tolerances)).any(1)  # a NaN counts as changed
-    rank = ceil(0.999 * len(difference))  # with so many values at or below it
+    tolerances = TOLERANCE * size.maximum(large.target_scale.units.to(size))
+    # A NaN counts as changed.
+    changed = sum(int((~(part.differences <= tolerances)).any(1).sum()) for part in parts)
     exact = plan.level in EXACT and not plan.finetuned
-    if exact and changed.any():
-        task = int((difference / tolerances).nan_to_num(inf).amax(0).argmax())
+    if exact and changed:
+        task = int((most / tolerances).nan_to_num(inf).argmax())
         raise BrokenPromiseError(
             f"the {plan.level} level promises equal logits, and those of "
-            f"{large.schema.targets[task].name!r} differ by up to {difference[:, task].max():.3g}, "
+            f"{large.schema.targets[task].name!r} differ by up to {most[task]:.3g}, "
             f"where up to {tolerances[task]:.3g} is rounding; please report this, if all files are "
             "whole"
         )
@@ -83,12 +83,12 @@ def certify(
         level=plan.level,
         exact=exact,
         ground=plan.ground,
-        rows={split: len(of_split) for split, of_split in found.items()},
-        max_abs_logit_difference=largest,
-        p999_abs_logit_difference=difference.amax(1).kthvalue(rank).values.item(),
-        rows_changed=int(changed.sum()),
-        max_abs_logit=scale,
-        tolerance=tolerance,
+        rows=counts,
+        max_abs_logit_difference=most.max().item(),
+        p999_abs_logit_difference=p999([part.differences.amax(1) for part in parts], count),
+        rows_changed=changed,
+        max_abs_logit=size.max().item(),
+        tolerance=tolerances.max().item(),
         layers=_layers(large, plan),
         weights=weights,
         pruned=pruned,
@@ -107,18 +107,6 @@ def data_digests(dataset: Dataset) -> dict[str, str]:
 def versions() -> dict[str, str]:
     """The versions of the packages that compute the logits."""
     return {"glassrec": __version__, "torch": version("torch")}
-
-
-def _compared(large: Recommender, small: Recommender, batches: Iterable[Batch]) -> Tensor:
-    """(N, 2, K) on the CPU: |Δlogit| of each row and task, and |logit| where it is finite."""
-    found = [torch.empty(0, 2, len(large.schema.targets), dtype=torch.float64)]
-    for batch in batches:
-        there = batch.to(large.device)
-        before = logits(large, there)
-        difference = (before - logits(small, there)).abs()
-        size = before.abs().nan_to_num(0, 0, 0)
-        found.append(torch.stack([difference, size], 1).cpu())
-    return torch.cat(found)
 
 
 def _layers(large: Recommender, plan: PrunePlan) -> dict[str, CertifiedLayer]:

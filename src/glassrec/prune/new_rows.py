@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import NamedTuple
 
 import torch
@@ -14,7 +13,7 @@ from glassrec.models.base import Recommender
 from glassrec.models.layers import activations
 from glassrec.prune.certificate import TOLERANCE
 from glassrec.prune.guarantees.ranges import logits
-from glassrec.prune.surgery import copy_sharing_table, to_float64
+from glassrec.prune.precision import copy_sharing_table, to_float64
 
 
 class ComparedRows(NamedTuple):
@@ -73,9 +72,9 @@ class NewRowsCheck:
 def float64_pair(model: Recommender, pruned: Weights) -> tuple[Recommender, Recommender]:
     """The large model and, of the weights `pruned`, the small one; in evaluation mode."""
     large = to_float64(model).eval()
-    small = deepcopy(large)  # with a table of its own, as others are loaded into it
-    small.load(pruned.tensors, "the pruned model")
-    return large, small
+    small = copy_sharing_table(large)
+    small.load(pruned.tensors, "the pruned model", share_table=True)
+    return large, to_float64(small.to(large.device))
 
 
 def _read_neurons(large: Recommender, plan: PrunePlan) -> dict[str, list[int]]:

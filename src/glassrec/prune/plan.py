@@ -14,7 +14,7 @@ from glassrec.artifacts import LayerPlan, PrunePlan, digest
 from glassrec.models.base import Recommender
 from glassrec.models.layers import PrunableLayer
 from glassrec.prune.guarantees.ranges import ActivationRange
-from glassrec.prune.surgery import to_float64
+from glassrec.prune.precision import to_float64
 
 Level = Literal["domain", "data", "sample", "budget"]
 """domain: neurons that are constant, or unused, whatever the input; exact everywhere.

@@ -13,10 +13,11 @@ from torch import Tensor
 from glassrec.artifacts import Certificate, PrunePlan, Weights, digest
 from glassrec.artifacts.file_list import PRUNED, WEIGHTS
 from glassrec.artifacts.pruning import EXACT
+from glassrec.artifacts.tensors import blocks
 from glassrec.data.batch import Batch, track_batches
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
-from glassrec.prune import surgery
+from glassrec.prune import precision, surgery
 from glassrec.prune.budget import Budget, Measures
 from glassrec.prune.certificate import certify, data_digests
 from glassrec.prune.guarantees import ranges
@@ -123,13 +124,13 @@ class Pruner:
         Raises:
             ValueError: a layer of `layers` does not exist or is not prunable.
         """
-        model = surgery.to_float64(model.eval())
+        model = precision.to_float64(model.eval())
         builder = PlanBuilder(model, scores, self.not_prunable_reasons(model))
         if self.level in EXACT:
             find_ranges, ground = self._evidence(model, dataset)
             builder.prune_constant(find_ranges, self.level)
             return builder.build(self.level, ground=ground, folded=True)
-        single = surgery.copy_sharing_table(model).float()  # approximate levels need no more
+        single = precision.copy_sharing_table(model).float()  # approximate levels need no more
         data = self.calibration(single, scores, dataset, seed, measures.loss)
         means = data.replacements(folded=self.fold)
         if self.level == "sample":
@@ -144,7 +145,7 @@ class Pruner:
         )
         masks = budget.mask(
             self.score.importance(data),
-            lambda masks: surgery.prune_neurons(surgery.copy_sharing_table(single), masks, means),
+            lambda masks: surgery.prune_neurons(precision.copy_sharing_table(single), masks, means),
         )
         builder.prune(masks, means, self.level)
         return builder.build(self.level, score=self.score.name, folded=self.fold)
@@ -182,7 +183,7 @@ class Pruner:
     def prune(self, model: Recommender, plan: PrunePlan) -> Weights:
         """The weights of the smaller model; ValueError if the plan is of another."""
         return Weights(
-            surgery.to_float32_where_equal(surgery.prune_model(model, plan).state_dict())
+            precision.to_float32_where_equal(surgery.prune_model(model, plan).state_dict())
         )
 
     def certify(
@@ -255,7 +256,7 @@ def _rows(dataset: Dataset, chunk: int) -> Iterator[Batch]:
 
 
 def _refuse_non_finite(file: str, tensors: Mapping[str, Tensor]) -> None:
-    bad = {name: int((~tensor.isfinite()).sum()) for name, tensor in tensors.items()}
+    bad = {n: sum(int((~b.isfinite()).sum()) for b in blocks(t)) for n, t in tensors.items()}
     listed = ", ".join(
         f"{name} ({n:,} of {tensors[name].numel():,})" for name, n in bad.items() if n
     )

@@ -16,7 +16,8 @@ from glassrec.models.base import Recommender
 from glassrec.progress import with_progress
 from glassrec.prune.budget import least_important, neurons_of_share
 from glassrec.prune.importance import CalibrationData, ImportanceScore, RandomScore
-from glassrec.prune.surgery import copy_sharing_table, prune_neurons
+from glassrec.prune.precision import copy_sharing_table
+from glassrec.prune.surgery import prune_neurons
 
 Measure = Callable[[Recommender], Mapping[str, float]]
 """Numbers about a model by name: metrics and costs."""

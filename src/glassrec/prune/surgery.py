@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from glassrec.artifacts import PrunePlan, digest
 from glassrec.models.base import Recommender
+from glassrec.prune.precision import to_float64
 
 
 def prune_model(model: Recommender, plan: PrunePlan) -> Recommender:
@@ -50,38 +50,10 @@ def prune_neurons(
         layer = model.layers[name]
         if pruned.any():
             kept = (~pruned).nonzero().flatten().to(model.device)
-            layer.keep(kept, constants[name].to(model.table.weight))  # no float64 on Apple's device
+            values = constants[name].to(model.device, model.dtype)  # no float64 on Apple's device
+            layer.keep(kept, values)
     model.narrow()
     return model
-
-
-def copy_sharing_table(model: Recommender) -> Recommender:
-    """A copy to prune, not to train or to load into: both hold the same numbers of the table.
-
-    Pruning takes a narrower table and changes no number of the old one, which alone is large.
-    """
-    table = model.table.weight
-    shared = nn.Parameter(table.detach(), requires_grad=table.requires_grad)
-    return deepcopy(model, {id(table): shared})
-
-
-def to_float64(model: Recommender) -> Recommender:
-    """Such a copy in float64: on the model's device, but for Apple's, which has none."""
-    copy = copy_sharing_table(model)
-    return (copy.cpu() if model.device.type == "mps" else copy).double()
-
-
-def to_float32_where_equal(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights in float64 as float32 where that loses nothing.
-
-    Biases that folded a constant stay float64: the file holds the very numbers that were certified.
-    """
-    found = {}
-    for name, tensor in weights.items():
-        single = tensor.cpu().float()
-        equal = tensor.dtype == torch.float64 and torch.equal(single.double(), tensor.cpu())
-        found[name] = single if equal else tensor.cpu()
-    return found
 
 
 def check_plan_fits(plan: PrunePlan, model: Recommender) -> None:

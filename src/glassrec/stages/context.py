@@ -24,6 +24,7 @@ from glassrec.failures import memory_needed
 from glassrec.metrics.cost import cost
 from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
+from glassrec.prune.precision import to_float64
 from glassrec.prune.pruner import Pruner
 from glassrec.run import ReadOnlyRun, Run
 from glassrec.stages.start import Start, origin_of, starts
@@ -178,12 +179,13 @@ class Context:
         """The model with these weights, of the large or of a pruned one, on the trainer's device.
 
         `file` is named in errors. In `float64` it computes with the very numbers of the file, on
-        the CPU where the device has no float64.
+        the CPU where the device has no float64. On the CPU the table is that of `weights`.
         """
-        model = self.new_model().double() if float64 else self.new_model()
-        model.load(weights.tensors, str(self.run.dir / file.name))
+        model = self.new_model()
+        model.load(weights.tensors, str(self.run.dir / file.name), share_table=True)
         device = self.settings.trainer.device
-        return model.to("cpu" if float64 and device.type == "mps" else device).eval()
+        model = model.to("cpu" if float64 and device.type == "mps" else device)
+        return (to_float64(model) if float64 else model.float()).eval()
 
     def quality_and_cost(self, model: Recommender, weights: Weights) -> dict[str, float]:
         """The metrics of a model on validation and test, and its size and FLOPs."""

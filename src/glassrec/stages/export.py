@@ -28,7 +28,7 @@ from glassrec.data.schema import ABSENT, UNSEEN, Schema
 from glassrec.models.base import Recommender
 from glassrec.models.dlrm import DLRM
 from glassrec.models.dlrm_checkpoint import to_layout
-from glassrec.prune.surgery import to_float32_where_equal
+from glassrec.prune.precision import to_float32_where_equal
 from glassrec.stages.bundle import bundle, plain_encoder, stored_encoder
 from glassrec.stages.context import Context
 from glassrec.stages.prune import PruneResult

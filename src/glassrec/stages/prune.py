@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -147,7 +148,7 @@ def _round(
     )
 
     def tuned() -> Weights:
-        small = apply_plan(large(), plan).float().train()
+        small = deepcopy(apply_plan(large(), plan).float()).train()  # with a table of its own
         trainer = replace(context.settings.trainer, max_epochs=settings.epochs)
         folder, origin = context.parts(pruned_file), context.run.sha256_of(plan_file)
         found = context.fit(small, trainer, folder, origin, lambda _: None, started=True)

@@ -60,10 +60,10 @@ def is_bottleneck(model: Recommender, layer: PrunableLayer, task: int) -> bool:
     Found from the graph of one forward, not from values: with a bottleneck detached, no path leads
     to the inputs.
     """
-    reads, weight = model.schema, model.table.weight
+    reads, like = model.schema, torch.empty(0, dtype=model.dtype, device=model.device)
     columns, fields, steps = len(reads.dense), len(reads.fields), reads.history_length
     shapes = [(columns,), (fields, model.width), (steps, model.width), (steps,)]
-    row = Inputs(*(weight.new_ones(1, *shape).requires_grad_() for shape in shapes))
+    row = Inputs(*(like.new_ones(1, *shape).requires_grad_() for shape in shapes))
     with detach_layer(layer):
         logit = model.task_logits(row)[:, task]
     if not logit.requires_grad:  # neither do the weights

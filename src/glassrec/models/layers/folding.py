@@ -46,13 +46,13 @@ class Folding:
     logits up to rounding. No activations can be recorded in it.
 
     It shares all parameters with the model but those that are laid out in another way. Changes of
-    these in place are noticed by their versions, another type or device by the place of the table.
+    these in place are noticed by their versions, another device by the place of the table.
     """
 
     def __init__(self) -> None:
         self._copy: Any = None
         self._cuts = -1
-        self._table, self._place = torch.empty(0), 0
+        self._table, self._place = torch.empty(0), (0, torch.float32)
         self._watched: list[Tensor] = []
         self._versions: list[int] = []
 
@@ -63,7 +63,7 @@ class Folding:
         """The copy, or None of a model that is not pruned, or whose table is not narrowed yet."""
         if torch.compiler.is_compiling() or (
             self._cuts == PrunableLayer.cuts
-            and self._place == self._table.data_ptr()
+            and self._place == (self._table.data_ptr(), model.dtype)
             and self._versions == [tensor._version for tensor in self._watched]
         ):
             return self._copy
@@ -74,7 +74,7 @@ class Folding:
     def _make(self, model: Any) -> None:
         self._copy, self._watched = None, []
         self._cuts, self._table = PrunableLayer.cuts, model.table.weight
-        self._place = self._table.data_ptr()
+        self._place = self._table.data_ptr(), model.dtype
         pruned = any(len(layer.units) < layer.size for layer in model.layers.values())
         if pruned and torch.equal(model.dimensions(), model.table.read):
             copy = deepcopy(model, {id(each): each for each in model.parameters()})

@@ -70,7 +70,7 @@ def activation_ranges(model: Recommender, batches: Iterable[Batch]) -> dict[str,
 def logits(model: Recommender, batch: Batch) -> Tensor:
     """The logits (B, K) of a batch, in the precision and on the device of the model."""
     batch = batch.to(model.device)
-    return model(batch._replace(dense=batch.dense.to(model.table.weight.dtype)))
+    return model(batch._replace(dense=batch.dense.to(model.dtype)))
 
 
 def _merge(known: ActivationRange | None, values: Tensor) -> ActivationRange:
@@ -196,7 +196,7 @@ def input_bounds(model: Recommender) -> Inputs:
     if reads.summed and any(field.values > 1 for field in reads.fields):
         raise ValueError("no bounds are known of sums of several ids; take prune.level=data")
     dense, fields, steps = len(reads.dense), len(reads.fields), reads.history_length
-    table = model.table.weight.detach()
+    table = torch.empty(0, dtype=model.dtype, device=model.device)
     tables = [model.table.vectors(name).detach() for name in reads.field_names]
     ends = table.new_tensor(reads.intervals).reshape(dense, 2).T
     first = torch.cat([rows[0] for rows in tables]) if tables else table.new_zeros(0)
