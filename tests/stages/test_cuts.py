@@ -7,12 +7,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from glassrec import load
 from glassrec.__main__ import main
 from glassrec.artifacts.file_list import find
 from glassrec.prune.pruner import Pruner
+from glassrec.report.cut_figures import cuts_compared
 from glassrec.sweep.cut_jobs import without_cut
 from small_run import QUICK, read_exactly
 
@@ -23,7 +26,7 @@ NAMES = [f"share={share},score={score}" for share in (0.3, 0.6)
 
 def _files(directory: Path) -> dict[str, bytes]:
     """The content of all files that are of the run itself, and not of comparing its cuts."""
-    of_cuts = ("cuts/", "record.json", ".lock")
+    of_cuts = ("cuts/", "record.json", ".lock", "figures/cuts.png", "report.html")
     return {
         name: path.read_bytes()
         for path in sorted(directory.rglob("*"))
@@ -121,7 +124,12 @@ def test_the_table_has_the_metrics_of_each_cut_and_marks_the_best_on_validation(
     assert (changes <= inside.iloc[:, 1] + 1e-9).all()
 
 
-def test_the_report_of_a_cut_shows_its_certificate(cuts: Path) -> None:
+def test_the_report_of_the_run_shows_its_cuts_and_that_of_a_cut_itself(cuts: Path) -> None:
+    page = (cuts / "report.html").read_text()
+    assert "<h2>Several cuts of this run</h2>" in page
+    assert all(f'<th scope="row">{name}' in page for name in NAMES)
+    assert "cuts.png" not in page, "figures are in the page itself"
+    assert (cuts / "figures" / "cuts.png").is_file()
     page = (cuts / "cuts" / NAMES[0] / "report.html").read_text()
     assert "Pruning and its certificate" in page
     assert "What moves the predictions" not in page, "the explanation is in the run's report"
@@ -242,6 +250,47 @@ def test_wrong_words_about_cuts_are_refused_and_nothing_is_made(
     assert said in error
     assert "Traceback" not in error
     assert sorted(run.rglob("*")) == before
+
+
+def test_the_figure_has_a_point_of_each_cut_on_both_splits_with_its_paired_interval(
+    cuts: Path,
+) -> None:
+    table = pd.read_csv(cuts / "cuts" / "cuts.csv", keep_default_na=False, na_values=["nan"])
+    drawing = cuts_compared.__wrapped__(table, "val/auroc")  # type: ignore[attr-defined]
+    assert [axes.get_title() for axes in drawing.axes] == [
+        "ranked by conductance", "ranked by magnitude"
+    ]  # fmt: skip
+    for axes, score in zip(drawing.axes, ("conductance", "magnitude"), strict=True):
+        own = table[table["score"].isin([score, ""])].sort_values("neurons")
+        for bars, split in zip(axes.containers, ("val", "test"), strict=True):
+            line, _, (whiskers,) = bars
+            assert line.get_ydata() == pytest.approx(own[f"pruned/{split}/auroc"].to_numpy())
+            ends = [segment[:, 1].tolist() for segment in whiskers.get_segments()]
+            change = own[[f"pruned/{split}/auroc_change_{end}" for end in ("low", "high")]]
+            expected = change.add(own[f"{split}/auroc"], axis=0).to_numpy()
+            assert np.array(ends) == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_pruned_model_of_a_cut_scores_new_rows(
+    cuts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = pd.read_parquet(cuts / "samples.parquet").head(5)
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    pruned = load(cuts / "cuts" / NAMES[2]).predict(rows, model="pruned")["logit"].tolist()
+    trained = load(cuts).predict(rows)["logit"].tolist()
+    words = ["predict", f"run.dir={cuts}", f"rows={tmp_path / 'rows.csv'}"]
+    for more, expected in (
+        ([], trained), ([f"cut={NAMES[2]}"], pruned), ([f"cut={NAMES[2]}", "model=trained"], trained)
+    ):  # fmt: skip
+        assert main([*words, *more, f"out={tmp_path / 'scored.csv'}"]) == 0
+        scored = pd.read_csv(tmp_path / "scored.csv")["logit"].tolist()
+        assert scored == pytest.approx(expected)
+    assert trained != pytest.approx(pruned)
+    assert main([*words, "cut=share=0.3,score=magnitud"]) == 2
+    assert "no cut 'share=0.3,score=magnitud'; did you mean 'share" in capsys.readouterr().err
+    words = ["verify", f"run.dir={cuts}", f"cut={NAMES[2]}", f"rows={tmp_path / 'rows.csv'}"]
+    assert main(words) == 0
+    assert "the certificate holds on these 5 rows" in capsys.readouterr().out
 
 
 def test_cuts_of_other_weights_are_not_compared(run: Path) -> None:

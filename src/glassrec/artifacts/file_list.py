@@ -241,13 +241,15 @@ SELECTIONS_COMPARED = _figure("selections", "explain",
     "the features in both selections", SELECTIONS, EXPLANATION, OTHER_EXPLANATION)
 CURVES_OF_PRUNING = _figure("pruning_curves", "prune",
     "quality against the share that is pruned", PRUNING_CURVES)
+CUTS_COMPARED = _figure("cuts", "evaluate",
+    "the quality of all cuts on validation and test", CUTS_TABLE)
 
 # --- the report of all of it ----------------------------------------------------------------------
 
 REPORT = File("report.html", Text, "evaluate",
     "the run on one page, with its figures",
     (DATA, HISTORY, EXPLANATION, IMPORTANCE, NEURONS, COMPLETENESS, PAIRS, METHODS, TRUTH, PLAN,
-     CERTIFICATE, PRUNING_CURVES, METRICS, LATENCY),
+     CERTIFICATE, PRUNING_CURVES, METRICS, LATENCY, CUTS_TABLE),
     ("explain", "prune"))
 """Of its inputs it takes those that the run has, and all figures."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from glassrec.artifacts.file_list import CONFIG
 from glassrec.config.errors import ConfigError
+from glassrec.run import cut_directory
 
 NAME_BYTES = 255
 PATH_BYTES = 4096 - 256
@@ -31,14 +32,19 @@ def absolute(text: str) -> Path:
     return path
 
 
-def run_directory(directory: Path) -> Path:
-    """The absolute path of a run; ConfigError if it is none, with the runs of seeds in it."""
+def run_directory(directory: Path, cut: str | None = None) -> Path:
+    """The absolute path of a run, or of one of its cuts.
+
+    Raises:
+        ConfigError: it is no run; the message names the runs of seeds in it.
+        UsageError: it has no such cut; the message names those that it has.
+    """
     path = directory.expanduser().absolute()
     if not (path / CONFIG).is_file():
         seeds = sorted(each.parent.name for each in path.glob(f"seed_*/{CONFIG}"))
         hint = f"; it holds {', '.join(seeds)}: name one of them" if seeds else ""
         raise ConfigError(f"run.dir: {path} is no run directory, it holds no {CONFIG}{hint}")
-    return path
+    return path if cut is None else cut_directory(path, cut)
 
 
 def not_writable(directory: Path) -> str:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.fields import FieldInfo
 
 from glassrec.process_exit import UsageError
+from glassrec.run import run_of_cut
 from glassrec.spelling import one_of
 
 S = TypeVar("S", bound="RunSettings")
@@ -44,6 +45,7 @@ class RunSettings(BaseModel):
     rows_to_stdout: ClassVar[bool] = True  # without a file; lines go to standard error, then
 
     run_dir: Path = Field(alias="run.dir", description="the directory of a finished run")
+    cut: str | None = Field(None, description="the name of a cut of the run, a folder in its cuts/")
     out: Path | None = Field(
         None, description="a file, .csv, .jsonl or .parquet; null is standard output, as CSV"
     )
@@ -59,7 +61,9 @@ class RunSettings(BaseModel):
 class ModelSettings(RunSettings):
     """The settings of commands that explain one of the two models."""
 
-    model: Literal["trained", "pruned"] = Field("trained", description="which of the two models")
+    model: Literal["trained", "pruned"] = Field(
+        "trained", description="which of the two models; of a cut, the default is pruned"
+    )
     reasons: Annotated[int, Ge(0)] = Field(
         0, description="how many columns reason_1, reason_2, ... a row gets, strongest first"
     )
@@ -96,6 +100,8 @@ def parse_settings(words: Sequence[str], settings: type[S]) -> S:
             problems.append(f"{key}: there is no such setting{one_of(key, known)}")
         elif value != "null":
             given[key] = value
+    if "model" in known and ("cut" in given or run_of_cut(Path(given.get("run.dir", "")))):
+        given.setdefault("model", "pruned")
     try:
         found = settings.model_validate(given)
     except ValidationError as error:

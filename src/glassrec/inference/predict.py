@@ -110,7 +110,8 @@ def write_table(
     """Write the table of each chunk; the summary lines, with `note` and the basis if not None."""
     from glassrec.config.paths import run_directory
 
-    directory = run_directory(settings.run_dir)  # before the imports that take seconds
+    # Before the imports that take seconds.
+    directory = run_directory(settings.run_dir, settings.cut)
     from glassrec.inference.opened_run import OpenedRun
     from glassrec.inference.output import row_output
     from glassrec.inference.reasons import basis

@@ -102,7 +102,8 @@ def recommend_file(settings: RecommendSettings, given: Mapping[str, str]) -> lis
         raise UsageError("name one of user=VALUE, users=FILE and users=all")
     from glassrec.config.paths import run_directory
 
-    directory = run_directory(settings.run_dir)  # before the imports that take seconds
+    # Before the imports that take seconds.
+    directory = run_directory(settings.run_dir, settings.cut)
     from glassrec.inference.list_inputs import CandidateItems, context_columns, rankable
     from glassrec.inference.opened_run import OpenedRun
     from glassrec.inference.output import row_output

@@ -62,7 +62,8 @@ def verify_file(settings: VerifyRowsSettings) -> list[str]:
     """The summary lines of all rows; ValueError with the reasons if it does not hold."""
     from glassrec.config.paths import run_directory
 
-    directory = run_directory(settings.run_dir)  # before the imports that take seconds
+    # Before the imports that take seconds.
+    directory = run_directory(settings.run_dir, settings.cut)
     from glassrec.artifacts.file_list import CERTIFICATE, PLAN, PRUNED
     from glassrec.inference.opened_run import OpenedRun
     from glassrec.inference.output import row_output

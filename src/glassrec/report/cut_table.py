@@ -1,4 +1,4 @@
-"""All cuts of a run side by side: the table, and its rows as text."""
+"""All cuts of a run side by side: the table, its rows as text, and its section of a report."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from typing import Any
 
 import pandas as pd
 
-from glassrec.artifacts.file_list import WEIGHTS
+from glassrec.artifacts.file_list import CUTS_TABLE, WEIGHTS
 from glassrec.artifacts.pruning import levels_of
 from glassrec.metrics.metadata import GROUPS, best_index, format_metric
-from glassrec.report.formatting import COSTS, fixed, metric_name
+from glassrec.report.blocks import Block, FigurePart, Section, TableBlock
+from glassrec.report.formatting import COSTS, fixed, metric_name, sentence
 from glassrec.report.run_record import RunRecord, pruned_share
 from glassrec.run import ReadOnlyRun, cuts_of
 from glassrec.spelling import counted
 
-OWN, SHOWN = "(the run)", ("parameters", "flops", "latency_p50_4096")
+OWN, SHOWN = "(the run)", ("parameters", "flops")
 """The name of the cut that the run itself holds, and the costs in the table as text."""
+
+TIME = [f"pruned/latency_ratio{end}_4096" for end in ("", "_low", "_high")]
+"""Of both models in turns: the times of two cuts, taken at other moments, do not compare."""
 
 
 def cut_table(run: Path, monitor: str, mode: str | None = None) -> pd.DataFrame:
@@ -75,6 +79,10 @@ def text_table(frame: pd.DataFrame, monitor: str) -> pd.DataFrame:
             for point, low, high in ends
         ]
     found |= {COSTS[n][0]: [COSTS[n][1](each) for each in rows[f"pruned/{n}"]] for n in SHOWN}
+    times = rows.reindex(columns=TIME).to_numpy(float)
+    found["time of 4,096 rows / as trained (95 %)"] = [
+        "" if isnan(low) else f"{ratio:.2f} ({low:.2f} to {high:.2f})" for ratio, low, high in times
+    ]
     return pd.DataFrame(found)
 
 
@@ -85,3 +93,23 @@ def best_line(frame: pd.DataFrame, monitor: str) -> str:
     less = 1 - best["pruned/flops"] / max(best["flops"], 1)
     start = f"of {counted(len(frame), 'cut')}, {best['cut']} has the best {name} on validation"
     return f"{start}, {value}, with {less:.1%} fewer FLOPs"
+
+
+def cuts_section(run: RunRecord) -> Section | None:
+    """Figure and table of all cuts; None of a run that has no others than its own."""
+    frame = run.rows(CUTS_TABLE)
+    if not len(frame) or run.data is None:
+        return None
+    rows = text_table(frame, run.data["monitor"])
+    blocks: list[Block] = [
+        FigurePart(
+            run.figures["cuts"],
+            "a metric on validation and test against the share of pruned neurons, for each score",
+            "Each point is a cut of the same trained model; bars are 95 % intervals of its change. "
+            "Choose by validation: the best of several values on test looks better than it is.",
+        )
+    ] if "cuts" in run.figures else []  # fmt: skip
+    title = "All cuts (* best on validation; change: pruned minus as trained)"
+    blocks.append(TableBlock(title, [*rows], rows.to_numpy().tolist()))
+    finding = sentence(best_line(frame, run.data["monitor"]))
+    return Section("cuts", "Several cuts of this run", finding, blocks)

@@ -8,6 +8,7 @@ from itertools import chain
 
 from glassrec.artifacts.file_list import IMPORTANCE
 from glassrec.report.blocks import Report, Section
+from glassrec.report.cut_table import cuts_section
 from glassrec.report.effect_sections import (
     cost_change,
     importance_section,
@@ -70,6 +71,7 @@ def report(run: RunRecord, descriptions: Mapping[str, str]) -> Report:
         importance_section(run),
         neurons_section(run),
         pruning_section(run),
+        cuts_section(run),
         reproduction_section(run),
     ]
     sections = [section for section in found if section is not None]

@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from glassrec.artifacts import StoredTable
-from glassrec.artifacts.file_list import CUTS_TABLE, DATA
+from glassrec.artifacts.file_list import CUTS_COMPARED, CUTS_TABLE, DATA, METRICS, REPORT
+from glassrec.report.cut_figures import cuts_compared
 from glassrec.report.cut_table import best_line, cut_table, text_table
 from glassrec.run import key_of
 from glassrec.stages.context import Context
+from glassrec.stages.outputs import Drawing, report
 from glassrec.tracking import Log, TablePreview
 
 
-def compare_cuts(context: Context, log: Log) -> list[str]:
-    """Compare the cuts that are there now; the table in lines, with the best on validation."""
+def compare_cuts(
+    context: Context, log: Log, draw: Callable[[Iterable[Drawing]], None]
+) -> list[str]:
+    """Compare the cuts that are there now; the table in lines, with the best on validation.
+
+    `draw` draws figures that are missing.
+    """
     run, facts = context.run, context.run.load(DATA).values
-    run.forget(CUTS_TABLE)  # cuts that are as they were give an equal file
-    monitor = facts["monitor"]
-    frame = cut_table(run.dir, monitor, facts.get("monitor_mode"))
+    run.forget(CUTS_TABLE)  # cuts that are as they were give equal files
+    run.forget(REPORT)
+    monitor, mode = facts["monitor"], facts.get("monitor_mode")
+    frame = cut_table(run.dir, monitor, mode)
     if frame.empty:
         return []
     context.once(CUTS_TABLE, lambda: StoredTable(frame))
+    draw([(CUTS_COMPARED, partial(cuts_compared, frame, monitor, mode))])
+    if run.has(METRICS):
+        report(context, log)
     for row in frame.drop(columns="best").to_dict("records"):
         points = partial(_points, row)
         log.curve("cuts/share", key_of(points.args), points, name=f"cuts/{row['cut']}")

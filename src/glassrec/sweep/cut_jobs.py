@@ -112,7 +112,7 @@ def _of_run(
         failed += [] if attempt(partial(make, config)) else [name]
     if stage != "export":
         with context.writable.working_on("evaluate" if run.has(METRICS) else "explain"):
-            output.print("cuts", compare_cuts(context, log))
+            output.print("cuts", compare_cuts(context, log, output.draw))
     return failed
 
 
