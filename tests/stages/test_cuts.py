@@ -279,9 +279,8 @@ def test_the_pruned_model_of_a_cut_scores_new_rows(
     pruned = load(cuts / "cuts" / NAMES[2]).predict(rows, model="pruned")["logit"].tolist()
     trained = load(cuts).predict(rows)["logit"].tolist()
     words = ["predict", f"run.dir={cuts}", f"rows={tmp_path / 'rows.csv'}"]
-    for more, expected in (
-        ([], trained), ([f"cut={NAMES[2]}"], pruned), ([f"cut={NAMES[2]}", "model=trained"], trained)
-    ):  # fmt: skip
+    cut = f"cut={NAMES[2]}"
+    for more, expected in (([], trained), ([cut], pruned), ([cut, "model=trained"], trained)):
         assert main([*words, *more, f"out={tmp_path / 'scored.csv'}"]) == 0
         scored = pd.read_csv(tmp_path / "scored.csv")["logit"].tolist()
         assert scored == pytest.approx(expected)
