@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from importlib import import_module
@@ -18,7 +18,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-from glassrec import __version__
+from glassrec import __version__, processes
 from glassrec.arguments import complete, completion, parse_options, unknown_command
 from glassrec.config.manual import COMMANDS, CUT, OWN_PARSERS, manual, manual_of
 from glassrec.config.user_modules import trusting
@@ -53,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal that is not UTF-8 gets `?`
             stream.reconfigure(errors="replace")
+    if not processes.is_first():  # the first one prints
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     arguments = list(sys.argv[1:] if argv is None else argv)
     wait_passively()
     return _exit_code_of(lambda: _run_command(arguments))
@@ -65,6 +67,8 @@ def _run_command(arguments: list[str]) -> int:
         return _help(arguments[1:])
     verb, *rest = arguments
     of_rows = verb in ("explain", "verify") and any(word.startswith("rows=") for word in rest)
+    if (verb in (*OWN_PARSERS, "verify") or of_rows) and not processes.is_first():
+        return 0  # the first one does it alone
     if verb in OWN_PARSERS or of_rows:
         return import_module(_MODULES[verb]).main(rest)
     if verb == "completion":
@@ -141,6 +145,8 @@ def _run_stage(stage: str, options: argparse.Namespace) -> int:
     from glassrec.sweep import cut_jobs
 
     overrides, cut = cut_jobs.without_cut(overrides)
+    if options.multirun or cut is not None:
+        _refuse_several("-m and cut")
     if cut is not None and stage not in (*cut_jobs.ON_CUTS, "verify"):
         raise UsageError(f"cut={cut}: {stage} works on a whole run; leave it out")
     if cut is not None and stage == "verify":
@@ -149,6 +155,8 @@ def _run_stage(stage: str, options: argparse.Namespace) -> int:
         cuts = cut_jobs.planned_cuts(stage, overrides, cut, extra, multirun=options.multirun)
         if cuts and options.jobs is not None:
             raise UsageError("--jobs: cuts of one run are made one after another; leave it out")
+        if cuts:
+            _refuse_several("torchrun to make cuts")
         if cuts and options.dry_run:
             places = (each["run"]["dir"] for _, some in cuts for each in some.values())
             print(*(f"would     {stage} {place}" for place in places), sep="\n")
@@ -161,7 +169,9 @@ def _run_stage(stage: str, options: argparse.Namespace) -> int:
             failed = cut_jobs.make_cuts(stage, cuts, [stage, *options.overrides], _succeeds)
             return report_error(f"failed: cut {', cut '.join(failed)}", 1) if failed else 0
     if options.dry_run:
-        return _dry_run(stage, overrides, extra, multirun=options.multirun)
+        from glassrec.sweep.planning import dry_run
+
+        return dry_run(stage, overrides, extra, multirun=options.multirun)
     if options.multirun and options.trust:
         raise UsageError("--trust: not with -m; name model.factory and data.factory")
     if options.multirun:
@@ -176,8 +186,9 @@ def _run_stage(stage: str, options: argparse.Namespace) -> int:
 
 def report_error(message: object, code: int) -> int:
     """Print an error message on standard error, and return the exit code of the command."""
-    for line in str(message).splitlines():
-        print(f"glassrec: error: {line}", file=sys.stderr)
+    who = "" if processes.is_first() else f"process {os.environ['RANK']}: "
+    for line in str(message).splitlines() if code != 2 or not who else ():  # all say the same
+        print(f"glassrec: error: {who}{line}", file=sys.stderr)
     return code
 
 
@@ -244,7 +255,13 @@ def _run_job(stage: str, overrides: Sequence[str], extra: Path | None) -> int:
         return max(run_guarded(partial(_verify, each)) for _, each in compose.seed_runs(config))
     if config["seeds"] is None:
         return _execute(stage, config, command)
+    _refuse_several("seeds, and set seed")
     return _execute_each_seed(stage, config, command)
+
+
+def _refuse_several(what: str) -> None:
+    if processes.launched() > 1:
+        raise UsageError(f"torchrun: its processes share one run; leave out {what}")
 
 
 def _execute(stage: str, config: Any, command: Sequence[str]) -> int:
@@ -257,7 +274,8 @@ def _execute(stage: str, config: Any, command: Sequence[str]) -> int:
     from glassrec.run import SEEDS
     from glassrec.sweep.search.watcher import watcher
 
-    with closing(open_run(config, command)) as run:
+    cuda = parts["trainer"].device.type == "cuda"
+    with processes.joined(cuda), closing(open_run(config, command)) as run:
         Pipeline(run=run, **parts).execute(stage, watcher())
         if run.new_files and run.dir.name == f"seed_{config['seed']}":
             (run.dir.parent / SEEDS).unlink(missing_ok=True)  # it has the earlier results
@@ -302,47 +320,3 @@ def _verify(config: Any) -> int:
     run = ReadOnlyRun(config["run"]["dir"], plain(config), written(config))
     problems = Pipeline(run=run, **parts).verify()
     return report_error("\n".join(problems), code=1) if problems else 0
-
-
-# --- dry run ---------------------------------------------------------------------------------
-
-
-def _dry_run(stage: str, overrides: Sequence[str], extra: Path | None, *, multirun: bool) -> int:
-    """Check all that can be checked without reading the data, and print the plan."""
-    from glassrec.config import compose
-    from glassrec.config.build import build, check_devices
-    from glassrec.sweep.planning import CompletedJobs, planned_jobs
-
-    is_complete = CompletedJobs(stage)
-    if multirun:
-        jobs = list(planned_jobs(stage, overrides, extra))
-    else:
-        jobs = [("", compose.prepare(stage, overrides, extra))]
-    for label, config in jobs:
-        for seed, of_seed in compose.seed_runs(config):
-            parts = build(of_seed)
-            if stage != "verify":
-                check_devices(of_seed, parts)
-            name = ", ".join(filter(None, (label, "" if seed is None else f"seed {seed}")))
-            for line in _plan_lines(stage, name, of_seed, is_complete(of_seed)):
-                print(line)
-    print("nothing was run; --cfg job prints the configuration")
-    return 0
-
-
-def _plan_lines(stage: str, label: str, config: Any, done: bool) -> Iterator[str]:
-    from glassrec.run.record import read_record
-    from glassrec.spelling import counted
-
-    directory = config["run"]["dir"]
-    names = [name for name in read_record(directory) if (directory / name).is_file()]
-    action = "train, explain, prune, evaluate" if stage == "run" else stage
-    parts = [f"{key} {config[key]['_target_'].rpartition('.')[2]}" for key in ("data", "model")]
-    yield f"would     {action}: {', '.join(parts)}{f' ({label})' if label else ''}"
-    state = "is empty" if directory.is_dir() else "would be made"
-    if names:
-        shown = ", ".join([*names[:6], *["..."] * (len(names) > 6)])
-        state = f"holds {counted(len(names), 'artifact')} ({shown})"
-        made = "finished, nothing" if done else "what is stale or missing"
-        state += "" if stage == "verify" else f": {made} would be made"
-    yield f"run.dir   {directory} {state}"

@@ -18,6 +18,7 @@ from glassrec.data.dataset_metadata import anomaly_lines
 from glassrec.failures import memory_needed
 from glassrec.metrics.metadata import primary_metrics
 from glassrec.process_exit import UsageError
+from glassrec.processes import from_first, is_first
 from glassrec.run import flat, is_path, trusted_sha256
 from glassrec.stages import lines, outputs
 from glassrec.stages.context import Context, PipelineSettings
@@ -29,7 +30,7 @@ from glassrec.stages.prune import prune
 from glassrec.stages.start import start_file
 from glassrec.stages.train import describe, train
 from glassrec.stages.verify import verify
-from glassrec.tracking import Log
+from glassrec.tracking import Log, NoTracker
 from glassrec.training.settings import OnEpoch
 
 _MODEL = "the size of the model (model.embedding)"
@@ -59,8 +60,9 @@ class Pipeline(PipelineSettings):
             StoppedEarly: `watch` did.
         """
         last = STAGES[-1] if stage == "run" else stage
-        with self.tracker.open(self.run.dir, self.run.shown, stage) as log:
-            context = Context(self, self.external_hashes(stage))
+        tracker = self.tracker if is_first() else NoTracker()
+        with tracker.open(self.run.dir, self.run.shown, stage) as log:
+            context = Context(self, from_first(lambda: self.external_hashes(stage)))
             self.make(context, last, RunOutput(context, log), watch)
         run = context.writable
         run.save_config()

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from time import perf_counter
 from typing import TypeVar
 
+from glassrec.processes import is_first
+
 T = TypeVar("T")
 
 FIRST_AFTER_SECONDS = 5.0
@@ -31,7 +33,7 @@ def with_progress(
         yield part
         done += rows
         now = perf_counter()
-        if now < due:
+        if now < due or not is_first():
             continue
         due, shown = now + (1.0 if terminal else LINE_EVERY_SECONDS), True
         pace = (done - first) / (now - began)

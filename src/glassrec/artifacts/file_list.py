@@ -35,6 +35,7 @@ class File(Generic[A]):
         inputs: the files that it is made from.
         settings: the settings that it depends on beyond the experiment: `explain.task`, or
             `explain` for all of a group.
+        together: whether several processes share the work; if not, the first one makes it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class File(Generic[A]):
     about: str
     inputs: tuple[File[Any], ...] = ()
     settings: tuple[str, ...] = ()
+    together: bool = False
 
     def of(self, **parts: object) -> File[A]:
         """The file with the parts of its name that vary."""
@@ -81,9 +83,9 @@ SAMPLE_ROWS = File("samples.parquet", StoredTable, "train",
 DATA = File("data.json", Facts, "train",
     "rows, columns, anomalies, and the metric that chooses the epoch")
 HISTORY = File("history.csv", StoredTable, "train",
-    "loss and validation metrics, one row for each epoch")
+    "loss and validation metrics, one row for each epoch", together=True)
 WEIGHTS = File("weights.safetensors", Weights, "train",
-    "the parameters of the best epoch, with their origin")
+    "the parameters of the best epoch, with their origin", together=True)
 
 # --- explain --------------------------------------------------------------------------------------
 
@@ -98,7 +100,7 @@ BASELINE = File("baseline.safetensors", Tensors, "explain",
     (WEIGHTS,), ("explain.baseline",))
 ATTRIBUTIONS = File("attributions.parquet", AttributionFile, "explain",
     "the attribution of each feature to each logit; user, item and line of each row",
-    (WEIGHTS,), _METHOD)
+    (WEIGHTS,), _METHOD, together=True)
 EXPLANATION = File("explanation.json", Explanation, "explain",
     "the method, the rows, and how far the explanation can be trusted",
     (ATTRIBUTIONS,), (*_METHOD, *_of("explain", "neurons", "faithfulness")))
@@ -109,7 +111,7 @@ NEURONS = File("neurons.parquet", StoredTable, "explain",
     "for each neuron its layer, its position, its number (`unit`) and its name as the layer was "
     "built, and the statistics of its conductance: mean_abs, max_abs, mean, cancellation, "
     "zero_share",
-    (WEIGHTS,), (*_ROWS, "explain.neurons"))
+    (WEIGHTS,), (*_ROWS, "explain.neurons"), together=True)
 COMPLETENESS = File("completeness.parquet", StoredTable, "explain",
     "for each layer, whether all flow passes it, and the completeness error of its conductance",
     (WEIGHTS,), (*_ROWS, "explain.faithfulness"))
@@ -129,7 +131,7 @@ TRUTH = File("truth.json", Metrics, "explain",
     "how well the explanation finds the effects, where the ground truth is known",
     (WEIGHTS, IMPORTANCE, PAIRS), _FEATURES)
 OTHER_ATTRIBUTIONS = File("attributions_against.parquet", AttributionFile, "explain",
-    "the attributions of the reference selection", (WEIGHTS,), _OTHER_METHOD)
+    "the attributions of the reference selection", (WEIGHTS,), _OTHER_METHOD, together=True)
 OTHER_EXPLANATION = File("explanation_against.json", Explanation, "explain",
     "the facts of the explanation of the reference selection",
     (ATTRIBUTIONS, OTHER_ATTRIBUTIONS), (*_OTHER_METHOD, "explain.neurons"))
@@ -144,11 +146,13 @@ _PLANNED = _of("prune", "level", "layers", "score", "share", "budget_unit",
                "chunk")
 
 PLAN = File("plan.json", PrunePlan, "prune",
-    "the neurons to prune and the constants that replace them", (WEIGHTS, NEURONS), _PLANNED)
+    "the neurons to prune and the constants that replace them", (WEIGHTS, NEURONS), _PLANNED,
+    together=True)
 PRUNED = File("pruned.safetensors", Weights, "prune",
-    "the parameters of the small model", (WEIGHTS, PLAN))
+    "the parameters of the small model", (WEIGHTS, PLAN), together=True)
 CERTIFICATE = File("certificate.json", Certificate, "prune",
-    "the comparison of the large and the small model on all rows", (WEIGHTS, PLAN, PRUNED))
+    "the comparison of the large and the small model on all rows", (WEIGHTS, PLAN, PRUNED),
+    together=True)
 CERTIFICATE_TEXT = File("certificate.md", Text, "prune",
     "the certificate for people", (CERTIFICATE,))
 PRUNING_CURVES = File("pruning_curves.parquet", StoredTable, "prune",
@@ -164,7 +168,7 @@ ROUND_PRUNED = replace(
 
 METRICS = File("metrics.json", Metrics, "evaluate",
     "quality and cost of both models, and the changes between them",
-    (WEIGHTS, EXPLANATION, NEURONS, CERTIFICATE))
+    (WEIGHTS, EXPLANATION, NEURONS, CERTIFICATE), together=True)
 LATENCY = File("latency.json", Metrics, "evaluate",
     "inference times of both models", (WEIGHTS, PRUNED))
 

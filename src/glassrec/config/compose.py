@@ -40,6 +40,7 @@ from glassrec.config.paths import not_writable, usable
 from glassrec.config.saved import kept_settings, load, of_start, repeats
 from glassrec.config.user_modules import admit
 from glassrec.run import EXPERIMENT, RUNTIME_KEYS, Run, experiment, holds_results, mask_values
+from glassrec.run.following import shared_run
 from glassrec.spelling import either
 
 
@@ -155,7 +156,7 @@ def written(config: Config) -> dict[str, Any]:
 def open_run(config: Config, command: Sequence[str]) -> Run:
     """The directory of a configuration, locked for this process until it is closed."""
     place = {key: value for key, value in config["run"].items() if key != "_target_"}
-    return Run(**place, config=plain(config), command=command, written=written(config))
+    return shared_run(**place, config=plain(config), command=command, written=written(config))
 
 
 def _directory(config: dict[str, Any], parts: Sequence[str]) -> Path:

@@ -26,6 +26,7 @@ from glassrec.explain.neurons import Conductance, NeuronMethod
 from glassrec.explain.path import BaselineKind, build_baseline, rows_at_once
 from glassrec.explain.selection import Selection, draw
 from glassrec.models.base import Inputs, Recommender
+from glassrec.processes import alone, each
 from glassrec.progress import with_progress
 from glassrec.spelling import one_of
 
@@ -175,7 +176,8 @@ class Explainer:
     @cached_property
     def matching(self) -> Tensor:
         """The rows of the split that pass the filters of the selection."""
-        return self.settings.select.matching(self.model, self.dataset, self.task)
+        with alone():  # the processes need them at different times
+            return self.settings.select.matching(self.model, self.dataset, self.task)
 
     @cached_property
     def rows(self) -> Tensor:
@@ -263,34 +265,45 @@ class Explainer:
 
         `start` is the number of the first of them among all that are explained.
         """
-        values, logits, differences = [], [], []
-        views = self.views(rows, method.evaluations(len(self.feature_mask.features)), start)
-        parts = ((view.rows // self.bases.rows, view) for view in views)
+
+        def explain(part: tuple[int, Tensor]) -> tuple[Tensor, ...]:
+            view = self._view(part[1], part[0], self.feature_mask)
+            logits = view.logits(torch.ones(1, view.size))[:, 0]
+            found = method.attribute(view, self.seed), logits, view.difference
+            return tuple(self.averaged(values).detach().float().cpu() for values in found)
+
+        chunks = self.chunks(rows, method.evaluations(len(self.feature_mask.features)), start)
+        counted = ((len(some), (first, some)) for first, some in chunks)
         # A slow method takes minutes for the rows of one piece.
-        for view in with_progress(parts, max(len(self.rows), start + len(rows)), start):
-            values.append(self.averaged(method.attribute(view, self.seed)))
-            logits.append(self.averaged(view.logits(torch.ones(1, view.size))[:, 0]))
-            differences.append(self.averaged(view.difference))
-        found, logit, difference = (
-            torch.cat(part).detach().float().cpu() for part in (values, logits, differences)
-        )
+        parts = with_progress(counted, max(len(self.rows), start + len(rows)), start)
+        found, logit, difference = map(torch.cat, zip(*each(parts, explain), strict=True))
         labels = self.split.batch.targets[rows, self.task]
         return Attributions(
             self.feature_mask.features, found, logit, logit - difference, rows.long(), labels
         )
+
+    def chunks(
+        self, rows: Tensor, evaluations: int, start: int = 0
+    ) -> Iterator[tuple[int, Tensor]]:
+        """The rows (N,) that pass the model at once, each after the number of the first of them.
+
+        `evaluations` masked versions of each row pass the model with it; `start` is the number of
+        the first row among all that are explained.
+        """
+        at_once = min(PIECE, max(1, self.at_once // (evaluations * self.bases.rows)))
+        for some in rows.split(at_once):
+            yield start, some
+            start += len(some)
 
     def views(
         self, rows: Tensor, evaluations: int, start: int = 0, features: FeatureMask | None = None
     ) -> Iterator[MaskedModel]:
         """Masked views of rows (N,) of the split, each row M times, with each of the M baselines.
 
-        `evaluations` masked versions of each row pass the model at once; `start` is the number of
-        the first row among all that are explained; `features` are those of the settings if None.
+        They are those of `chunks`; `features` are those of the settings if None.
         """
-        at_once = min(PIECE, max(1, self.at_once // (evaluations * self.bases.rows)))
-        for some in rows.split(at_once):
-            yield self._view(some, start, features or self.feature_mask)
-            start += len(some)
+        for first, some in self.chunks(rows, evaluations, start):
+            yield self._view(some, first, features or self.feature_mask)
 
     def sample(self, count: int) -> Sample:
         """Some of the rows, each with its baselines and with another row of the split."""

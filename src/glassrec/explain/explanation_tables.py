@@ -35,6 +35,7 @@ from glassrec.explain.masking import MaskedModel
 from glassrec.explain.methods.coalitions import interactions, pair_evaluations, pair_names
 from glassrec.explain.statistics import RunningStatistics
 from glassrec.models.base import Recommender
+from glassrec.processes import each
 from glassrec.progress import with_progress
 
 DRAWS = 1000
@@ -139,17 +140,27 @@ def significance(explainer: Explainer, attributions: Attributions) -> pd.DataFra
     return pd.DataFrame(index=range(len(explainer.feature_mask.features)))
 
 
-def stream_neurons(explainer: Explainer, done: int = 0) -> Iterator[tuple[int, dict[str, Tensor]]]:
-    """The number B of rows and the values (C, B, U) of each layer's neurons, some rows at a time.
+def stream_neurons(
+    explainer: Explainer, done: int = 0
+) -> Iterator[tuple[int, dict[str, RunningStatistics]]]:
+    """The number B of rows and the statistics of each layer's neurons, some rows at a time.
 
-    C are all activations of a row for each task, the explained task's last. So the maximum over C
-    is zero only for a neuron that has no effect on any task. The first `done` rows are left out.
+    They are of values (C, B, U): C are all activations of a row for each task, the explained task's
+    last. So the maximum over C is zero only for a neuron that has no effect on any task. The first
+    `done` rows are left out.
     """
     others = [t for t in range(len(explainer.dataset.schema.targets)) if t != explainer.task]
-    for view in explainer.views(explainer.rows[done:], explainer.settings.neurons.evaluations):
+    none = RunningStatistics(seed=explainer.seed)
+
+    def statistics(part: tuple[int, Tensor]) -> tuple[int, dict[str, RunningStatistics]]:
+        first, rows = part
+        (view,) = explainer.views(rows, explainer.settings.neurons.evaluations)
         found = [_neuron_values(explainer, view, task) for task in (*others, explainer.task)]
         values = {name: torch.cat([each[name] for each in found]) for name in found[0]}
-        yield view.rows // explainer.bases.rows, values
+        return len(rows), {name: none.of_rows(first, x) for name, x in values.items()}
+
+    evaluations = explainer.settings.neurons.evaluations
+    yield from each(explainer.chunks(explainer.rows[done:], evaluations, done), statistics)
 
 
 def neuron_scores(
@@ -162,9 +173,9 @@ def neuron_scores(
         name: RunningStatistics(seed=explainer.seed) for name in explainer.model.layers
     }
     done = max((each.rows for each in statistics.values()), default=0)
-    for values in with_progress(stream_neurons(explainer, done), len(explainer.rows), done):
-        for name, each in statistics.items():
-            each.update(values[name])
+    for found in with_progress(stream_neurons(explainer, done), len(explainer.rows), done):
+        for name, known in statistics.items():
+            known.merge(found[name])
         on_update(statistics)
     return neuron_table(explainer.model, statistics)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from math import exp, factorial, nan
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -67,12 +67,30 @@ class RunningStatistics:
         else:
             weights = _weights(index.to(device), self.draws, self.seed)
         size = last.abs()
-        shares = (last == 0).sum(0), (last < 0).sum(0)
-        self._sums = self._sums.to(device) + torch.stack([size.sum(0), last.sum(0), *shares])
-        self._largest = torch.maximum(self._largest.to(device), values.abs().amax((0, 1)))
-        self._weighted = self._weighted.to(device) + weights @ size
-        self._weights = self._weights.to(device) + weights.sum(1, keepdim=True)
-        self.rows += count
+        sums = torch.stack([size.sum(0), last.sum(0), (last == 0).sum(0), (last < 0).sum(0)])
+        largest, drawn = values.abs().amax((0, 1)), weights.sum(1, keepdim=True)
+        self._add(count, sums, largest, weights @ size, drawn)
+
+    def of_rows(self, first: int, values: Tensor) -> Self:
+        """Statistics of the same draws of B rows alone, of which the first is number `first`."""
+        found = type(self)(self.draws, self.seed)
+        found.rows = first
+        found.update(values)
+        found.rows -= first
+        return found
+
+    def merge(self, other: Self) -> None:
+        """Add other rows, which follow those so far, as if their values were added."""
+        self._add(other.rows, *(getattr(other, f"_{name}") for name in self._TENSORS))
+
+    def _add(
+        self, rows: int, sums: Tensor, largest: Tensor, weighted: Tensor, weights: Tensor
+    ) -> None:
+        self.rows, device = self.rows + rows, sums.device
+        self._sums = self._sums.to(device) + sums
+        self._largest = torch.maximum(self._largest.to(device), largest)
+        self._weighted = self._weighted.to(device) + weighted
+        self._weights = self._weights.to(device) + weights
 
     def frame(self) -> pd.DataFrame:
         """One row for each feature or neuron, with the columns `COLUMNS`.
@@ -108,6 +126,9 @@ class RunningStatistics:
         correlations = known.corr("spearman").to_numpy()
         pairs = correlations[np.triu_indices_from(correlations, 1)]
         return float(pd.Series(pairs).mean())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.from_state, (self.state(),)  # other processes have other devices
 
     def state(self) -> dict[str, Tensor]:
         """The tensors to continue from later."""

@@ -20,6 +20,7 @@ from glassrec.models.embedding import TABLE, JointTable, refuse_missing_numbers
 from glassrec.models.layers import PrunableLayer
 from glassrec.models.layers.affine import TargetScale
 from glassrec.models.layers.folding import Folding, recording
+from glassrec.processes import each
 
 
 class Inputs(NamedTuple):
@@ -153,7 +154,7 @@ class Recommender(nn.Module, ABC):
         training = self.training
         self.eval()
         parts = track_batches(batch.chunks(chunk), batch.rows)
-        logits = [self(part.to(self.device)).cpu() for part in parts]
+        logits = [*each(parts, lambda part: self(part.to(self.device)).cpu())]
         self.train(training)
         return torch.cat(logits) if logits else torch.empty(0, len(self.schema.targets))
 

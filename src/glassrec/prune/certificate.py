@@ -22,7 +22,7 @@ from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
 from glassrec.prune.certificate_text import in_short
-from glassrec.prune.logit_differences import compared, p999
+from glassrec.prune.logit_differences import LogitDifferences
 from glassrec.prune.surgery import check_plan_fits
 
 TOLERANCE = 1e-9
@@ -59,17 +59,13 @@ def certify(
         ValueError: there are no rows, or the plan is of another model.
     """
     check_plan_fits(plan, large)
-    found = {split: [*compared(large, small, batches)] for split, batches in rows.items()}
-    parts = [part for of_split in found.values() for part in of_split]
-    counts = {split: sum(len(part.differences) for part in f) for split, f in found.items()}
-    if not (count := sum(counts.values())):
+    found = LogitDifferences(large, small, rows)
+    if not sum(found.counts.values()):
         raise ValueError("there are no rows to compare the models on")
-    most = torch.stack([part.differences.amax(0) for part in parts]).amax(0)
-    size = torch.stack([part.size for part in parts]).amax(0)
+    most, size = found.largest, found.size
     # Of each task, as a rating's unit may be a million times as large as a logit, or as small.
     tolerances = TOLERANCE * size.maximum(large.target_scale.units.to(size))
-    # A NaN counts as changed.
-    changed = sum(int((~(part.differences <= tolerances)).any(1).sum()) for part in parts)
+    changed = found.changed(tolerances)
     exact = plan.level in EXACT and not plan.finetuned
     if exact and changed:
         task = int((most / tolerances).nan_to_num(inf).argmax())
@@ -83,9 +79,9 @@ def certify(
         level=plan.level,
         exact=exact,
         ground=plan.ground,
-        rows=counts,
+        rows=found.counts,
         max_abs_logit_difference=most.max().item(),
-        p999_abs_logit_difference=p999([part.differences.amax(1) for part in parts], count),
+        p999_abs_logit_difference=found.p999(),
         rows_changed=changed,
         max_abs_logit=size.max().item(),
         tolerance=tolerances.max().item(),

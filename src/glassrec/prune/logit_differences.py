@@ -1,46 +1,62 @@
-"""The differences of the logits of two models, and the summary of them, batch by batch."""
+"""The differences of the logits of two models on all rows, which processes share by chunks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from math import ceil
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from glassrec.data.batch import Batch
 from glassrec.models.base import Recommender
+from glassrec.processes import gather, share
 from glassrec.prune.guarantees.ranges import logits
 
 
-class Compared(NamedTuple):
-    """Some rows: their |Δlogit| (n, K) and the largest |logit| (K,) that is finite; on the CPU."""
+class LogitDifferences:
+    """|Δlogit| of K tasks, in the precision of the models; each process holds those of its share.
 
-    differences: Tensor
-    size: Tensor
-
-
-def compared(
-    large: Recommender, small: Recommender, batches: Iterable[Batch]
-) -> Iterator[Compared]:
-    """The comparison of each batch, in the precision of the models."""
-    for batch in batches:
-        there = batch.to(large.device)
-        before = logits(large, there)
-        difference = (before - logits(small, there)).abs()
-        size = before.abs().nan_to_num(0, 0, 0).amax(0)
-        yield Compared(difference.cpu(), size.cpu())
-
-
-def p999(parts: Iterable[Tensor], count: int) -> float:
-    """The smallest of `count` values that 99.9 % of them do not exceed: of the highest, the last.
-
-    NaN is the highest, as for `kthvalue`.
+    `counts` are the rows of each split, `largest` (K,) the largest differences, NaN where there is
+    one, and `size` (K,) the largest |logit| of the large model that is finite.
     """
-    places = count - ceil(0.999 * count) + 1
-    highest = torch.empty(0, dtype=torch.float64)
-    for part in parts:
-        together = torch.cat([highest, part])
-        highest = together.topk(min(places, len(together))).values
-    return highest[-1].item()
+
+    def __init__(
+        self, large: Recommender, small: Recommender, rows: Mapping[str, Iterable[Batch]]
+    ) -> None:
+        tasks, counts = len(large.schema.targets), dict.fromkeys(rows, 0)
+        self._parts = list[Tensor]()
+        largest, size = torch.zeros(2, tasks, dtype=torch.float64)
+        for split, batches in rows.items():
+            for batch in share(batches):
+                there = batch.to(large.device)
+                before = logits(large, there)
+                self._parts.append((before - logits(small, there)).abs().cpu())
+                counts[split] += batch.rows
+                largest = largest.maximum(self._parts[-1].amax(0))
+                size = size.maximum(before.abs().nan_to_num(0, 0, 0).amax(0).cpu())
+        each = gather((counts, largest, size))
+        self.counts = {split: sum(one[split] for one, _, _ in each) for split in rows}
+        self.largest = torch.stack([one for _, one, _ in each]).amax(0)
+        self.size = torch.stack([one for _, _, one in each]).amax(0)
+
+    def changed(self, tolerances: Tensor) -> int:
+        """The rows with a difference above the tolerance (K,) of its task; NaN counts as one."""
+        own = (int((~(part <= tolerances)).any(1).sum()) for part in self._parts)
+        return sum(gather(sum(own)))
+
+    def p999(self) -> float:
+        """The difference that 99.9 % of the rows do not exceed: the last of the highest ones.
+
+        A row has the largest of its tasks; NaN is the highest, as for `kthvalue`.
+        """
+        count = sum(self.counts.values())
+        places = count - ceil(0.999 * count) + 1
+        own = torch.empty(0, dtype=torch.float64)
+        for part in self._parts:
+            own = _highest(torch.cat([own, part.amax(1)]), places)
+        return _highest(torch.cat(gather(own)), places)[-1].item()
+
+
+def _highest(values: Tensor, places: int) -> Tensor:
+    return values.topk(min(places, len(values))).values

@@ -17,6 +17,7 @@ from glassrec.artifacts.tensors import blocks
 from glassrec.data.batch import Batch, track_batches
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
+from glassrec.processes import from_first
 from glassrec.prune import precision, surgery
 from glassrec.prune.budget import Budget, Measures
 from glassrec.prune.certificate import certify, data_digests
@@ -230,7 +231,8 @@ class Pruner:
         sides = {large.schema.user, large.schema.item}
         if not count or not plan.dropped or {*large.schema.field_names} != sides:
             return certificate
-        return replace(certificate, all_pairs=all_pairs(large, small, dataset))
+        pairs = from_first(lambda: all_pairs(large, small, dataset))
+        return replace(certificate, all_pairs=pairs)
 
 
 def combine_plans(first: PrunePlan, then: PrunePlan) -> PrunePlan:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ import yaml
 from glassrec.aliases import current
 from glassrec.artifacts.file_list import CONFIG, LOCK, PROVENANCE, RECORD, File, find
 from glassrec.artifacts.formats import Artifact
+from glassrec.processes import alone, from_first
 from glassrec.run.changes import Changes
 from glassrec.run.cut_directory import SHARED, run_of_cut
 from glassrec.run.experiment import differing, experiment, flat, from_environment, mask_values
@@ -188,12 +189,14 @@ class Run(ReadOnlyRun):
         name, path, known = file.name, self.dir / file.name, read_record(self.dir).get(file.name)
         made_from = self._made_from(file, external)
         key = self._key(file, made_from)
-        if known is not None and known["key"] == key and path.is_file():
-            refuse_changed(path, known["sha256"])
+        is_made = known is not None and known["key"] == key and path.is_file()
+        if from_first(lambda: is_made):
+            refuse_changed(path, known["sha256"])  # type: ignore[index]
             return self.load(file)
         self.status.start()
         self._changes.report(name, made_from)
-        content = make()
+        with nullcontext() if file.together else alone():
+            content = make()
         self.save_config()
         with replacing(path) as temporary:
             content.save(temporary)
@@ -210,6 +213,7 @@ class Run(ReadOnlyRun):
         self._write_record(read_record(self.dir) | {name: entry})
         self.new_files.append(name)
         shutil.rmtree(self._parts(file), ignore_errors=True)
+        from_first(bool)  # the others wait for it, and read the file
         return content
 
     def forget(self, file: File[Any]) -> None:
@@ -232,7 +236,7 @@ class Run(ReadOnlyRun):
             folder.mkdir()
             with replacing(mark) as temporary:
                 temporary.write_text(key, encoding="utf-8")
-        return folder
+        return from_first(lambda: folder)
 
     def _parts(self, file: File[Any]) -> Path:
         return self.dir / f".{file.name}.parts"

@@ -22,6 +22,7 @@ from glassrec.explain.evaluation.method_comparison import MethodComparison
 from glassrec.explain.evaluation.significance import ROWS
 from glassrec.explain.explainer import Explainer
 from glassrec.explain.statistics import RunningStatistics, compare_selections
+from glassrec.processes import from_first, is_first
 from glassrec.progress import with_progress
 from glassrec.run import replacing
 from glassrec.stages.context import Context, TrainedModel
@@ -154,13 +155,14 @@ def _attributions(
 def _pieces(context: Context, file: File[AttributionFile], explainer: Explainer) -> AttributionFile:
     """Piece by piece, from where a killed process stopped."""
     folder = context.parts(file)
-    parts = sorted(folder.glob("*.parquet"))
-    done = AttributionFile(tuple(parts)).rows
+    parts = from_first(lambda: sorted(folder.glob("*.parquet")))
+    done = from_first(lambda: AttributionFile(tuple(parts)).rows)
     pieces = ((len(piece.rows), piece) for piece in explainer.pieces(done))
     for piece in with_progress(pieces, len(explainer.rows), done):
         parts.append(folder / f"{len(parts):06}.parquet")
-        with replacing(parts[-1]) as temporary:
-            AttributionFile.write_piece(temporary, piece, row_keys_of(explainer, piece.rows))
+        if is_first():
+            with replacing(parts[-1]) as temporary:
+                AttributionFile.write_piece(temporary, piece, row_keys_of(explainer, piece.rows))
     return AttributionFile(tuple(parts))
 
 
@@ -195,11 +197,11 @@ def _neurons(trained: TrainedModel) -> pd.DataFrame:
 
     def save(statistics: dict[str, RunningStatistics]) -> None:
         nonlocal last
-        if perf_counter() - last > SAVED_EVERY:
+        if is_first() and perf_counter() - last > SAVED_EVERY:
             _write(saved, statistics)
             last = perf_counter()
 
-    return tables.neuron_scores(trained.explainer, _read(saved), save)
+    return tables.neuron_scores(trained.explainer, from_first(lambda: _read(saved)), save)
 
 
 def _other_selection(

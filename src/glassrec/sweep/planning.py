@@ -21,11 +21,13 @@ from glassrec import __version__
 from glassrec.aliases import current
 from glassrec.artifacts.file_list import CONFIG
 from glassrec.config import compose
-from glassrec.config.build import build_node
+from glassrec.config.build import build, build_node, check_devices
 from glassrec.config.environment import Config
 from glassrec.config.errors import ConfigError, NoEffectError, readable_errors
 from glassrec.config.overrides import forced, options_of_groups, parse
 from glassrec.run import SEEDS, flat, is_path, key_of
+from glassrec.run.record import read_record
+from glassrec.spelling import counted
 from glassrec.sweep.executors import split_overrides
 from glassrec.sweep.sweep_record import SweepJob
 
@@ -239,3 +241,37 @@ def _depends_on_other_runs(config: Config) -> bool:
     """Whether a run depends on files of another one, which may have changed."""
     settings = flat(compose.plain(config["model"])).values()
     return config["start"] is not None or any(map(is_path, settings))
+
+
+def dry_run(stage: str, overrides: Sequence[str], extra: Path | None, *, multirun: bool) -> int:
+    """Check all that can be checked without reading the data, and print the plan."""
+    is_complete = CompletedJobs(stage)
+    if multirun:
+        jobs = list(planned_jobs(stage, overrides, extra))
+    else:
+        jobs = [("", compose.prepare(stage, overrides, extra))]
+    for label, config in jobs:
+        for seed, of_seed in compose.seed_runs(config):
+            parts = build(of_seed)
+            if stage != "verify":
+                check_devices(of_seed, parts)
+            name = ", ".join(filter(None, (label, "" if seed is None else f"seed {seed}")))
+            for line in _plan_lines(stage, name, of_seed, is_complete(of_seed)):
+                print(line)
+    print("nothing was run; --cfg job prints the configuration")
+    return 0
+
+
+def _plan_lines(stage: str, label: str, config: Any, done: bool) -> Iterator[str]:
+    directory = config["run"]["dir"]
+    names = [name for name in read_record(directory) if (directory / name).is_file()]
+    action = "train, explain, prune, evaluate" if stage == "run" else stage
+    parts = [f"{key} {config[key]['_target_'].rpartition('.')[2]}" for key in ("data", "model")]
+    yield f"would     {action}: {', '.join(parts)}{f' ({label})' if label else ''}"
+    state = "is empty" if directory.is_dir() else "would be made"
+    if names:
+        shown = ", ".join([*names[:6], *["..."] * (len(names) > 6)])
+        state = f"holds {counted(len(names), 'artifact')} ({shown})"
+        made = "finished, nothing" if done else "what is stale or missing"
+        state += "" if stage == "verify" else f": {made} would be made"
+    yield f"run.dir   {directory} {state}"

@@ -19,6 +19,7 @@ from lightning.pytorch.profilers import AdvancedProfiler, SimpleProfiler
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from torch import Tensor
 
+from glassrec import processes
 from glassrec.metrics.metadata import format_metric
 from glassrec.process_exit import Terminated
 from glassrec.run import Lock
@@ -49,7 +50,7 @@ def train(job: Job, on_epoch: OnEpoch, lock: Lock | None = None) -> Progress:
         value = before.history[0][job.monitor]
         print(f"epoch 0/{job.settings.max_epochs} (start)  {job.monitor} {value:.4f}", flush=True)
     del before  # its weights lie in the old file, which would stay on the disk
-    if job.settings.devices == 1:
+    if job.settings.devices == 1 or processes.count() > 1:
         return _fit(job, on_epoch)
     try:
         train_on_devices(_fit, job, lock)
@@ -62,7 +63,7 @@ def train(job: Job, on_epoch: OnEpoch, lock: Lock | None = None) -> Progress:
 
 def _fit(job: Job, on_epoch: OnEpoch | None = None) -> Progress:
     history = EpochHistory(job, on_epoch)
-    with _plain_errors(), threads(history.threads):
+    with _plain_errors(), processes.connected(), threads(history.threads):
         _trainer(job, history).fit(
             job.module, job.data, ckpt_path=job.path if job.path.exists() else None
         )
@@ -72,7 +73,9 @@ def _fit(job: Job, on_epoch: OnEpoch | None = None) -> Progress:
 def _trainer(job: Job, history: EpochHistory) -> lightning.Trainer:
     settings, given = job.settings, dict(job.settings.lightning)
     plugins = [AtomicCheckpointIO(), *as_list(given.pop("plugins", None))]
-    if settings.devices > 1:  # this is a process of `train_on_devices`
+    shared = processes.count() > 1
+    here = processes.on_this_machine() if shared else settings.devices
+    if not shared and here > 1:  # this is a process of `train_on_devices`
         plugins.append(LightningEnvironment())
     callbacks = [*job.callbacks, *as_list(given.pop("callbacks", None))]
     loggers = [*job.loggers, *as_list(given.pop("logger", None))]
@@ -91,7 +94,8 @@ def _trainer(job: Job, history: EpochHistory) -> lightning.Trainer:
     return lightning.Trainer(
         max_epochs=settings.max_epochs,
         accelerator=settings.accelerator,
-        devices=settings.devices,
+        devices=here,
+        num_nodes=processes.count() // here if shared else 1,
         strategy=_strategy(job),
         precision=settings.precision,
         plugins=plugins,
@@ -117,7 +121,7 @@ def _strategy(job: Job) -> Any:
     strategy = job.settings.strategy
     if not isinstance(strategy, str):
         return strategy
-    if job.settings.devices == 1:
+    if job.settings.processes == 1:
         return "auto" if strategy.startswith("ddp") else strategy
     if strategy not in ("auto", "ddp", "ddp_spawn", "ddp_fork"):
         return strategy
@@ -160,11 +164,12 @@ class EpochHistory(Checkpoint):
         self.started = 0.0
         self.threads = job.settings.threads(job.module.model)
         self.all_threads = torch.get_num_threads()
+        self.on_sigterm = signal.getsignal(signal.SIGTERM)
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Let a process of several end by SIGTERM: Lightning's handler waits for the others."""
         if trainer.world_size > 1:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGTERM, self.on_sigterm)
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Start the clock."""

@@ -12,6 +12,7 @@ import torch
 from annotated_types import Ge
 
 from glassrec.models.base import Recommender
+from glassrec.processes import count, launched, on_this_machine
 from glassrec.run import RUNTIME_KEYS
 from glassrec.training.threads import thread_count
 
@@ -28,7 +29,8 @@ class Settings:
 
     Args:
         max_epochs: passes over the training rows; none at 0, which keeps the weights as they are.
-        batch_size: rows of a step on each device.
+        batch_size: rows of a step on each device. The processes of torchrun divide those of all
+            `devices` among them.
         accelerator: where to compute; `auto` takes a GPU where there is one.
         devices: how many of them; each takes an equal share of the rows.
         strategy: how several devices work together: `auto` (as `ddp`), another name or an object
@@ -100,19 +102,37 @@ class Settings:
             )
         return found or torch.device("cpu")
 
+    @property
+    def processes(self) -> int:
+        """How many processes train together: those of torchrun, or one for each device."""
+        return self.devices if count() == 1 else count()
+
+    @property
+    def own_batch_size(self) -> int:
+        """The rows of a step in each process; ValueError if they cannot be divided."""
+        size, rest = divmod(self.batch_size * self.devices, self.processes)
+        if rest:
+            raise ValueError(
+                f"trainer.batch_size: the {self.batch_size * self.devices} rows of a step cannot "
+                f"be divided among {self.processes} processes; take a multiple of {self.processes}"
+            )
+        return size
+
     def threads(self, model: Recommender) -> int:
         """The threads of a training step of this model, see `thread_count`."""
         weights = model.parameter_count - model.table.weight.numel()
         work = self.batch_size * weights if self.device.type == "cpu" else sys.maxsize
-        return thread_count(work, self.devices)
+        return thread_count(work, self.devices if count() == 1 else on_this_machine())
 
     def check_devices(self) -> None:
         """ValueError if there are fewer devices than processes to train on them."""
         if self.lightning.get("num_nodes", 1) != 1:
             raise ValueError(
-                f"trainer.num_nodes: {self.lightning['num_nodes']} is not allowed; a run is on one "
-                "machine; take trainer.num_nodes=1"
+                f"trainer.num_nodes: {self.lightning['num_nodes']} is not allowed; leave it "
+                "out, and start a run on several machines by torchrun --nnodes"
             )
+        if launched() > 1:
+            return
         kind = self.device.type
         found = cores() if kind == "cpu" else torch.accelerator.device_count()
         if self.devices > found:

@@ -125,11 +125,11 @@ class Trainer(Settings):
             each(save_dir=directory / "logs") if callable(each) else each
             for each in as_list(logger)
         ]
-        curves = [StepMetrics(on_steps)] if on_steps and self.devices == 1 else []
+        curves = [StepMetrics(on_steps)] if on_steps and self.processes == 1 else []
         job = Job(
             module,
             RecommenderDataModule(
-                dataset, batch_size=self.batch_size, seed=seed, verbose=not quiet
+                dataset, batch_size=self.own_batch_size, seed=seed, verbose=not quiet
             ),
             self, monitor, directory / CHECKPOINT, [*as_list(callbacks), *curves], loggers, origin,
             quiet,
@@ -165,10 +165,10 @@ class Trainer(Settings):
             raise ValueError(
                 "table_optimizer: not with trainer.precision=16-mixed; take bf16-mixed or 32-true"
             )
-        if self.devices > 1 and self.device.type != "cpu":
+        if self.processes > 1 and self.device.type != "cpu":
             raise ValueError(
-                f"table_optimizer: not with trainer.devices={self.devices}, as GPUs do not add up "
-                "sparse gradients; take trainer.devices=1 or table_optimizer=none"
+                f"table_optimizer: not with trainer.devices={self.processes}, as GPUs do not "
+                "add up sparse gradients; take trainer.devices=1 or table_optimizer=none"
             )
 
     def _checked_monitor(

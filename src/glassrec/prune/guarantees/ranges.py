@@ -8,8 +8,9 @@ is constant, and its constant can be folded into its consumers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from functools import partial
 from math import isinf, prod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from glassrec.data.batch import Batch, track_batches
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.layers import activations
+from glassrec.processes import each
 from glassrec.prune.guarantees.bounds import Bounds, hull
 from glassrec.spelling import listed
 
@@ -25,8 +27,7 @@ LAST_BITS = 4 * torch.finfo(torch.float64).eps
 """The share of an activation by which it may differ between rows and still be constant."""
 
 
-@dataclass
-class ActivationRange:
+class ActivationRange(NamedTuple):
     """The minimum, maximum and mean (U,) of each neuron of a layer, in float64."""
 
     low: Tensor
@@ -54,17 +55,21 @@ def activation_ranges(model: Recommender, batches: Iterable[Batch]) -> dict[str,
     found: dict[str, ActivationRange] = {}
     rows = 0
     calls: dict[str, int] = {}
-    for batch in batches:
-        with activations(model.layers) as recorded:
-            logits(model, batch)
-        rows += batch.rows
-        for name, values in recorded.items():
+    for count, layers in each(batches, partial(_ranges_of, model)):
+        rows += count
+        for name, values in layers.items():
             calls[name] = len(values)  # once a time step in a recurrent layer
-            for each in values:
-                found[name] = _merge(found.get(name), each)
+            for one in values:
+                found[name] = _merge(found[name], one) if name in found else one
     if rows == 0:
         raise ValueError("there are no rows to judge the neurons on")
-    return {n: ActivationRange(r.low, r.high, r.mean / (rows * calls[n])) for n, r in found.items()}
+    device = model.device
+    return {
+        n: ActivationRange(
+            r.low.to(device), r.high.to(device), r.mean.to(device) / (rows * calls[n])
+        )
+        for n, r in found.items()
+    }
 
 
 def logits(model: Recommender, batch: Batch) -> Tensor:
@@ -73,14 +78,19 @@ def logits(model: Recommender, batch: Batch) -> Tensor:
     return model(batch._replace(dense=batch.dense.to(model.dtype)))
 
 
-def _merge(known: ActivationRange | None, values: Tensor) -> ActivationRange:
-    """`mean` holds the sum until all rows are in."""
-    low, high, total = values.amin(0), values.amax(0), values.sum(0)
-    if known is None:
-        return ActivationRange(low, high, total)
-    return ActivationRange(
-        torch.minimum(known.low, low), torch.maximum(known.high, high), known.mean + total
-    )
+def _ranges_of(model: Recommender, batch: Batch) -> tuple[int, dict[str, list[ActivationRange]]]:
+    """The number of rows, and of each call of each layer the ranges, with sums for means."""
+    with activations(model.layers) as recorded:
+        logits(model, batch)
+    return batch.rows, {
+        name: [ActivationRange(x.amin(0), x.amax(0), x.sum(0)) for x in calls]
+        for name, calls in recorded.items()
+    }
+
+
+def _merge(one: ActivationRange, other: ActivationRange) -> ActivationRange:
+    low, high = torch.minimum(one.low, other.low), torch.maximum(one.high, other.high)
+    return ActivationRange(low, high, one.mean + other.mean)
 
 
 MAX_ENUMERATED_INPUTS = 50_000_000

@@ -1,0 +1,141 @@
+"""One run in several processes: the same files as in one, whoever dies on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from time import monotonic
+
+import pytest
+from safetensors.torch import load_file
+from torch.testing import assert_close
+
+from glassrec.__main__ import main
+from glassrec.training.threads import threads
+from small_run import QUICK, SMALL, read_exactly
+
+SCRIPT = Path(__file__).parents[1] / "shared_process.py"
+CHUNKED = ["explain.memory=1", "explain.method.steps=64", "explain.neurons.steps=64",
+           "explain.neurons.rule=captum", "prune.chunk=64"]  # fmt: skip
+"""So little memory that each process gets several chunks of rows."""
+
+WORDS = [*SMALL, *QUICK, *CHUNKED, "prune/curves=none", "figures=false"]
+TIMED = {"latency.json", "methods.parquet", "record.json", "report.html", "provenance.json"}
+"""Files with times, or with the hashes of such files."""
+
+
+def _shared(count: int, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        str(count),
+        "--rdzv-backend",
+        "c10d",
+        "--rdzv-endpoint",
+        "localhost:0",
+        str(SCRIPT),
+        *words,
+    ]
+    tests = os.pathsep.join([str(SCRIPT.parent), os.environ.get("PYTHONPATH", "")])
+    given = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": tests, **environment}
+    return subprocess.run(
+        command, env=given, check=False, capture_output=True, text=True, timeout=240
+    )
+
+
+def _same_files(one: Path, other: Path) -> None:
+    files = [
+        {p.relative_to(run).as_posix(): p.read_bytes() for p in run.rglob("*") if p.is_file()}
+        for run in (one, other)
+    ]
+    assert files[0].keys() == files[1].keys()
+    assert {name for name in files[0] if files[0][name] != files[1][name]} <= TIMED
+
+
+@pytest.fixture(scope="module")
+def alone(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run in one process, with as many threads as one of several has."""
+    directory = shutil.copytree(trained, tmp_path_factory.mktemp("alone") / "run")
+    with threads(1):
+        assert main(["run", f"run.dir={directory}", *WORDS]) == 0
+    return directory
+
+
+def test_two_processes_make_the_files_of_one(alone: Path, trained: Path, tmp_path: Path) -> None:
+    """Attributions, statistics, plan, certificate and metrics, bit for bit; each did its share."""
+    directory = shutil.copytree(trained, tmp_path / "run")
+    done = _shared(2, "run", f"run.dir={directory}", *WORDS, COUNTS=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    _same_files(alone, directory)
+    first, second = (json.loads((tmp_path / rank).read_text()) for rank in "01")
+    assert first["gather"] == second["gather"]
+    for name in ("explain", "compare"):
+        assert second[name] > 1
+        assert first[name] - second[name] in range(8)  # chunks of several passes
+    assert done.stdout.count("results   ") == 1
+
+
+def test_sweeps_are_refused_in_several_processes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    assert main(["run", "-m", "seed=0,1", *SMALL]) == 2
+    assert "torchrun: its processes share one run; leave out -m" in capsys.readouterr().err
+    assert main(["run", "seeds=[0,1]", *SMALL]) == 2
+    assert "leave out seeds, and set seed" in capsys.readouterr().err
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kill", ["1 explain 3", "0 explain 5", "1 compare 2", "0 gather 9"])
+def test_when_one_is_killed_both_end_and_the_run_goes_on(
+    alone: Path, trained: Path, tmp_path: Path, kill: str
+) -> None:
+    directory, began = shutil.copytree(trained, tmp_path / "run"), monotonic()
+    done = _shared(2, "run", f"run.dir={directory}", *WORDS, KILL=kill)
+    assert done.returncode == 1
+    assert monotonic() - began < 60
+    if kill.startswith("1"):
+        message = "another process of this run has ended|terminated by SIGTERM"
+        assert re.search(f"glassrec: error: ({message})", done.stderr), done.stderr
+    with threads(1):
+        assert main(["run", f"run.dir={directory}", *WORDS]) == 0
+    _same_files(alone, directory)
+
+
+@pytest.mark.long
+def test_three_processes_make_the_files_of_one(alone: Path, trained: Path, tmp_path: Path) -> None:
+    directory = shutil.copytree(trained, tmp_path / "run")
+    done = _shared(3, "run", f"run.dir={directory}", *WORDS)
+    assert done.returncode == 0, done.stderr
+    _same_files(alone, directory)
+
+
+@pytest.mark.long
+def test_a_training_of_two_processes_is_that_of_one_and_goes_on_in_one(tmp_path: Path) -> None:
+    """A step has the rows of the same batch, so that weights agree up to rounding."""
+    words = [*SMALL, "trainer.max_epochs=3", "data.rows=1280"]  # 8 batches of 128
+    with threads(1):
+        assert main(["train", f"run.dir={tmp_path / 'one'}", *words]) == 0
+    done = _shared(2, "train", f"run.dir={tmp_path / 'two'}", *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("epoch 2/3") == 1
+    done = _shared(2, "train", f"run.dir={tmp_path / 'resumed'}", *words, KILL="1 epoch 3")
+    assert done.returncode == 1
+    with threads(1):
+        assert main(["train", f"run.dir={tmp_path / 'resumed'}", *words]) == 0
+    expected = load_file(tmp_path / "one" / "weights.safetensors")
+    for name in ("two", "resumed"):
+        assert_close(
+            load_file(tmp_path / name / "weights.safetensors"), expected, atol=1e-5, rtol=0
+        )
+        history = read_exactly(tmp_path / name / "history.csv")
+        there = read_exactly(tmp_path / "one" / "history.csv")
+        assert (history - there).abs().max().max() < 1e-4
