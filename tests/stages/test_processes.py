@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -116,6 +117,26 @@ def test_three_processes_make_the_files_of_one(alone: Path, trained: Path, tmp_p
     done = _shared(3, "run", f"run.dir={directory}", *WORDS)
     assert done.returncode == 0, done.stderr
     _same_files(alone, directory)
+
+
+@pytest.mark.long
+def test_the_commands_of_the_guide_work(alone: Path, trained: Path, tmp_path: Path) -> None:
+    """That of two machines is started twice on this one."""
+    guide = (SCRIPT.parents[1] / "docs/guide/processes.md").read_text(encoding="utf-8")
+    one, machines = re.findall(r"```sh\n(torchrun .*)\n```", guide)
+    bin_ = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    for command, times in ((one, 1), (machines, 2)):
+        (place,) = re.findall(r"run\.dir=(\S+)", command)
+        directory = shutil.copytree(trained, tmp_path / place)
+        started = [
+            subprocess.Popen(
+                [*shlex.split(command), *WORDS], cwd=tmp_path, stdout=subprocess.PIPE,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "PATH": bin_},
+            )
+            for _ in range(times)
+        ]  # fmt: skip
+        assert [process.wait(120) for process in started] == [0] * times
+        _same_files(alone, directory)
 
 
 @pytest.mark.long

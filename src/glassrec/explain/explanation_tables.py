@@ -157,7 +157,7 @@ def stream_neurons(
         (view,) = explainer.views(rows, explainer.settings.neurons.evaluations)
         found = [_neuron_values(explainer, view, task) for task in (*others, explainer.task)]
         values = {name: torch.cat([each[name] for each in found]) for name in found[0]}
-        return len(rows), {name: none.of_rows(first, x) for name, x in values.items()}
+        return len(rows), {name: none.part(x, first) for name, x in values.items()}
 
     evaluations = explainer.settings.neurons.evaluations
     yield from each(explainer.chunks(explainer.rows[done:], evaluations, done), statistics)

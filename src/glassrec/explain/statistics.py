@@ -59,38 +59,31 @@ class RunningStatistics:
 
         `index` (B,) int64 is the number of each row; None counts on from the last.
         """
+        self.merge(self.part(values, self.rows, index))
+
+    def part(self, values: Tensor, first: int, index: Tensor | None = None) -> Self:
+        """Statistics of these rows alone, of the same draws; `first` is the number of the first."""
         values = to_float64(values)
-        last, device = values[-1], values.device
-        count = len(last)
+        last, device, found = values[-1], values.device, type(self)(self.draws, self.seed)
         if index is None:
-            weights = _next_weights(self.rows, count, self.draws, self.seed, device)
+            weights = _next_weights(first, len(last), self.draws, self.seed, device)
         else:
             weights = _weights(index.to(device), self.draws, self.seed)
-        size = last.abs()
-        sums = torch.stack([size.sum(0), last.sum(0), (last == 0).sum(0), (last < 0).sum(0)])
-        largest, drawn = values.abs().amax((0, 1)), weights.sum(1, keepdim=True)
-        self._add(count, sums, largest, weights @ size, drawn)
-
-    def of_rows(self, first: int, values: Tensor) -> Self:
-        """Statistics of the same draws of B rows alone, of which the first is number `first`."""
-        found = type(self)(self.draws, self.seed)
-        found.rows = first
-        found.update(values)
-        found.rows -= first
+        found.rows, size = len(last), last.abs()
+        shares = (last == 0).sum(0), (last < 0).sum(0)
+        found._sums = torch.stack([size.sum(0), last.sum(0), *shares])
+        found._largest = values.abs().amax((0, 1))
+        found._weighted, found._weights = weights @ size, weights.sum(1, keepdim=True)
         return found
 
     def merge(self, other: Self) -> None:
-        """Add other rows, which follow those so far, as if their values were added."""
-        self._add(other.rows, *(getattr(other, f"_{name}") for name in self._TENSORS))
-
-    def _add(
-        self, rows: int, sums: Tensor, largest: Tensor, weighted: Tensor, weights: Tensor
-    ) -> None:
-        self.rows, device = self.rows + rows, sums.device
-        self._sums = self._sums.to(device) + sums
-        self._largest = torch.maximum(self._largest.to(device), largest)
-        self._weighted = self._weighted.to(device) + weighted
-        self._weights = self._weights.to(device) + weights
+        """Add other rows, which follow those so far."""
+        device = other._sums.device
+        self._sums = self._sums.to(device) + other._sums
+        self._largest = torch.maximum(self._largest.to(device), other._largest)
+        self._weighted = self._weighted.to(device) + other._weighted
+        self._weights = self._weights.to(device) + other._weights
+        self.rows += other.rows
 
     def frame(self) -> pd.DataFrame:
         """One row for each feature or neuron, with the columns `COLUMNS`.
