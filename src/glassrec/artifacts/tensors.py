@@ -30,6 +30,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach()
         dtype = torch.float64 if tensor.is_floating_point() else tensor.dtype
+        dtype = torch.int64 if dtype == torch.int32 else dtype  # as ids in a store
         found.update(f"{name} {dtype} {tuple(tensor.shape)}\n".encode())
         for block in blocks(tensor):
             found.update(block.cpu().to(dtype).view(torch.uint8).numpy().data)

@@ -28,9 +28,10 @@ class Batch(NamedTuple):
     dense: Tensor
     """(N, D) float32: numbers, already scaled."""
     ids: Tensor
-    """(N, F) int64: global ids, see `Schema`; a column for each value of a field."""
+    """(N, F) int64: global ids, see `Schema`; a column for each value of a field. Of a whole split
+    from a store int32, mapped; `select`, `slice`, `chunks` and `to` give int64."""
     history: Tensor
-    """(N, T) int64: an ordered list of items as global ids, 0 = padding; T may be 0."""
+    """(N, T) int64, as `ids`: an ordered list of items as global ids, 0 = padding; T may be 0."""
     targets: Tensor
     """(N, K) float32: a column for each task."""
 
@@ -41,20 +42,20 @@ class Batch(NamedTuple):
 
     def select(self, index: Tensor) -> Batch:
         """The rows at `index` (M,), copied."""
-        return Batch(*(column.index_select(0, index) for column in self))
+        return Batch(*(_wide(column.index_select(0, index)) for column in self))
 
     def slice(self, start: int, stop: int) -> Batch:
-        """The rows from `start` to `stop`, as views."""
-        return Batch(*(column[start:stop] for column in self))
+        """The rows from `start` to `stop`, as views where they are in int64."""
+        return Batch(*(_wide(column[start:stop]) for column in self))
 
     def chunks(self, size: int) -> Iterator[Batch]:
-        """The rows in order, `size` at a time, as views."""
+        """The rows in order, `size` at a time, see `slice`."""
         for start in range(0, self.rows, size):
             yield self.slice(start, start + size)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same rows on `device`."""
-        return Batch(*(column.to(device) for column in self))
+        return Batch(*(_wide(column.to(device)) for column in self))
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,23 @@ class Split:
 
     batch: Batch
     query: Tensor | None = None
+
+
+def _wide(column: Tensor) -> Tensor:
+    return column.long() if column.dtype == torch.int32 else column
+
+
+def rebatch(parts: Iterable[Batch], sizes: Iterable[int]) -> Iterator[Batch]:
+    """The rows of all parts, in batches of these sizes; views where one part has all of them."""
+    source = iter(parts)
+    rest = next(source)
+    for size in sizes:
+        pieces = [rest.slice(0, size)]
+        while (lacking := size - sum(piece.rows for piece in pieces)) > 0:
+            rest = next(source)
+            pieces.append(rest.slice(0, lacking))
+        rest = rest.slice(pieces[-1].rows, rest.rows)
+        yield pieces[0] if len(pieces) == 1 else Batch(*map(torch.cat, zip(*pieces, strict=True)))
 
 
 def track_batches(batches: Iterable[Batch], total: int, unit: str = "rows") -> Iterator[Batch]:

@@ -8,8 +8,11 @@ from __future__ import annotations
 import codecs
 import hashlib
 import mmap
+import os
 import re
+import time
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +39,9 @@ _REFUSED = {
 _BOM = b"\xef\xbb\xbf"
 _BLOCK_BYTES, _SAMPLE_BYTES = 1 << 20, 64
 
+LARGE_BYTES = 1 << 26
+"""From which size on a file takes so long to read that what is known about it is kept."""
+
 _QUOTE, _LF, _CR = b'"\n\r'
 _BREAK = re.compile(rb"\r\n|\r|\n")
 _OR_NO_QUOTES = "; if quotes have no meaning in this file, set data.quotes=false"
@@ -51,12 +57,42 @@ def existing(path: Path) -> Path:
 
 
 def fingerprint(paths: Iterable[Path]) -> dict[str, str]:
-    """The sha256 of each file by its name, read as a stream; ValueError if one is missing."""
-    digests = {}
-    for path in paths:
-        with existing(path).open("rb") as file:
-            digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests
+    """The sha256 of each file by its name; ValueError if one is missing.
+
+    That of a file of `LARGE_BYTES` or more is kept in the user's cache directory, and not computed
+    again while the file's path, inode, size and time of change stay the same.
+    """
+    return {path.name: _known_digest(existing(path)) for path in paths}
+
+
+def _known_digest(path: Path) -> str:
+    state = path.stat()
+    if state.st_size < LARGE_BYTES:
+        return digest_of(path)
+    identity = (str(path.resolve()), state.st_ino, state.st_size, state.st_mtime_ns)
+    kept = default_cache() / "hashes" / hashlib.sha256(repr(identity).encode()).hexdigest()
+    with suppress(OSError):
+        return kept.read_text()
+    began, found = time.time(), digest_of(path)
+    if began - state.st_mtime > 2:  # a file that was changed just now may change again unnoticed
+        with suppress(OSError):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            written = kept.with_suffix(f".{os.getpid()}")
+            written.write_text(found)
+            written.rename(kept)
+    return found
+
+
+def digest_of(path: Path) -> str:
+    """The sha256 of a file, read as a stream."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def default_cache() -> Path:
+    """The folder of this package in the user's cache directory."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "glassrec"
 
 
 def is_parquet(path: Path) -> bool:

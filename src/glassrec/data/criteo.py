@@ -11,7 +11,6 @@ from pydantic import DirectoryPath
 
 from glassrec.data.cells import NUMBER, TEXT
 from glassrec.data.columns import Columns
-from glassrec.data.content import fingerprint
 from glassrec.data.dataset import Dataset, Source, build_dataset
 from glassrec.data.encoding import NO_SCALERS, Scalers
 from glassrec.data.splits import ByTime, Splitter
@@ -45,10 +44,6 @@ class Criteo(Source):
     split: Splitter = field(default_factory=ByTime)
     min_count: Annotated[int, Ge(1)] = 2
 
-    def fingerprint(self) -> dict[str, str]:
-        """The sha256 of the file."""
-        return fingerprint([self._path])
-
     def load(self, seed: int, scalers: Scalers = NO_SCALERS) -> Dataset:
         """The rows of the file, divided."""
         types = {"label": NUMBER} | dict.fromkeys(DENSE, NUMBER) | dict.fromkeys(CATEGORICAL, TEXT)
@@ -61,3 +56,8 @@ class Criteo(Source):
     @property
     def _path(self) -> Path:
         return Path(self.root) / self.file
+
+    @property
+    def paths(self) -> list[Path]:
+        """The file."""
+        return [self._path]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,6 +16,7 @@ from glassrec.data.audit import Audit, audit_log, with_parts
 from glassrec.data.batch import Batch, Split
 from glassrec.data.catalogue import Catalogue, Negatives
 from glassrec.data.columns import Columns, Parts
+from glassrec.data.content import fingerprint
 from glassrec.data.encoding import NO_SCALERS, Encoder, Scalers
 from glassrec.data.events import Policy, check_past, with_history
 from glassrec.data.log_checks import FRAME, check_log
@@ -24,6 +26,12 @@ from glassrec.data.schema import Schema
 from glassrec.data.sides import check_undeclared
 from glassrec.data.splits import Splitter
 from glassrec.data.text_file import Origin
+
+MAX_EPOCH_BYTES = 1 << 30
+"""Of the rows of an epoch, with ids in int64, up to which they are shuffled as a whole."""
+
+BLOCK_ROWS, BLOCKS_PER_PART = 4096, 64
+"""Neighbouring rows that stay together in longer epochs, until so many blocks are shuffled."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class GroundTruth:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Whole tensors in memory.
+    """Whole tensors, in memory or mapped from a store.
 
     Examples:
         >>> from glassrec.data.planted import Planted
@@ -133,9 +141,49 @@ class Dataset:
         It depends on `seed` and `epoch` alone, so that an interrupted run resumes bit for bit.
         """
         generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+        return self._shuffled(self.train.batch, generator)
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether the rows of an epoch are too many for a shuffled copy of them all."""
         batch = self.train.batch
+        ids, numbers = batch.ids.shape[1] + batch.history.shape[1], batch.dense.shape[1]
+        width = 8 * ids + 4 * (numbers + batch.targets.shape[1])
+        return self.rows_per_epoch * width > MAX_EPOCH_BYTES
+
+    def epoch_parts(
+        self, seed: int, epoch: int, rank: int = 0, processes: int = 1
+    ) -> Iterator[Batch]:
+        """The share of a process in the training rows of one epoch, in one part or several.
+
+        Each process gets every so many rows of one order, the same number of them. The order is
+        that of `epoch` or, where an epoch would take more than `MAX_EPOCH_BYTES`, that of shuffled
+        blocks of neighbouring rows, with the rows of `BLOCKS_PER_PART` blocks shuffled together;
+        negatives are drawn for each part. All of it depends on `seed` and `epoch` alone.
+        """
+        if not self.in_blocks:
+            rows = self.epoch(seed, epoch)
+            last = rows.rows // processes * processes
+            yield rows if processes == 1 else rows.select(torch.arange(rank, last, processes))
+            return
+        first = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+        batch, done = self.train.batch, 0
+        starts = torch.randperm(-(-batch.rows // BLOCK_ROWS), generator=first) * BLOCK_ROWS
+        end = batch.rows // processes * processes
+        for part in starts.split(BLOCKS_PER_PART):
+            rows = Batch(*(torch.cat([x[at : at + BLOCK_ROWS] for at in part]) for x in batch))
+            order = torch.randperm(rows.rows, generator=first)[: end - done]
+            own = rows.select(order[(rank - done) % processes :: processes])
+            done += len(order)
+            if self.negatives is not None:
+                drawn = int(torch.randint(2**62, (), generator=first)) + rank
+                own = self._shuffled(own, torch.Generator().manual_seed(drawn))
+            yield own
+
+    def _shuffled(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """The rows with their negatives, if there are any, in a random order."""
         if self.negatives is not None:
-            batch = self.negatives.augment(batch, generator)
+            batch = self.negatives.augment(batch.slice(0, batch.rows), generator)
         return batch.select(torch.randperm(batch.rows, generator=generator))
 
 
@@ -152,8 +200,6 @@ class Source(ABC):
         >>> @dataclass(frozen=True)
         ... class Coins(Source):
         ...     rows: int = 40
-        ...     def fingerprint(self):
-        ...         return {}
         ...     def load(self, seed, scalers=NO_SCALERS):
         ...         frame = pd.DataFrame({"side": [*"ht"] * self.rows, "won": [1, 0] * self.rows})
         ...         columns = Columns(label="won", categorical=("side",))
@@ -166,9 +212,14 @@ class Source(ABC):
         """The source for a model: itself, unless rows are inputs of that model alone."""
         return self
 
-    @abstractmethod
+    @property
+    def paths(self) -> Sequence[Path]:
+        """The files that `load` reads; none for data made from settings."""
+        return ()
+
     def fingerprint(self) -> dict[str, str]:
-        """The sha256 of each file that `load` reads; empty for data made from settings."""
+        """The sha256 of each file that `load` reads."""
+        return fingerprint(self.paths)
 
     @abstractmethod
     def load(self, seed: int, scalers: Scalers = NO_SCALERS) -> Dataset:

@@ -105,7 +105,7 @@ def _repeats(dataset: Dataset) -> dict[str, dict[str, int]]:
     found, known = {}, torch.empty(0, dtype=torch.long)
     for name, split in dataset.splits.items():
         rows = split.batch.targets[:, task] == 1
-        ids = split.batch.ids[rows][:, [catalogue.user, catalogue.columns[0]]]
+        ids = split.batch.ids[rows][:, [catalogue.user, catalogue.columns[0]]].long()
         keys = (ids @ torch.tensor([schema.num_ids, 1]))[(ids != unseen).all(1)]
         if name == "train":
             known = keys

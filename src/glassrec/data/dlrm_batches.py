@@ -16,7 +16,6 @@ from torch import Tensor
 
 from glassrec.data.batch import Batch, Split
 from glassrec.data.columns import Columns
-from glassrec.data.content import fingerprint
 from glassrec.data.dataset import Dataset, Source
 from glassrec.data.encoding import NO_SCALERS, Scalers
 from glassrec.data.schema import ABSENT, Field, Schema
@@ -49,9 +48,10 @@ class DLRMBatches(Source):
     log: bool = False
     check_probs: bool = True
 
-    def fingerprint(self) -> dict[str, str]:
-        """The sha256 of both files."""
-        return fingerprint(Path(path) for path in (self.path, self.checkpoint) if path)
+    @property
+    def paths(self) -> list[Path]:
+        """Both files."""
+        return [Path(path) for path in (self.path, self.checkpoint) if path]
 
     def load(self, seed: int, scalers: Scalers = NO_SCALERS) -> Dataset:
         """The rows of the file, divided; values stay as they are, so `scalers` are not used."""

@@ -149,7 +149,7 @@ class Encoder:
     """Everything that is learnt from the training rows about the columns."""
 
     schema: Schema
-    vocabularies: dict[str, Vocabulary | MultiValued]
+    vocabularies: Mapping[str, Vocabulary | MultiValued]
     scalers: dict[str, Scaler]
     columns: Columns
 

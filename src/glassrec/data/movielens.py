@@ -18,7 +18,6 @@ from pydantic import DirectoryPath
 
 from glassrec.data.cells import INTEGER, TEXT
 from glassrec.data.columns import Columns
-from glassrec.data.content import fingerprint
 from glassrec.data.dataset import Dataset, Source, build_dataset
 from glassrec.data.encoding import NO_SCALERS, Scalers
 from glassrec.data.splits import LeaveOneOut, Splitter
@@ -79,15 +78,11 @@ class _MovieLens(Source):
         encodings = "utf8", "utf8", "latin-1"
         frames = []
         for path, names, separator, encoding in zip(
-            self._paths, columns, self.separators, encodings, strict=True
+            self.paths, columns, self.separators, encodings, strict=True
         ):
             types = {name: INTEGER if name in WHOLE else TEXT for name in names}
             frames.append(read_text(path, types, separator=separator, encoding=encoding))
         return frames
-
-    def fingerprint(self) -> dict[str, str]:
-        """The sha256 of the three files."""
-        return fingerprint(self._paths)
 
     def load(self, seed: int, scalers: Scalers = NO_SCALERS) -> Dataset:
         """The ratings joined with their users and movies, divided."""
@@ -116,12 +111,13 @@ class _MovieLens(Source):
         )  # fmt: skip
 
     @property
-    def _paths(self) -> list[Path]:
+    def paths(self) -> list[Path]:
+        """The three files."""
         return [Path(self.root) / name for name in self.files]
 
     def _looked_up(self, ratings: pd.DataFrame, side: pd.DataFrame, key: str) -> dict[str, Any]:
         """The columns of `side` for each rating; ValueError if an id is missing there or twice."""
-        log, users, movies = self._paths
+        log, users, movies = self.paths
         path = users if key == "user" else movies
         twice = side[key].duplicated().to_numpy()
         Origin(path).refuse_first(side[key], twice, ", which is there twice; remove one of them")

@@ -16,7 +16,6 @@ from glassrec.data.audit import audit_log
 from glassrec.data.catalogue import ranking_lists
 from glassrec.data.cells import INTEGER, TEXT
 from glassrec.data.columns import Columns, Part, Parts
-from glassrec.data.content import fingerprint
 from glassrec.data.dataset import Dataset, Source, assemble
 from glassrec.data.encoding import NO_SCALERS, Scalers
 from glassrec.data.events import with_history
@@ -58,13 +57,9 @@ class NCF(Source):
     candidates: Annotated[int, Ge(1)] = 99
     history: Annotated[int, Ge(0)] = 0
 
-    def fingerprint(self) -> dict[str, str]:
-        """The sha256 of the three files."""
-        return fingerprint(self._paths)
-
     def load(self, seed: int, scalers: Scalers = NO_SCALERS) -> Dataset:
         """The training positives and two sets of ranking lists; fields `user` and `item`."""
-        train, test, negatives = self._paths
+        train, test, negatives = self.paths
         generator = torch.Generator().manual_seed(seed)
         chosen = _ratings(train)
         held = _ratings(test)
@@ -87,7 +82,8 @@ class NCF(Source):
         )  # fmt: skip
 
     @property
-    def _paths(self) -> list[Path]:
+    def paths(self) -> list[Path]:
+        """The three files."""
         ends = ("train.rating", "test.rating", "test.negative")
         return [Path(self.root) / f"{self.prefix}.{end}" for end in ends]
 

@@ -73,10 +73,6 @@ class Planted(Source):
     items: Annotated[int, Ge(2)] = 80
     generator_seed: Annotated[int, Ge(0)] = 0
 
-    def fingerprint(self) -> dict[str, str]:
-        """Nothing: no file is read."""
-        return {}
-
     def load(self, seed: int, scalers: Scalers = NO_SCALERS) -> Dataset:
         """The generated rows, divided at random by `seed`, with their truth."""
         frame, _ = self.generate()

@@ -56,10 +56,6 @@ class PlantedSequence(Source):
                 f"lag {self.lag} lies beyond the history of {self.history} steps; raise history"
             )
 
-    def fingerprint(self) -> dict[str, str]:
-        """Nothing: no file is read."""
-        return {}
-
     def load(self, seed: int, scalers: Scalers = NO_SCALERS) -> Dataset:
         """The generated rows; `seed` changes nothing, as time divides them."""
         log = self.generate()

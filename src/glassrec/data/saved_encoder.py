@@ -44,11 +44,18 @@ def describe_encoder(encoder: Encoder) -> dict[str, Any]:
     `Columns`; an end of a range that is null is infinite. vocabulary_sha256: of all values in the
     order of their ids, with their types. encoder_sha256: of the values and everything else here.
     """
-    vocabularies = encoder.vocabularies
-    schema, roles = asdict(encoder.schema), asdict(encoder.columns)
-    schema["ranges"] = [_finite(ends) for ends in encoder.schema.ranges]
+    described = plain_encoder(encoder) | {"vocabulary_sha256": _digest(encoder.vocabularies)}
+    plain: dict[str, Any] = json.loads(json.dumps(described))
+    hashed = {k: v for k, v in plain["roles"].items() if k != "item_name"}  # it makes no tensor
+    text = json.dumps(plain | {"roles": hashed}, sort_keys=True)
+    return plain | {"encoder_sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def plain_encoder(encoder: Encoder) -> dict[str, Any]:
+    """The part of `describe_encoder` that needs no pass over all values."""
+    vocabularies, roles = encoder.vocabularies, asdict(encoder.columns)
     roles["ranges"] = {name: _finite(ends) for name, ends in encoder.columns.ranges.items()}
-    described = {
+    return {
         "types": {name: value_type(known.values) for name, known in vocabularies.items()},
         "widths": {
             name: known.width
@@ -56,14 +63,20 @@ def describe_encoder(encoder: Encoder) -> dict[str, Any]:
             if isinstance(known, MultiValued)
         },
         "scalers": {name: asdict(scaler) for name, scaler in encoder.scalers.items()},
-        "schema": schema,
+        "schema": plain_schema(encoder.schema),
         "roles": roles,
-        "vocabulary_sha256": _digest(vocabularies),
     }
-    plain: dict[str, Any] = json.loads(json.dumps(described))
-    hashed = {k: v for k, v in plain["roles"].items() if k != "item_name"}  # it makes no tensor
-    text = json.dumps(plain | {"roles": hashed}, sort_keys=True)
-    return plain | {"encoder_sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def plain_schema(schema: Schema) -> dict[str, Any]:
+    """A schema as JSON holds it; an end of a range that is null is infinite."""
+    return asdict(schema) | {"ranges": [_finite(ends) for ends in schema.ranges]}
+
+
+def schema_of(plain: Mapping[str, Any]) -> Schema:
+    """The schema of a `plain_schema`."""
+    ranges = [_ends(ends) for ends in plain["ranges"]]
+    return TypeAdapter(Schema).validate_python({**plain, "ranges": ranges})
 
 
 def restore_encoder(values: pd.DataFrame, description: Mapping[str, Any]) -> Encoder:
@@ -72,10 +85,7 @@ def restore_encoder(values: pd.DataFrame, description: Mapping[str, Any]) -> Enc
     Raises:
         ValueError: the values are not those of the description.
     """
-    roles, schema = dict(description["roles"]), dict(description["schema"])
-    roles["ranges"] = {name: _ends(ends) for name, ends in roles["ranges"].items()}
-    schema["ranges"] = [_ends(ends) for ends in schema["ranges"]]
-    columns = TypeAdapter(Columns).validate_python(roles)
+    columns = _roles(description)
     own = {name: rows["value"] for name, rows in values.groupby("field", observed=True, sort=False)}
     vocabularies: dict[str, Vocabulary | MultiValued] = {}
     for name, kind in description["types"].items():
@@ -87,12 +97,22 @@ def restore_encoder(values: pd.DataFrame, description: Mapping[str, Any]) -> Enc
         )
     if _digest(vocabularies) != description["vocabulary_sha256"]:
         raise ValueError("the values are not those that the encoder was saved with")
-    return Encoder(
-        TypeAdapter(Schema).validate_python(schema),
-        vocabularies,
-        {name: Scaler(**scaler) for name, scaler in description["scalers"].items()},
-        columns,
-    )
+    return encoder_of(description, vocabularies)
+
+
+def encoder_of(
+    description: Mapping[str, Any], vocabularies: Mapping[str, Vocabulary | MultiValued]
+) -> Encoder:
+    """The encoder of a description, with these vocabularies."""
+    scalers = {name: Scaler(**scaler) for name, scaler in description["scalers"].items()}
+    schema = schema_of(description["schema"])
+    return Encoder(schema, vocabularies, scalers, _roles(description))
+
+
+def _roles(description: Mapping[str, Any]) -> Columns:
+    roles = dict(description["roles"])
+    roles["ranges"] = {name: _ends(ends) for name, ends in roles["ranges"].items()}
+    return TypeAdapter(Columns).validate_python(roles)
 
 
 def value_type(values: pd.Index) -> str:

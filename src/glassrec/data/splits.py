@@ -23,6 +23,9 @@ class Splitter(ABC):
     ranked: ClassVar[bool] = False
     """Whether every row counts as a positive and held-out rows are judged in ranking lists."""
 
+    seeded: ClassVar[bool] = True
+    """Whether the parts depend on the seed."""
+
     @abstractmethod
     def split(self, frame: pd.DataFrame, columns: Columns, generator: torch.Generator) -> Parts:
         """Divide the rows of `frame`; `generator` is the only source of randomness.
@@ -35,6 +38,8 @@ class Splitter(ABC):
 @dataclass(frozen=True)
 class Given(Splitter):
     """A column says which part a row belongs to, by these three values."""
+
+    seeded: ClassVar[bool] = False
 
     train: str = "train"
     validation: str = "validation"
@@ -90,6 +95,8 @@ class ByTime(_InShares):
     Rows of equal time stay in file order. Data without a time column must state that its rows are
     in order of time (`Columns.chronological`).
     """
+
+    seeded: ClassVar[bool] = False
 
     test: Annotated[float, Interval(gt=0, lt=1)] = 0.2
 

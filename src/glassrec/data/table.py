@@ -13,7 +13,7 @@ from pydantic import FilePath, TypeAdapter, ValidationError
 
 from glassrec.data.cells import NUMBER, TEXT, printable, shortened
 from glassrec.data.columns import Columns, check_names
-from glassrec.data.content import existing, fingerprint, is_parquet
+from glassrec.data.content import existing, is_parquet
 from glassrec.data.dataset import Dataset, Source, build_dataset
 from glassrec.data.encoding import NO_SCALERS, Scalers
 from glassrec.data.parquet import parquet_names, read_parquet
@@ -112,9 +112,10 @@ class Table(Source):
                 f"write a character such as ',', or one of {listed(SEPARATORS)}"
             )
 
-    def fingerprint(self) -> dict[str, str]:
-        """The sha256 of the table and of the YAML file."""
-        return fingerprint([Path(self.path), Path(self.columns)])
+    @property
+    def paths(self) -> list[Path]:
+        """The table and the YAML file."""
+        return [Path(self.path), Path(self.columns)]
 
     def load(self, seed: int, scalers: Scalers = NO_SCALERS) -> Dataset:
         """The rows of the table, divided."""

@@ -172,7 +172,7 @@ def _nameless(dataset: Dataset, catalogue: Catalogue, users: int) -> Tensor:
 
 def _known(dataset: Dataset, catalogue: Catalogue, batch: Batch) -> tuple[Tensor, Tensor]:
     """(N,) the users' joint rows and (N,) the items' numbers; −1 for unknown ones."""
-    users, items = batch.ids[:, catalogue.user], batch.ids[:, catalogue.columns[0]]
+    users, items = (batch.ids[:, at].long() for at in (catalogue.user, catalogue.columns[0]))
     schema = dataset.schema
     return (
         users.where(users != schema.unseen_id(schema.user or ""), -1),

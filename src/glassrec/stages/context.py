@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import torch
 from annotated_types import Ge, Lt, MinLen
@@ -19,6 +19,7 @@ from glassrec.artifacts import Artifact, File, Weights
 from glassrec.artifacts.file_list import WEIGHTS
 from glassrec.data.dataset import Dataset, Source
 from glassrec.data.schema import Schema
+from glassrec.data.store import load_dataset
 from glassrec.explain.explainer import Explain, Explainer
 from glassrec.failures import memory_needed
 from glassrec.metrics.cost import cost
@@ -47,13 +48,15 @@ class PipelineSettings:
 
     `seeds` is for the command line, which makes a pipeline for each: here it is None. `start` is a
     run directory, or a file of weights: what the model starts from, narrow where it was pruned.
-    `figures` is whether to draw them; None draws them outside of sweeps.
+    `figures` is whether to draw them; None draws them outside of sweeps. `cache` is the folder of
+    encoded data, see `store.load_dataset`.
     """
 
     run: ReadOnlyRun
     seed: Annotated[int, Ge(0), Lt(2**63)]
     seeds: Annotated[Sequence[Annotated[int, Ge(0), Lt(2**63)]], MinLen(1)] | None
     figures: bool | None
+    cache: Literal["auto"] | Path | None = field(default="auto", kw_only=True)
     start: DirectoryPath | FilePath | None
     data: Source
     model: Callable[[Schema], Recommender]
@@ -146,7 +149,10 @@ class Context:
         """The data as the source gives it; dense columns keep the scalers of the start, if any."""
         encoders = [each.encoder for each in self.starts.values()]
         scalers = dict(encoders[0].scalers) if encoders and encoders[0] is not None else {}
-        return self.settings.data.load(self.settings.seed, *([scalers] if scalers else []))
+        settings, check = self.settings, not isinstance(self.run, Run)
+        return load_dataset(
+            settings.data, settings.seed, scalers, cache=settings.cache, check=check
+        )
 
     @cached_property
     def starts(self) -> dict[str, Start]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import repeat
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
-from glassrec.data.batch import Batch, track_batches
+from glassrec.data.batch import Batch, rebatch, track_batches
 from glassrec.data.dataset import Dataset, Source, Split
 from glassrec.data.schema import Schema
 
@@ -106,7 +106,11 @@ class TrainingBatches:
         self.data, self.batch_size = data, data.batch_size
         trainer = _trainer(data)
         self.rank, self.processes = trainer.global_rank, trainer.world_size
-        self.rows = data.dataset.rows_per_epoch // self.processes
+        dataset = data.dataset
+        self.rows = dataset.rows_per_epoch // self.processes
+        if dataset.in_blocks:  # a positive and its negatives are of one process
+            positives = dataset.train.batch.rows // self.processes
+            self.rows = positives * dataset.rows_per_positive
         if not self.rows:
             raise ValueError("no rows to train on: fewer training rows than devices")
         model = trainer.lightning_module
@@ -125,16 +129,14 @@ class TrainingBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         data, trainer = self.data, _trainer(self.data)
-        rows = data.dataset.epoch(
-            data.seed, 0 if trainer.overfit_batches else trainer.current_epoch
-        )
-        if self.processes > 1:  # one step of all sees the rows of one batch that is larger
-            rows = rows.select(torch.arange(self.rank, self.rows * self.processes, self.processes))
+        epoch = 0 if trainer.overfit_batches else trainer.current_epoch
+        # One step of all processes sees the rows of one batch that is larger.
+        parts = data.dataset.epoch_parts(data.seed, epoch, self.rank, self.processes)
         device = trainer.strategy.root_device
-        rows = rows.to(device) if _fits(rows, device) else rows
-        ends = [*range(self.batch_size, self.count * self.batch_size, self.batch_size), rows.rows]
-        parts = (rows.slice(start, end) for start, end in pairwise([0, *ends]))
-        yield from track_batches(parts, rows.rows) if data.verbose and self.rank == 0 else parts
+        parts = (rows.to(device) if _fits(rows, device) else rows for rows in parts)
+        last = self.rows - (self.count - 1) * self.batch_size
+        batches = rebatch(parts, [*repeat(self.batch_size, self.count - 1), last])
+        yield from track_batches(batches, self.rows) if data.verbose and self.rank == 0 else batches
 
 
 class EvaluationBatches:

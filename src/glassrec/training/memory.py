@@ -15,7 +15,7 @@ from torch.nn import Parameter
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from glassrec.data.dataset import Dataset
+from glassrec.data.dataset import BLOCK_ROWS, BLOCKS_PER_PART, Dataset
 from glassrec.models.base import Recommender
 from glassrec.training.optimizers import MakeOptimizer
 from glassrec.training.settings import Settings
@@ -109,7 +109,10 @@ def _share(
 
 def _epoch(dataset: Dataset) -> tuple[int, int]:
     """The bytes of the rows of an epoch, and those held while the next epoch is drawn."""
-    size = dataset.rows_per_positive * sum(column.nbytes for column in dataset.train.batch)
+    batch = dataset.train.batch
+    rows = min(batch.rows, BLOCK_ROWS * BLOCKS_PER_PART) if dataset.in_blocks else batch.rows
+    one = sum(column.nbytes for column in batch.slice(0, 1))
+    size = dataset.rows_per_positive * rows * one
     # The rows of the last epoch, those to be shuffled where they are made afresh, the shuffled.
     return size, size * (2 if dataset.negatives is None else 3)
 

@@ -1,0 +1,335 @@
+"""Encoded data on disk: a source is encoded once, and its rows are read from mapped arrays.
+
+`docs/guide/store.md` describes the files, for programs that write them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, fields, is_dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from glassrec.data.audit import Audit
+from glassrec.data.batch import Batch, Split
+from glassrec.data.catalogue import Catalogue, Negatives
+from glassrec.data.content import LARGE_BYTES, default_cache, digest_of, existing
+from glassrec.data.dataset import Dataset, Source
+from glassrec.data.encoding import NO_SCALERS, MultiValued, Scalers, Vocabulary
+from glassrec.data.raw_tables import RawTables
+from glassrec.data.saved_encoder import SPLITS, encoder_of, plain_encoder, plain_schema, schema_of
+from glassrec.failures import write_error
+
+FORMAT = 1
+"""The version of the layout."""
+
+SCHEMA, CHECKSUMS = "schema.json", "checksums.json"
+
+T = TypeVar("T")
+
+
+class LazyMapping(Mapping[str, T]):
+    """Values by name that are read when they are used first."""
+
+    def __init__(self, names: tuple[str, ...], read: Callable[[str], T]) -> None:
+        self._names, self._read = names, cache(read)
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+class _LazyTables:
+    """The fields of `RawTables`, each read when it is used first."""
+
+    def __init__(self, folder: Path) -> None:
+        self._read = cache(partial(_read_table, folder))
+
+    def __getattr__(self, name: str) -> pd.DataFrame | None:
+        if name not in RawTables._fields:
+            raise AttributeError(name)
+        return self._read(name)
+
+    def __getitem__(self, index: int) -> pd.DataFrame | None:
+        return self._read(RawTables._fields[index])
+
+
+def load_dataset(
+    source: Source,
+    seed: int,
+    scalers: Scalers = NO_SCALERS,
+    *,
+    cache: Path | Literal["auto"] | None = None,
+    check: bool = False,
+) -> Dataset:
+    """The dataset of a source, from the store in the folder `cache`, which is made first if needed.
+
+    With "auto" that folder is `glassrec` in the user's cache directory, and only files of 64 MiB or
+    more are stored. Generated data, and sources and splits that do not come with Glassrec, are
+    loaded as without a store: nobody knows whether their code has changed. With `check`, the bytes
+    of a large store are compared with its checksums; those of a small one always are.
+
+    Raises:
+        ValueError: as `Source.load`.
+    """
+    load = partial(source.load, seed, *([scalers] if scalers else []))
+    folder = _folder(source, seed, scalers, cache)
+    if folder is None:
+        return load()
+    if not is_intact(folder, check=check):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(folder.with_suffix(".lock")):
+            if not is_intact(folder, check=check):  # no other process has made it meanwhile
+                print(f"encoding the data into {folder} ...", flush=True)
+                try:
+                    with writing(folder) as partial_folder:
+                        write_dataset(load(), partial_folder)
+                except OSError as error:
+                    raise write_error(folder, error) or error from None
+    return read_store(folder)
+
+
+def _folder(
+    source: Source, seed: int, scalers: Scalers, cache: Path | Literal["auto"] | None
+) -> Path | None:
+    """The folder of a store, named by all that the encoded rows depend on; None for no store."""
+    plain = _plain(source)
+    if cache is None or plain is None or not type(source).__module__.startswith("glassrec.data."):
+        return None
+    size = sum(existing(path).stat().st_size for path in source.paths)
+    if size < (LARGE_BYTES if cache == "auto" else 1):
+        return None
+    split = getattr(source, "split", None)
+    made_from = {
+        "format": FORMAT,
+        "code": _code(),
+        "source": plain,
+        "files": source.fingerprint(),
+        "seed": seed if split is None or split.seeded else None,
+        "scalers": {name: asdict(scaler) for name, scaler in scalers.items()},
+    }
+    key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+    return (default_cache() if cache == "auto" else Path(cache)) / key[:32]
+
+
+def _plain(value: Any) -> Any:
+    """Settings as JSON holds them, of a path its last part; None if some are of other code."""
+    if is_dataclass(value):
+        if not type(value).__module__.startswith("glassrec."):
+            return None
+        parts = {each.name: getattr(value, each.name) for each in fields(value)}
+        plain = {name: _plain(part) for name, part in parts.items()}
+        if any(plain[name] is None and part is not None for name, part in parts.items()):
+            return None
+        return {"_target_": f"{type(value).__module__}.{type(value).__qualname__}", **plain}
+    if isinstance(value, Path):
+        return value.name
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value if isinstance(value, str | int | float | bool) else None
+
+
+@cache
+def _code() -> str:
+    """The sha256 of the code that encodes: a store of another version is not read."""
+    found = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Wait until no other process holds the lock; the system frees that of a killed one."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[Path]:
+    """A new folder that takes the place of `folder`, with checksums, when the block is complete."""
+    partial_folder = folder.with_suffix(".partial")
+    for old in (partial_folder, folder):  # of a killed process, and a damaged one
+        shutil.rmtree(old, ignore_errors=True)
+    partial_folder.mkdir()
+    try:
+        yield partial_folder
+        files = sorted(p for p in partial_folder.rglob("*") if p.is_file())
+        sums = {
+            path.relative_to(partial_folder).as_posix(): [path.stat().st_size, digest_of(path)]
+            for path in files
+        }
+        (partial_folder / CHECKSUMS).write_text(json.dumps(sums, indent=1))
+        partial_folder.rename(folder)
+    finally:
+        shutil.rmtree(partial_folder, ignore_errors=True)
+
+
+def is_intact(folder: Path, *, check: bool = False) -> bool:
+    """Whether a store is there and its files have their sizes and, with `check` or where they are
+    few, the sha256 that they had when they were written.
+    """
+    try:
+        sums = json.loads((folder / CHECKSUMS).read_text())
+        if any((folder / name).stat().st_size != size for name, (size, _) in sums.items()):
+            return False
+        check = check or sum(size for size, _ in sums.values()) < LARGE_BYTES
+        return not check or all(digest_of(folder / name) == sha for name, (_, sha) in sums.items())
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def write_dataset(dataset: Dataset, folder: Path) -> None:
+    """Write all of a dataset but its `decoder` and `ground_truth`."""
+    for name, split in dataset.splits.items():
+        write_arrays(folder / name, narrow(split.batch, dataset.schema.num_ids)._asdict())
+        more = {"query": split.query, "probabilities": (dataset.probabilities or {}).get(name)}
+        write_arrays(folder / name, more)
+    if dataset.catalogue is not None:
+        tensors = {name: getattr(dataset.catalogue, name) for name in _CATALOGUE}
+        write_arrays(folder / "catalogue", tensors)
+    if dataset.encoder is not None:
+        write_vocabularies(dataset.encoder.vocabularies, folder / "vocabularies")
+    if dataset.row_keys is not None:
+        keys = dataset.row_keys
+        codes = pd.Categorical(keys["split"], SPLITS).codes
+        rows = {"row": keys["row"].to_numpy(), "key": keys["key"].to_numpy(), "split": codes}
+        write_arrays(folder / "row_keys", rows)
+    if dataset.raw is not None:
+        (folder / "raw").mkdir()
+        for name, table in dataset.raw._asdict().items():
+            if table is not None:
+                table.to_parquet(folder / "raw" / f"{name}.parquet", index=False)
+    write_schema(dataset, folder)
+
+
+def write_schema(dataset: Dataset, folder: Path) -> None:
+    """Write everything that is no array and no table."""
+    catalogue, negatives, encoder = dataset.catalogue, dataset.negatives, dataset.encoder
+    description = {
+        "format": FORMAT,
+        "schema": plain_schema(dataset.schema),
+        "user_column": None if catalogue is None else catalogue.user,
+        "catalogue": None
+        if catalogue is None
+        else {"columns": catalogue.columns, "dense_columns": catalogue.dense_columns},
+        "negatives": negatives and negatives.per_positive,
+        "encoder": encoder and plain_encoder(encoder),
+        "audit": dataset.audit and asdict(dataset.audit),
+    }
+    (folder / SCHEMA).write_text(json.dumps(description, indent=1))
+
+
+def narrow(batch: Batch, num_ids: int) -> Batch:
+    """The rows with ids and histories in int32, if their table is small enough."""
+    if num_ids >= 2**31:
+        return batch
+    return batch._replace(ids=batch.ids.int(), history=batch.history.int())
+
+
+def write_arrays(folder: Path, arrays: Mapping[str, Tensor | np.ndarray | None]) -> None:
+    """Write a file `NAME.npy` for each array."""
+    folder.mkdir(exist_ok=True)
+    for name, array in arrays.items():
+        if array is not None:
+            np.save(folder / f"{name}.npy", np.asarray(array))
+
+
+def write_vocabularies(vocabularies: Mapping[str, Vocabulary | MultiValued], folder: Path) -> None:
+    """Write the values of each field, by the order of the fields: `0.parquet`, `1.parquet`, ..."""
+    folder.mkdir()
+    for at, known in enumerate(vocabularies.values()):
+        frame = pd.DataFrame({"value": known.values})
+        frame.to_parquet(folder / f"{at}.parquet", index=False)
+
+
+_CATALOGUE = ("rows", "counts", "chosen", "dense")
+
+
+def read_store(folder: Path) -> Dataset:
+    """The dataset of a store: arrays are mapped, tables and vocabularies are read on first use."""
+    known = json.loads((folder / SCHEMA).read_text())
+    schema = schema_of(known["schema"])
+    train, validation, test = (_split(folder / name) for name in SPLITS)
+    probabilities = {name: _mapped(folder / name / "probabilities.npy") for name in SPLITS}
+    catalogue = negatives = encoder = keys = None
+    if known["catalogue"] is not None:
+        parts: dict[str, Any] = {
+            name: _mapped(folder / "catalogue" / f"{name}.npy") for name in _CATALOGUE
+        }
+        own: dict[str, Any] = {name: tuple(places) for name, places in known["catalogue"].items()}
+        catalogue = Catalogue(known["user_column"], **own, **parts)
+        if known["negatives"] is not None:
+            negatives = Negatives(catalogue, known["negatives"])
+    if known["encoder"] is not None:
+        names = tuple(known["encoder"]["types"])
+        read = partial(_vocabulary, folder / "vocabularies", known["encoder"], names)
+        encoder = encoder_of(known["encoder"], LazyMapping(names, read))
+    if (folder / "row_keys").is_dir():
+        rows = {n: _array(folder / "row_keys" / f"{n}.npy") for n in ("row", "key", "split")}
+        rows["split"] = pd.Categorical.from_codes(rows["split"], pd.Index(SPLITS))
+        keys = pd.DataFrame(rows, copy=False)
+    return Dataset(
+        schema,
+        train,
+        validation,
+        test,
+        catalogue=catalogue,
+        negatives=negatives,
+        audit=known["audit"] and TypeAdapter(Audit).validate_python(known["audit"]),
+        encoder=encoder,
+        row_keys=keys,
+        # Its fields are those of the named tuple, which has to have them when it is made.
+        raw=cast(RawTables, _LazyTables(folder / "raw")) if (folder / "raw").is_dir() else None,
+        probabilities=None if None in probabilities.values() else probabilities,
+    )
+
+
+def _split(folder: Path) -> Split:
+    batch = Batch(*(_mapped(folder / f"{name}.npy") for name in Batch._fields))
+    return Split(batch, _mapped(folder / "query.npy"))
+
+
+def _array(path: Path) -> Any:
+    """An array, mapped; what is written to it stays in this process."""
+    return np.asarray(np.load(path, mmap_mode="c"))
+
+
+def _mapped(path: Path) -> Any:
+    return torch.from_numpy(_array(path)) if path.exists() else None
+
+
+def _read_table(folder: Path, name: str) -> pd.DataFrame | None:
+    path = folder / f"{name}.parquet"
+    return pd.read_parquet(path) if path.exists() else None
+
+
+def _vocabulary(
+    folder: Path, encoder: Mapping[str, Any], names: tuple[str, ...], name: str
+) -> Vocabulary | MultiValued:
+    values = pd.read_parquet(folder / f"{names.index(name)}.parquet")["value"]
+    known, width = Vocabulary(pd.Index(values, name=None)), encoder["widths"].get(name)
+    if width is None:
+        return known
+    separators = encoder["roles"]["several"]
+    return MultiValued(known, width, separators[name] if isinstance(separators, dict) else "|")
