@@ -274,7 +274,7 @@ def _execute(stage: str, config: Any, command: Sequence[str]) -> int:
     from glassrec.run import SEEDS
     from glassrec.sweep.search.watcher import watcher
 
-    cuda = parts["trainer"].device.type == "cuda"
+    cuda = processes.launched() > 1 and parts["trainer"].device.type == "cuda"
     with processes.joined(cuda), closing(open_run(config, command)) as run:
         Pipeline(run=run, **parts).execute(stage, watcher())
         if run.new_files and run.dir.name == f"seed_{config['seed']}":

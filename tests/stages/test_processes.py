@@ -17,7 +17,9 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from glassrec.__main__ import main
+from glassrec.training import settings
 from glassrec.training.threads import threads
+from glassrec.training.trainer import Trainer
 from small_run import QUICK, SMALL, read_exactly
 
 SCRIPT = Path(__file__).parents[1] / "shared_process.py"
@@ -92,6 +94,16 @@ def test_sweeps_are_refused_in_several_processes(
     assert "torchrun: its processes share one run; leave out -m" in capsys.readouterr().err
     assert main(["run", "seeds=[0,1]", *SMALL]) == 2
     assert "leave out seeds, and set seed" in capsys.readouterr().err
+
+
+def test_a_batch_is_divided_among_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Trainer(max_epochs=1, batch_size=100, devices=2).own_batch_size == 100
+    monkeypatch.setattr(settings, "count", lambda: 4)
+    assert Trainer(max_epochs=1, batch_size=100, devices=2).own_batch_size == 50
+    with pytest.raises(
+        ValueError, match=r"trainer\.batch_size: the 30 rows .* take a multiple of 4"
+    ):
+        _ = Trainer(max_epochs=1, batch_size=30).own_batch_size
 
 
 @pytest.mark.long

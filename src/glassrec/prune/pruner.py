@@ -226,7 +226,7 @@ class Pruner:
             pruned=digest(pruned.tensors),
             files=files,
             given=given,
-            splits=data_digests(dataset),
+            splits=from_first(lambda: data_digests(dataset)),
         )
         sides = {large.schema.user, large.schema.item}
         if not count or not plan.dropped or {*large.schema.field_names} != sides:

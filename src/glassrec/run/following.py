@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from glassrec.artifacts.file_list import File
 from glassrec.artifacts.formats import Artifact
-from glassrec.processes import from_first, is_first
+from glassrec.processes import from_first, rank
 from glassrec.run.directory import ReadOnlyRun, Run
 
 A = TypeVar("A", bound=Artifact)
@@ -50,4 +50,4 @@ class FollowingRun(Run):
 
 def shared_run(**given: Any) -> Run:
     """The run, in this process."""
-    return (Run if is_first() else FollowingRun)(**given)
+    return (FollowingRun if rank() else Run)(**given)
