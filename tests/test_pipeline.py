@@ -44,7 +44,7 @@ FILES = {
     "figures/agreement.png", "figures/feature_pairs.png",
     "data.json", "figures/learning_curve.png", "report.html", "vocabulary.parquet",
     "encoder.json", "rows.parquet", "catalogue.parquet", "interactions.parquet",
-    "last_rows.parquet", "samples.parquet", "baseline.safetensors",
+    "last_rows.parquet", "samples.parquet", "baseline.safetensors", "finished.ckpt",
 }  # fmt: skip
 
 
@@ -63,12 +63,24 @@ def _files(directory: Path) -> dict[str, bytes]:
     return {str(path.relative_to(directory)): path.read_bytes() for path in found}
 
 
+def _plain(state: object) -> object:
+    """A state with lists in the place of tensors."""
+    if isinstance(state, dict):
+        return {key: _plain(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return [_plain(value) for value in state]
+    return state.tolist() if isinstance(state, torch.Tensor) else state
+
+
 def _same(one: Path, other: Path) -> bool:
     """Whether two runs left the same files, but for what a clock says."""
     left = []
     for directory in (one, other):
-        files = _files(directory)
+        files: dict[str, object] = {**_files(directory)}
         record = json.loads(files.pop("record.json"))
+        if "finished.ckpt" in files:  # PyTorch writes equal states in several ways
+            state = torch.load(directory / "finished.ckpt", weights_only=True)
+            files["finished.ckpt"] = record["finished.ckpt"]["sha256"] = _plain(state)
         for name in CLOCKED:
             files[name] = record[name]["sha256"] = b""
             # The pictures are made of the other two.
@@ -339,6 +351,55 @@ def test_a_damaged_training_checkpoint_is_named(
     status = json.loads((tmp_path / "run" / "status.json").read_text())
     assert status["state"] == "failed"
     assert "training.ckpt is damaged" in status["problem"]
+
+
+def test_a_finished_run_goes_on_with_more_epochs_to_the_bits_of_a_longer_one(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = tmp_path / "shorter"
+    assert _run(directory, *SMALL, "trainer.max_epochs=1") == 0
+    capsys.readouterr()
+    assert _run(directory, *SMALL) == 0
+    output = capsys.readouterr().out
+    assert "changed   trainer.max_epochs is 3 and was 1; replacing" in output
+    assert "epoch 1/" not in output
+    assert _same(directory, finished)
+    assert _run(directory, stage="verify") == 0
+    before = _files(directory)
+    for words, said in (
+        (["trainer.max_epochs=2"], "keeps its 3; name another run.dir"),
+        (["trainer.max_epochs=4", "optimizer.lr=0.5"], "optimizer.lr: 0.5 is not allowed"),
+    ):
+        assert _run(directory, *SMALL, *words) == 2
+        assert said in capsys.readouterr().err
+        assert _files(directory) == before
+
+
+def test_a_run_without_its_last_checkpoint_cannot_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*SMALL, "trainer.max_epochs=1", "trainer.keep_checkpoint=false"]
+    assert _run(tmp_path / "run", *words, stage="train") == 0
+    assert not [*tmp_path.rglob("*.ckpt")]
+    assert _run(tmp_path / "run", "trainer.max_epochs=2", stage="train") == 2
+    assert "it was left without finished.ckpt" in capsys.readouterr().err
+
+
+def test_a_killed_continuation_goes_on(finished: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    assert _run(directory, *SMALL, "trainer.max_epochs=1") == 0
+    command = [sys.executable, "-m", "glassrec", "run", f"run.dir={directory}"]
+    process = subprocess.Popen(
+        [*command, "trainer.max_epochs=3"], stdout=subprocess.PIPE, text=True
+    )  # the other settings are those of the run
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch 2/"):
+            break
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert _run(directory, *SMALL) == 0
+    assert _same(directory, finished)
 
 
 def test_pretraining_starts_from_two_runs(

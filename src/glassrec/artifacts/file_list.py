@@ -86,6 +86,9 @@ HISTORY = File("history.csv", StoredTable, "train",
     "loss and validation metrics, one row for each epoch", together=True)
 WEIGHTS = File("weights.safetensors", Weights, "train",
     "the parameters of the best epoch, with their origin", together=True)
+FINISHED = File("finished.ckpt", Binary, "train",
+    "weights and optimisers after the last epoch, for more epochs; with trainer.keep_checkpoint",
+    (WEIGHTS,))
 
 # --- explain --------------------------------------------------------------------------------------
 

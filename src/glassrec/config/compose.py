@@ -39,7 +39,15 @@ from glassrec.config.overrides import (
 from glassrec.config.paths import not_writable, usable
 from glassrec.config.saved import kept_settings, load, of_start, repeats
 from glassrec.config.user_modules import admit
-from glassrec.run import EXPERIMENT, RUNTIME_KEYS, Run, experiment, holds_results, mask_values
+from glassrec.run import (
+    EPOCHS,
+    EXPERIMENT,
+    RUNTIME_KEYS,
+    Run,
+    experiment,
+    holds_results,
+    mask_values,
+)
 from glassrec.run.following import shared_run
 from glassrec.spelling import either
 
@@ -315,7 +323,7 @@ def _saved(stage: str, overrides: list[Override]) -> dict[str, Any] | None:
 
 
 def _touches_experiment(override: Override) -> bool:
-    where = [f"trainer.{name}" for name in RUNTIME_KEYS]
+    where = [EPOCHS, *(f"trainer.{name}" for name in RUNTIME_KEYS)]
     groups = (*EXPERIMENT, "experiment", "debug")
     return group_of(override) in groups and override.key_or_group not in where
 

@@ -11,16 +11,18 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from glassrec.aliases import current
-from glassrec.artifacts.file_list import CONFIG
+from glassrec.artifacts.file_list import CONFIG, FINISHED
 from glassrec.config.errors import ConfigError, readable_errors
 from glassrec.config.overrides import warn
 from glassrec.config.paths import usable
 from glassrec.run import (
+    EPOCHS,
     differing,
     experiment,
     flat,
     holds_results,
     is_path,
+    may_continue,
     refuse_changed_config,
 )
 
@@ -43,13 +45,15 @@ def kept_settings(directory: Path, written: Mapping[str, Any]) -> Iterator[str]:
     if not file.is_file() or not holds_results(directory):
         return
     here, there = flat(experiment(written)), flat(experiment(load(file)))
-    names = differing(here, there)
+    names = [] if may_continue(directory, here, there) else differing(here, there)
+    grows = names == [EPOCHS] and here[EPOCHS] > there[EPOCHS]
+    more = f"; it was left without {FINISHED.name}, from which more epochs go on" if grows else ""
     for name in names:
         target = f"{name.split('.')[0]}._target_"
         if name == target or target not in names:  # another class has other keys, of course
             yield (
                 f"{name}: {here.get(name)!r} is not allowed; the run in {directory} keeps its "
-                f"{there.get(name)!r}; name another run.dir"
+                f"{there.get(name)!r}{more}; name another run.dir"
             )
 
 

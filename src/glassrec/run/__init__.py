@@ -7,6 +7,7 @@ from glassrec.artifacts.file_list import PROVENANCE, SEEDS
 from glassrec.run.cut_directory import cut_directory, cuts_of, run_of_cut
 from glassrec.run.directory import ReadOnlyRun, Run, config_text
 from glassrec.run.experiment import (
+    EPOCHS,
     EXPERIMENT,
     RUNTIME_KEYS,
     differing,
@@ -22,6 +23,7 @@ from glassrec.run.record import (
     artifact_key,
     holds_results,
     key_of,
+    may_continue,
     read_entries,
     record_text,
     recorded_file,

@@ -12,7 +12,7 @@ import yaml
 from glassrec import __version__
 from glassrec.aliases import current, current_keys
 from glassrec.artifacts.file_list import CONFIG, PROVENANCE
-from glassrec.run.experiment import flat
+from glassrec.run.experiment import EPOCHS, flat
 from glassrec.run.record import holds_results, read_record
 
 SHOWN = 3
@@ -44,7 +44,7 @@ class Changes:
         groups = [group for group in made_from if group in self.config]
         settings = {change: key for key, change in self._settings_of(groups, name)}
         if not outside and not settings:  # files of other runs have changed, or a part was deleted
-            outside = ["files that the model starts from have changed since it was made"]
+            outside = ["a command was stopped, or files that the model starts from have changed"]
         changes = [change for change in (*outside, *settings) if change not in self._reported]
         self._reported.update(changes)
         if changes:
@@ -53,7 +53,7 @@ class Changes:
             print(f"changed   {listed}", flush=True)
 
     def _outside(self, external: Mapping[str, Any]) -> Iterator[str]:
-        """Changes that are not of settings: of data files and of the version of Glassrec."""
+        """Changes on which all depends: of data files, the version of Glassrec, and the epochs."""
         now = external.get("data", {})
         before = self._provenance.get("data", now)
         for file in before | now:
@@ -62,6 +62,10 @@ class Changes:
         version = self._provenance.get("glassrec", __version__)
         if version != __version__:
             yield f"Glassrec: {version} made these results, and this is {__version__}"
+        group, key = EPOCHS.split(".")
+        epochs = [config.get(group, {}).get(key) for config in (self._settings, self.config)]
+        if epochs[0] != epochs[1]:
+            yield f"{EPOCHS} is {epochs[1]} and was {epochs[0]}"
 
     def _settings_of(self, groups: list[str], name: str) -> Iterator[tuple[str, str]]:
         """The changed settings that a file depends on: `explain.select`, and the change."""

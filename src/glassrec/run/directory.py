@@ -31,6 +31,7 @@ from glassrec.run.record import (
     environment_hashes,
     holds_results,
     key_of,
+    may_continue,
     read_entries,
     read_record,
     record_text,
@@ -205,16 +206,25 @@ class Run(ReadOnlyRun):
                 self._forget_descendants(name)
             # Without its old entry: after a kill here this file must not look changed.
             self._write_record({k: e for k, e in read_record(self.dir).items() if k != name})
-        settings = {
-            group: sorted(part) for group, part in made_from.items() if group in self.config
-        }
-        inputs = [each.name for each in file.inputs]
-        entry = {"key": key, "sha256": found, "inputs": inputs, "settings": settings}
-        self._write_record(read_record(self.dir) | {name: entry})
+        self._enter(file, made_from, found)
         self.new_files.append(name)
         shutil.rmtree(self._parts(file), ignore_errors=True)
         from_first(bool)  # the others wait for it, and read the file
         return content
+
+    def adopt(self, file: File[Any], path: Path, external: Mapping[str, Any]) -> None:
+        """Make a file of the directory, which something else than `once` has made, one of these."""
+        self._enter(file, self._made_from(file, external), sha256(path))
+        path.replace(self.dir / file.name)
+
+    def _enter(self, file: File[Any], made_from: Mapping[str, Any], found: str) -> None:
+        settings = {
+            group: sorted(part) for group, part in made_from.items() if group in self.config
+        }
+        inputs = [each.name for each in file.inputs]
+        key = self._key(file, made_from)
+        entry = {"key": key, "sha256": found, "inputs": inputs, "settings": settings}
+        self._write_record(read_record(self.dir) | {file.name: entry})
 
     def forget(self, file: File[Any]) -> None:
         """Delete a file that is not wanted any more, and those that were made from it."""
@@ -321,7 +331,8 @@ class Run(ReadOnlyRun):
         saved = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         there, shown = flat(experiment(current(saved)[0])), flat(experiment(self.shown))
         here = flat(experiment(self.config))
-        if names := differing(here, there):
+        names = [] if may_continue(self.dir, here, there) else differing(here, there)
+        if names:
             name = names[0]
             more = f", and {len(names) - 1} more settings" if len(names) > 1 else ""
             raise ValueError(

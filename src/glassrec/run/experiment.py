@@ -19,10 +19,13 @@ RUNTIME_KEYS = (
     "accelerator", "strategy", "compile", "logger", "log_every_n_steps", "profiler",
     "enable_progress_bar", "enable_model_summary", "enable_checkpointing", "default_root_dir",
     "num_sanity_val_steps", "limit_test_batches", "limit_predict_batches", "detect_anomaly",
-    "benchmark", "inference_mode", "model_registry", "enable_autolog_hparams",
+    "benchmark", "inference_mode", "model_registry", "enable_autolog_hparams", "keep_checkpoint",
 )  # fmt: skip
 """Trainer settings that say where to compute or what to show, and not what is computed. The number
 of devices is none of them: each takes a batch of its own."""
+
+EPOCHS = "trainer.max_epochs"
+"""The one setting of an experiment that may grow: a finished run goes on with more epochs."""
 
 _OBSERVERS = (
     "DeviceStatsMonitor", "LearningRateMonitor", "ModelCheckpoint", "ModelSummary", "ProgressBar",

@@ -10,8 +10,8 @@ from typing import Any
 
 from glassrec import __version__
 from glassrec.aliases import original
-from glassrec.artifacts.file_list import CHECKPOINT, CONFIG, RECORD
-from glassrec.run.experiment import experiment, flat, from_environment
+from glassrec.artifacts.file_list import CHECKPOINT, CONFIG, FINISHED, RECORD
+from glassrec.run.experiment import EPOCHS, differing, experiment, flat, from_environment
 from glassrec.run.files import sha256
 
 
@@ -41,6 +41,14 @@ def record_text(record: Mapping[str, Mapping[str, Any]]) -> str:
 def holds_results(directory: Path) -> bool:
     """Whether a run has made anything there; a start that failed leaves other settings allowed."""
     return (directory / RECORD).is_file() or (directory / CHECKPOINT).is_file()
+
+
+def may_continue(directory: Path, here: Mapping[str, Any], there: Mapping[str, Any]) -> bool:
+    """Whether the flat settings `here` only ask for more epochs than the run has, and it kept the
+    state of its optimisers.
+    """
+    grows = differing(here, there) == [EPOCHS] and here[EPOCHS] > there[EPOCHS]
+    return grows and any((directory / name).is_file() for name in (FINISHED.name, CHECKPOINT))
 
 
 def read_record(directory: Path) -> dict[str, dict[str, Any]]:

@@ -19,6 +19,7 @@ from glassrec.data.encoding import Encoder
 from glassrec.data.saved_encoder import describe_encoder, vocabulary_table
 from glassrec.metrics.user_metrics import mode
 from glassrec.models.base import Recommender
+from glassrec.processes import is_first
 from glassrec.run import experiment, key_of
 from glassrec.stages.context import Context, TrainedModel
 from glassrec.stages.start import origin_of, with_start
@@ -97,12 +98,19 @@ def description(context: Context) -> dict[str, Any]:
 
 
 def train(context: Context, on_epoch: OnEpoch, on_steps: OnSteps | None = None) -> TrainResult:
-    """Train, or continue where a killed run stopped; `on_epoch` may raise `StoppedEarly`."""
+    """Train, or continue where a killed run stopped, or a finished one that gets more epochs.
+
+    `on_epoch` may raise `StoppedEarly`.
+    """
     training = _Training(context, on_epoch, on_steps)
     history = context.once(files.HISTORY, lambda: StoredTable(training.outcome.history)).frame
     weights = context.once(files.WEIGHTS, training.best)
     run = context.writable
-    (run.dir / files.CHECKPOINT).unlink(missing_ok=True)
+    checkpoint = run.dir / files.CHECKPOINT
+    if is_first() and checkpoint.is_file():
+        if context.settings.trainer.keep_checkpoint:
+            run.adopt(files.FINISHED, checkpoint, context.external)
+        checkpoint.unlink(missing_ok=True)
     run.restore_provenance(context.external["data"])
     return TrainResult(history, TrainedModel(context, weights))
 
@@ -125,7 +133,9 @@ class _Training:
         model.train()  # the explainer has put it into evaluation mode
         if settings.trainer.max_epochs:
             self._print_memory(model)
-        origin = key_of({"experiment": original(experiment(run.config)), "given": context.external})
+        same = experiment(run.config)
+        same["trainer"].pop("max_epochs")  # with more of them the same training goes on
+        origin = key_of({"experiment": original(same), "given": context.external})
         return context.fit(
             model, settings.trainer, run.dir, origin, self.on_epoch, started=started,
             on_steps=self.on_steps,

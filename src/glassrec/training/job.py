@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
+from glassrec.artifacts.file_list import FINISHED
 from glassrec.metrics.metadata import best_index
 from glassrec.metrics.user_metrics import mode
 from glassrec.process_exit import defer_signals
+from glassrec.processes import from_first
 from glassrec.run import replacing
 from glassrec.training.datamodule import RecommenderDataModule
 from glassrec.training.module import RecommenderModule
@@ -106,13 +109,29 @@ class Job:
                     f"{self.path} is the checkpoint of another training; its {name} is "
                     f"{mine['job'].get(name)}, not {here}; delete it to train afresh"
                 )
-        return Progress(mine["history"], mine["best"], mine["stopped"])
+        found = Progress(mine["history"], mine["best"], mine["stopped"])
+        if found.epochs > self.settings.max_epochs:
+            raise ValueError(
+                f"{self.path} has {found.epochs} epochs, more than trainer.max_epochs="
+                f"{self.settings.max_epochs}; ask for as many, or delete it to train afresh"
+            )
+        return found
 
     def progress(self) -> Progress:
         """How far the checkpoint says that this job is; at its beginning if there is none."""
-        if not self.path.exists():
+        if not from_first(self._has_checkpoint):
             return self.beginning()
         return self.unpack(read_checkpoint(self.path, mapped=True))
+
+    def _has_checkpoint(self) -> bool:
+        """Whether there is one; that of a finished training is taken if it has fewer epochs."""
+        finished = self.path.with_name(FINISHED.name)
+        if finished.exists() and not self.path.exists():
+            checkpoint = read_checkpoint(finished, mapped=True)
+            with suppress(ValueError):  # it is of other data or settings, and so of no use
+                self.unpack(checkpoint)
+                finished.replace(self.path)
+        return self.path.exists()
 
     def beginning(self) -> Progress:
         """No epoch yet, or epoch 0 with the weights that the model has."""

@@ -41,6 +41,7 @@ class Settings:
             `recall@10` for retrieval.
         patience: stop after so many epochs without a better one.
         compile: compile the loss by `torch.compile`; or the name of the backend.
+        keep_checkpoint: keep the last checkpoint, from which a run goes on with more epochs.
         arguments: all other arguments of `lightning.Trainer`, such as `gradient_clip_val`.
     """
 
@@ -53,6 +54,7 @@ class Settings:
     monitor: str | None
     patience: int | None
     compile: bool | str
+    keep_checkpoint: bool
     lightning: Mapping[str, Any]
 
     def __init__(
@@ -69,23 +71,24 @@ class Settings:
         monitor: str | None = None,
         patience: Annotated[int, Ge(1)] | None = None,
         compile: bool | str = False,
+        keep_checkpoint: bool = True,
         **arguments: Any,
     ) -> None:  # fmt: skip
         lightning = {**arguments.pop("lightning", {}), **arguments}  # `replace` hands it over
         self.__dict__.update(
             max_epochs=max_epochs, batch_size=batch_size, accelerator=accelerator, devices=devices,
             strategy=strategy, precision=precision, monitor=monitor, patience=patience,
-            compile=compile, lightning=lightning,
+            compile=compile, keep_checkpoint=keep_checkpoint, lightning=lightning,
         )  # fmt: skip
 
     def identity(self) -> str:
-        """The settings on which the weights depend, in words."""
+        """The settings on which the weights after an epoch depend, in words."""
         found = {**vars(self), **self.lightning}
         return str(
             {
                 name: value if isinstance(value, str | int | float | None) else type(value).__name__
                 for name, value in found.items()
-                if name not in RUNTIME_KEYS and name != "lightning"
+                if name not in (*RUNTIME_KEYS, "lightning", "max_epochs")
             }
         )
 
