@@ -218,9 +218,7 @@ class Run(ReadOnlyRun):
         path.replace(self.dir / file.name)
 
     def _enter(self, file: File[Any], made_from: Mapping[str, Any], found: str) -> None:
-        settings = {
-            group: sorted(part) for group, part in made_from.items() if group in self.config
-        }
+        settings = {name: sorted(part) for name, part in made_from.items() if name in self.config}
         inputs = [each.name for each in file.inputs]
         key = self._key(file, made_from)
         entry = {"key": key, "sha256": found, "inputs": inputs, "settings": settings}
@@ -331,8 +329,8 @@ class Run(ReadOnlyRun):
         saved = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         there, shown = flat(experiment(current(saved)[0])), flat(experiment(self.shown))
         here = flat(experiment(self.config))
-        names = [] if may_continue(self.dir, here, there) else differing(here, there)
-        if names:
+        names = differing(here, there)
+        if names and not may_continue(self.dir, here, there):
             name = names[0]
             more = f", and {len(names) - 1} more settings" if len(names) > 1 else ""
             raise ValueError(
