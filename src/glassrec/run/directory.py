@@ -219,8 +219,7 @@ class Run(ReadOnlyRun):
 
     def _enter(self, file: File[Any], made_from: Mapping[str, Any], found: str) -> None:
         settings = {name: sorted(part) for name, part in made_from.items() if name in self.config}
-        inputs = [each.name for each in file.inputs]
-        key = self._key(file, made_from)
+        inputs, key = [each.name for each in file.inputs], self._key(file, made_from)
         entry = {"key": key, "sha256": found, "inputs": inputs, "settings": settings}
         self._write_record(read_record(self.dir) | {file.name: entry})
 
