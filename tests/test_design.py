@@ -18,7 +18,7 @@ BUDGETS = {
     "artifacts": 1132,
     "compare": 2207,
     "config": 2744,
-    "data": 5002,
+    "data": 5711,
     "explain": 4189,
     "imported": 2516,
     "inference": 3823,

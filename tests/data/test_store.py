@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ import torch
 
 from glassrec.artifacts.tensors import digest
 from glassrec.data import dataset as dataset_module
+from glassrec.data import encoding, row_blocks, streaming
 from glassrec.data.batch import Batch, rebatch
 from glassrec.data.criteo import Criteo
 from glassrec.data.dataset import Dataset
@@ -21,7 +23,7 @@ from glassrec.data.movielens import MovieLens1M, MovieLens100K
 from glassrec.data.ncf_files import NCF
 from glassrec.data.planted import Planted
 from glassrec.data.saved_encoder import describe_encoder
-from glassrec.data.splits import LeaveOneOut, Random
+from glassrec.data.splits import ByTime, LeaveOneOut, Random
 from glassrec.data.store import is_intact, load_dataset
 from glassrec.data.table import Table
 
@@ -220,12 +222,13 @@ from pathlib import Path
 from glassrec.data import store
 from glassrec.data.criteo import Criteo
 folder, pause = Path(sys.argv[1]), float(sys.argv[2])
-write = store.write_schema
-def slow(dataset, folder):
+from glassrec.data import streaming
+write = streaming.write_schema
+def slow(*arguments):
     print("writing", flush=True)
     time.sleep(pause)
-    write(dataset, folder)
-store.write_schema = slow
+    write(*arguments)
+streaming.write_schema = slow
 store.load_dataset(Criteo(folder), 0, cache=folder / "cache")
 """
 
@@ -308,3 +311,129 @@ def test_batches_are_cut_across_parts(batch: Batch):
     found = [*rebatch(parts, [4, 4, 4])]
     assert [part.rows for part in found] == [4, 4, 4]
     assert all(map(torch.equal, (torch.cat(x) for x in zip(*found, strict=True)), batch))
+
+
+def blocks(monkeypatch, size=2000):
+    """Files of several blocks."""
+    monkeypatch.setattr(row_blocks, "BLOCK_BYTES", size)
+    monkeypatch.setattr(row_blocks, "BLOCK_ROWS", 31)
+    monkeypatch.setattr(streaming, "PENDING", 10)
+    monkeypatch.setattr(streaming, "KEYS_AT_ONCE", 50)
+    monkeypatch.setattr(encoding, "PAIRWISE", 128)
+
+
+def clicks(folder, form="csv", **settings):
+    """A table without users and items; some rows are equal, and cells hold quotes and blanks."""
+    random = np.random.default_rng(2)
+    rows = 400
+    cities = [
+        "Rome",
+        "Oslo, N",
+        'the "Hague"',
+        "",
+        "two\nlines",
+        *"abc",
+        *[c * 25 for c in "uvwxyz"],
+    ]
+    frame = pd.DataFrame({
+        "unread": random.random(rows),
+        "city": random.choice(cities, rows),
+        "clicked": (random.random(rows) < 0.3).astype(int),
+        "one": "same",
+        "price": random.choice([1.5, 2.25, 1e9], rows, p=[0.6, 0.395, 0.005]),
+        "age": [None if x < 0.2 else x for x in random.random(rows).round(2)],
+    })  # fmt: skip
+    frame = pd.concat([frame, frame.tail(30)])
+    path = folder / f"clicks.{form}"
+    if form == "parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_csv(path, index=False, compression="gzip" if form == "csv.gz" else None)
+    (folder / "columns.yaml").write_text(
+        "label: clicked\ncategorical: [city, one]\ndense: [price, age]\nmissing_ok: [age]\n"
+        "log: [price]\nchronological: true\n"
+    )
+    return Table(path, folder / "columns.yaml", **settings)
+
+
+STREAMED = {
+    "criteo": lambda folder: criteo(folder, 300),
+    "random": lambda folder: replace(criteo(folder, 300), split=Random(), min_count=5),
+    **{form: partial(clicks, form=form) for form in ("csv", "csv.gz", "parquet")},
+    "by_time": lambda folder: clicks(folder, split=ByTime(), min_count=80),
+}
+
+
+@pytest.mark.parametrize("name", STREAMED)
+def test_rows_that_are_encoded_in_blocks_are_those_in_memory(tmp_path, monkeypatch, name):
+    source = STREAMED[name](tmp_path)
+    loaded = source.load(0)
+    blocks(monkeypatch)
+    assert len([*source.row_blocks().read()]) > 3
+    monkeypatch.setattr(type(source), "load", lambda *_: pytest.fail("loaded as a whole"))
+    found = load_dataset(source, 0, cache=tmp_path / "cache")
+    same(found, loaded)
+    if name == "csv":
+        checks = {finding.check for finding in found.audit.findings}
+        assert checks >= {"constant columns", "identical rows", "rows in two splits",
+                          "extreme outliers", "truncated cells"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cell", "text", "message"),
+    [
+        (0, "2", "label is 2"),
+        (3, "many", "I3 is 'many', not a number"),
+        (3, "inf", "I3 is inf"),
+        (39, "x\tmore", "41 cells where there should be 40"),
+        (39, "\udcff", "C26 is not UTF-8 text"),
+        (39, "\0", "there is a NUL byte"),
+    ],
+)
+def test_a_malformed_row_is_refused_by_its_line_in_any_block(
+    tmp_path, monkeypatch, cell, text, message
+):
+    source = criteo(tmp_path, 100)
+    path = tmp_path / "train.txt"
+    lines = path.read_text().splitlines(keepends=True)
+    cells = lines[79].rstrip("\n").split("\t")
+    cells[cell] = text
+    lines[79] = "\t".join(cells) + "\n"
+    path.write_text("".join(lines), errors="surrogateescape")
+    blocks(monkeypatch)
+    with pytest.raises(ValueError, match=f"train.txt, line 80: {message}"):
+        load_dataset(source, 0, cache=tmp_path / "cache")
+
+
+def test_a_malformed_row_of_a_table_is_refused_by_its_line_or_row(tmp_path, monkeypatch):
+    source = clicks(tmp_path)
+    lines = source.path.read_text().split("\n")
+    at = next(n for n in range(len(lines) - 1, 0, -1) if lines[n].endswith("5,0.5"))
+    lines[at] = lines[at].removesuffix("0.5") + "old"
+    source.path.write_text("\n".join(lines))
+    blocks(monkeypatch)
+    with pytest.raises(ValueError, match=f"clicks.csv, line {at + 1}: age is 'old', not a number"):
+        load_dataset(source, 0, cache=tmp_path / "cache")
+    source = clicks(tmp_path, "parquet")
+    frame = pd.read_parquet(source.path)
+    frame.iloc[100, 2] = 7
+    frame.to_parquet(source.path)
+    with pytest.raises(ValueError, match=r"clicks.parquet, row 101: clicked is 7"):
+        load_dataset(source, 0, cache=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("n", [1, 7, 127, 128, 129, 1000, 4097, 99_991])
+def test_sums_of_pieces_are_those_of_numpy_bit_for_bit(monkeypatch, n):
+    monkeypatch.setattr(encoding, "PAIRWISE", 200)
+    values = np.random.default_rng(n).lognormal(3, 4, n)
+
+    def read(start, count):
+        return values[start : start + count].copy()
+
+    for log in (False, True):
+        kept = encoding.logged(values, log)
+        assert encoding.pairwise_sum(lambda a, c, x=kept: x[a : a + c].copy(), 0, n) == kept.sum()
+    assert encoding.Scaler.fit_blocks(read, n, log=False) == encoding.Scaler.fit(values, log=False)
+    constant = np.full(n, 0.1)
+    found = encoding.Scaler.fit_blocks(lambda a, c: constant[a : a + c], n, log=False)
+    assert found == encoding.Scaler.fit(constant, log=False)

@@ -5,13 +5,19 @@ An anomaly is a finding that is worth a line in the terminal; the others are onl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from glassrec.data.cells import LIST_MARK, split_values
+from glassrec.data.cells import split_values
+from glassrec.data.column_findings import (
+    Finding,
+    count_finding,
+    field_findings,
+    number_findings,
+)
 from glassrec.data.columns import Columns, Part, Parts
 from glassrec.data.events import (
     Policy,
@@ -25,39 +31,11 @@ from glassrec.data.sides import Pairs, dependence
 
 IDENTICAL = "identical rows"
 
-FAR = 100.0
-"""Robust standard deviations from the median from which on a number is an extreme outlier."""
-
-LONG = 20
-"""Characters from which on a text may have been truncated."""
-
-SPELLINGS = {
-    "'.0'": (r"\.0+$", ""),
-    "leading zeros": (r"^0+(?=.)", ""),
-    "blanks": (r"\s+", ""),
-}
-"""Differences that two exports of one id have: the pattern, and its replacement."""
-
 HANDFUL = 10
 """Rows of a class, or ranking lists, below which a split's metrics are mostly chance."""
 
 TIED = 0.05
 """The share of held-out rows with a simultaneous row from which on their order is an anomaly."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One check that found something."""
-
-    check: str
-    message: str
-    """a sentence without a full stop"""
-    count: int
-    """how many rows, values, cells or lists it is about, out of `of`"""
-    of: int
-    columns: tuple[str, ...] = ()
-    anomaly: bool = True
-    """whether it is worth a line in the terminal"""
 
 
 @dataclass(frozen=True)
@@ -91,8 +69,8 @@ def audit_log(
     findings = (
         *_events(columns, second, again, identical, duplicates, repeated),
         *_ties(frame, columns),
-        *(found for name in columns.fields for found in _texts(frame[name], columns)),
-        *(found for name in columns.numbers for found in _numbers(frame[name], columns)),
+        *(found for name in columns.fields for found in field_findings(frame[name], columns)),
+        *(found for name in columns.numbers for found in number_findings(frame[name], columns)),
         *_of_the_item(frame, columns),
     )
     left = np.ones(len(frame), bool)
@@ -107,14 +85,6 @@ def audit_log(
         left &= ~again
     audit = Audit(len(frame), int(left.sum()), findings)
     return frame if left.all() else frame[left], audit
-
-
-def count_finding(
-    check: str, count: int, of: int, text: str, *columns: str, anomaly: bool = True
-) -> Iterator[Finding]:
-    """A finding whose message begins with its count; none where nothing is counted."""
-    if count:
-        yield Finding(check, f"{count:,} of {of:,} {text}", count, of, columns, anomaly)
 
 
 def _events(
@@ -154,98 +124,6 @@ def _ties(frame: pd.DataFrame, columns: Columns) -> Iterator[Finding]:
     yield from count_finding("timestamp ties", tied, len(frame), text, *names, anomaly=False)
 
 
-def _texts(column: pd.Series, columns: Columns) -> Iterator[Finding]:
-    """Findings on the distinct values of a field."""
-    name = str(column.name)
-    if not isinstance(column.dtype, pd.CategoricalDtype):
-        return
-    values = pd.Series(column.cat.categories)
-    codes = column.cat.codes.to_numpy()
-    if codes.min() == codes.max():
-        value = "" if codes[0] < 0 else values[codes[0]]
-        message = f"{name} is {value!r} in all rows" if value != "" else f"{name} is always empty"
-        yield Finding("constant columns", message, len(column), len(column), (name,))
-    if not pd.api.types.is_string_dtype(values.dtype):
-        return
-    if name in (columns.user, columns.item):
-        yield from _spellings(values, name)
-    yield from _separators(values, name, columns.value_separators.get(name))
-    yield from _truncated(values, name)
-
-
-def _spellings(values: pd.Series, name: str) -> Iterator[Finding]:
-    forms = {
-        difference: values.str.replace(pattern, by, regex=True)
-        for difference, (pattern, by) in SPELLINGS.items()
-    }
-    for difference, form in {**forms, "upper and lower case": values.str.casefold()}.items():
-        same = len(values) - form.nunique()
-        # A few short random ids differ in case alone; where one id has two spellings, many do.
-        if difference in SPELLINGS or same > 0.05 * len(values):
-            text = f"values of {name} differ from another only by {difference}; each is an id of "
-            text += "its own: write them alike if they are one"
-            yield from count_finding("ids that may be one", same, len(values), text, name)
-
-
-def _separators(values: pd.Series, name: str, separator: str | None) -> Iterator[Finding]:
-    """Lists that are not read as such, and the reverse; `separator` is that of a listed column."""
-    values = values[values != ""]
-    lists = int(values.str.contains(separator or "|", regex=False).sum())
-    if separator and not lists and not values.str.startswith(LIST_MARK).any():
-        message = f"no cell of {name} holds {separator!r}, though it is listed under several"
-        yield Finding("multi-value columns", message, 0, len(values), (name,))
-    elif not separator and lists > len(values) / 2:
-        text = f"values of {name} hold '|'; list it under several if they are lists"
-        yield from count_finding("multi-value columns", lists, len(values), text, name)
-
-
-def _truncated(values: pd.Series, name: str) -> Iterator[Finding]:
-    """Many texts of exactly the greatest length, with few texts slightly shorter."""
-    lengths = values.str.len().to_numpy()
-    longest = int(lengths.max(initial=0))
-    if longest < LONG:
-        return
-    full = int((lengths == longest).sum())
-    near = int(((lengths < longest) & (lengths >= longest - 3)).sum())
-    if full >= 5 and full > near and full <= len(values) / 2:
-        text = f"values of {name} have exactly {longest} characters, the most there are; they may "
-        text += "be truncated"
-        yield from count_finding("truncated cells", full, len(values), text, name)
-
-
-def _numbers(column: pd.Series, columns: Columns) -> Iterator[Finding]:
-    name, n = str(column.name), len(column)
-    values = column.to_numpy(np.float64)
-    values = values[~np.isnan(values)]
-    if not len(values):
-        yield Finding("constant columns", f"{name} is missing in all rows", n, n, (name,))
-        return
-    if values.min() == values.max():
-        message = f"{name} is {values[0]:g} wherever it is known"
-        yield Finding("constant columns", message, len(values), n, (name,))
-        return
-    distance = _robust_distances(np.log1p(values.clip(min=0)) if name in columns.log else values)
-    far = int((distance > FAR).sum())
-    if far <= 0.01 * len(values):
-        at = int(distance.argmax())
-        text = f"values of {name} are extreme: {values[at]:g} lies {distance[at]:,.0f} robust "
-        text += f"standard deviations from the median, {np.median(values):g}, and the scale of the "
-        text += "column follows it"
-        yield from count_finding("extreme outliers", far, n, text, name)
-
-
-def _robust_distances(values: np.ndarray) -> np.ndarray:
-    """(N,) the distance from the median, in standard deviations of a normal distribution with the
-    same median distance or, where most values are equal, mean distance of the nearer 99 %.
-    """
-    distance = np.abs(values - np.median(values))
-    scale = 1.4826 * np.median(distance)
-    if scale == 0:
-        near = distance[distance <= np.quantile(distance, 0.99)]
-        scale = 1.2533 * near.mean()
-    return distance / scale if scale else np.zeros(len(values))
-
-
 def _of_the_item(frame: pd.DataFrame, columns: Columns) -> Iterator[Finding]:
     beside = {columns.user, columns.item, *columns.item_side}
     names = [name for name in (*columns.dense, *columns.fields) if name not in beside]
@@ -281,9 +159,12 @@ def _of_parts(audit: Audit, parts: Parts, columns: Columns) -> Iterator[Finding]
 
 def _shared(parts: Parts, columns: Columns) -> Iterator[Finding]:
     held = pd.concat([part.frame for part in parts[1:]])
-    shared = rows_of_both(held, parts.train.frame, columns)
+    yield from _shared_rows(rows_of_both(held, parts.train.frame, columns), len(held))
+
+
+def _shared_rows(count: int, of: int) -> Iterator[Finding]:
     text = "validation and test rows equal a training row in all columns that are read"
-    yield from count_finding("rows in two splits", shared, len(held), text)
+    yield from count_finding("rows in two splits", count, of, text)
 
 
 def _unused(audit: Audit, parts: Parts) -> Iterator[Finding]:
@@ -319,12 +200,40 @@ def _classes(part: Part, columns: Columns, called: str) -> Iterator[Finding]:
             yield Finding("small splits", message, lists, lists)
     elif columns.label is not None:  # the first task
         labels = part.labels.reshape(len(part.frame), -1)[:, 0]
-        n, ones = len(labels), int((labels == 1).sum())
-        rare = min(ones, n - ones)
-        if rare < HANDFUL:
-            message = f"{called} has {ones:,} rows of {columns.label} 1 and {n - ones:,} of 0; "
-            message += "few to learn from" if called == "train" else "its metrics are mostly chance"
-            yield Finding("small splits", message, rare, n, (columns.label,))
+        yield from _rare(len(labels), int((labels == 1).sum()), columns.label, called)
+
+
+def _rare(n: int, ones: int, label: str, called: str) -> Iterator[Finding]:
+    rare = min(ones, n - ones)
+    if rare < HANDFUL:
+        message = f"{called} has {ones:,} rows of {label} 1 and {n - ones:,} of 0; "
+        message += "few to learn from" if called == "train" else "its metrics are mostly chance"
+        yield Finding("small splits", message, rare, n, (label,))
+
+
+def audit_of_blocks(
+    columns: Columns,
+    found: Iterable[Finding],
+    equal: tuple[int, int],
+    counts: Sequence[int],
+    ones: Sequence[int],
+) -> Audit:
+    """The audit of rows without users, items and times that were read in blocks.
+
+    Args:
+        columns: their roles.
+        found: the findings on their columns.
+        equal: how many rows equal an earlier one, and how many held-out rows a training row.
+        counts: of the rows of each split.
+        ones: how many of them have the label 1.
+    """
+    rows = sum(counts)
+    text = "rows equal an earlier row in all columns that are read"
+    events = count_finding(IDENTICAL, equal[0], rows, text, anomaly=False)
+    parts = [*_shared_rows(equal[1], sum(counts[1:]))] if equal[0] else []
+    for n, own, called in zip(counts, ones, ("train", "val", "test"), strict=True):
+        parts += _rare(n, own, columns.label or "", called)
+    return Audit(rows, rows, (*events, *found, *parts))
 
 
 def _wide_cells(parts: Parts, columns: Columns) -> Iterator[Finding]:

@@ -185,8 +185,12 @@ def _unpacked(path: Path, codec: str) -> memoryview:
     return content
 
 
-def rows_of_several_lines(path: Path, content: memoryview, separator: bytes) -> np.ndarray:
+def rows_of_several_lines(
+    path: Path, content: memoryview, separator: bytes, lines: int = 0
+) -> np.ndarray:
     """Where the rows begin and end that have a line break in a quoted cell, (K, 2) int64.
+
+    `content` begins behind so many `lines` of the file.
 
     Raises:
         ValueError: a quote is never closed, or text follows a closing quote.
@@ -196,7 +200,7 @@ def rows_of_several_lines(path: Path, content: memoryview, separator: bytes) -> 
     data = np.frombuffer(content, np.uint8)
     marks = _positions(content, _QUOTE)
     if not _in_place(data, marks, separator[0]):
-        marks = _quoted_cells(path, content, separator)
+        marks = _quoted_cells(path, content, separator, lines)
     ends = _positions(content, _LF, _CR)
     carriage = data[ends] == _CR
     ends = ends[~(carriage & (data[np.minimum(ends + 1, len(data) - 1)] == _LF))]
@@ -213,6 +217,7 @@ def check_no_rows_in_cells(
     separator: bytes,
     columns: int,
     numbers: Collection[int],
+    before: int = 0,
 ) -> None:
     """ValueError at the first of `rows` (K, 2) each line of which reads as a row of its own: with
     as many cells as there are `columns`, and numbers in the columns `numbers`.
@@ -223,9 +228,9 @@ def check_no_rows_in_cells(
             len(cells) == columns and all(is_number(cells[at]) for at in numbers) for cells in lines
         ):
             raise ValueError(
-                f"{path}, line {line_at(content, start)}: a quoted cell goes on to line "
-                f"{line_at(content, end - 1)}, and each of these lines reads as a row of its own; "
-                f"remove the stray quotes{_OR_NO_QUOTES}"
+                f"{path}, line {before + line_at(content, start)}: a quoted cell goes on to line "
+                f"{before + line_at(content, end - 1)}, and each of these lines reads as a row of "
+                f"its own; remove the stray quotes{_OR_NO_QUOTES}"
             )
 
 
@@ -251,7 +256,7 @@ def _in_place(data: np.ndarray, marks: np.ndarray, separator: int) -> bool:
     return len(opening) == len(closing) and bool(before.all() and after.all())
 
 
-def _quoted_cells(path: Path, content: memoryview, separator: bytes) -> np.ndarray:
+def _quoted_cells(path: Path, content: memoryview, separator: bytes, lines: int) -> np.ndarray:
     """Where quoted cells open and close, in turn, (2K,) int64; ValueError at the first bad one."""
     ends = rb"[\r\n" + re.escape(separator) + rb"]"
     blanks = b"" if separator == b" " else rb" *+"
@@ -265,11 +270,12 @@ def _quoted_cells(path: Path, content: memoryview, separator: bytes) -> np.ndarr
         if close >= 0 and match["end"] is not None:
             marks += [start, close]
             continue
-        where = f"{path}, line {line_at(content, start)}: a cell begins with a quote"
+        where = f"{path}, line {lines + line_at(content, start)}: a cell begins with a quote"
         if close < 0:
             raise ValueError(f"{where} that is never closed; remove it{_OR_NO_QUOTES}")
         raise ValueError(
-            f"{where}, and text follows the next quote, in line {line_at(content, close)}; "
+            f"{where}, and text follows the next quote, in line "
+            f"{lines + line_at(content, close)}; "
             f"double the quotes inside a quoted cell, or remove stray ones{_OR_NO_QUOTES}"
         )
     return np.array(marks, np.int64)

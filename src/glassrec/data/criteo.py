@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +14,9 @@ from glassrec.data.cells import NUMBER, TEXT
 from glassrec.data.columns import Columns
 from glassrec.data.dataset import Dataset, Source, build_dataset
 from glassrec.data.encoding import NO_SCALERS, Scalers
+from glassrec.data.row_blocks import RowBlocks, text_blocks
 from glassrec.data.splits import ByTime, Splitter
-from glassrec.data.text_file import Origin, read_text
+from glassrec.data.text_file import Format, Origin, read_text
 
 DENSE = tuple(f"I{i}" for i in range(1, 14))
 CATEGORICAL = tuple(f"C{i}" for i in range(1, 27))
@@ -22,6 +24,7 @@ COLUMNS = Columns(
     label="label", dense=DENSE, categorical=CATEGORICAL, missing_ok=DENSE, log=DENSE,
     chronological=True,
 )  # fmt: skip
+TYPES = {"label": NUMBER} | dict.fromkeys(DENSE, NUMBER) | dict.fromkeys(CATEGORICAL, TEXT)
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,14 @@ class Criteo(Source):
     split: Splitter = field(default_factory=ByTime)
     min_count: Annotated[int, Ge(1)] = 2
 
+    def row_blocks(self) -> RowBlocks:
+        """The rows of the file."""
+        read = partial(text_blocks, self._path, Format(), TYPES)
+        return RowBlocks(COLUMNS, self.split, self.min_count, read)
+
     def load(self, seed: int, scalers: Scalers = NO_SCALERS) -> Dataset:
         """The rows of the file, divided."""
-        types = {"label": NUMBER} | dict.fromkeys(DENSE, NUMBER) | dict.fromkeys(CATEGORICAL, TEXT)
-        frame = read_text(self._path, types)
+        frame = read_text(self._path, TYPES)
         return build_dataset(
             frame, COLUMNS, self.split, seed,
             min_count=self.min_count, scalers=scalers, origin=Origin(self._path),

@@ -21,6 +21,7 @@ from glassrec.data.encoding import NO_SCALERS, Encoder, Scalers
 from glassrec.data.events import Policy, check_past, with_history
 from glassrec.data.log_checks import FRAME, check_log
 from glassrec.data.raw_tables import RawTables, RowLog, raw_tables
+from glassrec.data.row_blocks import RowBlocks
 from glassrec.data.saved_encoder import row_keys
 from glassrec.data.schema import Schema
 from glassrec.data.sides import check_undeclared
@@ -220,6 +221,10 @@ class Source(ABC):
     def fingerprint(self) -> dict[str, str]:
         """The sha256 of each file that `load` reads."""
         return fingerprint(self.paths)
+
+    def row_blocks(self) -> RowBlocks | None:
+        """The rows, if a store can be written of blocks of them without `load`."""
+        return None
 
     @abstractmethod
     def load(self, seed: int, scalers: Scalers = NO_SCALERS) -> Dataset:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, inf, log10
 from types import MappingProxyType
@@ -21,6 +21,9 @@ from glassrec.data.schema import ABSENT, UNSEEN, Field, Schema, Target
 LARGEST, FINEST = 1e18, 1e-5
 """Of ratings, the largest and the reciprocal of the smallest deviation, whose squares single
 precision holds; the least deviation relative to their size, of which rounding is within 1 %."""
+
+PAIRWISE = 1 << 20
+"""Numbers that are read at once where they are added up, more than the 128 that NumPy halves."""
 
 
 @dataclass(frozen=True)
@@ -110,16 +113,33 @@ class Scaler:
     @classmethod
     def fit(cls, values: np.ndarray, log: bool) -> Scaler:
         """The scaler that gives `values` (N,), NaN = missing, mean 0 and deviation 1."""
-        known = _logged(values[~np.isnan(values)], log)
+        known = logged(values[~np.isnan(values)], log)
         if not len(known):
             return cls(log, mean=0.0, deviation=1.0)
         constant = known.min() == known.max()
         return cls(log, float(known.mean()), 1.0 if constant else float(known.std()))
 
+    @classmethod
+    def fit_blocks(cls, read: Callable[[int, int], np.ndarray], n: int, log: bool) -> Scaler:
+        """The same, bit for bit, of n values that are known and, where `log`, logarithms already.
+
+        `read(start, count)` gives some of them, at most `PAIRWISE` at once.
+        """
+        if not n:
+            return cls(log, mean=0.0, deviation=1.0)
+        mean = pairwise_sum(read, 0, n) / n
+        squares = pairwise_sum(lambda start, count: (read(start, count) - mean) ** 2, 0, n)
+        ends = [
+            (x.min(), x.max())
+            for x in (read(s, min(PAIRWISE, n - s)) for s in range(0, n, PAIRWISE))
+        ]
+        constant = min(low for low, _ in ends) == max(high for _, high in ends)
+        return cls(log, float(mean), 1.0 if constant else float(np.sqrt(squares / n)))
+
     def apply(self, values: np.ndarray) -> np.ndarray:
         """The scaled values (N,)."""
         with np.errstate(divide="ignore", over="ignore"):  # infinite results are refused later
-            scaled = (_logged(values, self.log) - self.mean) / self.deviation
+            scaled = (logged(values, self.log) - self.mean) / self.deviation
         return np.nan_to_num(scaled, copy=False, nan=0.0)
 
     def invert(self, scaled: np.ndarray) -> np.ndarray:
@@ -133,7 +153,7 @@ class Scaler:
 
         Rounding never changes an order, so that rounded values lie between the rounded ends.
         """
-        ends = (_logged(np.array([low, high]), self.log) - self.mean) / self.deviation
+        ends = (logged(np.array([low, high]), self.log) - self.mean) / self.deviation
         first, last = ends.astype(np.float32).tolist()
         return (min(first, 0.0), max(last, 0.0)) if missing else (first, last)
 
@@ -177,15 +197,28 @@ class Encoder:
             name: scalers.get(name) or Scaler.fit(_numbers(train, name), name in columns.log)
             for name in columns.dense
         }
+        fields = [known.field(name) for name, known in vocabularies.items()]
+        targets = [
+            _with_scale(target, _numbers(train, target.name)) if target.kind == "rating" else target
+            for target in columns.targets
+        ]
+        return cls.of(columns, vocabularies, fields, fitted, targets, history)
+
+    @classmethod
+    def of(
+        cls,
+        columns: Columns,
+        vocabularies: Mapping[str, Vocabulary | MultiValued],
+        fields: Sequence[Field],
+        fitted: dict[str, Scaler],
+        targets: Sequence[Target],
+        history: int,
+    ) -> Encoder:
+        """The encoder of these parts."""
         schema = Schema(
             dense=columns.dense,
-            fields=tuple(known.field(name) for name, known in vocabularies.items()),
-            targets=tuple(
-                _with_scale(target, _numbers(train, target.name))
-                if target.kind == "rating"
-                else target
-                for target in columns.targets
-            ),
+            fields=tuple(fields),
+            targets=tuple(targets),
             user=columns.user,
             item=columns.item,
             item_side=columns.item_fields,
@@ -211,7 +244,7 @@ class Encoder:
         dense = torch.empty(n, len(self.scalers))
         for at, (name, scaler) in enumerate(self.scalers.items()):
             dense[:, at] = torch.from_numpy(scaler.apply(_numbers(part.frame, name)))
-            _check_finite(dense[:, at], part.frame[name], scaler)
+            check_finite(dense[:, at], part.frame[name], scaler)
         targets = torch.tensor(part.labels, dtype=torch.float32).reshape(n, -1)
         query = None if part.query is None else torch.tensor(part.query)
         return Split(Batch(dense, ids, self._history(part.frame), targets), query)
@@ -245,11 +278,24 @@ def _with_scale(target: Target, ratings: np.ndarray) -> Target:
     return replace(target, mean=scaler.mean, deviation=scaler.deviation)
 
 
+def pairwise_sum(read: Callable[[int, int], np.ndarray], start: int, n: int) -> np.float64:
+    """The sum of n numbers, added up in the order of `numpy.sum`, but read piece by piece.
+
+    NumPy halves a long array, the first half rounded down to a multiple of 8, and adds up the sums
+    of the halves.
+    """
+    if n <= PAIRWISE:
+        return np.sum(read(start, n), dtype=np.float64)
+    half = n // 2 - n // 2 % 8
+    return pairwise_sum(read, start, half) + pairwise_sum(read, start + half, n - half)
+
+
 def _numbers(frame: pd.DataFrame, name: str) -> np.ndarray:
     return frame[name].to_numpy(np.float64)
 
 
-def _check_finite(scaled: Tensor, raw: pd.Series, scaler: Scaler) -> None:
+def check_finite(scaled: Tensor, raw: pd.Series, scaler: Scaler) -> None:
+    """ValueError at the first value (N,) that is not finite when it is `scaled` (N,)."""
     wrong = ~scaled.isfinite()
     if wrong.any():
         value = raw.iloc[int(wrong.int().argmax())]
@@ -259,5 +305,6 @@ def _check_finite(scaled: Tensor, raw: pd.Series, scaler: Scaler) -> None:
         )
 
 
-def _logged(values: np.ndarray, log: bool) -> np.ndarray:
+def logged(values: np.ndarray, log: bool) -> np.ndarray:
+    """The values or, where `log`, log(1 + x) of those that are not negative, and 0 of others."""
     return np.log1p(np.maximum(values, 0)) if log else values

@@ -97,7 +97,7 @@ def raw_tables(log: RowLog, parts: Parts, encoder: Encoder) -> RawTables:
 
 def _samples(part: Part, encoder: Encoder) -> pd.DataFrame:
     rows, columns = happened(part), encoder.columns
-    places = np.linspace(0, len(rows) - 1, min(len(rows), SAMPLES)).astype(np.int64)
+    places = sample_places(len(rows))
     steps = step_names(encoder.schema.history_length)
     rows = rows[[*columns.fields, *columns.dense, *steps]].take(places).reset_index(drop=True)
     found = rows[[*columns.fields, *columns.dense]].copy()
@@ -108,6 +108,11 @@ def _samples(part: Part, encoder: Encoder) -> pd.DataFrame:
         cells = zip(*(rows[step].astype(object) for step in steps), strict=True)
         found[EARLIER] = [_joined([str(c) for c in row if pd.notna(c)]) for row in cells]
     return found
+
+
+def sample_places(rows: int) -> np.ndarray:
+    """(S,) int64: the places of the samples among so many validation rows, evenly spaced."""
+    return np.linspace(0, rows - 1, min(rows, SAMPLES)).astype(np.int64)
 
 
 def _joined(values: list[str]) -> str:

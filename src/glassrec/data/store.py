@@ -8,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields, is_dataclass
@@ -20,22 +19,25 @@ import numpy as np
 import pandas as pd
 import torch
 from pydantic import TypeAdapter
-from torch import Tensor
 
 from glassrec.data.audit import Audit
 from glassrec.data.batch import Batch, Split
 from glassrec.data.catalogue import Catalogue, Negatives
-from glassrec.data.content import LARGE_BYTES, default_cache, digest_of, existing
+from glassrec.data.content import LARGE_BYTES, default_cache, existing
 from glassrec.data.dataset import Dataset, Source
 from glassrec.data.encoding import NO_SCALERS, MultiValued, Scalers, Vocabulary
 from glassrec.data.raw_tables import RawTables
-from glassrec.data.saved_encoder import SPLITS, encoder_of, plain_encoder, plain_schema, schema_of
+from glassrec.data.saved_encoder import SPLITS, encoder_of, schema_of
+from glassrec.data.store_files import (
+    CATALOGUE,
+    FORMAT,
+    SCHEMA,
+    is_intact,
+    write_dataset,
+    writing,
+)
+from glassrec.data.streaming import encode_rows
 from glassrec.failures import write_error
-
-FORMAT = 1
-"""The version of the layout."""
-
-SCHEMA, CHECKSUMS = "schema.json", "checksums.json"
 
 T = TypeVar("T")
 
@@ -102,7 +104,11 @@ def load_dataset(
                 print(f"encoding the data into {folder} ...", flush=True)
                 try:
                     with writing(folder) as partial_folder:
-                        write_dataset(load(), partial_folder)
+                        rows = source.row_blocks()
+                        if rows is None or not rows.streams():
+                            write_dataset(load(), partial_folder)
+                        else:
+                            encode_rows(rows, seed, scalers, partial_folder)
                 except OSError as error:
                     raise write_error(folder, error) or error from None
     return read_store(folder)
@@ -165,107 +171,6 @@ def _lock(path: Path) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def writing(folder: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `folder`, with checksums, when the block is complete."""
-    partial_folder = folder.with_suffix(".partial")
-    for old in (partial_folder, folder):  # of a killed process, and a damaged one
-        shutil.rmtree(old, ignore_errors=True)
-    partial_folder.mkdir()
-    try:
-        yield partial_folder
-        files = sorted(p for p in partial_folder.rglob("*") if p.is_file())
-        sums = {
-            path.relative_to(partial_folder).as_posix(): [path.stat().st_size, digest_of(path)]
-            for path in files
-        }
-        (partial_folder / CHECKSUMS).write_text(json.dumps(sums, indent=1))
-        partial_folder.rename(folder)
-    finally:
-        shutil.rmtree(partial_folder, ignore_errors=True)
-
-
-def is_intact(folder: Path, *, check: bool = False) -> bool:
-    """Whether a store is there and its files have their sizes and, with `check` or where they are
-    few, the sha256 that they had when they were written.
-    """
-    try:
-        sums = json.loads((folder / CHECKSUMS).read_text())
-        if any((folder / name).stat().st_size != size for name, (size, _) in sums.items()):
-            return False
-        check = check or sum(size for size, _ in sums.values()) < LARGE_BYTES
-        return not check or all(digest_of(folder / name) == sha for name, (_, sha) in sums.items())
-    except (OSError, ValueError, TypeError):
-        return False
-
-
-def write_dataset(dataset: Dataset, folder: Path) -> None:
-    """Write all of a dataset but its `decoder` and `ground_truth`."""
-    for name, split in dataset.splits.items():
-        write_arrays(folder / name, narrow(split.batch, dataset.schema.num_ids)._asdict())
-        more = {"query": split.query, "probabilities": (dataset.probabilities or {}).get(name)}
-        write_arrays(folder / name, more)
-    if dataset.catalogue is not None:
-        tensors = {name: getattr(dataset.catalogue, name) for name in _CATALOGUE}
-        write_arrays(folder / "catalogue", tensors)
-    if dataset.encoder is not None:
-        write_vocabularies(dataset.encoder.vocabularies, folder / "vocabularies")
-    if dataset.row_keys is not None:
-        keys = dataset.row_keys
-        codes = pd.Categorical(keys["split"], SPLITS).codes
-        rows = {"row": keys["row"].to_numpy(), "key": keys["key"].to_numpy(), "split": codes}
-        write_arrays(folder / "row_keys", rows)
-    if dataset.raw is not None:
-        (folder / "raw").mkdir()
-        for name, table in dataset.raw._asdict().items():
-            if table is not None:
-                table.to_parquet(folder / "raw" / f"{name}.parquet", index=False)
-    write_schema(dataset, folder)
-
-
-def write_schema(dataset: Dataset, folder: Path) -> None:
-    """Write everything that is no array and no table."""
-    catalogue, negatives, encoder = dataset.catalogue, dataset.negatives, dataset.encoder
-    description = {
-        "format": FORMAT,
-        "schema": plain_schema(dataset.schema),
-        "user_column": None if catalogue is None else catalogue.user,
-        "catalogue": None
-        if catalogue is None
-        else {"columns": catalogue.columns, "dense_columns": catalogue.dense_columns},
-        "negatives": negatives and negatives.per_positive,
-        "encoder": encoder and plain_encoder(encoder),
-        "audit": dataset.audit and asdict(dataset.audit),
-    }
-    (folder / SCHEMA).write_text(json.dumps(description, indent=1))
-
-
-def narrow(batch: Batch, num_ids: int) -> Batch:
-    """The rows with ids and histories in int32, if their table is small enough."""
-    if num_ids >= 2**31:
-        return batch
-    return batch._replace(ids=batch.ids.int(), history=batch.history.int())
-
-
-def write_arrays(folder: Path, arrays: Mapping[str, Tensor | np.ndarray | None]) -> None:
-    """Write a file `NAME.npy` for each array."""
-    folder.mkdir(exist_ok=True)
-    for name, array in arrays.items():
-        if array is not None:
-            np.save(folder / f"{name}.npy", np.asarray(array))
-
-
-def write_vocabularies(vocabularies: Mapping[str, Vocabulary | MultiValued], folder: Path) -> None:
-    """Write the values of each field, by the order of the fields: `0.parquet`, `1.parquet`, ..."""
-    folder.mkdir()
-    for at, known in enumerate(vocabularies.values()):
-        frame = pd.DataFrame({"value": known.values})
-        frame.to_parquet(folder / f"{at}.parquet", index=False)
-
-
-_CATALOGUE = ("rows", "counts", "chosen", "dense")
-
-
 def read_store(folder: Path) -> Dataset:
     """The dataset of a store: arrays are mapped, tables and vocabularies are read on first use."""
     known = json.loads((folder / SCHEMA).read_text())
@@ -275,7 +180,7 @@ def read_store(folder: Path) -> Dataset:
     catalogue = negatives = encoder = keys = None
     if known["catalogue"] is not None:
         parts: dict[str, Any] = {
-            name: _mapped(folder / "catalogue" / f"{name}.npy") for name in _CATALOGUE
+            name: _mapped(folder / "catalogue" / f"{name}.npy") for name in CATALOGUE
         }
         own: dict[str, Any] = {name: tuple(places) for name, places in known["catalogue"].items()}
         catalogue = Catalogue(known["user_column"], **own, **parts)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pandas as pd
+import pyarrow as pa
 import yaml
 from annotated_types import Ge
 from pydantic import FilePath, TypeAdapter, ValidationError
@@ -17,6 +19,7 @@ from glassrec.data.content import existing, is_parquet
 from glassrec.data.dataset import Dataset, Source, build_dataset
 from glassrec.data.encoding import NO_SCALERS, Scalers
 from glassrec.data.parquet import parquet_names, read_parquet
+from glassrec.data.row_blocks import RowBlocks, parquet_blocks, text_blocks
 from glassrec.data.splits import Random, Splitter
 from glassrec.data.text_file import Format, Origin, TextFile
 from glassrec.spelling import did_you_mean, listed, one_of
@@ -129,15 +132,36 @@ class Table(Source):
 
     def read(self, columns: Columns) -> tuple[pd.DataFrame, Origin]:
         """The columns that have a role, as they are in the file."""
-        path = Path(self.path)
-        numbers = {*columns.numbers, columns.label}
-        types = {name: NUMBER if name in numbers else TEXT for name in columns.stored}
+        path, types = Path(self.path), _types(columns)
         if is_parquet(path):
             check_names(columns.stored, _shown(parquet_names(path), columns), str(path))
             return read_parquet(path, types, columns.several), Origin(path, format=None)
-        form = Format(separator_of(path, self.separator), quotes=self.quotes, header=True)
-        text = TextFile.open(path, form)
-        names = text.first_cells
+        text = TextFile.open(path, self._format)
+        self._check_header(text.first_cells, columns)
+        return text.read(types), text.origin
+
+    def row_blocks(self) -> RowBlocks | None:
+        """The rows of the table, if they have no history and none is dropped."""
+        columns, path = read_columns(Path(self.columns)), Path(self.path)
+        types = _types(columns)
+        if self.repeats == "drop" or self.history:
+            return None
+        if is_parquet(path):
+            check_names(columns.stored, _shown(parquet_names(path), columns), str(path))
+            return RowBlocks(
+                columns, self.split, self.min_count, partial(parquet_blocks, path, types)
+            )
+        check = partial(self._check_header, columns=columns)
+        read = partial(text_blocks, path, self._format, types, check)
+        return RowBlocks(columns, self.split, self.min_count, read)
+
+    @property
+    def _format(self) -> Format:
+        separator = separator_of(Path(self.path), self.separator)
+        return Format(separator, quotes=self.quotes, header=True)
+
+    def _check_header(self, names: list[str], columns: Columns) -> None:
+        path = Path(self.path)
         for word, character in SEPARATORS.items():
             if len(names) == 1 and character in names[0]:
                 raise ValueError(
@@ -145,7 +169,11 @@ class Table(Source):
                     f"did you mean data.separator={word}"
                 )
         check_names(columns.stored, _shown(names, columns), str(path))
-        return text.read(types), Origin(path, form)
+
+
+def _types(columns: Columns) -> dict[str, pa.DataType]:
+    numbers = {*columns.numbers, columns.label}
+    return {name: NUMBER if name in numbers else TEXT for name in columns.stored}
 
 
 def separator_of(path: Path, given: str | None) -> str:

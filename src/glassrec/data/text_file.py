@@ -141,13 +141,15 @@ class Row(NamedTuple):
 class TextFile:
     """A text file whose quotes are in place.
 
-    `broken` (K, 2) int64 says where the rows with a line break in a cell begin and end.
+    `broken` (K, 2) int64 says where the rows with a line break in a cell begin and end; `content`
+    begins behind so many `lines` of the file.
     """
 
     path: Path
     format: Format
     content: memoryview
     broken: np.ndarray
+    lines: int = 0
 
     @classmethod
     def open(cls, path: Path, form: Format = Format()) -> TextFile:
@@ -183,15 +185,21 @@ class TextFile:
         names = self.first_cells if self.format.header else list(types)
         columns = {str(names.index(name)): kind for name, kind in types.items()}
         numeric = [int(at) for at, kind in columns.items() if kind != TEXT]
-        rows = self.broken[self.broken[:, 0] >= self._body]
+        rows = self.broken[self.broken[:, 0] >= self.body]
         check_no_rows_in_cells(
-            self.path, self.content, rows, self.format.byte.encode(), len(names), numeric
+            self.path,
+            self.content,
+            rows,
+            self.format.byte.encode(),
+            len(names),
+            numeric,
+            self.lines,
         )
         try:
-            table = self._table(len(names), columns, self.content[self._body :])
+            table = self._table(len(names), columns, self.content[self.body :])
         except pa.ArrowInvalid:
             table = self._converted(names, columns)
-        return frame_of(table.rename_columns(list(types)), Origin(self.path, self.format))
+        return frame_of(table.rename_columns(list(types)), self.origin)
 
     @cached_property
     def first_cells(self) -> list[str]:
@@ -208,7 +216,7 @@ class TextFile:
         """The rows without the header; in a file of two or more columns, blank rows are none."""
         keep_blank = len(self.first_cells) == 1
         for row in self._scan():
-            if row.start >= self._body and row.cells and (keep_blank or not self._is_blank(row)):
+            if row.start >= self.body and row.cells and (keep_blank or not self._is_blank(row)):
                 yield row
 
     @cached_property
@@ -219,7 +227,12 @@ class TextFile:
         raise ValueError(f"{self.path}: {_NO_ROWS}")
 
     @property
-    def _body(self) -> int:
+    def origin(self) -> Origin:
+        """Where the rows come from, for messages."""
+        return Origin(self.path, self.format)
+
+    @property
+    def body(self) -> int:
         """Where the first row behind the header begins, in bytes."""
         return self._first.end if self.format.header else 0
 
@@ -229,7 +242,7 @@ class TextFile:
         return not bytes(self.content[row.start : row.end]).decode(errors="replace").strip()
 
     def _scan(self) -> Iterator[Row]:
-        form, line, end = self.format, 0, 0
+        form, line, end = self.format, self.lines, 0
         stream = pa.BufferReader(pa.py_buffer(self.content))
 
         def lines() -> Iterator[str]:
@@ -239,7 +252,7 @@ class TextFile:
                 yield text
 
         quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if form.quotes else csv.QUOTE_NONE
-        first, start = 1, 0
+        first, start = line + 1, 0
         for cells in csv.reader(lines(), delimiter=form.byte, quoting=quoting):
             yield Row(first, start, end, cells)
             first, start = line + 1, end
@@ -296,7 +309,7 @@ class TextFile:
         """The columns as texts, whose encoding is not checked."""
         texts = dict.fromkeys(types, TEXT)
         try:
-            return self._table(len(names), texts, self.content[self._body :], check=False)
+            return self._table(len(names), texts, self.content[self.body :], check=False)
         except pa.ArrowInvalid:  # a ragged row, a row of blanks, or one that is longer than a block
             content = self._regular_rows(names)
         try:

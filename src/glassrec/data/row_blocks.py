@@ -1,0 +1,143 @@
+"""The rows of a large file, in blocks of bounded size; errors name the file and the line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from glassrec.data.columns import Columns
+from glassrec.data.content import (
+    compression,
+    existing,
+    refuse_binary,
+    rows_of_several_lines,
+    text_content,
+)
+from glassrec.data.parquet import cast_columns, parquet_batches
+from glassrec.data.splits import ByTime, Random, Splitter
+from glassrec.data.text_file import Format, Origin, TextFile, frame_of
+
+BLOCK_BYTES, BLOCK_ROWS = 1 << 25, 1 << 17
+"""Of a text file, and of a parquet file."""
+
+Blocks = Iterator[tuple[pd.DataFrame, Origin]]
+
+
+class RowBlocks(NamedTuple):
+    """Rows that are encoded one by one, with what the encoding needs to know."""
+
+    columns: Columns
+    split: Splitter
+    min_count: int
+    read: Callable[[], Blocks]
+
+    def streams(self) -> bool:
+        """Whether no row's encoding depends on another row, but for vocabularies and scales."""
+        columns, split = self.columns, self.split
+        others = columns.user, columns.item, columns.time, columns.rating, columns.split
+        if any(others) or columns.several or not columns.label:
+            return False
+        return isinstance(split, Random) or (isinstance(split, ByTime) and columns.chronological)
+
+
+@dataclass(frozen=True)
+class BlockOrigin(Origin):
+    """Where the rows of a block come from: of a text file its own text, else its first row."""
+
+    text: TextFile | None = None
+    first_row: int = 0
+
+    def at(self, row: int) -> str:
+        """The file and the line, or the row, of a row of the block."""
+        if self.text is None:
+            return f"{self.path}, row {self.first_row + row + 1}"
+        return f"{self.path}, line {next(islice(self.text.rows(), row, None)).line}"
+
+
+class BlockText(TextFile):
+    """A block of a text file, behind the header of the file."""
+
+    @property
+    def origin(self) -> Origin:
+        """The block."""
+        return BlockOrigin(self.path, self.format, self)
+
+
+def text_blocks(
+    path: Path,
+    form: Format,
+    types: Mapping[str, pa.DataType],
+    check: Callable[[list[str]], None] | None = None,
+) -> Blocks:
+    """The columns `types` of a text file, block by block; see `TextFile.read`.
+
+    `check` may refuse the names in the header.
+
+    Raises:
+        ValueError: as `TextFile.open` and `read`.
+    """
+    header, lines = b"", 0
+    for block in _whole_lines(path, form.quotes):
+        if lines and block.isspace():
+            continue
+        if not lines:
+            refuse_binary(path, memoryview(block))
+            block = block.removeprefix(b"\xef\xbb\xbf")
+        if b"\0" in block or form.byte != form.separator:
+            text_content(path)  # says what is wrong
+        content = header + block
+        before = lines - header.count(b"\n")
+        broken = np.empty((0, 2), np.int64)
+        if form.quotes:
+            broken = rows_of_several_lines(path, memoryview(content), form.byte.encode(), before)
+        text = BlockText(path, form, memoryview(content), broken, before)
+        if form.header and not header:
+            if check is not None:
+                check(text.first_cells)
+            header = bytes(content[: text.body])
+        lines += block.count(b"\n")
+        yield text.read(types), text.origin
+
+
+def parquet_blocks(path: Path, types: Mapping[str, pa.DataType]) -> Blocks:
+    """The columns `types` of a parquet file, block by block; see `read_parquet`."""
+    first = 0
+    for table in parquet_batches(path, BLOCK_ROWS):
+        origin = BlockOrigin(path, None, first_row=first)
+        yield frame_of(cast_columns(table, types, origin), origin), origin
+        first += table.num_rows
+
+
+def _whole_lines(path: Path, quotes: bool) -> Iterator[bytes]:
+    """The bytes of a text file, unpacked, in blocks that end where a row ends."""
+    with existing(path).open("rb") as file:
+        codec = compression(file.read(64))
+        file.seek(0)
+        source = file if codec is None else pa.CompressedInputStream(pa.PythonFile(file), codec)
+        rest = b""
+        while block := cast(BinaryIO, source).read(BLOCK_BYTES):
+            rest += block
+            cut = _last_row_end(rest) if quotes and b'"' in rest else rest.rfind(b"\n") + 1
+            if cut:
+                yield rest[:cut]
+                rest = rest[cut:]
+        if rest:
+            yield rest
+
+
+def _last_row_end(data: bytes) -> int:
+    """Behind the last line break outside of quotes; 0 if there is none."""
+    cut = data.rfind(b"\n") + 1
+    odd = data.count(b'"', 0, cut) % 2
+    while cut and odd:
+        end = data.rfind(b"\n", 0, data.rfind(b'"', 0, cut)) + 1
+        odd ^= data.count(b'"', end, cut) % 2
+        cut = end
+    return cut
