@@ -15,7 +15,7 @@ MAX_LINES = 350
 
 BUDGETS = {
     "": 1612,
-    "artifacts": 1132,
+    "artifacts": 1144,
     "compare": 2207,
     "config": 2744,
     "data": 5711,
@@ -24,10 +24,10 @@ BUDGETS = {
     "inference": 3823,
     "metrics": 1321,
     "models": 2338,
-    "prune": 2176,
+    "prune": 2512,
     "report": 3558,
     "run": 1148,
-    "stages": 3404,
+    "stages": 3406,
     "sweep": 2167,
     "tracking": 742,
     "training": 2224,

@@ -11,6 +11,7 @@ from glassrec.artifacts.pruning import (
     AllPairs,
     Certificate,
     CertifiedLayer,
+    ChangeBound,
     LayerPlan,
     PrunedNeurons,
     PrunePlan,

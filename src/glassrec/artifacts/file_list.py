@@ -155,7 +155,7 @@ PRUNED = File("pruned.safetensors", Weights, "prune",
     "the parameters of the small model", (WEIGHTS, PLAN), together=True)
 CERTIFICATE = File("certificate.json", Certificate, "prune",
     "the comparison of the large and the small model on all rows", (WEIGHTS, PLAN, PRUNED),
-    together=True)
+    ("prune.bound_boxes",), together=True)
 CERTIFICATE_TEXT = File("certificate.md", Text, "prune",
     "the certificate for people", (CERTIFICATE,))
 PRUNING_CURVES = File("pruning_curves.parquet", StoredTable, "prune",

@@ -137,6 +137,18 @@ class AllPairs:
 
 
 @dataclass(frozen=True)
+class ChangeBound:
+    """A proven bound of every |Δlogit| for any ids, and dense columns within their range on the
+    rows, from bounds of some boxes of inputs; and the largest on random inputs of that kind.
+    """
+
+    bound: float
+    boxes: int
+    random_rows: int
+    random_max: float
+
+
+@dataclass(frozen=True)
 class Certificate(JsonRecord):
     """The result of comparing the large and the small model on all rows."""
 
@@ -174,9 +186,11 @@ class Certificate(JsonRecord):
     """of the packages that made the comparison"""
     all_pairs: AllPairs | None = None
     """of a model that reads a user and an item alone, if neurons were pruned"""
+    change_bound: ChangeBound | None = None
+    """where one was asked for"""
 
     def save(self, path: Path) -> None:
-        """Write JSON, without `all_pairs` where there are none."""
+        """Write JSON, without the parts that are not there."""
         write_json(path, {k: v for k, v in asdict(self).items() if v is not None})
 
     @classmethod
@@ -186,5 +200,6 @@ class Certificate(JsonRecord):
         for name, layer in values["layers"].items():
             gone = [PrunedNeurons(**each) for each in layer["gone"]]
             layers[name] = CertifiedLayer(**layer | {"gone": gone})
-        pairs = AllPairs(**values["all_pairs"]) if "all_pairs" in values else None
-        return super().fields_from(values) | {"layers": layers, "all_pairs": pairs}
+        kinds = {"all_pairs": AllPairs, "change_bound": ChangeBound}
+        parts = {name: kind(**values[name]) for name, kind in kinds.items() if name in values}
+        return super().fields_from(values) | {"layers": layers} | parts

@@ -123,8 +123,8 @@ def _compared(certificate: Certificate) -> Iterator[str]:
         f"- rows changed by more than the tolerance of {certificate.tolerance:.3g}, which is 1e-9 "
         f"of the largest |logit| or unit: {certificate.rows_changed:,}"
     )
-    if pairs := of_all_pairs(certificate):
-        yield fill(f"- {pairs}", WIDTH, subsequent_indent="  ")
+    for more in filter(None, (of_all_pairs(certificate), of_bound(certificate))):
+        yield fill(f"- {more}", WIDTH, subsequent_indent="  ")
 
 
 def _hashes(certificate: Certificate) -> Iterator[str]:
@@ -136,3 +136,15 @@ def _hashes(certificate: Certificate) -> Iterator[str]:
     }
     for kind, hashes in groups.items():
         yield from (f"- {found} {kind} {name}" for name, found in hashes.items())
+
+
+def of_bound(certificate: Certificate) -> str:
+    """The proven bound of the change, in a sentence; empty where there is none."""
+    if (found := certificate.change_bound) is None:
+        return ""
+    measured = max(found.random_max, certificate.max_abs_logit_difference)
+    return (
+        "for any ids, and dense columns within their range on the rows, no logit changes by more "
+        f"than {found.bound:.3g}, a proven bound; the largest measured change is {measured:.3g}, "
+        f"which {found.random_rows:,} random inputs are part of"
+    )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal, get_args
 
 import pandas as pd
+import torch
 from annotated_types import Ge, Interval, MinLen
 from torch import Tensor
 
@@ -23,6 +24,7 @@ from glassrec.prune.budget import Budget, Measures
 from glassrec.prune.certificate import certify, data_digests
 from glassrec.prune.guarantees import ranges
 from glassrec.prune.guarantees.all_pairs import all_pairs
+from glassrec.prune.guarantees.change_bounds import change_bound
 from glassrec.prune.importance import CalibrationData, ConductanceScore, ImportanceScore, Loss
 from glassrec.prune.new_rows import float64_pair
 from glassrec.prune.plan import FindRanges, Level, PlanBuilder
@@ -56,6 +58,8 @@ class Pruner:
         rows: training rows from which importance and means are computed.
         max_enumerated_inputs: the most combinations of ids to enumerate, for a model that reads
             nothing else: for level domain (interval bounds beyond), and to compare all pairs.
+        bound_boxes: of inputs, of which the change of a logit is bounded: the more, the lower is
+            the proven bound for all inputs. 0 computes none.
         chunk: rows that pass the model at once; bounds the memory.
         curves: the pruned models of the curve of quality against the share.
     """
@@ -71,6 +75,7 @@ class Pruner:
     fold: bool = True
     rows: Annotated[int, Ge(1)] = 10_000
     max_enumerated_inputs: Annotated[int, Ge(0)] = ranges.MAX_ENUMERATED_INPUTS
+    bound_boxes: Annotated[int, Ge(0)] = 0
     chunk: Annotated[int, Ge(1)] = 16384
     curves: PruningCurves | None = None
 
@@ -228,6 +233,15 @@ class Pruner:
             given=given,
             splits=from_first(lambda: data_digests(dataset)),
         )
+        if self.bound_boxes:
+            parts = [each.batch.dense.aminmax(dim=0) for each in dataset.splits.values()]
+            lows, highs = map(torch.stack, zip(*parts, strict=True))
+            dense = torch.stack([lows.amin(0), highs.amax(0)])[:, large._dense]
+            try:
+                bound = change_bound(large, small, plan, dense, self.bound_boxes)
+            except ValueError as error:
+                raise ValueError(f"prune.bound_boxes: {error}; take 0") from error
+            certificate = replace(certificate, change_bound=bound)
         sides = {large.schema.user, large.schema.item}
         if not count or not plan.dropped or {*large.schema.field_names} != sides:
             return certificate

@@ -265,6 +265,7 @@ def _comparison(recorded: RecordedRun) -> Iterator[Finding]:
         given=certificate.given,
     )
     found = replace(found, all_pairs=certificate.all_pairs and found.all_pairs)  # none in old ones
+    found = replace(found, change_bound=certificate.change_bound and found.change_bound)
     here, there = (
         {k: v for k, v in flat(asdict(each)).items() if not k.startswith(SKIPPED_FIELDS)}
         for each in (found, certificate)
@@ -280,8 +281,10 @@ def _comparison(recorded: RecordedRun) -> Iterator[Finding]:
         yield Passed(f"certified with {certificate.versions}, verified with {versions()}")
 
 
-def _rounding(size: float, name: str, _: object) -> float:
+def _rounding(size: float, name: str, value: Any) -> float:
     """By how much a value of a certificate may differ, where logits are of some size."""
     if name.startswith("all_pairs.same"):  # of lists with items of nearly equal logits
         return 0.01
+    if name == "change_bound.bound":  # of boxes that are split by size
+        return 0.1 * float(value)
     return ROUNDING * max(1.0, size) * (TOLERANCE if name == "tolerance" else 1)

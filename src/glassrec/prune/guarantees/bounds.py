@@ -60,7 +60,7 @@ class Bounds(Tensor):
     ) -> Any:
         kwargs = kwargs or {}
         # In place, an operation would change what other bounds were made from.
-        rule = _refuse if kwargs.get("inplace") else _RULES.get(_name(func), _refuse)
+        rule = refuse if kwargs.get("inplace") else _RULES.get(operation(func), refuse)
         return rule(func, *args, **kwargs)
 
     def __repr__(self, **_: object) -> str:  # type: ignore[override]
@@ -88,7 +88,7 @@ class Bounds(Tensor):
         return self._ends[1]
 
 
-def _name(func: Callable[..., Any]) -> str:
+def operation(func: Callable[..., Any]) -> str:
     """`add` for `Tensor.add`, `Tensor.__add__` and `torch.add`; `add_` is another."""
     name = func.__name__
     if name == "__get__":  # an attribute, such as `Tensor.shape`
@@ -96,9 +96,10 @@ def _name(func: Callable[..., Any]) -> str:
     return name[2:-2] if name.startswith("__") else name
 
 
-def _refuse(func: Callable[..., Any], *_: object, **__: object) -> NoReturn:
+def refuse(func: Callable[..., Any], *_: object, **__: object) -> NoReturn:
+    """ValueError for an operation without a rule."""
     raise ValueError(
-        f"bounds over all inputs are not known through the operation {_name(func)!r}; set "
+        f"bounds over all inputs are not known through the operation {operation(func)!r}; set "
         "prune.level=data, or write `score` with affine maps, products and the usual activations"
     )
 
@@ -121,7 +122,8 @@ def _reach(source: Tensor, symbols: Tensor) -> tuple[Tensor, Tensor]:
     return low, high
 
 
-def _interval(low: Tensor, high: Tensor) -> Bounds:
+def interval(low: Tensor, high: Tensor) -> Bounds:
+    """Bounds without any source."""
     return Bounds(torch.stack([low, high]).double())
 
 
@@ -139,27 +141,27 @@ def hull(several: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 # about, does the same to low, to high and to every symbol.
 
 
-def _each(value: Any, change: Callable[[Tensor], Any]) -> Any:
+def map_numbers(value: Any, change: Callable[[Tensor], Any]) -> Any:
     """`value` with its tensors of numbers changed, in lists too; indices and masks stay."""
     if isinstance(value, list | tuple):
-        return type(value)(_each(element, change) for element in value)
+        return type(value)(map_numbers(element, change) for element in value)
     number = isinstance(value, Tensor) and (isinstance(value, Bounds) or value.is_floating_point())
     return change(value) if number else value
 
 
 def _additive(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     found: list[Tensor] = []
-    _each(args, found.append)
+    map_numbers(args, found.append)
     bounds = [value for value in found if isinstance(value, Bounds)]
     if not bounds:
-        return _refuse(func)
+        return refuse(func)
     parts = max((value.parts for value in bounds), key=len)
     sources = next(value.sources for value in bounds if len(value.parts) == len(parts))
     stacks = [_stack(value, len(parts)) for value in found]
 
     def on_one(*tensors: Tensor) -> Any:
         each = iter(tensors)
-        return func(*_each(args, lambda _: next(each)), **kwargs)
+        return func(*map_numbers(args, lambda _: next(each)), **kwargs)
 
     results = torch.vmap(on_one)(*stacks)
     if isinstance(results, Tensor):
@@ -231,7 +233,7 @@ def _multiply(_: Rule, x: Any, y: Any) -> Bounds:
     corners = torch.stack(
         [(a * b).where((a != 0) & (b != 0), 0) for a in _ends_of(x) for b in _ends_of(y)]
     )
-    return _interval(*corners.aminmax(dim=0))
+    return interval(*corners.aminmax(dim=0))
 
 
 def _matrix_product(func: Rule, x: Tensor, y: Tensor) -> Tensor:
@@ -240,13 +242,13 @@ def _matrix_product(func: Rule, x: Tensor, y: Tensor) -> Tensor:
     if not isinstance(x, Bounds):
         return _scaled(lambda part, weight: weight @ part, y, x)
     if min(x.ndim, y.ndim) < 2:
-        return _refuse(func)
+        return refuse(func)
     return (x.unsqueeze(-1) * y.unsqueeze(-3)).sum(-2)
 
 
 def _linear(func: Rule, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if isinstance(weight, Bounds) or isinstance(bias, Bounds) or not isinstance(x, Bounds):
-        return _refuse(func)
+        return refuse(func)
     result = _scaled(F.linear, x, weight)
     return result if bias is None else result + bias
 
@@ -265,21 +267,21 @@ def _relu(__: Rule, x: Bounds, **_: bool) -> Bounds:
 
 def _rising(func: Rule, x: Bounds, *args: float, **kwargs: float) -> Bounds:
     if any(isinstance(value, Tensor) for value in (*args, *kwargs.values())):
-        return _refuse(func)
+        return refuse(func)
     low, high = (func(end, *args, **kwargs) for end in _ends_of(x))
-    return _interval(low, high.where(x.low != x.high, low))
+    return interval(low, high.where(x.low != x.high, low))
 
 
 def _magnitude(func: Rule, x: Bounds) -> Bounds:
     """|x| and x²: least where x is nearest to zero."""
     low, high = (func(end) for end in _ends_of(x))
     least = torch.minimum(low, high).masked_fill((x.low < 0) & (x.high > 0), 0)
-    return _interval(least, torch.maximum(low, high))
+    return interval(least, torch.maximum(low, high))
 
 
 def _power(func: Rule, x: Any, exponent: Any) -> Bounds:
     if not isinstance(x, Bounds) or isinstance(exponent, Tensor) or exponent != 2:
-        return _refuse(func)
+        return refuse(func)
     return _magnitude(torch.square, x)
 
 
@@ -292,7 +294,7 @@ def _lerp(_: Rule, start: Any, end: Any, weight: Any) -> Any:
     lows = torch.stack([torch.lerp(a, c, w) for w in weights])
     highs = torch.stack([torch.lerp(b, d, w) for w in weights])
     low, high = lows.masked_fill(lows.isnan(), -inf), highs.masked_fill(highs.isnan(), inf)
-    return _interval(low.amin(0), high.amax(0))
+    return interval(low.amin(0), high.amax(0))
 
 
 def _where(func: Rule, *args: Any) -> Any:
@@ -306,14 +308,14 @@ def _where(func: Rule, *args: Any) -> Any:
     low, high = torch.minimum(a, c), torch.maximum(b, d)
     sure, never = condition.low > 0, condition.high <= 0
     low = a.where(sure, c.where(never, low))
-    return _interval(low, b.where(sure, d.where(never, high)))
+    return interval(low, b.where(sure, d.where(never, high)))
 
 
 def _compare(func: Rule, x: Any, y: Any) -> Bounds:
     """1 where it holds, 0 where not; from 0 to 1 where it depends."""
     (a, b), (c, d) = _ends_of(x), _ends_of(y)
     ends = [func(a, d), func(b, c)]
-    return _interval(*(ends if _name(func) in ("gt", "ge") else reversed(ends)))
+    return interval(*(ends if operation(func) in ("gt", "ge") else reversed(ends)))
 
 
 _NAMES: dict[Rule, str] = {
@@ -330,7 +332,7 @@ _NAMES: dict[Rule, str] = {
     _add: "add radd", _subtract: "sub subtract", _negate: "neg negative",
     lambda func, x, y: _subtract(func, y, x): "rsub",
     _multiply: "mul multiply rmul",
-    lambda func, x, y: _refuse(func) if isinstance(y, Bounds) else _multiply(func, x, 1 / y):
+    lambda func, x, y: refuse(func) if isinstance(y, Bounds) else _multiply(func, x, 1 / y):
         "div divide true_divide truediv",
     _matrix_product: "matmul mm bmm",
     lambda func, x, y: _matrix_product(func, y, x): "rmatmul",
@@ -338,7 +340,11 @@ _NAMES: dict[Rule, str] = {
     lambda func, tensors, *args, **kwargs: _additive(func, _numbers(*tensors), *args, **kwargs):
         "cat concat stack",
     _linear: "linear", _relu: "relu", _power: "pow", _lerp: "lerp", _where: "where",
-    lambda func, x, p, training, **_: _refuse(func) if training else x: "dropout",
+    lambda func, x, p, training, **_: refuse(func) if training else x: "dropout",
 }  # fmt: skip
 
+_words = [names.split() for names in _NAMES.values()]
+OF_SHAPE, AFFINE = {*_words[0]}, {*_words[1], "add", "radd", "sub", "subtract", "rsub", "neg",
+                                  "negative", "linear", "cat", "concat", "stack"}  # fmt: skip
+"""Operations on the shape alone, and those that are affine in all of their numbers."""
 _RULES = {name: rule for rule, names in _NAMES.items() for name in names.split()}
