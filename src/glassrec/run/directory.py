@@ -191,7 +191,7 @@ class Run(ReadOnlyRun):
         made_from = self._made_from(file, external)
         key = self._key(file, made_from)
         is_made = known is not None and known["key"] == key and path.is_file()
-        if from_first(lambda: is_made):
+        if from_first(lambda: (name, is_made))[1]:
             refuse_changed(path, known["sha256"])  # type: ignore[index]
             return self.load(file)
         self.status.start()

@@ -63,13 +63,8 @@ def activation_ranges(model: Recommender, batches: Iterable[Batch]) -> dict[str,
                 found[name] = _merge(found[name], one) if name in found else one
     if rows == 0:
         raise ValueError("there are no rows to judge the neurons on")
-    device = model.device
-    return {
-        n: ActivationRange(
-            r.low.to(device), r.high.to(device), r.mean.to(device) / (rows * calls[n])
-        )
-        for n, r in found.items()
-    }
+    ranges = {n: (r.low, r.high, r.mean / (rows * calls[n])) for n, r in found.items()}
+    return {n: ActivationRange(*(x.to(model.device) for x in r)) for n, r in ranges.items()}
 
 
 def logits(model: Recommender, batch: Batch) -> Tensor:
