@@ -108,7 +108,8 @@ def test_a_float32_table_gives_the_logits_of_a_float64_one_bit_for_bit(
         assert torch.equal(shared(rows), whole(rows))
 
 
-def test_planning_and_certifying_take_two_large_tables() -> None:
+@pytest.mark.parametrize("level", ["data", "domain"])
+def test_planning_and_certifying_take_two_large_tables(level: str) -> None:
     """The narrower table of the pruned model, and a place to load it into."""
     schema = Schema((), (Field("user", 200_000), Field("item", 200_000)), user="user", item="item")
     ids = torch.randint(1, 200_000, (500, 2)) + torch.tensor([0, 200_000])
@@ -118,7 +119,7 @@ def test_planning_and_certifying_take_two_large_tables() -> None:
     with torch.no_grad():
         large.table.weight[:, 3] = 0
     neurons = pd.DataFrame({"layer": ["product"], "unit": [0], "max_abs": [0.0]})
-    pruner, dataset = Pruner(), Dataset(schema, split, split, split)
+    pruner, dataset = Pruner(level), Dataset(schema, split, split, split)
     with AllocationCounter() as counter:
         plan = pruner.plan(large, neurons, dataset)
         pruned = pruner.prune(large, plan)
@@ -126,7 +127,7 @@ def test_planning_and_certifying_take_two_large_tables() -> None:
     assert found.exact
     assert plan.dropped == 1
     assert pruned.tensors["table.weight"].shape == (400_000, 15)
-    assert counter.most < 2 * large.table.weight.nbytes
+    assert counter.most < 2.1 * large.table.weight.nbytes
 
 
 def test_the_tolerance_is_relative_to_the_largest_logit(

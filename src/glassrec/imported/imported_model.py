@@ -61,6 +61,8 @@ class ImportedTables(nn.Module):
             f"which ids {field} can have is not known of an imported model; take prune.level=data"
         )
 
+    stored = vectors
+
 
 class ImportedModel(Recommender):
     """A module behind the seam of all recommenders.

@@ -89,11 +89,15 @@ class JointTable(nn.Embedding):
 
     def vectors(self, field: str) -> Tensor:
         """(size, E): the vectors of a field, unseen first; ValueError without such a field."""
+        return self._in_precision(self.stored(field))
+
+    def stored(self, field: str) -> Tensor:
+        """As `vectors`, in the precision of the weight."""
         index = self._reads.field_index(field)
         if field not in self._shifts:
-            return self._like.new_zeros(self._reads.fields[index].size, self.width)
+            return self.weight.new_zeros(self._reads.fields[index].size, self.width)
         start, stop = self._rows_of(field)
-        own = self._in_precision(self.weight[start:stop])
+        own = self.weight[start:stop]
         return own if self._whole else _select_or_zero(own, self._packed[index])
 
     @torch.no_grad()

@@ -238,7 +238,9 @@ class Pruner:
             lows, highs = map(torch.stack, zip(*parts, strict=True))
             dense = torch.stack([lows.amin(0), highs.amax(0)])[:, large._dense]
             try:
-                bound = change_bound(large, small, plan, dense, self.bound_boxes)
+                bound = from_first(
+                    lambda: change_bound(large, small, plan, dense, self.bound_boxes)
+                )
             except ValueError as error:
                 raise ValueError(f"prune.bound_boxes: {error}; take 0") from error
             certificate = replace(certificate, change_bound=bound)

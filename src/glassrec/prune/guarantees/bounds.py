@@ -39,7 +39,7 @@ class Bounds(Tensor):
     Args:
         parts: (2 + S, *shape): low, high, and the symbols, one after another for each source; or
             (2, *shape) where no source is known any more.
-        sources: a tensor (rows, width) each, the first row zero; their widths add up to S.
+        sources: a tensor (rows, width) each, its reference row first; their widths add up to S.
 
     Raises:
         ValueError: on an operation that has no rule here.
@@ -107,7 +107,7 @@ def refuse(func: Callable[..., Any], *_: object, **__: object) -> NoReturn:
 def _reach(source: Tensor, symbols: Tensor) -> tuple[Tensor, Tensor]:
     """The least and the most (n,) of `source` (rows, width) @ `symbols` (width, n), block by block.
 
-    Zero is always within, as the first row of a source is.
+    Of the rows of a source less the first one, so that zero is always within.
     """
     low, high = symbols.new_zeros(2, symbols.shape[1])
     read = symbols.any(0)
@@ -115,8 +115,8 @@ def _reach(source: Tensor, symbols: Tensor) -> tuple[Tensor, Tensor]:
     if not columns.numel():
         return low, high
     ends = low[read], high[read]
-    for block in source.split(max(1, BLOCK // columns.shape[1])):
-        there = (block @ columns).aminmax(dim=0)
+    for block in source.split(max(1, BLOCK // max(columns.shape))):
+        there = ((block.to(columns) - source[0].to(columns)) @ columns).aminmax(dim=0)
         ends = torch.minimum(ends[0], there.min), torch.maximum(ends[1], there.max)
     low[read], high[read] = ends
     return low, high

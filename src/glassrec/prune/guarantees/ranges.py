@@ -202,16 +202,16 @@ def input_bounds(model: Recommender) -> Inputs:
         raise ValueError("no bounds are known of sums of several ids; take prune.level=data")
     dense, fields, steps = len(reads.dense), len(reads.fields), reads.history_length
     table = torch.empty(0, dtype=model.dtype, device=model.device)
-    tables = [model.table.vectors(name).detach() for name in reads.field_names]
+    tables = [model.table.stored(name).detach() for name in reads.field_names]
     ends = table.new_tensor(reads.intervals).reshape(dense, 2).T
-    first = torch.cat([rows[0] for rows in tables]) if tables else table.new_zeros(0)
+    first = torch.cat([table, *(rows[0].to(table) for rows in tables)])
     past = table.new_zeros(steps * width)
     closed = ends.isfinite().all(0)
     low = torch.cat([ends[0], first, past])
     high = torch.cat([ends[0].where(closed, ends[1]), first, past])
     spans = (ends[1] - ends[0]).where(closed, 0)  # of an open column zero
     sources = [torch.stack([torch.zeros_like(span), span]).unsqueeze(1) for span in spans]
-    sources += [rows - rows[0] for rows in tables]
+    sources += tables
     if steps:
         items = tables[reads.field_index(reads.item or "")]
         sources += [torch.cat([items.new_zeros(1, width), items])] * steps
