@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import ceil, inf, log10
 from types import MappingProxyType
@@ -197,28 +197,15 @@ class Encoder:
             name: scalers.get(name) or Scaler.fit(_numbers(train, name), name in columns.log)
             for name in columns.dense
         }
-        fields = [known.field(name) for name, known in vocabularies.items()]
-        targets = [
-            _with_scale(target, _numbers(train, target.name)) if target.kind == "rating" else target
-            for target in columns.targets
-        ]
-        return cls.of(columns, vocabularies, fields, fitted, targets, history)
-
-    @classmethod
-    def of(
-        cls,
-        columns: Columns,
-        vocabularies: Mapping[str, Vocabulary | MultiValued],
-        fields: Sequence[Field],
-        fitted: dict[str, Scaler],
-        targets: Sequence[Target],
-        history: int,
-    ) -> Encoder:
-        """The encoder of these parts."""
         schema = Schema(
             dense=columns.dense,
-            fields=tuple(fields),
-            targets=tuple(targets),
+            fields=tuple(known.field(name) for name, known in vocabularies.items()),
+            targets=tuple(
+                _with_scale(target, _numbers(train, target.name))
+                if target.kind == "rating"
+                else target
+                for target in columns.targets
+            ),
             user=columns.user,
             item=columns.item,
             item_side=columns.item_fields,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
@@ -21,7 +19,7 @@ from glassrec.data.content import (
     text_content,
 )
 from glassrec.data.parquet import cast_columns, parquet_batches
-from glassrec.data.splits import ByTime, Random, Splitter
+from glassrec.data.splits import Splitter
 from glassrec.data.text_file import Format, Origin, TextFile, frame_of
 
 BLOCK_BYTES, BLOCK_ROWS = 1 << 25, 1 << 17
@@ -40,34 +38,10 @@ class RowBlocks(NamedTuple):
 
     def streams(self) -> bool:
         """Whether no row's encoding depends on another row, but for vocabularies and scales."""
-        columns, split = self.columns, self.split
+        columns = self.columns
         others = columns.user, columns.item, columns.time, columns.rating, columns.split
-        if any(others) or columns.several or not columns.label:
-            return False
-        return isinstance(split, Random) or (isinstance(split, ByTime) and columns.chronological)
-
-
-@dataclass(frozen=True)
-class BlockOrigin(Origin):
-    """Where the rows of a block come from: of a text file its own text, else its first row."""
-
-    text: TextFile | None = None
-    first_row: int = 0
-
-    def at(self, row: int) -> str:
-        """The file and the line, or the row, of a row of the block."""
-        if self.text is None:
-            return f"{self.path}, row {self.first_row + row + 1}"
-        return f"{self.path}, line {next(islice(self.text.rows(), row, None)).line}"
-
-
-class BlockText(TextFile):
-    """A block of a text file, behind the header of the file."""
-
-    @property
-    def origin(self) -> Origin:
-        """The block."""
-        return BlockOrigin(self.path, self.format, self)
+        ranked = self.split.ranked or not columns.label
+        return not (any(others) or columns.several or ranked)
 
 
 def text_blocks(
@@ -97,7 +71,7 @@ def text_blocks(
         broken = np.empty((0, 2), np.int64)
         if form.quotes:
             broken = rows_of_several_lines(path, memoryview(content), form.byte.encode(), before)
-        text = BlockText(path, form, memoryview(content), broken, before)
+        text = TextFile(path, form, memoryview(content), broken, before)
         if form.header and not header:
             if check is not None:
                 check(text.first_cells)
@@ -110,7 +84,7 @@ def parquet_blocks(path: Path, types: Mapping[str, pa.DataType]) -> Blocks:
     """The columns `types` of a parquet file, block by block; see `read_parquet`."""
     first = 0
     for table in parquet_batches(path, BLOCK_ROWS):
-        origin = BlockOrigin(path, None, first_row=first)
+        origin = Origin(path, None, first_row=first)
         yield frame_of(cast_columns(table, types, origin), origin), origin
         first += table.num_rows
 

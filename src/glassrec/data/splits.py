@@ -72,17 +72,6 @@ class _InShares(Splitter):
                 "their sum must be below 1"
             )
 
-    @abstractmethod
-    def order(self, rows: int, generator: torch.Generator) -> np.ndarray:
-        """(N,) int64: rows without a time, in the order in which they are cut in three."""
-
-    def part_of_rows(self, rows: int, generator: torch.Generator) -> np.ndarray:
-        """(N,) uint8: 0, 1 or 2 for each row without a time that trains, validates or tests."""
-        part = np.empty(rows, np.uint8)
-        for number, chosen in enumerate(self._cut(self.order(rows, generator))):
-            part[chosen] = number
-        return part
-
     def _cut(self, order: np.ndarray) -> list[np.ndarray]:
         n = len(order)
         start = n - round(n * self.test)
@@ -95,12 +84,8 @@ class Random(_InShares):
 
     def split(self, frame: pd.DataFrame, columns: Columns, generator: torch.Generator) -> Parts:
         """The rows in a random order, cut in three, each part in file order again."""
-        order = self.order(len(frame), generator)
+        order = torch.randperm(len(frame), generator=generator).numpy()
         return _pointwise(frame, columns, [np.sort(rows) for rows in self._cut(order)])
-
-    def order(self, rows: int, generator: torch.Generator) -> np.ndarray:
-        """The rows at random."""
-        return torch.randperm(rows, generator=generator).numpy()
 
 
 @dataclass(frozen=True)
@@ -124,10 +109,6 @@ class ByTime(_InShares):
             )
         order = np.argsort(columns.times(frame), kind="stable")
         return _pointwise(frame, columns, self._cut(order))
-
-    def order(self, rows: int, generator: torch.Generator) -> np.ndarray:
-        """The rows in order of the file."""
-        return np.arange(rows)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, fields, is_dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -43,7 +42,7 @@ T = TypeVar("T")
 
 
 class LazyMapping(Mapping[str, T]):
-    """Values by name that are read when they are used first."""
+    """Values by name, or by attribute, that are read when they are used first."""
 
     def __init__(self, names: tuple[str, ...], read: Callable[[str], T]) -> None:
         self._names, self._read = names, cache(read)
@@ -53,26 +52,16 @@ class LazyMapping(Mapping[str, T]):
             raise KeyError(name)
         return self._read(name)
 
+    def __getattr__(self, name: str) -> T:
+        if name.startswith("_") or name not in self._names:
+            raise AttributeError(name)
+        return self._read(name)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 
     def __len__(self) -> int:
         return len(self._names)
-
-
-class _LazyTables:
-    """The fields of `RawTables`, each read when it is used first."""
-
-    def __init__(self, folder: Path) -> None:
-        self._read = cache(partial(_read_table, folder))
-
-    def __getattr__(self, name: str) -> pd.DataFrame | None:
-        if name not in RawTables._fields:
-            raise AttributeError(name)
-        return self._read(name)
-
-    def __getitem__(self, index: int) -> pd.DataFrame | None:
-        return self._read(RawTables._fields[index])
 
 
 def load_dataset(
@@ -118,40 +107,16 @@ def _folder(
     source: Source, seed: int, scalers: Scalers, cache: Path | Literal["auto"] | None
 ) -> Path | None:
     """The folder of a store, named by all that the encoded rows depend on; None for no store."""
-    plain = _plain(source)
-    if cache is None or plain is None or not type(source).__module__.startswith("glassrec.data."):
-        return None
-    size = sum(existing(path).stat().st_size for path in source.paths)
-    if size < (LARGE_BYTES if cache == "auto" else 1):
-        return None
     split = getattr(source, "split", None)
-    made_from = {
-        "format": FORMAT,
-        "code": _code(),
-        "source": plain,
-        "files": source.fingerprint(),
-        "seed": seed if split is None or split.seeded else None,
-        "scalers": {name: asdict(scaler) for name, scaler in scalers.items()},
-    }
-    key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+    parts = [source] if split is None else [source, split]
+    own = all(type(part).__module__.startswith("glassrec.data.") for part in parts)
+    size = sum(existing(path).stat().st_size for path in source.paths) if own else 0
+    if cache is None or size < (LARGE_BYTES if cache == "auto" else 1):
+        return None
+    drawn = seed if split is None or split.seeded else None
+    made_from = FORMAT, _code(), source, source.fingerprint(), drawn, sorted(scalers.items())
+    key = hashlib.sha256(repr(made_from).encode()).hexdigest()
     return (default_cache() if cache == "auto" else Path(cache)) / key[:32]
-
-
-def _plain(value: Any) -> Any:
-    """Settings as JSON holds them, of a path its last part; None if some are of other code."""
-    if is_dataclass(value):
-        if not type(value).__module__.startswith("glassrec."):
-            return None
-        parts = {each.name: getattr(value, each.name) for each in fields(value)}
-        plain = {name: _plain(part) for name, part in parts.items()}
-        if any(plain[name] is None and part is not None for name, part in parts.items()):
-            return None
-        return {"_target_": f"{type(value).__module__}.{type(value).__qualname__}", **plain}
-    if isinstance(value, Path):
-        return value.name
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    return value if isinstance(value, str | int | float | bool) else None
 
 
 @cache
@@ -190,6 +155,10 @@ def read_store(folder: Path) -> Dataset:
         names = tuple(known["encoder"]["types"])
         read = partial(_vocabulary, folder / "vocabularies", known["encoder"], names)
         encoder = encoder_of(known["encoder"], LazyMapping(names, read))
+    raw = None
+    if (folder / "raw").is_dir():  # its fields are those of the named tuple
+        tables = LazyMapping(RawTables._fields, partial(_read_table, folder / "raw"))
+        raw = cast(RawTables, tables)
     if (folder / "row_keys").is_dir():
         rows = {n: _array(folder / "row_keys" / f"{n}.npy") for n in ("row", "key", "split")}
         rows["split"] = pd.Categorical.from_codes(rows["split"], pd.Index(SPLITS))
@@ -204,8 +173,7 @@ def read_store(folder: Path) -> Dataset:
         audit=known["audit"] and TypeAdapter(Audit).validate_python(known["audit"]),
         encoder=encoder,
         row_keys=keys,
-        # Its fields are those of the named tuple, which has to have them when it is made.
-        raw=cast(RawTables, _LazyTables(folder / "raw")) if (folder / "raw").is_dir() else None,
+        raw=raw,
         probabilities=None if None in probabilities.values() else probabilities,
     )
 

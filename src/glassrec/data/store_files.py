@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -12,14 +12,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from glassrec.data.content import LARGE_BYTES, digest_of
 from glassrec.data.dataset import Dataset
-from glassrec.data.encoding import MultiValued, Vocabulary
-from glassrec.data.saved_encoder import SPLITS, plain_encoder, plain_schema
-from glassrec.data.schema import Schema
+from glassrec.data.saved_encoder import plain_encoder, plain_schema
 
 FORMAT = 1
 """The version of the layout."""
@@ -28,6 +25,9 @@ SCHEMA, CHECKSUMS = "schema.json", "checksums.json"
 
 CATALOGUE = ("rows", "counts", "chosen", "dense")
 """The tensors of a catalogue."""
+
+INTEGERS = ("ids", "history")
+"""The arrays of a split that hold ids."""
 
 
 @contextmanager
@@ -66,32 +66,32 @@ def is_intact(folder: Path, *, check: bool = False) -> bool:
 
 def write_dataset(dataset: Dataset, folder: Path) -> None:
     """Write all of a dataset but its `decoder` and `ground_truth`."""
-    kind = id_type(dataset.schema)
+    arrays: dict[str, Tensor | np.ndarray | None] = {}
+    raw = {} if dataset.raw is None else dataset.raw._asdict()
+    tables: dict[str, pd.DataFrame | None] = {f"raw/{name}": each for name, each in raw.items()}
     for name, split in dataset.splits.items():
-        write_arrays(
-            folder / name,
-            {
-                column: array.to(kind) if array.dtype == torch.int64 else array
-                for column, array in split.batch._asdict().items()
-            },
-        )
-        more = {"query": split.query, "probabilities": (dataset.probabilities or {}).get(name)}
-        write_arrays(folder / name, more)
+        arrays |= {f"{name}/{n}": array for n, array in split.batch._asdict().items()}
+        if dataset.schema.num_ids < 2**31:
+            arrays |= {f"{name}/{n}": getattr(split.batch, n).int() for n in INTEGERS}
+        arrays[f"{name}/query"] = split.query
+        arrays[f"{name}/probabilities"] = (dataset.probabilities or {}).get(name)
     if dataset.catalogue is not None:
-        tensors = {name: getattr(dataset.catalogue, name) for name in CATALOGUE}
-        write_arrays(folder / "catalogue", tensors)
+        arrays |= {f"catalogue/{name}": getattr(dataset.catalogue, name) for name in CATALOGUE}
     if dataset.encoder is not None:
-        write_vocabularies(dataset.encoder.vocabularies, folder / "vocabularies")
+        known = dataset.encoder.vocabularies.values()
+        values = [pd.DataFrame({"value": each.values}) for each in known]
+        tables |= {f"vocabularies/{at}": each for at, each in enumerate(values)}
     if dataset.row_keys is not None:
-        keys = dataset.row_keys
-        codes = pd.Categorical(keys["split"], SPLITS).codes
-        rows = {"row": keys["row"].to_numpy(), "key": keys["key"].to_numpy(), "split": codes}
-        write_arrays(folder / "row_keys", rows)
-    if dataset.raw is not None:
-        (folder / "raw").mkdir()
-        for name, table in dataset.raw._asdict().items():
-            if table is not None:
-                table.to_parquet(folder / "raw" / f"{name}.parquet", index=False)
+        arrays |= {f"row_keys/{name}": dataset.row_keys[name].to_numpy() for name in ("row", "key")}
+        arrays["row_keys/split"] = dataset.row_keys["split"].cat.codes.to_numpy()
+    for path in {(folder / name).parent for name in (*arrays, *tables)}:
+        path.mkdir(exist_ok=True)
+    for name, array in arrays.items():
+        if array is not None:
+            np.save(folder / f"{name}.npy", np.asarray(array))
+    for name, table in tables.items():
+        if table is not None:
+            table.to_parquet(folder / f"{name}.parquet", index=False)
     write_schema(folder, dataset)
 
 
@@ -109,27 +109,6 @@ def write_schema(folder: Path, dataset: Dataset) -> None:
         "audit": dataset.audit and asdict(dataset.audit),
     }
     (folder / SCHEMA).write_text(json.dumps(description, indent=1))
-
-
-def id_type(schema: Schema) -> torch.dtype:
-    """The type of ids and histories on disk."""
-    return torch.int32 if schema.num_ids < 2**31 else torch.int64
-
-
-def write_arrays(folder: Path, arrays: Mapping[str, Tensor | np.ndarray | None]) -> None:
-    """Write a file `NAME.npy` for each array."""
-    folder.mkdir(exist_ok=True)
-    for name, array in arrays.items():
-        if array is not None:
-            np.save(folder / f"{name}.npy", np.asarray(array))
-
-
-def write_vocabularies(vocabularies: Mapping[str, Vocabulary | MultiValued], folder: Path) -> None:
-    """Write the values of each field, by the order of the fields: `0.parquet`, `1.parquet`, ..."""
-    folder.mkdir()
-    for at, known in enumerate(vocabularies.values()):
-        frame = pd.DataFrame({"value": known.values})
-        frame.to_parquet(folder / f"{at}.parquet", index=False)
 
 
 class NpyWriter:

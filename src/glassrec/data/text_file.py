@@ -66,21 +66,25 @@ class Format:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the rows of a frame come from, for messages; lines are looked up in the file."""
+    """Where the rows of a frame come from, for messages; lines are looked up in `text`, or else in
+    the file, of whose rows `first_row` is the first.
+    """
 
     path: Path
     format: Format | None = Format()
     """Of a text file; None: a parquet file, which has rows and no lines."""
+    text: TextFile | None = None
+    first_row: int = 0
 
     def at(self, row: int) -> str:
         """The file, and the line of `row`, which is counted from 0, as an editor shows it."""
         if self.format is not None:
             try:
-                rows = TextFile.open(self.path, self.format).rows()
+                rows = (self.text or TextFile.open(self.path, self.format)).rows()
                 return f"{self.path}, line {next(islice(rows, row, None)).line}"
             except (ValueError, StopIteration):  # the file has changed since it was read
                 pass
-        return f"{self.path}, row {row + 1}"
+        return f"{self.path}, row {self.first_row + row + 1}"
 
     def refuse_first(self, column: pd.Series, wrong: np.ndarray, reason: str) -> None:
         """ValueError at the first value of a column (N,) where `wrong` (N,) is true."""
@@ -229,7 +233,7 @@ class TextFile:
     @property
     def origin(self) -> Origin:
         """Where the rows come from, for messages."""
-        return Origin(self.path, self.format)
+        return Origin(self.path, self.format, self)
 
     @property
     def body(self) -> int:

@@ -13,6 +13,7 @@ import pandas as pd
 from glassrec.artifacts import Facts, File, StoredTable
 from glassrec.artifacts import file_list as files
 from glassrec.data.dataset import Dataset
+from glassrec.data.raw_tables import RawTables
 from glassrec.data.saved_encoder import describe_encoder, vocabulary_table
 from glassrec.run import ReadOnlyRun
 from glassrec.stages.check_findings import Finding, Passed
@@ -48,7 +49,9 @@ def check_table(file: File[StoredTable], there: StoredTable, dataset: Dataset) -
 def _made(file: File[StoredTable], dataset: Dataset) -> pd.DataFrame | None:
     if file is files.VOCABULARY:
         return None if dataset.encoder is None else vocabulary_table(dataset.encoder)
-    return None if dataset.raw is None else dataset.raw[TABLES.index(file)]
+    return (
+        None if dataset.raw is None else getattr(dataset.raw, RawTables._fields[TABLES.index(file)])
+    )
 
 
 def _equal(there: pd.Series, found: pd.Series) -> bool:
