@@ -15,7 +15,7 @@ MAX_LINES = 350
 
 BUDGETS = {
     "": 1612,
-    "artifacts": 1144,
+    "artifacts": 1167,
     "compare": 2207,
     "config": 2744,
     "data": 5561,
@@ -24,10 +24,10 @@ BUDGETS = {
     "inference": 3823,
     "metrics": 1321,
     "models": 2342,
-    "prune": 2512,
+    "prune": 2524,
     "report": 3558,
     "run": 1148,
-    "stages": 3409,
+    "stages": 3671,
     "sweep": 2167,
     "tracking": 742,
     "training": 2224,

@@ -153,6 +153,9 @@ PLAN = File("plan.json", PrunePlan, "prune",
     together=True)
 PRUNED = File("pruned.safetensors", Weights, "prune",
     "the parameters of the small model", (WEIGHTS, PLAN), together=True)
+INT8 = File("int8.onnx", Binary, "prune",
+    "the small model in int8, for ONNX runtimes (prune.quantize)", (PRUNED,), ("prune.quantize",),
+    together=True)
 CERTIFICATE = File("certificate.json", Certificate, "prune",
     "the comparison of the large and the small model on all rows", (WEIGHTS, PLAN, PRUNED),
     ("prune.bound_boxes",), together=True)
@@ -194,6 +197,8 @@ BUNDLE_VOCABULARY = File(f"{BUNDLE}vocabulary.parquet", StoredTable, "export",
 SCORE = File(f"{BUNDLE}score.py", Text, "export", "scores raw rows with torch and pandas alone")
 BUNDLE_ONNX = File(f"{BUNDLE}model.onnx", Binary, "export",
     "the small model of raw texts and numbers, for ONNX runtimes", (ONNX, ENCODER, VOCABULARY))
+BUNDLE_INT8 = File(f"{BUNDLE}int8.onnx", Binary, "export",
+    "the small model of raw texts and numbers in int8", (INT8, ENCODER, VOCABULARY))
 SCORE_ONNX = File(f"{BUNDLE}score_onnx.py", Text, "export",
     "scores raw rows with onnxruntime and pandas", (BUNDLE_ONNX,))
 GOLDEN = File(f"{BUNDLE}golden.csv", Text, "export",
@@ -201,7 +206,8 @@ GOLDEN = File(f"{BUNDLE}golden.csv", Text, "export",
     (PRUNED, ENCODER, VOCABULARY, SAMPLE_ROWS))
 MANIFEST = File(f"{BUNDLE}manifest.json", Facts, "export",
     "the sha256 of the files beside the scripts",
-    (BUNDLE_PROGRAM, BUNDLE_ENCODER, BUNDLE_VOCABULARY, BUNDLE_ONNX, GOLDEN))
+    (BUNDLE_PROGRAM, BUNDLE_ENCODER, BUNDLE_VOCABULARY, BUNDLE_ONNX, BUNDLE_INT8,
+     GOLDEN))
 
 # --- figures --------------------------------------------------------------------------------------
 

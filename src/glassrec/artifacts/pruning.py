@@ -149,6 +149,21 @@ class ChangeBound:
 
 
 @dataclass(frozen=True)
+class Int8Comparison:
+    """The int8 copy of the small model measured beside the large one; it is never exact."""
+
+    rows: int
+    """of the test split"""
+    max_abs_logit_difference: float
+    p999_abs_logit_difference: float
+    mean_abs_logit_difference: float
+    agreement: dict[str, float]
+    """the share of the first ten of a list that still are, `top10_agreement`, of each task"""
+    bytes: int
+    """of its file"""
+
+
+@dataclass(frozen=True)
 class Certificate(JsonRecord):
     """The result of comparing the large and the small model on all rows."""
 
@@ -188,6 +203,8 @@ class Certificate(JsonRecord):
     """of a model that reads a user and an item alone, if neurons were pruned"""
     change_bound: ChangeBound | None = None
     """where one was asked for"""
+    int8: Int8Comparison | None = None
+    """with `prune.quantize=int8`"""
 
     def save(self, path: Path) -> None:
         """Write JSON, without the parts that are not there."""
@@ -200,6 +217,6 @@ class Certificate(JsonRecord):
         for name, layer in values["layers"].items():
             gone = [PrunedNeurons(**each) for each in layer["gone"]]
             layers[name] = CertifiedLayer(**layer | {"gone": gone})
-        kinds = {"all_pairs": AllPairs, "change_bound": ChangeBound}
+        kinds = {"all_pairs": AllPairs, "change_bound": ChangeBound, "int8": Int8Comparison}
         parts = {name: kind(**values[name]) for name, kind in kinds.items() if name in values}
         return super().fields_from(values) | {"layers": layers} | parts

@@ -78,6 +78,19 @@ def of_all_pairs(certificate: Certificate) -> str:
     )
 
 
+def of_int8(certificate: Certificate) -> str:
+    """The measurement of the int8 copy, in a sentence; empty where there is none."""
+    if (found := certificate.int8) is None:
+        return ""
+    lists = ", ".join(f"{name} {share:.4f}" for name, share in found.agreement.items())
+    return (
+        f"the int8 copy is not exact: on {found.rows:,} test rows a logit differs from the trained "
+        f"model's by {found.mean_abs_logit_difference:.2g} on average, by at most "
+        f"{found.max_abs_logit_difference:.2g}; {lists or 'no list of more than ten'}; "
+        f"{found.bytes:,} bytes"
+    )
+
+
 def _pruned(certificate: Certificate) -> Iterator[str]:
     layers = certificate.layers
     pruned = sum(layer.count for layer in layers.values())
@@ -123,7 +136,7 @@ def _compared(certificate: Certificate) -> Iterator[str]:
         f"- rows changed by more than the tolerance of {certificate.tolerance:.3g}, which is 1e-9 "
         f"of the largest |logit| or unit: {certificate.rows_changed:,}"
     )
-    for more in filter(None, (of_all_pairs(certificate), of_bound(certificate))):
+    for more in filter(None, (of(certificate) for of in (of_all_pairs, of_bound, of_int8))):
         yield fill(f"- {more}", WIDTH, subsequent_indent="  ")
 
 

@@ -62,6 +62,7 @@ class Pruner:
             the proven bound for all inputs. 0 computes none.
         chunk: rows that pass the model at once; bounds the memory.
         curves: the pruned models of the curve of quality against the share.
+        quantize: int8 adds a copy of the pruned model with int8 tables and towers, for onnxruntime.
     """
 
     level: Literal["domain", "data", "sample", "budget"] = "data"
@@ -78,6 +79,7 @@ class Pruner:
     bound_boxes: Annotated[int, Ge(0)] = 0
     chunk: Annotated[int, Ge(1)] = 16384
     curves: PruningCurves | None = None
+    quantize: Literal["int8"] | None = None
 
     def __post_init__(self) -> None:
         if self.level not in get_args(Level):

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from glassrec.artifacts import Explanation, Metrics
-from glassrec.artifacts.file_list import LATENCY, METRICS
+from glassrec.artifacts.file_list import INT8, LATENCY, METRICS
 from glassrec.explain.explanation_tables import change_of_kept_neurons
 from glassrec.explain.neurons import Conductance
 from glassrec.metrics.cost import latency
 from glassrec.metrics.model_pair import ModelPair, agreement, metric_changes
+from glassrec.metrics.quality import quality
 from glassrec.stages.context import TrainedModel
+from glassrec.stages.int8 import int8_pair
 from glassrec.stages.prune import PruneResult
 
 FOLLOWED_ROWS = 200
@@ -35,8 +37,11 @@ def evaluate(trained: TrainedModel, about: Explanation, pruned: PruneResult) -> 
         lambda: Metrics(measure(trained, about, pruned)),
         "measuring quality on the validation and the test split",
     )
+    extra = (INT8,) if pruned.certificate.int8 else ()
     clocked = context.once(
-        LATENCY, lambda: Metrics(_latency(trained, pruned)), "timing both models, in turns"
+        replace(LATENCY, inputs=(*LATENCY.inputs, *extra)),
+        lambda: Metrics(_latency(trained, pruned)),
+        "timing both models, in turns",
     )
     return EvaluateResult(metrics.values, clocked.values)
 
@@ -46,7 +51,23 @@ def measure(trained: TrainedModel, about: Explanation, pruned: PruneResult) -> d
     small = pruned.context.quality_and_cost(pruned.model, pruned.weights)
     small |= _changes(trained, pruned)
     after = {f"pruned/{name}": value for name, value in small.items()}
+    after |= _of_int8(trained, pruned)
     return trained.quality_and_cost | after | {"explain/relative_delta": about.relative_delta}
+
+
+def _of_int8(trained: TrainedModel, pruned: PruneResult) -> dict[str, float]:
+    """`int8/test/auroc` and so on, with the changes from the trained model; none without a copy."""
+    if (certified := pruned.certificate.int8) is None:
+        return {}
+    found = {"bytes": float(certified.bytes)}
+    seed, content = trained.context.settings.seed, pruned.context.run.load(INT8)
+    for split in ("val", "test"):
+        pair = int8_pair(trained, content, split)
+        values = quality(pair.small, pair.dataset, split, logits=pair.logits[1])
+        values |= metric_changes(pair, seed=seed) | agreement(pair, seed=seed)
+        found |= {f"{split}/{name}": value for name, value in values.items()}
+    differences = {n: v for n, v in vars(certified).items() if n.endswith("logit_difference")}
+    return {f"int8/{name}": value for name, value in (found | differences).items()}
 
 
 def _changes(trained: TrainedModel, pruned: PruneResult) -> dict[str, float]:
@@ -75,4 +96,9 @@ def _changes(trained: TrainedModel, pruned: PruneResult) -> dict[str, float]:
 def _latency(trained: TrainedModel, pruned: PruneResult) -> dict[str, float]:
     rows = trained.context.dataset.test.batch
     large, small = latency(trained.model, pruned.model, rows)
-    return large | {f"pruned/{name}": value for name, value in small.items()}
+    found = large | {f"pruned/{name}": value for name, value in small.items()}
+    if pruned.certificate.int8 is None:
+        return found
+    _, int8 = latency(trained.model, int8_pair(trained, pruned.context.run.load(INT8)).small, rows)
+    ratios = {name: value for name, value in int8.items() if "_ratio" in name}
+    return found | {f"int8/{name}": value for name, value in ratios.items()}

@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
+from torch.export import ExportedProgram
 from torch.onnx import OnnxExporterError
 
 from glassrec.artifacts import Binary, Facts, File
-from glassrec.artifacts.file_list import BUNDLE_ONNX, ONNX, PROGRAM, PROGRAM_FACTS, PRUNED
+from glassrec.artifacts.file_list import (
+    BUNDLE_INT8,
+    BUNDLE_ONNX,
+    INT8,
+    ONNX,
+    PROGRAM,
+    PROGRAM_FACTS,
+    PRUNED,
+)
 from glassrec.artifacts.file_list import DLRM_CHECKPOINT as CHECKPOINT
-from glassrec.artifacts.programs import as_onnx, as_pt2, without_paths
-from glassrec.data.batch import Batch
+from glassrec.artifacts.programs import as_onnx, as_pt2
 from glassrec.data.schema import ABSENT, UNSEEN, Schema
 from glassrec.models.base import Recommender
 from glassrec.models.dlrm import DLRM
@@ -31,41 +36,8 @@ from glassrec.models.dlrm_checkpoint import to_layout
 from glassrec.prune.precision import to_float32_where_equal
 from glassrec.stages.bundle import bundle, plain_encoder, stored_encoder
 from glassrec.stages.context import Context
+from glassrec.stages.int8 import LOGITS, export_program
 from glassrec.stages.prune import PruneResult
-
-INPUTS = ("dense", "ids", "history")
-LOGITS = "logits"
-
-
-class Scorer(nn.Module):
-    """A model that reads plain tensors: dense (B, D), ids (B, F) and history (B, T)."""
-
-    def __init__(self, model: Recommender) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, dense: Tensor, ids: Tensor, history: Tensor) -> Tensor:
-        """The logits (B, K)."""
-        logits: Tensor = self.model(Batch(dense, ids, history, dense.new_empty(0)))
-        return logits
-
-
-def export_program(model: Recommender, data: Schema) -> ExportedProgram:
-    """The program of a model, which stays as it is, on the CPU, for any number of rows."""
-    rows = 3
-    owned = zip(data.fields, data.offsets, strict=True)
-    ids = [offset for field, offset in owned for _ in range(field.values)]
-    example = (
-        torch.zeros(rows, len(data.dense)),
-        torch.tensor(ids).repeat(rows, 1),
-        torch.zeros(rows, data.history_length, dtype=torch.long),
-    )
-    number = Dim("rows")
-    shapes = {name: {0: number} for name in INPUTS}
-    model = deepcopy(model).cpu().eval()
-    with torch.no_grad():
-        scorer = Scorer(model.folded or model)
-    return without_paths(torch.export.export(scorer, example, dynamic_shapes=shapes))
 
 
 def description(model: Recommender, data: Schema) -> dict[str, Any]:
@@ -156,6 +128,11 @@ def export(pruned: PruneResult) -> ExportResult:
     if encoder is not None:
         about = plain_encoder(encoder)
         reasons = reasons or _written(context, BUNDLE_ONNX, lambda: raw(about))
+        if context.run.has(INT8):
+            from glassrec.stages.raw_onnx import raw_onnx
+
+            int8 = context.run.load(INT8).content
+            reasons = reasons | _written(context, BUNDLE_INT8, lambda: raw_onnx(int8, about))
         golden = bundle(context, encoder, model, exported)
     if isinstance(model(), DLRM):
         why = _written(context, CHECKPOINT, layout).get(CHECKPOINT.name)

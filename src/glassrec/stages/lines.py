@@ -11,7 +11,7 @@ from glassrec.data.dataset_metadata import repeats_line
 from glassrec.metrics.cost import SIZES, ratio_lines
 from glassrec.metrics.metadata import format_metric
 from glassrec.metrics.model_pair import TOP
-from glassrec.prune.certificate_text import of_all_pairs, of_bound
+from glassrec.prune.certificate_text import of_all_pairs, of_bound, of_int8
 from glassrec.prune.pruner import Pruner
 from glassrec.report import statements
 from glassrec.report.formatting import minus
@@ -172,7 +172,7 @@ def prune_lines(result: PruneResult) -> Iterator[str]:
     rows = sum(result.certificate.rows.values())
     largest = f"{result.certificate.max_abs_logit_difference:.1e}"
     yield f"largest difference of a logit on all {rows:,} rows: {largest}"
-    yield from filter(None, (of(result.certificate) for of in (of_all_pairs, of_bound)))
+    yield from filter(None, (of(result.certificate) for of in (of_all_pairs, of_bound, of_int8)))
 
 
 def _is_exhausted(result: PruneResult, settings: Pruner) -> bool:

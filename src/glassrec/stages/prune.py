@@ -24,6 +24,7 @@ from glassrec.prune.certificate_text import text
 from glassrec.prune.pruner import combine_plans
 from glassrec.prune.surgery import apply_plan
 from glassrec.stages.context import Context, TrainedModel
+from glassrec.stages.int8 import check_int8, compare_int8, int8_copy
 
 
 @dataclass(frozen=True)
@@ -49,20 +50,29 @@ def prune(context: Context, trained: TrainedModel, neurons: pd.DataFrame) -> Pru
     `context` is that of the run, or of a cut of it, whose settings and files these are.
     """
     settings = context.settings.prune
+    if settings.quantize and not context.run.has(files.INT8):
+        check_int8(context)
     measures = cache(partial(_measures, context, trained))
     plan, weights = _rounds(context, trained, neurons, measures)
-    certificate = context.once(
-        files.CERTIFICATE,
-        lambda: settings.certify(
+    file, int8 = files.CERTIFICATE, None
+    if settings.quantize:
+        int8 = context.once(files.INT8, lambda: int8_copy(context, weights), "making the int8 copy")
+        file = replace(file, inputs=(*file.inputs, files.INT8))
+    else:
+        context.run.forget(files.INT8)
+
+    def compare() -> Certificate:
+        found = settings.certify(
             trained.reference_model,
             weights,
             plan,
             context.dataset,
-            files={file.name: context.run.sha256_of(file) for file in files.CERTIFICATE.inputs},
+            files={each.name: context.run.sha256_of(each) for each in file.inputs},
             given=context.external,
-        ),
-        "comparing both models on all rows",
-    )
+        )
+        return found if int8 is None else replace(found, int8=compare_int8(trained, int8))
+
+    certificate = context.once(file, compare, "comparing both models on all rows")
     context.once(files.CERTIFICATE_TEXT, lambda: Text(text(certificate)))
     curves = _curves(context, trained, neurons, measures)
     return PruneResult(context, plan, weights, certificate, curves)

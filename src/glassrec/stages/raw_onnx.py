@@ -89,7 +89,8 @@ def raw_onnx(model: bytes, about: Mapping[str, Any]) -> bytes:
         inner.graph.initializer,
         value_info=inner.graph.value_info,
     )
-    opsets = [*inner.opset_import, helper.make_opsetid("ai.onnx.ml", 4)]
+    opsets = [each for each in inner.opset_import if each.domain != "ai.onnx.ml"]
+    opsets.append(helper.make_opsetid("ai.onnx.ml", 4))
     found = helper.make_model(graph, opset_imports=opsets, ir_version=inner.ir_version)
     lists = {e["name"]: (e["separator"], "field" in e) for e in columns if e["separator"]}
     helper.set_model_props(found, {"lists": json.dumps(lists)})

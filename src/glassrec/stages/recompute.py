@@ -47,6 +47,9 @@ CLOSE = 1e-4
 """By how much a metric or an attribution, computed in float32, may differ between machines:
 relative to its size, or to 1 for a metric and to the largest of the attributions."""
 
+INT8_CLOSE = 1e-2
+"""The same for what an int8 copy computes, by other kernels on other processors."""
+
 COUNTED = (
     "parameters", "tower_parameters", "flops", "bytes", "tower_bytes", "units", "rows_changed",
     "share_changed", "relative_delta",
@@ -250,6 +253,8 @@ def unchecked(recorded: RecordedRun) -> Iterator[Finding]:
         files.BUNDLE_PROGRAM,
         files.BUNDLE_ENCODER,
         files.BUNDLE_ONNX,
+        files.BUNDLE_INT8,
+        files.INT8,
         files.MANIFEST,
     }
     by_hash = [name for name in run.recorded if name not in {file.name for file in checked}]
@@ -316,6 +321,8 @@ def _metric_tolerance(size: float, name: str, value: Any) -> float:
     last = name.rpartition("/")[2]
     if last in COUNTED:
         return 0.0
+    if name.startswith("int8/"):
+        return INT8_CLOSE * max(size, abs(value))
     return 2 * TOLERANCE * size if last.endswith("_abs_logit_difference") else _close(name, value)
 
 

@@ -71,6 +71,11 @@ def check_onnx(run: ReadOnlyRun) -> Iterator[Finding]:
     script = import_module("glassrec.stages.score_onnx")  # here, as it imports onnxruntime
     yield from (f"{name}: {line}" for line in script.check(run.dir / files.BUNDLE))
     yield Passed(f"{name} gives the golden rows their logits in onnxruntime")
+    if run.has(files.BUNDLE_INT8):
+        raw = import_module("glassrec.stages.raw_onnx").raw_onnx
+        content = raw(run.load(files.INT8).content, run.load(files.BUNDLE_ENCODER).values)
+        if content != run.load(files.BUNDLE_INT8).content:
+            yield f"{files.BUNDLE_INT8.name} is not {files.INT8.name} behind the encoder"
 
 
 RAW_CHECKS: dict[File[Any], Callable[[Any, Dataset], Iterator[Finding]]] = {

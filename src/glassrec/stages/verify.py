@@ -39,7 +39,8 @@ from glassrec.run import (
 )
 from glassrec.stages.check_findings import Finding, Passed, problems_of
 from glassrec.stages.context import Context
-from glassrec.stages.recompute import CHECKS, RecordedRun, differing, unchecked
+from glassrec.stages.int8 import compare_int8, int8_copy
+from glassrec.stages.recompute import CHECKS, INT8_CLOSE, RecordedRun, differing, unchecked
 
 SKIPPED_FIELDS = ("given", "splits", "versions", "all_pairs.user", "all_pairs.item")
 """The parts of a certificate that the comparison leaves to other checks, or to rounding."""
@@ -266,6 +267,16 @@ def _comparison(recorded: RecordedRun) -> Iterator[Finding]:
     )
     found = replace(found, all_pairs=certificate.all_pairs and found.all_pairs)  # none in old ones
     found = replace(found, change_bound=certificate.change_bound and found.change_bound)
+    if certificate.int8 is not None:
+        content = recorded.run.load(files.INT8)
+        found = replace(
+            found, int8=compare_int8(recorded.trained, content),
+            files=found.files | {files.INT8.name: sha256(recorded.run.path(files.INT8))},
+        )  # fmt: skip
+        if certificate.versions != versions():
+            yield Passed(f"{files.INT8.name} is not made again: other versions made it")
+        elif int8_copy(recorded.context, recorded.pruned).content != content.content:
+            yield f"{files.INT8.name} is not the int8 copy of {files.PRUNED.name}"
     here, there = (
         {k: v for k, v in flat(asdict(each)).items() if not k.startswith(SKIPPED_FIELDS)}
         for each in (found, certificate)
@@ -287,4 +298,6 @@ def _rounding(size: float, name: str, value: Any) -> float:
         return 0.01
     if name == "change_bound.bound":  # of boxes that are split by size
         return 0.1 * float(value)
+    if name.startswith("int8."):  # where onnxruntime rounds another way, a value is one step off
+        return INT8_CLOSE * max(1.0, size)
     return ROUNDING * max(1.0, size) * (TOLERANCE if name == "tolerance" else 1)
