@@ -45,8 +45,8 @@ def rank() -> int:
 
 
 def on_this_machine() -> int:
-    """How many of them are on this machine."""
-    return int(os.environ["LOCAL_WORLD_SIZE"]) if count() > 1 else 1
+    """How many processes torchrun started on this machine."""
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if launched() > 1 else 1
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from glassrec import processes
 from glassrec.artifacts import (
     Certificate,
     CertifiedLayer,
@@ -26,6 +27,7 @@ from glassrec.data.dataset import Dataset
 from glassrec.data.schema import Field, Schema
 from glassrec.models.base import Recommender
 from glassrec.models.ncf import GMF
+from glassrec.prune import logit_differences
 from glassrec.prune.certificate import BrokenPromiseError, certify, data_digests
 from glassrec.prune.certificate_text import in_short, text
 from glassrec.prune.logit_differences import LogitDifferences
@@ -106,6 +108,24 @@ def test_a_float32_table_gives_the_logits_of_a_float64_one_bit_for_bit(
         shared, whole = (prune_neurons(each, masks, zeros) for each in (shared, whole))
         assert shared.table.weight.dtype == torch.float32
         assert torch.equal(shared(rows), whole(rows))
+
+
+def test_each_process_holds_the_differences_of_its_share(
+    build: Callable[..., Recommender], rows: Callable[..., Batch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large, batch = build("gmf").double().eval(), rows(40_000)
+    peaks = {}
+    for count in (1, 4):
+        monkeypatch.setattr(processes, "count", lambda count=count: count)
+        monkeypatch.setattr(processes, "rank", lambda count=count: count - 1)
+        monkeypatch.setattr(logit_differences, "gather", lambda value: [value])
+        with AllocationCounter() as counter, torch.no_grad():
+            found = LogitDifferences(large, deepcopy(large), {"test": batch.chunks(500)})
+        assert found.counts == {"test": 40_000 // count}
+        peaks[count] = counter.most
+    every, chunk = 40_000 * 2 * 8, 500 * 100 * 8  # bytes; at most 100 numbers a row on the way
+    assert every < peaks[1]
+    assert peaks[4] < every / 4 + chunk
 
 
 @pytest.mark.parametrize("level", ["data", "domain"])

@@ -13,6 +13,7 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
@@ -104,6 +105,18 @@ def test_a_batch_is_divided_among_the_processes(monkeypatch: pytest.MonkeyPatch)
         ValueError, match=r"trainer\.batch_size: the 30 rows .* take a multiple of 4"
     ):
         _ = Trainer(max_epochs=1, batch_size=30).own_batch_size
+
+
+def test_each_process_needs_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings.Settings, "device", torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
+    given = {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "RANK": "0", "LOCAL_WORLD_SIZE": "2"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(
+        ValueError, match=r"torchrun --nproc-per-node: 2 is not .* there are 1 here"
+    ):
+        Trainer(max_epochs=1, batch_size=30, accelerator="gpu").check_devices()
 
 
 @pytest.mark.long

@@ -134,10 +134,15 @@ class Settings:
                 f"trainer.num_nodes: {self.lightning['num_nodes']} is not allowed; leave it "
                 "out, and start a run on several machines by torchrun --nnodes"
             )
-        if launched() > 1:
-            return
         kind = self.device.type
         found = cores() if kind == "cpu" else torch.accelerator.device_count()
+        if launched() > 1:
+            if kind != "cpu" and on_this_machine() > found:
+                raise ValueError(
+                    f"torchrun --nproc-per-node: {on_this_machine()} is not allowed; each process "
+                    f"needs a GPU, and there are {found} here"
+                )
+            return
         if self.devices > found:
             here = f"{found} {'CPU core' if kind == 'cpu' else 'GPU'}{'s' if found > 1 else ''}"
             raise ValueError(
