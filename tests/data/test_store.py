@@ -1,11 +1,13 @@
 """A store holds the rows of a source bit for bit, is made once, and is made again if damaged."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,8 +15,8 @@ import pytest
 import torch
 
 from glassrec.artifacts.tensors import digest
+from glassrec.data import content, encoding, row_blocks, store, streaming
 from glassrec.data import dataset as dataset_module
-from glassrec.data import encoding, row_blocks, streaming
 from glassrec.data.batch import Batch, rebatch
 from glassrec.data.criteo import Criteo
 from glassrec.data.dataset import Dataset
@@ -24,8 +26,9 @@ from glassrec.data.ncf_files import NCF
 from glassrec.data.planted import Planted
 from glassrec.data.saved_encoder import describe_encoder
 from glassrec.data.splits import ByTime, LeaveOneOut, Random
-from glassrec.data.store import is_intact, load_dataset
+from glassrec.data.store import Store, is_intact, load_dataset
 from glassrec.data.table import Table
+from glassrec.failures import OutOfMemoryError
 
 
 def criteo(folder, rows=50, seed=0):
@@ -437,3 +440,78 @@ def test_sums_of_pieces_are_those_of_numpy_bit_for_bit(monkeypatch, n):
     constant = np.full(n, 0.1)
     found = encoding.Scaler.fit_blocks(lambda a, c: constant[a : a + c], n, log=False)
     assert found == encoding.Scaler.fit(constant, log=False)
+
+
+def guide():
+    """The JSON and the first Python block of the guide."""
+    text = (Path(__file__).parents[2] / "docs/guide/store.md").read_text()
+    blocks = dict(reversed(re.findall(r"```(json|python)\n(.*?)```", text, re.S)))
+    return blocks["json"], blocks["python"]
+
+
+def test_a_store_that_another_program_has_written_is_read(tmp_path):
+    schema, code = guide()
+    folder, known = tmp_path / "mine", {}
+    exec(code, known)
+    random = np.random.default_rng(0)
+    arrays = {}
+    for split in ("train", "val", "test"):
+        (folder / split).mkdir(parents=True)
+        known["create"](folder, split, 10, fields=2, dense=1, targets=1)
+        ids = np.column_stack([random.integers(0, 4, 10), random.integers(4, 7, 10)])
+        rows = ids, random.random((10, 1)), random.integers(0, 2, (10, 1))
+        for first in (0, 6):  # two partitions
+            part = [each[first : first + 6] for each in rows]
+            known["write"](folder, split, first, *part)
+        arrays[split] = rows
+    (folder / "schema.json").write_text(schema)
+    data = load_dataset(Store(folder), 0, cache=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+    assert data.schema.num_ids == 7
+    for split, (ids, dense, targets) in arrays.items():
+        batch = data.splits[split].batch.slice(0, 10)
+        assert batch.ids.tolist() == ids.tolist()
+        assert batch.targets.tolist() == targets.tolist()
+        np.testing.assert_array_equal(batch.dense, dense.astype(np.float32))
+    assert len(Store(folder).fingerprint()) == 13
+    np.save(folder / "val/ids.npy", np.full((10, 2), 7, np.int32))
+    with pytest.raises(ValueError, match=r"val/ids.npy: column 0 holds ids from 7 to 7; .* 0 to 3"):
+        Store(folder).load(0)
+    np.save(folder / "val/ids.npy", np.zeros((10, 2)))
+    with pytest.raises(ValueError, match=r"val/ids.npy is torch.float64 \(10, 2\); .* torch.int32"):
+        Store(folder).load(0)
+    (folder / "val/ids.npy").unlink()
+    with pytest.raises(ValueError, match=r"val/ids.npy: no such file"):
+        Store(folder).load(0)
+    np.save(folder / "val/ids.npy", np.zeros((10, 2), np.int32))
+    (folder / "schema.json").write_text("{}")
+    with pytest.raises(ValueError, match="not a store"):
+        Store(folder).load(0)
+
+
+def test_files_that_do_not_fit_in_memory_are_refused(tmp_path, monkeypatch):
+    source = criteo(tmp_path)
+    monkeypatch.setattr(store, "LARGE_BYTES", 10)
+    monkeypatch.setattr(store, "MEMORY_PER_BYTE", 1 << 40)
+    with pytest.raises(OutOfMemoryError, match=r"are free; set cache=DIR, to encode .* in blocks"):
+        load_dataset(source, 0)
+    assert load_dataset(source, 0, cache=tmp_path / "cache").train.batch.rows == 35
+    with pytest.raises(OutOfMemoryError, match="are free; take fewer rows"):
+        load_dataset(log(tmp_path), 0, cache=tmp_path / "cache")
+
+
+def test_the_hash_of_a_large_file_is_computed_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(content, "LARGE_BYTES", 100)
+    source = criteo(tmp_path)
+    path, calls = tmp_path / "train.txt", []
+    os.utime(path, (1e9, 1e9))
+    digest_of = content.digest_of
+    monkeypatch.setattr(content, "digest_of", lambda path: calls.append(path) or digest_of(path))
+    known = source.fingerprint()
+    assert source.fingerprint() == known == {"train.txt": digest_of(path)}
+    assert len(calls) == 1
+    path.write_text(path.read_text().replace("1", "2", 1))  # now: it may change again unnoticed
+    assert source.fingerprint() != known
+    assert source.fingerprint() == {"train.txt": digest_of(path)}
+    assert len(calls) == 3

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -17,26 +18,32 @@ from typing import Any, Literal, TypeVar, cast
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import TypeAdapter
+from pydantic import DirectoryPath, TypeAdapter
 
 from glassrec.data.audit import Audit
 from glassrec.data.batch import Batch, Split
 from glassrec.data.catalogue import Catalogue, Negatives
-from glassrec.data.content import LARGE_BYTES, default_cache, existing
+from glassrec.data.content import LARGE_BYTES, default_cache, existing, fingerprint
 from glassrec.data.dataset import Dataset, Source
 from glassrec.data.encoding import NO_SCALERS, MultiValued, Scalers, Vocabulary
 from glassrec.data.raw_tables import RawTables
+from glassrec.data.row_blocks import RowBlocks
 from glassrec.data.saved_encoder import SPLITS, encoder_of, schema_of
+from glassrec.data.schema import ABSENT, Schema
 from glassrec.data.store_files import (
     CATALOGUE,
     FORMAT,
+    INTEGERS,
     SCHEMA,
     is_intact,
     write_dataset,
     writing,
 )
 from glassrec.data.streaming import encode_rows
-from glassrec.failures import write_error
+from glassrec.failures import OutOfMemoryError, write_error
+
+MEMORY_PER_BYTE = 3
+"""What loading the rows of a file takes at least, in bytes of memory for each byte of the file."""
 
 T = TypeVar("T")
 
@@ -85,6 +92,7 @@ def load_dataset(
     load = partial(source.load, seed, *([scalers] if scalers else []))
     folder = _folder(source, seed, scalers, cache)
     if folder is None:
+        _check_memory(source, stored=False)
         return load()
     if not is_intact(folder, check=check):
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -93,14 +101,92 @@ def load_dataset(
                 print(f"encoding the data into {folder} ...", flush=True)
                 try:
                     with writing(folder) as partial_folder:
-                        rows = source.row_blocks()
-                        if rows is None or not rows.streams():
-                            write_dataset(load(), partial_folder)
-                        else:
+                        if (rows := _streamed(source)) is not None:
                             encode_rows(rows, seed, scalers, partial_folder)
+                        else:
+                            _check_memory(source, stored=True)
+                            write_dataset(load(), partial_folder)
                 except OSError as error:
                     raise write_error(folder, error) or error from None
     return read_store(folder)
+
+
+@dataclass(frozen=True)
+class Store(Source):
+    """Rows that another program has encoded, in the files that the guide describes.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: DirectoryPath
+
+    @property
+    def paths(self) -> list[Path]:
+        """The schema and all arrays."""
+        return [Path(self.path) / SCHEMA, *sorted(Path(self.path).glob("*/*.npy"))]
+
+    def fingerprint(self) -> dict[str, str]:
+        """The sha256 of each file by its path in the folder."""
+        return {
+            path.relative_to(self.path).as_posix(): fingerprint([path])[path.name]
+            for path in self.paths
+        }
+
+    def load(self, seed: int, scalers: Scalers = NO_SCALERS) -> Dataset:
+        """The rows, mapped; ValueError where a file is not as the schema says."""
+        folder = Path(self.path)
+        for name in (SCHEMA, *(f"{split}/{n}.npy" for split in SPLITS for n in Batch._fields)):
+            existing(folder / name)
+        try:
+            dataset = read_store(folder)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{folder}: not a store: {error!r}; see the guide") from None
+        for name, split in dataset.splits.items():
+            _check_split(folder / name, split.batch, dataset.schema)
+        return dataset
+
+
+def _check_split(folder: Path, batch: Batch, schema: Schema) -> None:
+    """ValueError at the first array of another shape or type, or id of another field."""
+    sizes = [field.size for field in schema.fields for _ in range(field.values)]
+    first = [o for o, f in zip(schema.offsets, schema.fields, strict=True) for _ in range(f.values)]
+    widths = len(schema.dense), len(first), schema.history_length, len(schema.targets)
+    for name, array, width in zip(Batch._fields, batch, widths, strict=True):
+        kinds = (torch.int32, torch.int64) if name in INTEGERS else (torch.float32,)
+        if array.shape != (batch.rows, width) or array.dtype not in kinds:
+            raise ValueError(
+                f"{folder / name}.npy is {array.dtype} {tuple(array.shape)}; it should be "
+                f"{kinds[0]} ({batch.rows}, {width})"
+            )
+    for at, (start, size) in enumerate(zip(first, sizes, strict=True)):
+        low, high = batch.ids[:, at].aminmax() if batch.rows else (start, start)
+        if high >= start + size or (low < start and low != ABSENT):
+            raise ValueError(
+                f"{folder / 'ids'}.npy: column {at} holds ids from {int(low)} to {int(high)}; "
+                f"those of its field are {start} to {start + size - 1}"
+            )
+
+
+def _streamed(source: Source) -> RowBlocks | None:
+    rows = source.row_blocks()
+    return rows if rows is not None and rows.streams() else None
+
+
+def _check_memory(source: Source, *, stored: bool) -> None:
+    """OutOfMemoryError if text files are so large that their rows surely do not fit in memory."""
+    status, size = Path("/proc/meminfo"), sum(path.stat().st_size for path in source.paths)
+    if size < LARGE_BYTES or isinstance(source, Store) or not status.exists():
+        return
+    free = int(status.read_text().split("MemAvailable:")[1].split()[0]) / 2**20
+    needed = MEMORY_PER_BYTE * size / 2**30
+    if needed > free:
+        block = not stored and _streamed(source) is not None
+        way = "set cache=DIR, to encode the rows in blocks" if block else "take fewer rows"
+        raise OutOfMemoryError(
+            f"loading {size / 2**30:.1f} GiB takes {needed:.0f} GiB of memory or more, and "
+            f"{free:.0f} GiB are free; {way}, or a machine with more memory"
+        )
 
 
 def _folder(
@@ -110,6 +196,7 @@ def _folder(
     split = getattr(source, "split", None)
     parts = [source] if split is None else [source, split]
     own = all(type(part).__module__.startswith("glassrec.data.") for part in parts)
+    own = own and not isinstance(source, Store)
     size = sum(existing(path).stat().st_size for path in source.paths) if own else 0
     if cache is None or size < (LARGE_BYTES if cache == "auto" else 1):
         return None
@@ -143,15 +230,15 @@ def read_store(folder: Path) -> Dataset:
     train, validation, test = (_split(folder / name) for name in SPLITS)
     probabilities = {name: _mapped(folder / name / "probabilities.npy") for name in SPLITS}
     catalogue = negatives = encoder = keys = None
-    if known["catalogue"] is not None:
+    if known.get("catalogue") is not None:
         parts: dict[str, Any] = {
             name: _mapped(folder / "catalogue" / f"{name}.npy") for name in CATALOGUE
         }
         own: dict[str, Any] = {name: tuple(places) for name, places in known["catalogue"].items()}
         catalogue = Catalogue(known["user_column"], **own, **parts)
-        if known["negatives"] is not None:
+        if known.get("negatives") is not None:
             negatives = Negatives(catalogue, known["negatives"])
-    if known["encoder"] is not None:
+    if known.get("encoder") is not None:
         names = tuple(known["encoder"]["types"])
         read = partial(_vocabulary, folder / "vocabularies", known["encoder"], names)
         encoder = encoder_of(known["encoder"], LazyMapping(names, read))
@@ -170,7 +257,7 @@ def read_store(folder: Path) -> Dataset:
         test,
         catalogue=catalogue,
         negatives=negatives,
-        audit=known["audit"] and TypeAdapter(Audit).validate_python(known["audit"]),
+        audit=known.get("audit") and TypeAdapter(Audit).validate_python(known["audit"]),
         encoder=encoder,
         row_keys=keys,
         raw=raw,
