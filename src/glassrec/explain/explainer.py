@@ -285,10 +285,9 @@ class Explainer:
     def chunks(
         self, rows: Tensor, evaluations: int, start: int = 0
     ) -> Iterator[tuple[int, Tensor]]:
-        """The rows (N,) that pass the model at once, each after the number of the first of them.
+        """Rows that pass the model at once, `evaluations` masked versions of each, some at a time.
 
-        `evaluations` masked versions of each row pass the model with it; `start` is the number of
-        the first row among all that are explained.
+        Before them the number of their first among all explained rows, counted from `start`.
         """
         at_once = min(PIECE, max(1, self.at_once // (evaluations * self.bases.rows)))
         for some in rows.split(at_once):
@@ -296,13 +295,13 @@ class Explainer:
             start += len(some)
 
     def views(
-        self, rows: Tensor, evaluations: int, start: int = 0, features: FeatureMask | None = None
+        self, rows: Tensor, evaluations: int, features: FeatureMask | None = None
     ) -> Iterator[MaskedModel]:
-        """Masked views of rows (N,) of the split, each row M times, with each of the M baselines.
+        """Masked views of the `chunks` of rows (N,) of the split, each row with each baseline.
 
-        They are those of `chunks`; `features` are those of the settings if None.
+        `features` are those of the settings if None.
         """
-        for first, some in self.chunks(rows, evaluations, start):
+        for first, some in self.chunks(rows, evaluations):
             yield self._view(some, first, features or self.feature_mask)
 
     def sample(self, count: int) -> Sample:
