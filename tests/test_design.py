@@ -18,7 +18,7 @@ BUDGETS = {
     "artifacts": 1167,
     "compare": 2207,
     "config": 2744,
-    "data": 5648,
+    "data": 5657,
     "explain": 4189,
     "imported": 2518,
     "inference": 3823,

@@ -1,5 +1,6 @@
 """A store holds the rows of a source bit for bit, is made once, and is made again if damaged."""
 
+import gzip
 import os
 import re
 import signal
@@ -515,3 +516,23 @@ def test_the_hash_of_a_large_file_is_computed_once(tmp_path, monkeypatch):
     assert source.fingerprint() != known
     assert source.fingerprint() == {"train.txt": digest_of(path)}
     assert len(calls) == 3
+
+
+def test_damaged_and_empty_compressed_files_are_refused(tmp_path):
+    source = clicks(tmp_path, "csv.gz")
+    content = source.path.read_bytes()
+    for damaged, message in ((content[:-200], "damaged or cut off"), (gzip.compress(b""), "empty")):
+        source.path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=f"clicks.csv.gz: .*{message}"):
+            load_dataset(source, 0, cache=tmp_path / "cache")
+
+
+def test_a_table_with_a_long_separator_is_not_read_in_blocks(tmp_path):
+    source = clicks(tmp_path)
+    frame = pd.read_csv(source.path, dtype=str, keep_default_na=False)
+    frame["city"] = frame["city"].str.replace('\n| "|"', "", regex=True)
+    rows = [frame.columns, *frame.to_numpy()]
+    source.path.write_text("".join("::".join(row) + "\n" for row in rows))
+    source = replace(source, separator="::")
+    assert source.row_blocks() is None
+    same(load_dataset(source, 0, cache=tmp_path / "cache"), source.load(0))

@@ -52,7 +52,7 @@ def text_blocks(
 ) -> Blocks:
     """The columns `types` of a text file, block by block; see `TextFile.read`.
 
-    `check` may refuse the names in the header.
+    The separator is a single byte. `check` may refuse the names in the header.
 
     Raises:
         ValueError: as `TextFile.open` and `read`.
@@ -64,7 +64,7 @@ def text_blocks(
         if not lines:
             refuse_binary(path, memoryview(block))
             block = block.removeprefix(b"\xef\xbb\xbf")
-        if b"\0" in block or form.byte != form.separator:
+        if b"\0" in block:
             text_content(path)  # says what is wrong
         content = header + block
         before = lines - header.count(b"\n")
@@ -78,6 +78,8 @@ def text_blocks(
             header = bytes(content[: text.body])
         lines += block.count(b"\n")
         yield text.read(types), text.origin
+    if not lines:
+        text_content(path)  # refuses an empty file
 
 
 def parquet_blocks(path: Path, types: Mapping[str, pa.DataType]) -> Blocks:
@@ -96,7 +98,14 @@ def _whole_lines(path: Path, quotes: bool) -> Iterator[bytes]:
         file.seek(0)
         source = file if codec is None else pa.CompressedInputStream(pa.PythonFile(file), codec)
         rest = b""
-        while block := cast(BinaryIO, source).read(BLOCK_BYTES):
+        while True:
+            try:
+                block = cast(BinaryIO, source).read(BLOCK_BYTES)
+            except (OSError, pa.ArrowException):
+                text_content(path)  # refuses damaged files
+                raise
+            if not block:
+                break
             rest += block
             cut = _last_row_end(rest) if quotes and b'"' in rest else rest.rfind(b"\n") + 1
             if cut:

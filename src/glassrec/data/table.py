@@ -144,7 +144,7 @@ class Table(Source):
         """The rows of the table, if they have no history and none is dropped."""
         columns, path = read_columns(Path(self.columns)), Path(self.path)
         types = _types(columns)
-        if self.repeats == "drop" or self.history:
+        if self.repeats == "drop" or self.history or len(self._format.separator.encode()) > 1:
             return None
         if is_parquet(path):
             check_names(columns.stored, _shown(parquet_names(path), columns), str(path))
