@@ -27,7 +27,7 @@ BUDGETS = {
     "prune": 2524,
     "report": 3558,
     "run": 1148,
-    "stages": 3671,
+    "stages": 3682,
     "sweep": 2167,
     "tracking": 742,
     "training": 2238,

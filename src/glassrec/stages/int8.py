@@ -1,14 +1,15 @@
 """The program of a model, and its int8 copy for onnxruntime, compared with the trained model.
 
 Every row of a table has whole numbers of -127 to 127 and a scale of its own, in float16. Products
-with weights run in int8: weights have a scale for each output, inputs one for all rows that pass
-at once, so that a logit also depends a little on the rows beside it. Biases, products of vectors
-and activations stay in float32.
+of activations with weights run in int8: weights have a scale for each output, activations one for
+all rows that pass at once, so that a logit also depends a little on the rows beside it. Biases,
+products of vectors, and layers that read no activations stay in float32.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
@@ -109,14 +110,23 @@ def int8_copy(context: Context, weights: Weights) -> Binary:
     return Binary(quantized(as_onnx(export_program(model, context.dataset.schema), LOGITS)))
 
 
-def quantized(model: bytes) -> bytes:
-    """An ONNX model with int8 tables and towers."""
+def quantized(model: bytes, keep: Sequence[str] | None = None) -> bytes:
+    """An ONNX model with int8 tables and towers.
+
+    The products of the names `keep` stay in float32; if None, those whose inputs are no activations
+    of a ReLU. Pairs and raw numbers have long tails, and the one scale of all of them would be
+    coarse: logits of a DLRM of Criteo's size change 22 times as much (`benchmarks/int8.py`).
+    """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     proto = onnx.load_from_string(model)
     _quantize_tables(proto.graph)
     _pick_columns(proto)
+    del proto.graph.value_info[:]  # of weights that onnxruntime 1.20 transposes
+    active = {node.output[0] for node in proto.graph.node if node.op_type == "Relu"}
+    if keep is None:
+        keep = [node.name for node in proto.graph.node if not active & {*node.input}]
     with TemporaryDirectory() as folder:
         path, level = Path(folder, "quantized"), logging.root.manager.disable
         logging.disable(logging.WARNING)  # it recommends a step that needs symbolic shapes
@@ -124,6 +134,7 @@ def quantized(model: bytes) -> bytes:
             quantize_dynamic(
                 proto, path, op_types_to_quantize=["MatMul"], per_channel=True,
                 weight_type=QuantType.QInt8,
+                nodes_to_exclude=[f"{name}{end}" for name in keep for end in ("", "_MatMul")],
             )  # fmt: skip
         finally:
             logging.disable(level)
