@@ -171,6 +171,9 @@ def test_only_large_files_are_stored_by_default(tmp_path, monkeypatch):
     source = criteo(tmp_path)
     load_dataset(source, 0, cache="auto")
     assert not (tmp_path / "home").exists()
+    load_dataset(source, 0, cache="auto", shared=tmp_path / "sweep")
+    assert len([*(tmp_path / "sweep").glob("*/schema.json")]) == 1
+    assert not (tmp_path / "home").exists()
     monkeypatch.setattr("glassrec.data.store.LARGE_BYTES", 100)
     load_dataset(source, 0, cache="auto")
     assert len([*(tmp_path / "home/glassrec").glob("*/schema.json")]) == 1

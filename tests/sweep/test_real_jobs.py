@@ -65,3 +65,21 @@ def test_a_job_of_two_processes_trains_once_with_equal_weights(folder: Path) -> 
         assert weights[0].is_unique  # each step changes them
     for entry in json.loads((folder / "sw" / "sweep.json").read_text())["jobs"]:
         assert len(pd.read_csv(folder / "sw" / entry["run"] / "history.csv")) == 2
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_jobs_share_their_encoded_data_while_the_sweep_runs(folder: Path) -> None:
+    rows = "".join(f"u{k % 7},i{k % 5},{k % 3 % 2}\n" for k in range(300))
+    (folder / "rows.csv").write_text(f"u,i,y\n{rows}")
+    (folder / "columns.yaml").write_text("label: y\nuser: u\nitem: i\n")
+    words = ["data=table", "data.path=rows.csv", "data.columns=columns.yaml", "trainer=cpu",
+             "trainer.max_epochs=1", "model=gmf", "model.factors=2,3",
+             "hydra.sweep.dir=sw"]  # fmt: skip
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-m", "glassrec", "train", "-m", *words]
+    done = subprocess.run(command, capture_output=True, text=True, env=variables)
+    assert done.returncode == 0, done.stderr
+    logs = [path.read_text() for path in sorted((folder / "sw" / "logs").glob("*.log"))]
+    assert ["encoding the data into" in log for log in logs] == [True, False]
+    assert not (folder / "sw" / ".encoded").exists()

@@ -77,20 +77,22 @@ def load_dataset(
     scalers: Scalers = NO_SCALERS,
     *,
     cache: Path | Literal["auto"] | None = None,
+    shared: Path | None = None,
     check: bool = False,
 ) -> Dataset:
     """The dataset of a source, from the store in the folder `cache`, which is made first if needed.
 
-    With "auto" that folder is `glassrec` in the user's cache directory, and only files of 64 MiB or
-    more are stored. Generated data, and sources and splits that do not come with Glassrec, are
-    loaded as without a store: nobody knows whether their code has changed. With `check`, the bytes
-    of a large store are compared with its checksums; those of a small one always are.
+    With "auto" that folder is `glassrec` in the user's cache directory for files of 64 MiB or more;
+    smaller ones are stored in the folder `shared`, if there is one. Generated data, and sources and
+    splits that do not come with Glassrec, are loaded as without a store: nobody knows whether their
+    code has changed. With `check`, the bytes of a large store are compared with its checksums;
+    those of a small one always are.
 
     Raises:
         ValueError: as `Source.load`.
     """
     load = partial(source.load, seed, *([scalers] if scalers else []))
-    folder = _folder(source, seed, scalers, cache)
+    folder = _folder(source, seed, scalers, cache, shared)
     if folder is None:
         _check_memory(source, stored=False)
         return load()
@@ -190,20 +192,24 @@ def _check_memory(source: Source, *, stored: bool) -> None:
 
 
 def _folder(
-    source: Source, seed: int, scalers: Scalers, cache: Path | Literal["auto"] | None
-) -> Path | None:
+    source: Source, seed: int, scalers: Scalers, cache: Path | Literal["auto"] | None,
+    shared: Path | None,
+) -> Path | None:  # fmt: skip
     """The folder of a store, named by all that the encoded rows depend on; None for no store."""
     split = getattr(source, "split", None)
     parts = [source] if split is None else [source, split]
     own = all(type(part).__module__.startswith("glassrec.data.") for part in parts)
     own = own and not isinstance(source, Store)
     size = sum(existing(path).stat().st_size for path in source.paths) if own else 0
-    if cache is None or size < (LARGE_BYTES if cache == "auto" else 1):
+    place = cache
+    if cache == "auto":
+        place = default_cache() if size >= LARGE_BYTES else shared
+    if place is None or not size:
         return None
     drawn = seed if split is None or split.seeded else None
     made_from = FORMAT, _code(), source, source.fingerprint(), drawn, sorted(scalers.items())
     key = hashlib.sha256(repr(made_from).encode()).hexdigest()
-    return (default_cache() if cache == "auto" else Path(cache)) / key[:32]
+    return Path(place) / key[:32]
 
 
 @cache

@@ -30,7 +30,7 @@ from glassrec.prune.pruner import Pruner
 from glassrec.run import ReadOnlyRun, Run
 from glassrec.stages.start import Start, origin_of, starts
 from glassrec.tracking import Tracker
-from glassrec.tracking.tracker import SWEEP
+from glassrec.tracking.tracker import ENCODED, SWEEP
 from glassrec.training.objective import Objective
 from glassrec.training.optimizers import LRSchedule
 from glassrec.training.settings import OnEpoch, OnSteps
@@ -150,8 +150,9 @@ class Context:
         encoders = [each.encoder for each in self.starts.values()]
         scalers = dict(encoders[0].scalers) if encoders and encoders[0] is not None else {}
         settings, check = self.settings, not isinstance(self.run, Run)
+        shared = Path(os.environ[SWEEP], ENCODED) if SWEEP in os.environ else None
         return load_dataset(
-            settings.data, settings.seed, scalers, cache=settings.cache, check=check
+            settings.data, settings.seed, scalers, cache=settings.cache, shared=shared, check=check
         )
 
     @cached_property

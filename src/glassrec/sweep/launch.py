@@ -5,6 +5,7 @@ Hydra's grammar gives the jobs, and an executor runs those that are not complete
 
 from __future__ import annotations
 
+import shutil
 import traceback
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ from glassrec.sweep.sweep_record import (
     update,
     write,
 )
+from glassrec.tracking.tracker import ENCODED
 
 
 def sweep(
@@ -57,6 +59,7 @@ def sweep(
         before = _plan(directory, [*request.command, "-m", *words], planned, configs)
         with stoppable(directory) as stopping, watched(directory, len(jobs)):
             _launch(executor, directory, [j.number for j in planned if j.number not in before])
+        shutil.rmtree(directory / ENCODED, ignore_errors=True)
         return _report(directory, before, stopping.code)
 
 

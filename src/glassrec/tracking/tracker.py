@@ -23,6 +23,9 @@ if TYPE_CHECKING:  # the command line reads this module, and must not wait for p
 SWEEP = "GLASSREC_SWEEP"
 """The environment variable with the directory of the sweep that a job belongs to."""
 
+ENCODED = ".encoded"
+"""A folder there, while the sweep runs, with the encoded data that its jobs share."""
+
 LABEL = "GLASSREC_LABEL"
 """The environment variable with the own settings of a job: `model=gmf,seed=1`."""
 
