@@ -385,6 +385,13 @@ def test_a_lock_is_held_by_the_processes_that_it_was_sent_to(tmp_path: Path) -> 
     assert not is_locked(tmp_path)
 
 
+def test_a_setting_that_an_older_run_does_not_have_makes_nothing_stale(tmp_path: Path) -> None:
+    with closing(Run(tmp_path, CONFIG)) as run:
+        assert _once(run, "a.json", 1, {}) == {"value": 1}
+        assert _once(run, "a.json", 2, {}, settings=("explain.added_later",)) == {"value": 1}
+        assert _once(run, "a.json", 3, {}, settings=("explain.steps",)) == {"value": 3}
+
+
 def test_what_has_changed_is_reported_before_results_are_replaced(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

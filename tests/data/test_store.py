@@ -220,7 +220,7 @@ def test_a_malformed_file_leaves_no_store(tmp_path):
         file.write("1\t2\n")
     with pytest.raises(ValueError, match=r"train.txt, line 51: 2 cells"):
         load_dataset(source, 0, cache=tmp_path / "cache")
-    assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"]
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".writing"]
 
 
 SLOW_WRITE = """

@@ -98,7 +98,7 @@ def load_dataset(
         return load()
     if not is_intact(folder, check=check):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(folder.with_suffix(".lock")):
+        with _lock(folder.with_suffix(".writing")):
             if not is_intact(folder, check=check):  # no other process has made it meanwhile
                 print(f"encoding the data into {folder} ...", flush=True)
                 try:

@@ -27,7 +27,7 @@ from glassrec.data.column_findings import Finding, number_findings, text_finding
 from glassrec.data.dataset import Dataset
 from glassrec.data.encoding import Encoder, Scaler, Scalers, check_finite, logged
 from glassrec.data.log_checks import check_log
-from glassrec.data.raw_tables import sample_places
+from glassrec.data.raw_tables import RawTables, sample_places
 from glassrec.data.row_blocks import RowBlocks
 from glassrec.data.saved_encoder import SPLITS
 from glassrec.data.schema import UNSEEN, Field
@@ -227,7 +227,8 @@ def encode_rows(source: RowBlocks, seed: int, scalers: Scalers, folder: Path) ->
     _write_rows(scratch, part, counts, encoder, folder)
     audit = audit_of_blocks(columns, findings, scratch.equal_rows(part), counts, ones)
     (folder / "raw").mkdir()
-    pd.DataFrame(samples).to_parquet(folder / "raw" / "samples.parquet", index=False)
+    file = folder / "raw" / f"{RawTables._fields[-1]}.parquet"
+    pd.DataFrame(samples).to_parquet(file, index=False)
     written = Split(Batch(*torch.empty(4, 0, 0)))
     described = Dataset(encoder.schema, written, written, written, encoder=encoder, audit=audit)
     write_schema(folder, described)

@@ -37,6 +37,7 @@ from glassrec.run.record import (
     record_text,
     refuse_changed,
     refuse_changed_config,
+    settings_of,
 )
 from glassrec.run.status import Status
 
@@ -250,11 +251,7 @@ class Run(ReadOnlyRun):
 
     def _made_from(self, file: File[Any], external: Mapping[str, Any]) -> dict[str, Any]:
         """The plain values that a file depends on, beside its inputs."""
-        settings: dict[str, Any] = {}
-        for setting in file.settings:
-            group, _, name = setting.partition(".")
-            part = self.config[group]
-            settings.setdefault(group, {}).update({name: part[name]} if name else part)
+        settings = settings_of(file.settings, self.config)
         return {"experiment": experiment(self.config), "given": external} | settings
 
     def _key(self, file: File[Any], made_from: Mapping[str, Any]) -> str:

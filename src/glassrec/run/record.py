@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,19 @@ def record_text(record: Mapping[str, Mapping[str, Any]]) -> str:
 def holds_results(directory: Path) -> bool:
     """Whether a run has made anything there; a start that failed leaves other settings allowed."""
     return (directory / RECORD).is_file() or (directory / CHECKPOINT).is_file()
+
+
+def settings_of(names: Iterable[str], config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The values of settings (`explain.task`, or `explain` for all of a group), by group.
+
+    The configuration of an older run has none of a setting that was added later.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for group, _, key in (name.partition(".") for name in names):
+        part = config[group]
+        if values := ({k: v for k, v in part.items() if k == key} if key else part):
+            found.setdefault(group, {}).update(values)
+    return found
 
 
 def may_continue(directory: Path, here: Mapping[str, Any], there: Mapping[str, Any]) -> bool:
