@@ -236,6 +236,7 @@ def test_the_notebook_of_the_docs_runs(tmp_path: Path) -> None:
     assert others == ["1", "2", "3", "", "", "user=somebody; city=Atlantis"]
 
 
+@pytest.mark.long
 def test_the_study_of_a_dlrm_runs(tmp_path: Path) -> None:
     pytest.importorskip("shap")
     last = (

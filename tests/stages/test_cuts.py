@@ -155,6 +155,7 @@ def test_a_finished_sweep_makes_nothing_and_a_new_value_makes_one_cut(
     assert {name: _files(run / "cuts" / name) for name in NAMES} == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
 def test_a_cut_that_fails_stops_no_other_and_a_killed_command_goes_on(
     explained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
@@ -203,6 +204,7 @@ def test_another_plan_of_a_finished_run_becomes_a_cut_beside_it(
     assert not (run / "cuts" / "level=data").exists()
 
 
+@pytest.mark.long
 def test_a_cut_can_have_a_name_which_keeps_its_settings(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

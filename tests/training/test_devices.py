@@ -91,6 +91,7 @@ def test_a_killed_process_ends_all_with_a_line_that_names_it(
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "failed"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.skipif(cores() < 2, reason="two cores are needed")
 def test_they_end_with_their_parent_and_hold_its_lock_until_then(

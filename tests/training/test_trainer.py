@@ -411,6 +411,7 @@ def test_bfloat16_learns_as_well(tmp_path):
     assert history["val/auroc"].iloc[-1] > history["val/auroc"].iloc[0]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.skipif(cores() < 2, reason="two cores are needed")
 def test_two_processes_do_what_one_does_at_twice_the_batch(tmp_path):
