@@ -115,7 +115,7 @@ def onnx(model: Recommender, batch: Batch) -> Callable[[], object]:
     import onnxruntime
 
     from glassrec.artifacts.programs import as_onnx
-    from glassrec.stages.export import LOGITS, export_program
+    from glassrec.stages.program import LOGITS, export_program
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = torch.get_num_threads()

@@ -33,7 +33,8 @@ from glassrec.metrics.model_pair import shared_top
 from glassrec.metrics.pointwise import AUROC
 from glassrec.models.dlrm import DLRM
 from glassrec.models.layers.folding import activations
-from glassrec.stages.int8 import LOGITS, Int8Model, export_program, quantized
+from glassrec.stages.int8 import Int8Model, quantized
+from glassrec.stages.program import LOGITS, export_program
 from serving import ITEM_FIELDS, KAGGLE
 
 LISTS, ITEMS, ROWS, BATCH = 500, 100, 400_000, 4096

@@ -27,7 +27,7 @@ from glassrec.run import ReadOnlyRun
 from glassrec.stages import recompute_raw
 from glassrec.stages.bundle import plain_encoder
 from glassrec.stages.check_findings import Passed
-from glassrec.stages.export import LOGITS, export_program
+from glassrec.stages.program import LOGITS, export_program
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")

@@ -19,7 +19,7 @@ from glassrec.data.schema import Schema, Target
 from glassrec.models.base import Recommender
 from glassrec.models.layers import Total, activations
 from glassrec.models.two_tower import TwoTower
-from glassrec.stages.export import export_program
+from glassrec.stages.program import export_program
 
 Build = Callable[..., Recommender]
 MOVES = (

@@ -21,7 +21,7 @@ from glassrec.explain.selection import Selection
 from glassrec.models.base import Recommender
 from glassrec.models.layers.affine import TargetScale
 from glassrec.models.mf import MF
-from glassrec.stages.export import export_program
+from glassrec.stages.program import export_program
 
 TARGETS = (Target("label"), Target("ms", "rating", 5e5, 2e4), Target("find", "retrieval"))
 

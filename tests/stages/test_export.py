@@ -17,8 +17,8 @@ from glassrec.artifacts.programs import as_onnx, as_pt2
 from glassrec.data.batch import Batch
 from glassrec.data.schema import Schema
 from glassrec.models.base import Recommender
-from glassrec.stages.export import description, export_program
-from glassrec.stages.int8 import INPUTS, LOGITS
+from glassrec.stages.export import description
+from glassrec.stages.program import INPUTS, LOGITS, export_program
 from small_run import QUICK
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "model"

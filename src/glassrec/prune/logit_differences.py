@@ -46,17 +46,21 @@ class LogitDifferences:
         return sum(gather(sum(own)))
 
     def p999(self) -> float:
-        """The difference that 99.9 % of the rows do not exceed: the last of the highest ones.
+        """The difference that 99.9 % of the rows do not exceed; a row has the largest of its tasks.
 
-        A row has the largest of its tasks; NaN is the highest, as for `kthvalue`.
+        NaN is the highest, as for `kthvalue`.
         """
         count = sum(self.counts.values())
-        places = count - ceil(0.999 * count) + 1
         own = torch.empty(0, dtype=torch.float64)
         for part in self._parts:
-            own = _highest(torch.cat([own, part.amax(1)]), places)
-        return _highest(torch.cat(gather(own)), places)[-1].item()
+            own = highest_permille(torch.cat([own, part.amax(1)]), count)
+        return highest_permille(torch.cat(gather(own)), count)[-1].item()
 
 
-def _highest(values: Tensor, places: int) -> Tensor:
+def highest_permille(values: Tensor, count: int) -> Tensor:
+    """The highest of `values` down to the one that 99.9 % of `count` numbers do not exceed.
+
+    `values` (n,) are all of the numbers, or the highest of some of them.
+    """
+    places = count - ceil(0.999 * count) + 1
     return values.topk(min(places, len(values))).values

@@ -36,7 +36,7 @@ from glassrec.models.dlrm_checkpoint import to_layout
 from glassrec.prune.precision import to_float32_where_equal
 from glassrec.stages.bundle import bundle, plain_encoder, stored_encoder
 from glassrec.stages.context import Context
-from glassrec.stages.int8 import LOGITS, export_program
+from glassrec.stages.program import LOGITS, export_program
 from glassrec.stages.prune import PruneResult
 
 

@@ -1,4 +1,4 @@
-"""The program of a model, and its int8 copy for onnxruntime, compared with the trained model.
+"""The int8 copy of a pruned model for onnxruntime, compared with the trained model.
 
 Every row of a table has whole numbers of -127 to 127 and a scale of its own, in float16. Products
 of activations with weights run in int8: weights have a scale for each output, activations one for
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,51 +18,17 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
 
 from glassrec.artifacts import Binary, Weights
 from glassrec.artifacts import file_list as files
-from glassrec.artifacts.programs import as_onnx, without_paths
+from glassrec.artifacts.programs import as_onnx
 from glassrec.artifacts.pruning import Int8Comparison
 from glassrec.data.batch import Batch
-from glassrec.data.schema import Schema
 from glassrec.metrics.model_pair import ModelPair, agreement
 from glassrec.models.base import Recommender
+from glassrec.prune.logit_differences import highest_permille
 from glassrec.stages.context import Context, TrainedModel
-
-INPUTS = ("dense", "ids", "history")
-LOGITS = "logits"
-
-
-class Scorer(nn.Module):
-    """A model that reads plain tensors: dense (B, D), ids (B, F) and history (B, T)."""
-
-    def __init__(self, model: Recommender) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, dense: Tensor, ids: Tensor, history: Tensor) -> Tensor:
-        """The logits (B, K)."""
-        logits: Tensor = self.model(Batch(dense, ids, history, dense.new_empty(0)))
-        return logits
-
-
-def export_program(model: Recommender, data: Schema) -> ExportedProgram:
-    """The program of a model, which stays as it is, on the CPU, for any number of rows."""
-    rows = 3
-    owned = zip(data.fields, data.offsets, strict=True)
-    ids = [offset for field, offset in owned for _ in range(field.values)]
-    example = (
-        torch.zeros(rows, len(data.dense)),
-        torch.tensor(ids).repeat(rows, 1),
-        torch.zeros(rows, data.history_length, dtype=torch.long),
-    )
-    number = Dim("rows")
-    shapes = {name: {0: number} for name in INPUTS}
-    model = deepcopy(model).cpu().eval()
-    with torch.no_grad():
-        scorer = Scorer(model.folded or model)
-    return without_paths(torch.export.export(scorer, example, dynamic_shapes=shapes))
+from glassrec.stages.program import LOGITS, export_program
 
 
 class Int8Model(nn.Module):
@@ -225,9 +190,7 @@ def compare_int8(trained: TrainedModel, content: Binary) -> Int8Comparison:
     return Int8Comparison(
         rows=len(largest),
         max_abs_logit_difference=largest.max().item(),
-        p999_abs_logit_difference=largest.quantile(0.999).item()
-        if len(largest) < 1 << 24
-        else np.quantile(largest.numpy(), 0.999).item(),
+        p999_abs_logit_difference=highest_permille(largest, len(largest))[-1].item(),
         mean_abs_logit_difference=change.mean().item(),
         agreement=agreement(pair, seed=trained.context.settings.seed),
         bytes=len(content.content),
