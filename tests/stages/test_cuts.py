@@ -274,7 +274,7 @@ def test_the_figure_has_a_point_of_each_cut_on_both_splits_with_its_paired_inter
 
 
 def test_the_pruned_model_of_a_cut_scores_new_rows(
-    cuts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cuts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = pd.read_parquet(cuts / "samples.parquet").head(5)
     rows.to_csv(tmp_path / "rows.csv", index=False)
@@ -287,6 +287,10 @@ def test_the_pruned_model_of_a_cut_scores_new_rows(
         scored = pd.read_csv(tmp_path / "scored.csv")["logit"].tolist()
         assert scored == pytest.approx(expected)
     assert trained != pytest.approx(pruned)
+    monkeypatch.setenv("HOME", str(cuts))
+    at_home = ["predict", f"run.dir=~/cuts/{NAMES[2]}", words[2], f"out={tmp_path / 'home.csv'}"]
+    assert main(at_home) == 0
+    assert pd.read_csv(tmp_path / "home.csv")["logit"].tolist() == pytest.approx(pruned)
     assert main([*words, "cut=share=0.3,score=magnitud"]) == 2
     assert "no cut 'share=0.3,score=magnitud'; did you mean 'share" in capsys.readouterr().err
     words = ["verify", f"run.dir={cuts}", f"cut={NAMES[2]}", f"rows={tmp_path / 'rows.csv'}"]

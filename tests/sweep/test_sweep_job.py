@@ -20,6 +20,7 @@ ENDS = {
     "bug": ("raise RuntimeError('a bug:\\nmore')", "failed", 1, "RuntimeError: a bug:"),
     "memory": ("raise MemoryError", "failed", 1, "MemoryError"),
     "exit": ("print('loading'); sys.exit(3)", "failed", 3, "exit code 3"),
+    "hard exit": ("os._exit(5)", "failed", 5, "exit code 5"),
     "segfault": ("import ctypes; ctypes.string_at(0)", "killed", -11, "segmentation fault"),
     "kill": ("os.kill(os.getpid(), 9)", "killed", -9, "killed by SIGKILL (out of memory?)"),
     "abort": ("os.abort()", "killed", -6, "killed by SIGABRT"),

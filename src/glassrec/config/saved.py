@@ -47,7 +47,7 @@ def kept_settings(directory: Path, written: Mapping[str, Any]) -> Iterator[str]:
     here, there = flat(experiment(written)), flat(experiment(load(file)))
     names = [] if may_continue(directory, here, there) else differing(here, there)
     grows = names == [EPOCHS] and here[EPOCHS] > there[EPOCHS]
-    more = f"; it was left without {FINISHED.name}, from which more epochs go on" if grows else ""
+    more = f"; it was left without {FINISHED.name}, which more epochs need" if grows else ""
     for name in names:
         target = f"{name.split('.')[0]}._target_"
         if name == target or target not in names:  # another class has other keys, of course

@@ -100,7 +100,8 @@ def parse_settings(words: Sequence[str], settings: type[S]) -> S:
             problems.append(f"{key}: there is no such setting{one_of(key, known)}")
         elif value != "null":
             given[key] = value
-    if "model" in known and ("cut" in given or run_of_cut(Path(given.get("run.dir", "")))):
+    run = Path(given.get("run.dir", "")).expanduser()
+    if "model" in known and ("cut" in given or run_of_cut(run) is not None):
         given.setdefault("model", "pruned")
     try:
         found = settings.model_validate(given)
