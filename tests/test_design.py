@@ -14,15 +14,15 @@ FILES = sorted(SOURCE.rglob("*.py"))
 MAX_LINES = 350
 
 BUDGETS = {
-    "": 1612,
+    "": 1650,
     "artifacts": 1167,
-    "compare": 2207,
+    "compare": 2310,
     "config": 2744,
     "data": 5664,
     "explain": 4189,
     "imported": 2518,
     "inference": 3824,
-    "metrics": 1321,
+    "metrics": 1377,
     "models": 2342,
     "prune": 2528,
     "report": 3558,

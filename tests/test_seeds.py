@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from scipy.stats import ttest_1samp
 
 from glassrec import seeds
 from glassrec.__main__ import main
@@ -75,7 +76,7 @@ def _metrics(directory: Path) -> dict[str, float]:
 
 def test_every_metric_has_its_mean_and_deviation_before_and_after_pruning(finished: Path) -> None:
     frame = read_exactly(finished / "seeds.csv")
-    assert [*frame] == ["metric", "mean", "std", "n", "seed_0", "seed_1", "seed_2"]
+    assert [*frame] == [*ABOUT, "seed_0", "seed_1", "seed_2"]
     single = [_metrics(finished / f"seed_{seed}") for seed in range(3)]
     assert set(frame["metric"]) == set(single[0])
     assert {"test/auroc", "pruned/test/auroc"} <= set(frame["metric"])
@@ -85,7 +86,15 @@ def test_every_metric_has_its_mean_and_deviation_before_and_after_pruning(finish
         assert row["mean"] == pytest.approx(np.mean(values), rel=1e-12)
         assert row["std"] == pytest.approx(np.std(values, ddof=1), rel=1e-9, abs=1e-15)
         assert row["n"] == 3
+        low, high = ttest_1samp(values, 0).confidence_interval()
+        assert [row["low"], row["high"]] == pytest.approx([low, high], rel=1e-9, abs=1e-12)
     assert frame.set_index("metric")["std"]["test/auroc"] > 0
+
+
+ABOUT = [
+    "metric", "mean", "std", "n", "low", "high", "change", "change_low", "change_high",
+    "change_p_holm",
+]  # fmt: skip
 
 
 def _write(directory: Path, values: dict[str, float | None]) -> None:
@@ -108,11 +117,16 @@ def test_what_tells_most_is_printed(tmp_path: Path) -> None:
     values = [0.9312, 0.9331, 0.9350]
     for seed, rmse in enumerate(values):
         found = {"test/stars/rmse": rmse, "test/stars/mae": 0.7, "parameters": 1500.0}
-        found |= {f"pruned/{name}": value + 0.001 for name, value in found.items()}
+        change = (0.001, 0.001, 0.0016)[seed]
+        found |= {f"pruned/{name}": value + change for name, value in found.items()}
         _write(tmp_path / f"seed_{seed}", found)
-    assert seeds.summary(seeds.table(tmp_path, range(3))) == [
-        "test/stars/rmse 0.9331 ± 0.0019 as trained, 0.9341 ± 0.0019 pruned (3 seeds)",
-        "test/stars/mae 0.7000 ± 0.0000 as trained, 0.7010 ± 0.0000 pruned (3 seeds)",
+    test = ttest_1samp([0.001, 0.001, 0.0016], 0)  # twice the same, so that Holm's factor is 2
+    low, high = test.confidence_interval()
+    change = f"change 0.0012 ({low:.4f} to {high:.4f}), p {2 * test.pvalue:.2g}"
+    frame = seeds.table(tmp_path, range(3))
+    assert seeds.summary(frame) == [
+        f"test/stars/rmse 0.9331 ± 0.0019 as trained, 0.9343 ± 0.0022 pruned (3 seeds); {change}",
+        f"test/stars/mae 0.7000 ± 0.0000 as trained, 0.7012 ± 0.0003 pruned (3 seeds); {change}",
         "parameters 1,500 ± 0 as trained, 1,500 ± 0 pruned (3 seeds)",
     ]
     (line, *_) = seeds.summary(seeds.table(tmp_path, [1]))
@@ -139,7 +153,7 @@ def test_a_seed_more_leaves_the_others_alone(
     assert (many / "seed_0" / "metrics.json").stat().st_mtime_ns == before
     assert out.splitlines()[-1] == f"results   {many / 'seeds.csv'}"
     assert " pruned (2 seeds)" in out
-    assert [*pd.read_csv(many / "seeds.csv")][4:] == ["seed_0", "seed_3"]
+    assert [*pd.read_csv(many / "seeds.csv")][len(ABOUT) :] == ["seed_0", "seed_3"]
 
 
 def test_stages_one_by_one_work_on_all_seeds(many: Path) -> None:
@@ -153,7 +167,7 @@ def test_stages_one_by_one_work_on_all_seeds(many: Path) -> None:
         assert level == {".": "data", "cuts/level=sample": "sample"}
     assert (many / "seeds.csv").read_bytes() == seeds
     assert main(["evaluate", f"run.dir={many}"]) == 0
-    assert len(pd.read_csv(many / "seeds.csv").columns) == 7
+    assert len(pd.read_csv(many / "seeds.csv").columns) == len(ABOUT) + 3
 
 
 def test_one_seed_can_be_opened_alone(many: Path) -> None:
@@ -247,7 +261,7 @@ def test_a_seed_that_fails_does_not_end_the_others(kind, said, executed, many, c
     assert said in "\n".join(lines)
     assert lines[-1] == "glassrec: error: failed: seed 1; seeds.csv covers the other 2"
     frame = pd.read_csv(many / "seeds.csv")
-    assert [*frame][4:] == ["seed_0", "seed_2"]
+    assert [*frame][len(ABOUT) :] == ["seed_0", "seed_2"]
     assert set(frame["n"]) == {2}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pandas as pd
 from glassrec.artifacts import Metrics, StoredTable
 from glassrec.artifacts.file_list import METRICS
 from glassrec.metrics.metadata import format_metric, primary_metrics
+from glassrec.metrics.paired import holm, paired_t
 from glassrec.run import SEEDS, replacing
+from glassrec.spelling import counted
 
 
 def each(seeds: Collection[int], directory: Path, job: Callable[[int], bool]) -> str:
@@ -52,15 +55,37 @@ def _report(frame: pd.DataFrame, path: Path) -> None:
 def table(directory: Path, seeds: Iterable[int]) -> pd.DataFrame:
     """A row a metric: its mean, its standard deviation (of a sample), n, and a column a seed.
 
-    A metric that is not a number, or not there, in some of the runs has a smaller n. The table is
-    empty where no run was evaluated.
+    Beside them are the 95 % interval of the mean, `low` to `high`, and for a pruned model the
+    paired `change` from the trained one, with its interval; that of a primary metric also has a p
+    value, corrected for all of these by Holm's method. A metric that is not a number, or not there,
+    in some of the runs has a smaller n. The table is empty where no run was evaluated.
     """
     found = {f"seed_{seed}": directory / f"seed_{seed}" / METRICS.name for seed in seeds}
     values = pd.DataFrame(
         {name: Metrics.load(path).values for name, path in found.items() if path.is_file()}
     ).sort_index()
     moments = {"mean": values.mean(axis=1), "std": values.std(axis=1), "n": values.count(axis=1)}
-    return values.assign(**moments)[[*moments, *values]].rename_axis("metric").reset_index()
+    frame = values.assign(**moments).join(_tested(values)[["low", "high"]]).join(_changes(values))
+    columns = [*frame.columns.difference(values.columns, sort=False), *values]
+    return frame[columns].rename_axis("metric").reset_index()
+
+
+def _tested(values: pd.DataFrame) -> pd.DataFrame:
+    return paired_t(values.to_numpy(float)).set_index(values.index)
+
+
+def _changes(values: pd.DataFrame) -> pd.DataFrame:
+    """The paired changes of metrics by pruning, in the rows of the pruned model."""
+    before = [name for name in values.index if f"pruned/{name}" in values.index]
+    after = [f"pruned/{name}" for name in before]
+    names = {"difference": "change", "low": "change_low", "high": "change_high"}
+    found = _tested(values.loc[after] - values.loc[before].to_numpy())
+    tests = [name.removeprefix("test/") for name in before if name.startswith("test/")]
+    primary = [f"pruned/test/{name}" for name in primary_metrics(tests)]
+    p = found.loc[primary, "p"]
+    return found.rename(columns=names)[[*names.values()]].assign(
+        change_p_holm=pd.Series(holm(p.to_numpy()), p.index)
+    )
 
 
 def summary(frame: pd.DataFrame) -> list[str]:
@@ -69,7 +94,7 @@ def summary(frame: pd.DataFrame) -> list[str]:
     tests = [name.removeprefix("test/") for name in rows if name.startswith("test/")]
     return [
         f"{name} {_spread(name, rows)} as trained, {_spread(f'pruned/{name}', rows)} pruned "
-        f"({rows[name]['n']} seed{'s' if rows[name]['n'] > 1 else ''})"
+        f"({counted(int(rows[name]['n']), 'seed')}){_change(name, rows)}"
         for name in [*(f"test/{metric}" for metric in primary_metrics(tests)), "parameters"]
     ]
 
@@ -80,3 +105,15 @@ def _spread(name: str, rows: Mapping[str, Mapping[Any, float]]) -> str:
     if name.endswith("parameters"):
         return " ± ".join(f"{value:,.0f}" for value in ends)
     return " ± ".join(format_metric(name, value, row["mean"]) for value in ends)
+
+
+def _change(name: str, rows: Mapping[str, Mapping[Any, float]]) -> str:
+    """`; change 0.0010 (−0.0002 to 0.0022), p 0.09`: paired by seed, of a primary metric."""
+    row = rows[f"pruned/{name}"]
+    if isnan(p := row["change_p_holm"]):
+        return ""
+    change, *ends = (
+        format_metric(name, row[each], row["mean"])
+        for each in ("change", "change_low", "change_high")
+    )
+    return f"; change {change} ({' to '.join(ends)}), p {p:.2g}".replace("-", "−")

@@ -13,6 +13,7 @@ import pytest
 
 from glassrec import __main__
 from glassrec.compare import compare_command
+from glassrec.tracking import Log, TablePreview
 
 Leave = Callable[..., Path]
 
@@ -205,3 +206,24 @@ def test_help_and_reading_do_without_pytorch(leave: Leave) -> None:
         env=os.environ,
     )  # fmt: skip
     assert done.stdout == "[]\n"
+
+
+def test_wandb_gets_the_paired_differences(
+    leave: Leave, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = {}
+
+    class Recorder(Log):
+        def table(self, name: str, version: str, rows: Callable[[], TablePreview]) -> None:
+            tables[name] = rows()
+
+    monkeypatch.setattr("glassrec.tracking.WandB.open", lambda *given: Recorder())
+    for model, values in (("gmf", (0.6, 0.61)), ("mlp", (0.7, 0.72))):
+        for seed, value in enumerate(values):
+            leave(f"{model}-{seed}", model, seed, metrics={"val/auroc": value, "test/auroc": value})
+    assert compare_command.main([str(tmp_path / "runs"), "--wandb", "films"]) == 0
+    found = tables["differences"]
+    assert found.file == "differences.csv"
+    assert found.frame["difference"].tolist() == pytest.approx([0.105, 0.105])
+    assert {"low", "high", "p_holm", "shown"} <= {*found.frame}
+    assert [*tables] == ["settings", "differences"]

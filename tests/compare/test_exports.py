@@ -54,8 +54,21 @@ def test_there_is_a_row_a_setting_with_moments(written: Path) -> None:
     assert len(settings) == 4
 
 
+def test_there_is_a_row_a_pair_of_settings(written: Path) -> None:
+    frame = pd.read_csv(written / "differences.csv")
+    assert frame["metric"].tolist() == ["val/auroc", "test/auroc"]
+    row = frame.iloc[0]
+    assert row[["first", "first_rank", "other", "other_rank"]].tolist() == [
+        "mlp · factors 8 · hidden [32,16]", 1, "gmf · factors 16", 2,
+    ]  # fmt: skip
+    assert row["n"] == 1
+    assert row["difference"] == pytest.approx(0.1)
+    assert row["shown"] == "no interval: 1 shared seed"
+    assert row[["low", "high", "p", "p_holm"]].isna().all()
+
+
 def test_parquet_says_the_same_as_csv(written: Path) -> None:
-    for name in ("runs", "settings"):
+    for name in ("runs", "settings", "differences"):
         text = pd.read_csv(written / f"{name}.csv")
         table = pd.read_parquet(written / f"{name}.parquet")
         assert [*text] == [*table]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from glassrec.compare.page_tables import setting_views, settings_table
 from glassrec.compare.run_comparison import ComparisonGroup, RunComparison, compare
 from glassrec.compare.scan import scan
 from glassrec.compare.terminal import summary_lines
-from glassrec.compare.verdict import group_verdict, lower_end, seed_differences
+from glassrec.compare.verdict import group_verdict, paired_differences
 
 Leave = Callable[..., Path]
 
@@ -42,11 +41,29 @@ def _task(tmp_path: Path, by: str | None = None) -> ComparisonGroup:
     return task
 
 
-def test_the_interval_is_that_of_the_paired_t_test() -> None:
-    first, other = np.random.default_rng(0).normal(size=(2, 6))
-    expected = ttest_rel(first, other).confidence_interval(0.95).low
-    assert lower_end(first - other, 0.05) == pytest.approx(expected, rel=1e-12)
-    assert lower_end(np.ones(1), 0.05) == -inf
+def test_all_pairs_are_tested_over_the_seeds_that_they_share(
+    runs: Callable[..., None], tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).normal(0.5, 0.01, size=(3, 6))
+    drawn = noise + np.array([[0.1], [0.05], [0.04]])
+    for lr, (values, seeds) in enumerate(zip(drawn, (6, 5, 2), strict=True), start=1):
+        runs(lr / 10, [*values[:seeds]])
+    settings = _task(tmp_path).settings
+    drawn = drawn[[round(each.runs[0].settings["optimizer.lr"] * 10) - 1 for each in settings]]
+    counts = [each.n["val/auroc"] for each in settings]
+    found = paired_differences(settings, "val/auroc")
+    expected = []
+    for first, other in ((0, 1), (0, 2), (1, 2)):
+        n = min(counts[first], counts[other])
+        test = ttest_rel(drawn[first, :n], drawn[other, :n])
+        ends = test.confidence_interval(0.95)
+        mean = (drawn[first, :n] - drawn[other, :n]).mean()
+        expected.append([first, other, n, mean, ends.low, ends.high, test.pvalue])
+    assert found.iloc[:, :7].to_numpy() == pytest.approx(np.array(expected), rel=1e-9)
+    # By hand: the least of three p values three times, the next one twice, and none below another.
+    small, middle, large = sorted(found["p"])
+    steps = [3 * small, max(3 * small, 2 * middle), max(3 * small, 2 * middle, large)]
+    assert sorted(found["p_holm"]) == pytest.approx([min(step, 1) for step in steps])
 
 
 def test_differences_that_each_seed_has_make_a_setting_the_best(
@@ -89,13 +106,47 @@ def test_many_settings_need_wider_intervals(runs: Callable[..., None], tmp_path:
     runs(1, [*(0.5 + better)])
     task = _task(tmp_path)
     first, *others = task.settings
-    found = seed_differences(first, others[0], "val/auroc")
-    assert found == pytest.approx(better)
-    assert lower_end(found, 0.05) > 0
-    assert lower_end(found, 0.05 / 10) < 0
+    alone = paired_differences([first, others[0]], "val/auroc")
+    assert alone["difference"].item() == pytest.approx(better.mean())
+    assert alone["p_holm"].item() == alone["p"].item() < 0.01
     verdict = group_verdict(task)
     assert verdict is not None
+    assert verdict.pairs == 55
     assert verdict.unclear == others
+    (line,) = (
+        li for li in summary_lines(_comparison(tmp_path), top=2, width=None) if " than 2" in li
+    )
+    assert line.endswith("4 seeds: no difference shown")
+    assert "No difference shown does not mean equal" in page(_comparison(tmp_path), tmp_path)
+
+
+def test_the_page_and_the_terminal_say_how_far_two_seeds_and_one_go(
+    runs: Callable[..., None], tmp_path: Path
+) -> None:
+    runs(0.1, [0.70, 0.72, 0.71])
+    runs(0.2, [0.60, 0.65])
+    runs(0.3, [0.50])
+    lines = [*summary_lines(_comparison(tmp_path), top=9, width=None)]
+    two = next(line for line in lines if "than 2 " in line)
+    assert two.startswith("  than 2   0.0850 (−0.1056 to 0.2756), p 0.111, 2 seeds: ")
+    assert two.endswith("no difference shown; the interval of two seeds is wide")
+    one = next(line for line in lines if "than 3 " in line)
+    assert one == "  than 3   0.2000: no interval: 1 shared seed"
+    assert "the interval of two seeds is wide" in page(_comparison(tmp_path), tmp_path)
+
+
+def test_an_error_is_better_where_it_is_lower(runs: Callable[..., None], tmp_path: Path) -> None:
+    runs(0.1, [0.9, 0.91, 0.92], "rmse")
+    runs(0.2, [0.8, 0.82, 0.81], "rmse")
+    (row,) = paired_differences(_task(tmp_path).settings, "val/rmse").to_dict("records")
+    assert row["difference"] == pytest.approx(0.1)
+
+
+def test_equal_settings_are_not_different(runs: Callable[..., None], tmp_path: Path) -> None:
+    runs(0.1, [0.7, 0.8])
+    runs(0.2, [0.7, 0.8])
+    (row,) = paired_differences(_task(tmp_path).settings, "val/auroc").to_dict("records")
+    assert (row["difference"], row["p"], row["p_holm"]) == (0, 1, 1)
 
 
 def test_of_an_error_the_lowest_is_first(runs: Callable[..., None], tmp_path: Path) -> None:

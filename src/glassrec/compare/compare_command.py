@@ -6,6 +6,7 @@ import argparse
 import shutil
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 FOLDER = "comparison"
@@ -29,7 +30,8 @@ By default, settings are ranked by the metric on validation that selected the ep
 metric of the test split is selection on that split: the best value there is optimistic.
 
 Written: index.html, to be opened in any browser; runs.csv and runs.parquet, a row per run;
-settings.csv and settings.parquet, a row per setting.
+settings.csv and settings.parquet, a row per setting; differences.csv and differences.parquet, a row
+per pair of settings, with the t-test paired by seed.
 
 Exit codes: 0 done; 1 nothing to compare, or a metric that no run has; 2 invalid usage.
 """
@@ -60,7 +62,9 @@ def main(arguments: Sequence[str]) -> int:
         _track(out, options.wandb, options.directories)
     for problem in sorted({text for run in comparison.runs for text in run.unreadable}):
         print(f"glassrec: warning: left out, as it cannot be read: {problem}", file=sys.stderr)
-    print(f"results   {out / 'index.html'}, and runs.csv and settings.csv beside it")
+    print(
+        f"results   {out / 'index.html'}, and runs.csv, settings.csv and differences.csv beside it"
+    )
     return 0
 
 
@@ -75,12 +79,15 @@ def _track(out: Path, project: str, directories: Sequence[Path]) -> None:
     one = len(directories) == 1
     tracker = WandB(project, group=name if one else None, name=f"comparison of {name}")
     with tracker.open(out, {}, "compare") as log:
-        page, table = out / "index.html", out / "settings.csv"
-        every = pd.read_csv(table)
+        log.page("comparison", out / "index.html", sha256(out / "index.html"))
         ends = ("_std", "_n", "_low", "_high")
-        frame = every[[name for name in every if not str(name).endswith(ends)]]
-        log.page("comparison", page, sha256(page))
-        log.table("settings", sha256(table), lambda: TablePreview(frame, len(every), table.name))
+        for name in ("settings", "differences"):
+            table, every = out / f"{name}.csv", pd.read_csv(out / f"{name}.csv")
+            if every.empty:
+                continue
+            shown = [each for each in every if not str(each).endswith(ends)]
+            preview = TablePreview(every[shown], len(every), table.name)
+            log.table(name, sha256(table), partial(TablePreview._make, preview))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -20,6 +20,7 @@ from glassrec.compare.page_tables import (
     certificates,
     differences,
     formatter,
+    paired_table,
     setting_views,
     settings_table,
     unfinished,
@@ -142,7 +143,7 @@ def _chapter(comparison: RunComparison, group: ComparisonGroup, first: int) -> C
     colours = many if len(views) > len(QUALITATIVE) else "Colours are those of the table."
     return Chapter(
         settings_table(group, views),
-        [*differences(group, best)],
+        [*paired_table(group, best), *differences(group, best)],
         f"{colours} Bands are one standard deviation over seeds.",
         [*charts(f"t{first}", group, comparison.searches, views, best)],
         [*explanations(group, best), *group_tables(group, best), *certificates(group, best)],

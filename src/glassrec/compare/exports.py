@@ -9,15 +9,24 @@ from typing import Any
 import pandas as pd
 
 from glassrec.artifacts.formats import write_csv
-from glassrec.compare.run_comparison import ComparisonGroup, RunComparison, Setting
-from glassrec.compare.setting_names import value_text
+from glassrec.compare.run_comparison import (
+    MAX_DETAILED,
+    ComparisonGroup,
+    RunComparison,
+    Setting,
+)
+from glassrec.compare.setting_names import setting_labels, value_text
+from glassrec.compare.verdict import paired_differences
+from glassrec.metrics.paired import statement
 from glassrec.report.run_record import RunRecord
 from glassrec.run import replacing
 
 
 def write_tables(comparison: RunComparison, directory: Path) -> None:
-    """Write `runs` and `settings`, each as CSV and as parquet; whole or not at all."""
-    for name, frame in (("runs", run_rows(comparison)), ("settings", setting_rows(comparison))):
+    """Write `runs`, `settings` and `differences` as CSV and parquet; whole or not at all."""
+    tables = {"runs": run_rows, "settings": setting_rows, "differences": difference_rows}
+    for name, rows in tables.items():
+        frame = rows(comparison)
         with replacing(directory / f"{name}.csv") as part:
             write_csv(frame, part)
         with replacing(directory / f"{name}.parquet") as part:
@@ -76,6 +85,36 @@ def setting_rows(comparison: RunComparison) -> pd.DataFrame:
     ]
     first = [setting.runs[0].settings for _, _, setting in found]
     return _joined(about, comparison.labels, first, moments)
+
+
+def difference_rows(comparison: RunComparison) -> pd.DataFrame:
+    """A row per metric and pair of the best settings of a group, with its test paired by seed.
+
+    `first` and `other` are the settings and their ranks; `difference` is how much better the first
+    one is. `p_holm` is corrected for all pairs of settings of the group by that metric.
+    """
+    columns = ["task", "metric", "first", "first_rank", "other", "other_rank", "n", "difference",
+               "low", "high", "p", "p_holm", "shown"]  # fmt: skip
+    found = []
+    for group in comparison.groups:
+        ranked = [each for each in group.settings if group.is_ranked(each)]
+        labels = pd.Series(
+            setting_labels([each.differs for each in ranked], group.labels), dtype=object
+        )
+        for metric in dict.fromkeys([group.by, *group.shown]) if len(ranked) > 1 else ():
+            tests = paired_differences(ranked, metric)
+            tests = tests[(tests["other"] < MAX_DETAILED) & (tests["n"] > 0)]
+            places = {end: tests[end] for end in ("first", "other")}
+            found.append(
+                tests.assign(
+                    task=group.name,
+                    metric=metric,
+                    shown=[statement(test) for test in tests.to_dict("records")],
+                    **{end: labels[place].to_numpy() for end, place in places.items()},
+                    **{f"{end}_rank": place + 1 for end, place in places.items()},
+                )
+            )
+    return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
 
 
 def _ranked(comparison: RunComparison) -> Iterator[tuple[ComparisonGroup, int | None, Setting]]:

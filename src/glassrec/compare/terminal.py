@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from math import isnan, nan
 
 from glassrec.compare.run_comparison import ComparisonGroup, RunComparison, Search, Setting
-from glassrec.compare.verdict import group_verdict, superlative
-from glassrec.metrics.metadata import direction
-from glassrec.report.formatting import DASH
+from glassrec.compare.verdict import Verdict, group_verdict, superlative
+from glassrec.metrics.metadata import direction, format_metric
+from glassrec.metrics.paired import statement
+from glassrec.report.formatting import DASH, format_value, minus
 from glassrec.report.run_record import CERTIFIED_SHARE
 from glassrec.spelling import brief, counted, listed
 
@@ -36,7 +37,7 @@ def summary_lines(
         first += f"; {len(comparison.groups)} groups, ranked separately"
     yield first
     for group in comparison.groups:
-        yield from ("", group.name, *_table(group, top, width), *_ranking(group, by))
+        yield from ("", group.name, *_table(group, top, width), *_ranking(group, by, top))
     for search in comparison.searches:
         yield from ("", *_search(search, top))
     yield from _problems(comparison, top)
@@ -56,7 +57,7 @@ def _more(n: int, file: str) -> Iterator[str]:
         yield f"… and {n:,} more in {file}"
 
 
-def _ranking(group: ComparisonGroup, by: str | None) -> Iterator[str]:
+def _ranking(group: ComparisonGroup, by: str | None, top: int) -> Iterator[str]:
     if not group.by:
         yield "no run was evaluated, so there is no ranking"
     elif len(group.settings) > 1:
@@ -64,21 +65,41 @@ def _ranking(group: ComparisonGroup, by: str | None) -> Iterator[str]:
         why = ", which selected the epochs" if chose else ""
         missing = f"; it has no {by}" if by not in (None, group.by) else ""
         yield f"ranked by {group.by}{why}: {direction(group.by)}{missing}"
-        yield from _verdict(group)
+        if (found := group_verdict(group)) is not None:
+            yield _verdict(group, found)
+            yield from _differences(group, found, top)
 
 
-def _verdict(group: ComparisonGroup) -> Iterator[str]:
+def _verdict(group: ComparisonGroup, found: Verdict) -> str:
     """Whether the first setting is the best, or only has the best number."""
-    if (found := group_verdict(group)) is None:
-        return
     if found.best:
-        yield f"1 is better than every other setting ({found.evidence})"
-        return
+        return f"1 is better than every other setting ({found.evidence})"
     unclear = [str(group.settings.index(each) + 1) for each in found.unclear]
-    yield (
+    return (
         f"1 is first ({superlative(group.by).lower()} {group.by}), but not distinguishable from "
         f"{brief(unclear)} ({found.evidence})"
     )
+
+
+def _differences(group: ComparisonGroup, found: Verdict, top: int) -> Iterator[str]:
+    """How much better the first setting is than others, where any interval is known."""
+    size = group.settings[0].mean.get(group.by)
+
+    def form(value: float) -> str:
+        return minus(format_metric(group.by, value, size))
+
+    if found.pairs:
+        yield (
+            "1 is better by, over shared seeds, with the 95 % interval of each pair alone and p "
+            f"with Holm's correction for {counted(found.pairs, 'pair')}:"
+        )
+    for row in found.differences[: top - 1].to_dict("records") if found.pairs else ():
+        line = f"  than {row['other'] + 1:<3} {form(row['difference'])}"
+        if row["n"] > 1:
+            ends = " to ".join(form(row[end]) for end in ("low", "high"))
+            line += f" ({ends}), p {format_value(row['p_holm'])}, {row['n']} seeds"
+        yield f"{line}: {statement(row)}"
+    yield from _more(len(found.differences) + 1 - top if found.pairs else 0, "differences.csv")
 
 
 def _search(search: Search, top: int) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Whether a setting is better than others beyond chance."""
+"""Whether settings differ beyond chance: paired by seed, and corrected for the number of pairs."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import pandas as pd
 
 from glassrec.compare.run_comparison import ComparisonGroup, Setting
 from glassrec.metrics.metadata import as_higher_is_better
-
-FAMILY_ERROR = 0.05
-"""The probability that any of the intervals of a verdict misses its true difference."""
+from glassrec.metrics.paired import SIGNIFICANCE, holm, paired_t
 
 
 @dataclass(frozen=True)
 class Verdict:
     """Whether the first setting of a group is the best by a metric."""
 
+    differences: pd.DataFrame
+    """between it and each of the others; see `paired_differences`"""
     unclear: list[Setting]
     """those that it cannot be distinguished from"""
-    seeds: int
-    """the least number of seeds that it shares with another setting"""
+    pairs: int
+    """the number of pairs that p values are corrected for"""
 
     @property
     def best(self) -> bool:
@@ -30,32 +30,43 @@ class Verdict:
         return not self.unclear
 
     @property
+    def seeds(self) -> int:
+        """The least number of seeds that it shares with another setting."""
+        return int(self.differences["n"].min())
+
+    @property
     def evidence(self) -> str:
         """The test behind the verdict."""
         if self.seeds < 2:
             return "no interval: fewer than two seeds that both settings have"
-        return f"simultaneous 95 % intervals of differences paired by {self.seeds} seeds"
+        wide = "; intervals over 2 seeds are wide" if self.seeds == 2 else ""
+        several = f", with Holm's correction for {self.pairs} pairs" if self.pairs > 1 else ""
+        return f"t-tests paired by {self.seeds} seeds at the 5 % level{several}{wide}"
 
 
-def verdict(first: Setting, others: Sequence[Setting], metric: str) -> Verdict:
-    """Compare a setting with each of the others.
+def verdict(settings: Sequence[Setting], metric: str) -> Verdict:
+    """Compare the first of at least two settings with each of the others."""
+    found = paired_differences(settings, metric)
+    own = found[found["first"] == 0]
+    better = (own["p_holm"] < SIGNIFICANCE) & (own["difference"] > 0)
+    unclear = [settings[place] for place in own["other"][~better]]
+    return Verdict(own, unclear, int(found["p"].notna().sum()))
 
-    The interval of a mean difference is Student's t over the seeds that two settings share, which
-    have the same split. All intervals hold together with 95 %, by Bonferroni's correction.
+
+def paired_differences(settings: Sequence[Setting], metric: str) -> pd.DataFrame:
+    """A row for each pair of settings, `first` before `other` by their places, with its t-test.
+
+    `difference` is how much better the first one is, whichever way the metric is better, over the
+    seeds that both have: these have the same split. The other columns are those of `paired_t`, and
+    `p_holm`, the p value corrected for all pairs of the settings.
     """
-    found = [seed_differences(first, other, metric) for other in others]
-    unclear = [
-        other
-        for other, each in zip(others, found, strict=True)
-        if not lower_end(each, FAMILY_ERROR / len(others)) > 0
-    ]
-    return Verdict(unclear, min(map(len, found), default=0))
-
-
-def seed_differences(first: Setting, other: Setting, metric: str) -> np.ndarray:
-    """(n,) how much better `first` is than `other`, a number per seed that both have."""
-    pairs = pd.concat([_by_seed(each, metric) for each in (first, other)], axis=1, join="inner")
-    return (pairs.iloc[:, 0] - pairs.iloc[:, 1]).dropna().to_numpy(float)
+    seeds = pd.DataFrame({place: _by_seed(each, metric) for place, each in enumerate(settings)})
+    first, other = np.triu_indices(len(settings), 1)
+    values = seeds.to_numpy(float).T
+    found = paired_t(values[first] - values[other])
+    found.insert(0, "first", first)
+    found.insert(1, "other", other)
+    return found.assign(p_holm=holm(found["p"].to_numpy()))
 
 
 def _by_seed(setting: Setting, metric: str) -> pd.Series:
@@ -69,20 +80,10 @@ def _by_seed(setting: Setting, metric: str) -> pd.Series:
     return values.groupby(level=0).mean()
 
 
-def lower_end(values: np.ndarray, error: float) -> float:
-    """The lower end of the two-sided interval of a mean; −∞ of fewer than two values."""
-    if len(values) < 2:
-        return -np.inf
-    deviation = values.std(ddof=1) / np.sqrt(len(values))
-    from scipy.special import stdtrit  # Student's t, without the long import of scipy.stats
-
-    return float(values.mean() - stdtrit(len(values) - 1, 1 - error / 2) * deviation)
-
-
 def group_verdict(group: ComparisonGroup) -> Verdict | None:
     """The verdict on the first setting of a group; None where fewer than two are ranked."""
     ranked = [setting for setting in group.settings if group.is_ranked(setting)]
-    return verdict(ranked[0], ranked[1:], group.by) if len(ranked) > 1 else None
+    return verdict(ranked, group.by) if len(ranked) > 1 else None
 
 
 def superlative(metric: str) -> str:
