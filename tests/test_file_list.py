@@ -34,7 +34,7 @@ def test_names_are_unique_and_inputs_come_first() -> None:
 
 
 def test_settings_are_keys_of_the_configuration() -> None:
-    config = compose.prepare("run", ["explain/against=all"])
+    config = compose.prepare("run", ["explain/against=all", "evaluation=full"])
     for setting in {setting for file in FILES for setting in file.settings}:
         group, _, key = setting.partition(".")
         assert key == "" or key in config[group], setting

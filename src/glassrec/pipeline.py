@@ -16,6 +16,7 @@ from typing import Any
 from glassrec.artifacts.file_list import CERTIFICATE, DATA, REPORT, STAGES, WEIGHTS
 from glassrec.data.dataset_metadata import anomaly_lines
 from glassrec.failures import memory_needed
+from glassrec.metrics.evaluation import DEFAULT
 from glassrec.metrics.metadata import primary_metrics
 from glassrec.process_exit import UsageError
 from glassrec.processes import from_first, is_first
@@ -131,7 +132,8 @@ class Pipeline(PipelineSettings):
                 log.summary(values)
                 tests = [name.removeprefix("test/") for name in values if name.startswith("test/")]
                 primary = primary_metrics(tests)
-                own = [name for name in tests if name.rpartition("/")[2] in context.metrics]
+                adds = (self.evaluation or DEFAULT).adds
+                own = [n for n in tests if n.rpartition("/")[2] in context.metrics or adds(n)]
                 output.print("evaluate", lines.evaluate_lines(found, primary, own, facts, repeats))
                 report(context, log)
                 output.print("evaluate", [f"{REPORT.name} shows this run"])

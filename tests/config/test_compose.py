@@ -62,7 +62,11 @@ NOT_OURS = (
     "experiment", "optimizer", "table_optimizer", "scheduler", "callbacks", "logger", "metrics",
     "debug",
 )  # fmt: skip
-OURS = [each for each in CHOICES if "/" not in each[0] and each[0] not in NOT_OURS]
+OURS = [
+    (slot, name)
+    for slot, name in CHOICES
+    if "/" not in slot and slot not in NOT_OURS and (slot, name) != ("evaluation", "none")
+]
 
 
 @pytest.mark.parametrize(("slot", "name"), OURS, ids=["/".join(each) for each in OURS])

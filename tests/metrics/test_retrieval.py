@@ -6,6 +6,7 @@ import math
 from copy import deepcopy
 from itertools import permutations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from glassrec.data.batch import Batch
 from glassrec.data.catalogue import Catalogue
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Field, Schema, Target
-from glassrec.metrics import retrieval as module
+from glassrec.metrics.evaluation import Evaluation
 from glassrec.metrics.metadata import primary_metrics
 from glassrec.metrics.model_pair import ModelPair, agreement, metric_changes
 from glassrec.metrics.quality import quality
@@ -64,8 +65,8 @@ def model(data: Dataset) -> MF:
     return model
 
 
-def _slow(model: MF, data: Dataset, name: str, k: int) -> dict[str, float]:
-    """User by user, item by item; scores are all different."""
+def _hits(model: MF, data: Dataset, name: str, k: int) -> list[tuple[list[bool], int]]:
+    """Whether each of a user's first k places is to be found, and the number of items that are."""
     splits = {
         n: [(u, i - USERS - 1) for u, i in s.batch.ids.tolist()] for n, s in data.splits.items()
     }
@@ -82,10 +83,17 @@ def _slow(model: MF, data: Dataset, name: str, k: int) -> dict[str, float]:
         scores = model(Batch(empty, pairs, empty.long(), empty))[:, 0].tolist()
         ranked = sorted(zip(scores, catalogue, strict=True), reverse=True)
         places = [item for _, item in ranked if item not in seen][:k]
-        hits = [item in wanted for item in places]
+        found.append(([item in wanted for item in places], len(wanted)))
+    return found
+
+
+def _slow(model: MF, data: Dataset, name: str, k: int) -> dict[str, float]:
+    """User by user, item by item; scores are all different."""
+    found = []
+    for hits, count in _hits(model, data, name, k):
         gain = sum(hit / math.log2(place + 2) for place, hit in enumerate(hits))
-        best = sum(1 / math.log2(place + 2) for place in range(min(k, len(wanted))))
-        found.append((sum(hits) / len(wanted), gain / best, any(hits)))
+        best = sum(1 / math.log2(place + 2) for place in range(min(k, count)))
+        found.append((sum(hits) / count, gain / best, any(hits)))
     names = (f"recall@{k}", f"ndcg@{k}", f"hr@{k}")
     return {n: sum(v) / len(found) for n, v in zip(names, zip(*found, strict=True), strict=True)}
 
@@ -111,6 +119,26 @@ def test_rows_of_target_0_are_neither_found_nor_hidden(model: MF, data: Dataset,
     ]
     more = Dataset(data.schema, *splits, data.catalogue)
     assert retrieval(model, more, name, 0) == retrieval(model, data, name, 0)
+
+
+def test_first_places_and_precisions_of_users_against_a_loop(model: MF, data: Dataset) -> None:
+    further = Evaluation(k=(3,), extra=True)
+    found = quality(model, data, "test", groups=True, further=further)
+    before = quality(model, data, "test", groups=True)
+    assert {name: found[name] for name in before} == before
+    expected = _slow(model, data, "test", 3)
+    inverse, precise = [], []
+    for hits, count in _hits(model, data, "test", ITEMS):
+        places = [place for place, hit in enumerate(hits, 1) if hit]
+        inverse.append(1 / places[0] if places else 0)
+        precise.append(sum(n / place for n, place in enumerate(places, 1)) / count)
+    expected |= {"mrr": np.mean(inverse), "map": np.mean(precise)}
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-12)
+    shown = first_places(model, data, "test", 0, 10)[:, :3]
+    assert found["coverage@3"] == len({*shown.flatten().tolist()}) / (ITEMS - 2)
+    popular = data.catalogue.counts[shown].double() / data.train.batch.rows
+    assert found["novelty@3"] == pytest.approx(-popular.log2().mean().item())
+    assert found["map_low"] < found["map"] < found["map_high"]
 
 
 def test_quality_gives_what_the_headline_names(model: MF, data: Dataset) -> None:
@@ -189,12 +217,11 @@ def test_measures_are_those_of_torchmetrics(k: int) -> None:
 @pytest.mark.parametrize("at", [(0,), (1, 3), (0, 2, 3)])
 @pytest.mark.parametrize("k", [1, 3, 5])
 def test_ties_count_as_the_mean_over_all_orders(
-    scores: list[float], at: tuple[int, ...], k: int, monkeypatch: pytest.MonkeyPatch
+    scores: list[float], at: tuple[int, ...], k: int
 ) -> None:
-    monkeypatch.setattr(module, "PLACES", (k,))
     wanted = torch.zeros(1, 6, dtype=torch.bool)
     wanted[0, list(at)] = True
-    found = retrieval_metrics(torch.tensor([scores]).double(), wanted, wanted.sum(1))
+    found = retrieval_metrics(torch.tensor([scores]).double(), wanted, wanted.sum(1), (k,))
     seen = []
     for order in permutations(range(6)):
         ranked = sorted(order, key=lambda item: -scores[item])[:k]  # stable

@@ -174,7 +174,8 @@ ROUND_PRUNED = replace(
 
 METRICS = File("metrics.json", Metrics, "evaluate",
     "quality and cost of both models, and the changes between them",
-    (WEIGHTS, EXPLANATION, NEURONS, CERTIFICATE), together=True)
+    (WEIGHTS, EXPLANATION, NEURONS, CERTIFICATE), _of("evaluation", "k", "extra", "full_ranking"),
+    together=True)
 LATENCY = File("latency.json", Metrics, "evaluate",
     "inference times of both models", (WEIGHTS, PRUNED))
 

@@ -11,7 +11,7 @@ from glassrec.artifacts.pruning import EXACT, levels_of
 from glassrec.report.formatting import shorten
 from glassrec.report.run_record import RunRecord
 
-WITHOUT_RESULT = ("prune.curves", "prune.chunk", "explain.memory")
+WITHOUT_RESULT = ("prune.curves", "prune.chunk", "explain.memory", "evaluation")
 """Settings that change no model and no result."""
 
 PROPOSING = ("explain.task", "explain.baseline", "explain.select", "explain.neurons")

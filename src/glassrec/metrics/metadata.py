@@ -19,8 +19,9 @@ PRIMARY = (("recall@10", "ndcg@10"), ("hr@10", "ndcg@10"), ("rmse", "mae"), ("au
 IN_UNIT = ("rmse", "mae", "bias")
 """Metrics in the unit of the ratings, which may be of any size."""
 
-GROUPS = ("known", "unseen_user", "unseen_item")
-"""Parts of a split with their own metrics, by the ids seen in training: `unseen_item/rmse`."""
+GROUPS = ("known", "unseen_user", "unseen_item", "full")
+"""Parts of a split with their own metrics, by the ids seen in training: `unseen_item/rmse`; and
+held-out items among all items, `full/hr@10`."""
 
 BUILT_IN = frozenset(
     ["auroc", "log_loss", "normalized_entropy", "accuracy", "calibration", "ece", "rmse", "mae",

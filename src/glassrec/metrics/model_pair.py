@@ -18,13 +18,11 @@ from torch.nn import functional as F
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Schema
 from glassrec.metrics.bootstrap import bootstrap, mean
+from glassrec.metrics.evaluation import TOP
 from glassrec.metrics.pointwise import AUROC, Statistic, ranking_metrics
 from glassrec.metrics.quality import predicted, unseen_rows
 from glassrec.metrics.retrieval import each_user, first_places
 from glassrec.models.base import Recommender
-
-TOP = 10
-"""How many places of a list are shown."""
 
 
 @dataclass(frozen=True)

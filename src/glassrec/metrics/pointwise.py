@@ -146,9 +146,13 @@ def calibration_error(score: Tensor, label: Tensor, bins: int = 15) -> float:
 def ranking_metrics(score: Tensor, label: Tensor, query: Tensor, k: int = 10) -> dict[str, Tensor]:
     """HR@k and NDCG@k of each of L lists (L,), in expectation over random order among ties.
 
-    `score` (N,), `label` (N,) bool, `query` (N,) non-decreasing. The positive of a list has equal
-    chances of any place from `higher` to `higher + ties`, counted from 0.
+    `score` (N,), `label` (N,) bool, `query` (N,) non-decreasing.
     """
+    return place_metrics(*held_out_places(score, label, query), k)
+
+
+def held_out_places(score: Tensor, label: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+    """(L,) the rows with a higher score than the positive of each list, and (L,) its ties."""
     _, owner = torch.unique_consecutive(query, return_inverse=True)
     lists = int(owner[-1]) + 1
     if not torch.equal(owner[label], torch.arange(lists)):
@@ -160,7 +164,14 @@ def ranking_metrics(score: Tensor, label: Tensor, query: Tensor, k: int = 10) ->
         )
     best = score[label][owner]
     higher = torch.bincount(owner[score > best], minlength=lists)
-    ties = torch.bincount(owner[(score == best) & ~label], minlength=lists)
+    return higher, torch.bincount(owner[(score == best) & ~label], minlength=lists)
+
+
+def place_metrics(higher: Tensor, ties: Tensor, k: int) -> dict[str, Tensor]:
+    """HR@k and NDCG@k of positives (L,), in expectation over random order among ties.
+
+    A positive has equal chances of any place from `higher` to `higher + ties`, counted from 0.
+    """
     gain = 1 / torch.arange(2, k + 2, dtype=torch.float64).log2()
     total = torch.cat([gain.new_zeros(1), gain.cumsum(0)])  # of the first 0, 1, ... k places
     first, last = higher.clamp(max=k), (higher + ties + 1).clamp(max=k)
@@ -169,6 +180,13 @@ def ranking_metrics(score: Tensor, label: Tensor, query: Tensor, k: int = 10) ->
         f"hr@{k}": (last - first) / places,
         f"ndcg@{k}": (total[last] - total[first]) / places,
     }
+
+
+def reciprocal_rank(higher: Tensor, ties: Tensor) -> Tensor:
+    """The mean of 1 / place over the same places (L,); with one positive also its precision."""
+    ends = higher + ties + 1
+    total = F.pad((1 / torch.arange(1, int(ends.max()) + 1).double()).cumsum(0), (1, 0))
+    return (total[ends] - total[higher]) / (ties + 1).double()
 
 
 def rating_metrics(score: Tensor, target: Tensor) -> dict[str, float]:

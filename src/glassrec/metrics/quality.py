@@ -17,9 +17,18 @@ from torch import Tensor
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Schema
 from glassrec.metrics.bootstrap import bootstrap, mean
+from glassrec.metrics.evaluation import DEFAULT, TOP, Evaluation
+from glassrec.metrics.full_ranking import coverage_and_novelty, full_ranks
+from glassrec.metrics.grouped import mean_metrics
 from glassrec.metrics.metadata import GROUPS
-from glassrec.metrics.pointwise import click_metrics, ranking_metrics, rating_metrics
-from glassrec.metrics.retrieval import each_user, unseen_users
+from glassrec.metrics.pointwise import (
+    click_metrics,
+    held_out_places,
+    place_metrics,
+    rating_metrics,
+    reciprocal_rank,
+)
+from glassrec.metrics.retrieval import each_user, first_places, unseen_users
 from glassrec.metrics.user_metrics import user_metrics
 from glassrec.models.base import Recommender
 
@@ -47,12 +56,14 @@ def quality(
     groups: bool = False,
     logits: Tensor | None = None,
     own: Mapping[str, Metric] = NO_METRICS,
+    further: Evaluation = DEFAULT,
 ) -> dict[str, float]:
     """The metrics of a model on the split `name`; `task/metric` where there are several tasks.
 
     With `groups`, also those of users and items that training has seen or not, see `by_group`, and
     the 95 % intervals of HR, NDCG and recall, `hr@10_low` to `hr@10_high`, over lists or users;
-    `logits` (N, K) are those of the split, if they are known already. `own` are the user's metrics.
+    `logits` (N, K) are those of the split, if they are known already. `own` are the user's metrics,
+    `further` the settings of others.
 
     Raises:
         ValueError: the split is empty, a logit is not finite, or the split does not suit a task.
@@ -68,12 +79,13 @@ def quality(
         score, truth = logits[:, column], targets[:, column]
         units, each = "rows", dict[str, Tensor]()
         if target.kind == "retrieval":
-            units, each = "users", each_user(model, dataset, name, column)
+            units, each = "users", each_user(model, dataset, name, column, further=further)
             measure = partial(_means, each)
             metrics = measure()
         elif target.kind == "click" and query is not None:
-            units, each = "lists", ranking_metrics(score, truth == 1, query)
+            units, each = "lists", _of_places(*held_out_places(score, truth == 1, query), further)
             measure, metrics = partial(_means, each), click_metrics(score, truth, query)
+            metrics |= measure()
         else:
             compute = click_metrics if target.kind == "click" else rating_metrics
             measure = partial(_of_rows, compute, score, truth)
@@ -81,8 +93,42 @@ def quality(
         if groups:
             metrics |= _intervals(each)
             metrics |= by_group(measure, _unseen(dataset, name, column, units), units)
+        if further != DEFAULT:
+            metrics |= _further(model, dataset, name, column, score, further)
         found |= {schema.metric(target, metric): value for metric, value in metrics.items()}
     return found | user_metrics(own, schema, split, logits)
+
+
+def _further(
+    model: Recommender, dataset: Dataset, name: str, column: int, score: Tensor, further: Evaluation
+) -> dict[str, float]:
+    """Metrics of full lists, and of users whose rows are in no lists, with intervals."""
+    schema, split = dataset.schema, dataset.splits[name]
+    kind, catalogue, ks = schema.targets[column].kind, dataset.catalogue, {TOP, *further.k}
+    if kind == "retrieval" and further.extra and catalogue is not None:
+        shown = first_places(model, dataset, name, column, max(ks))
+        found, values = coverage_and_novelty(shown, catalogue, sorted(ks))
+        return found | _means(values) | _intervals(values)
+    if kind == "click" and split.query is not None and further.full_ranking and catalogue:
+        higher, ties, shown = full_ranks(model, dataset, name, column, max(ks))
+        found, values = coverage_and_novelty(shown, catalogue, sorted(ks) * further.extra)
+        values |= _of_places(higher, ties, further)
+        found |= _means(values) | _intervals(values)
+        return {f"full/{metric}": value for metric, value in found.items()}
+    if kind == "click" and split.query is None and further.extra and schema.user:
+        users = split.batch.ids[:, schema.id_columns(schema.user)[0]].cpu()
+        known = users != schema.unseen_id(schema.user)
+        _, owner = users[known].unique(return_inverse=True)
+        return mean_metrics(score[known], split.batch.targets[known, column].cpu() == 1, owner)
+    return {}
+
+
+def _of_places(higher: Tensor, ties: Tensor, further: Evaluation) -> dict[str, Tensor]:
+    """The metrics of held-out items (L,) by their places."""
+    found = dict[str, Tensor]()
+    for k in sorted({TOP, *further.k}):
+        found |= place_metrics(higher, ties, k)
+    return found | ({"mrr": reciprocal_rank(higher, ties)} if further.extra else {})
 
 
 def _of_rows(

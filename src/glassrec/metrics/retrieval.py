@@ -5,7 +5,7 @@ All of it is in float64, users by the chunk; ties count in expectation over rand
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,6 +15,8 @@ from torch.nn import functional as F
 from glassrec.data.batch import Batch
 from glassrec.data.catalogue import Catalogue
 from glassrec.data.dataset import Dataset
+from glassrec.metrics.evaluation import DEFAULT, Evaluation
+from glassrec.metrics.grouped import grouped_metrics
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.retriever import as_retriever
 from glassrec.progress import with_progress
@@ -47,9 +49,17 @@ class Users(NamedTuple):
 
 
 def each_user(
-    model: Recommender, dataset: Dataset, name: str, task: int, *, cells: int = SCORES_PER_CHUNK
+    model: Recommender,
+    dataset: Dataset,
+    name: str,
+    task: int,
+    *,
+    further: Evaluation = DEFAULT,
+    cells: int = SCORES_PER_CHUNK,
 ) -> dict[str, Tensor]:
     """`recall@k`, `ndcg@k` and `hr@k` (U,) for each k of `PLACES`, of users with items to find.
+
+    Those of `further` come on top: other k, and with `extra` also `mrr` and `map`.
 
     A user's list is all items of the training data but those that the user has in an earlier split,
     in rows of target 1: in training, and when testing in validation, too. To find are the other
@@ -71,7 +81,14 @@ def each_user(
         pairs = _within(users.wanted, start * items, start * items + scores.numel())
         wanted.view(-1)[pairs.to(device)] = True
         counts = users.counts[start : start + len(scores)].to(device)
-        metrics = retrieval_metrics(scores, wanted, counts)
+        metrics = retrieval_metrics(scores, wanted, counts, sorted({*PLACES, *further.k}))
+        if further.extra:
+            shown = (scores > -torch.inf).cpu()
+            owner = shown.nonzero()[:, 0]
+            found_there = grouped_metrics(
+                scores.cpu()[shown], wanted.cpu()[shown], owner, counts.cpu()
+            )
+            metrics |= {metric: found_there[metric][0] for metric in ("mrr", "map")}
         found.append({metric: each.cpu() for metric, each in metrics.items()})
     some = users.counts > 0
     return {metric: torch.cat([each[metric] for each in found])[some] for metric in found[0]}
@@ -81,7 +98,7 @@ def unseen_users(dataset: Dataset, name: str, task: int) -> Tensor:
     """(U,) bool: whether training lacks each of the users that `each_user` gives metrics of."""
     assert dataset.catalogue is not None, "retrieval is of a user's items"
     users = _users(dataset, dataset.catalogue, name, task)
-    who, _ = _known(dataset, dataset.catalogue, dataset.splits[name].batch.select(users.first))
+    who, _ = known_pairs(dataset, dataset.catalogue, dataset.splits[name].batch.select(users.first))
     return (who < 0)[users.counts > 0]
 
 
@@ -141,7 +158,7 @@ def _products(
 def _users(dataset: Dataset, catalogue: Catalogue, name: str, task: int) -> Users:
     batch = dataset.splits[name].batch
     row = torch.arange(batch.rows)
-    who, items = _known(dataset, catalogue, batch)
+    who, items = known_pairs(dataset, catalogue, batch)
     keys, owner = who.where(who >= 0, -1 - row).unique(return_inverse=True)
     first = torch.full_like(keys, batch.rows).scatter_reduce_(0, owner, row, "amin")
     hidden = _hidden(dataset, catalogue, name, task, keys)
@@ -157,7 +174,7 @@ def _hidden(dataset: Dataset, catalogue: Catalogue, name: str, task: int, keys: 
     pairs = [_nameless(dataset, catalogue, len(keys))]
     for earlier in EARLIER[name]:
         batch = dataset.splits[earlier].batch
-        who, items = _known(dataset, catalogue, batch)
+        who, items = known_pairs(dataset, catalogue, batch)
         at = torch.searchsorted(keys, who).clamp_(max=len(keys) - 1)
         there = (keys[at] == who) & (who >= 0) & (items >= 0) & (batch.targets[:, task] == 1)
         pairs.append(at[there] * len(catalogue) + items[there])
@@ -170,7 +187,7 @@ def _nameless(dataset: Dataset, catalogue: Catalogue, users: int) -> Tensor:
     return (torch.arange(users).unsqueeze(1) * len(catalogue) + unseen.nonzero().T).flatten()
 
 
-def _known(dataset: Dataset, catalogue: Catalogue, batch: Batch) -> tuple[Tensor, Tensor]:
+def known_pairs(dataset: Dataset, catalogue: Catalogue, batch: Batch) -> tuple[Tensor, Tensor]:
     """(N,) the users' joint rows and (N,) the items' numbers; −1 for unknown ones."""
     users, items = (batch.ids[:, at].long() for at in (catalogue.user, catalogue.columns[0]))
     schema = dataset.schema
@@ -204,7 +221,9 @@ def _within(pairs: Tensor, first: int, last: int) -> Tensor:
     return pairs[start:stop] - first
 
 
-def retrieval_metrics(scores: Tensor, wanted: Tensor, counts: Tensor) -> dict[str, Tensor]:
+def retrieval_metrics(
+    scores: Tensor, wanted: Tensor, counts: Tensor, places: Sequence[int] = PLACES
+) -> dict[str, Tensor]:
     """The metrics (U,) of lists of `scores` (U, n) float64, in expectation over random ties.
 
     A score of −inf is in no list. `wanted` (U, n) are the items to be found, none of them at −inf;
@@ -213,14 +232,14 @@ def retrieval_metrics(scores: Tensor, wanted: Tensor, counts: Tensor) -> dict[st
     items = scores.shape[1]
     ordered, order = scores.sort(1)
     below = F.pad(wanted.gather(1, order).double().cumsum(1), (1, 0))  # in the lowest 0, 1, ... n
-    top = ordered.flip(1)[:, : max(PLACES)].contiguous()
+    top = ordered.flip(1)[:, : max(places)].contiguous()
     low, high = (torch.searchsorted(ordered, top, right=right) for right in (False, True))
     tied = below.gather(1, high) - below.gather(1, low)
     chance = tied / (high - low)  # (U, K) that a place holds what is wanted
     gain = 1 / torch.arange(2, top.shape[1] + 2, dtype=top.dtype, device=top.device).log2()
     best = F.pad(gain.cumsum(0), (1, 0))
     metrics = {}
-    for k in PLACES:
+    for k in places:
         last = min(k, items) - 1
         hits = chance[:, :k].sum(1)
         metrics[f"recall@{k}"] = hits / counts

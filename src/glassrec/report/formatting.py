@@ -22,10 +22,9 @@ METRICS = {
     "log_loss": "log loss",
     "normalized_entropy": "normalised entropy",
     "ece": "calibration error",
-    "hr@10": "HR@10",
-    "hr@100": "HR@100",
-    "ndcg@10": "NDCG@10",
-    "ndcg@100": "NDCG@100",
+    "gauc": "GAUC",
+    "mrr": "MRR",
+    "map": "MAP",
     "rmse": "RMSE",
     "mae": "MAE",
     "bias": "mean error",
@@ -112,11 +111,14 @@ def metric_name(name: str) -> str:
     """The name of a metric without its split: `rating: RMSE`."""
     if name in METRICS:
         return METRICS[name]
+    if (short := name.partition("@")[0]) in ("hr", "ndcg"):
+        return short.upper() + name[len(short) :]
     task, _, last = name.removeprefix("test/").removeprefix("val/").rpartition("/")
     plain, _, end = last.rpartition("_")
     if end in ("low", "high") and plain in BUILT_IN:
         return f"{metric_name(f'{task}/{plain}')}, {end} end of its interval"
-    return f"{task}: {METRICS.get(last, last)}" if task else METRICS.get(last, last)
+    shown = metric_name(last) if task else METRICS.get(last, last)
+    return f"{task}: {shown}" if task else shown
 
 
 def metric_text(name: str, value: float) -> str:

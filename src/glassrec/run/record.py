@@ -50,7 +50,7 @@ def settings_of(names: Iterable[str], config: Mapping[str, Any]) -> dict[str, di
     """
     found: dict[str, dict[str, Any]] = {}
     for group, _, key in (name.partition(".") for name in names):
-        part = config[group]
+        part = config.get(group) or {}
         if values := ({k: v for k, v in part.items() if k == key} if key else part):
             found.setdefault(group, {}).update(values)
     return found

@@ -23,6 +23,7 @@ from glassrec.data.store import load_dataset
 from glassrec.explain.explainer import Explain, Explainer
 from glassrec.failures import memory_needed
 from glassrec.metrics.cost import cost
+from glassrec.metrics.evaluation import DEFAULT, Evaluation
 from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
 from glassrec.prune.precision import to_float64
@@ -71,6 +72,7 @@ class PipelineSettings:
     callbacks: Mapping[str, Any] | Sequence[Any] | None = None
     logger: Mapping[str, Any] | Sequence[Any] | None = None
     metrics: Mapping[str, Any] | None = None
+    evaluation: Evaluation | None = None
 
     def __post_init__(self) -> None:
         if self.seeds is not None:
@@ -198,7 +200,10 @@ class Context:
         """The metrics of a model on validation and test, and its size and FLOPs."""
         values = cost(model, weights.tensors, self.dataset.test.batch)
         for name in ("val", "test"):
-            found = quality(model, self.dataset, name, groups=True, own=self.metrics)
+            further = self.settings.evaluation or DEFAULT
+            found = quality(
+                model, self.dataset, name, groups=True, own=self.metrics, further=further
+            )
             values |= {f"{name}/{metric}": value for metric, value in found.items()}
         return values
 

@@ -9,8 +9,8 @@ from typing import Any
 from glassrec.artifacts import file_list as files
 from glassrec.data.dataset_metadata import repeats_line
 from glassrec.metrics.cost import SIZES, ratio_lines
+from glassrec.metrics.evaluation import TOP
 from glassrec.metrics.metadata import format_metric
-from glassrec.metrics.model_pair import TOP
 from glassrec.prune.certificate_text import of_all_pairs, of_bound, of_int8
 from glassrec.prune.pruner import Pruner
 from glassrec.report import statements
@@ -190,7 +190,7 @@ def evaluate_lines(
     facts: Mapping[str, Any],
     policy: str | None,
 ) -> Iterator[str]:
-    """Quality by the `primary` and the user's `own` metrics, then cost, before and after."""
+    """Quality by the `primary` and by `own`, requested metrics, then cost, before and after."""
     values = {**result.metrics, **result.latency}
     yield from _quality(values, primary)
     for metric in own:
