@@ -1,6 +1,7 @@
 """A command in one process of several, which counts the calls of two functions.
 
-The environment variable KILL, `RANK FUNCTION NUMBER`, is the call at which a process kills itself.
+The environment variable KILL, `RANK FUNCTION NUMBER`, is the call at which a process kills itself;
+COUNTS is the folder in which each writes the counts, and the most anonymous memory that it had.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import os
 import signal
 import sys
 from pathlib import Path
+from threading import Thread
+from time import sleep
 from typing import Any
 
 from glassrec import processes
@@ -40,10 +43,29 @@ def count(name: str) -> None:
     setattr(owner, attribute, counted)
 
 
+class Memory(Thread):
+    """The most anonymous memory of this process, in KiB, as it is seen every few milliseconds."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.most = 0
+
+    def run(self) -> None:
+        while True:
+            status = Path("/proc/self/status").read_text().splitlines()
+            now = next(line for line in status if line.startswith("RssAnon"))
+            self.most = max(self.most, int(now.split()[1]))
+            sleep(0.005)
+
+
 if __name__ == "__main__":
     for each in COUNTED:
         count(each)
+    memory = Memory()
+    if "COUNTS" in os.environ:
+        memory.start()
     code = main(sys.argv[1:])
     if "COUNTS" in os.environ:
-        Path(os.environ["COUNTS"], os.environ["RANK"]).write_text(json.dumps(calls))
+        found = calls | {"memory": memory.most}
+        Path(os.environ["COUNTS"], os.environ["RANK"]).write_text(json.dumps(found))
     sys.exit(code)

@@ -145,7 +145,7 @@ def same(stored: Dataset, loaded: Dataset) -> None:
     assert all(map(torch.equal, stored.epoch(1, 2), loaded.epoch(1, 2)))
     assert all(map(torch.equal, stored.sample(5, 3), loaded.sample(5, 3)))
     for history in (False, True):
-        found, wanted = (x.occurrences(history=history) for x in (stored, loaded))
+        found, wanted = (x.seen_ids(history=history) for x in (stored, loaded))
         assert torch.equal(found, wanted)
     assert collect_metadata(stored) == collect_metadata(loaded)
 

@@ -29,14 +29,14 @@ def _data() -> Dataset:
     return Dataset(SCHEMA, split, split, split)
 
 
-def test_how_often_training_rows_hold_each_id() -> None:
-    expected = torch.zeros(18, dtype=torch.long)
+def test_which_ids_training_rows_hold() -> None:
+    expected = torch.zeros(18, dtype=torch.bool)
     for joint in (joint for row in IDS for joint in row if joint != ABSENT):
-        expected[joint] += 1
-    assert torch.equal(_data().occurrences(history=False), expected)
+        expected[joint] = True
+    assert torch.equal(_data().seen_ids(history=False), expected)
     for joint in (joint for row in HISTORY for joint in row if joint):
-        expected[joint] += 1
-    assert torch.equal(_data().occurrences(history=True), expected)
+        expected[joint] = True
+    assert torch.equal(_data().seen_ids(history=True), expected)
 
 
 def _means(weight: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -53,19 +53,19 @@ def test_it_is_the_mean_of_the_ids_that_training_rows_hold() -> None:
     torch.manual_seed(0)
     table = JointTable(SCHEMA, SCHEMA, 6)
     before = table.weight.detach().clone()
-    table.average_unseen(_data().occurrences(history=True))
+    table.average_unseen(_data().seen_ids(history=True))
     for name, expected in _means(before).items():
         torch.testing.assert_close(table.weight[FIRST[name]], expected)
     known = [row for row in range(18) if row not in (0, 3, 14)]
     assert torch.equal(table.weight[known], before[known])  # "empty" has only unseen values
     once = table.weight.detach().clone()
-    table.average_unseen(_data().occurrences(history=True))
+    table.average_unseen(_data().seen_ids(history=True))
     torch.testing.assert_close(table.weight, once, rtol=0, atol=0)
 
 
 def test_without_any_id_in_training_rows_it_is_zero() -> None:
     table = JointTable(SCHEMA, SCHEMA, 6)
-    table.average_unseen(torch.zeros(18, dtype=torch.long))
+    table.average_unseen(torch.zeros(18, dtype=torch.bool))
     assert not table.unseen().any()
 
 
@@ -82,7 +82,7 @@ def test_a_table_of_fewer_fields_and_numbers_has_the_same() -> None:
     read[0, [1, 4]] = False
     read[1] = False
     table.narrow(read)
-    table.average_unseen(_data().occurrences(history=True))
+    table.average_unseen(_data().seen_ids(history=True))
     expected = _means(whole)
     found = table.unseen()[0]
     torch.testing.assert_close(found[0], expected["item"] * read[0])
@@ -95,8 +95,7 @@ def test_it_is_what_unseen_means_as_a_baseline() -> None:
     schema = Schema((), fields, user="user", item="item")
     torch.manual_seed(0)
     model = MLP(schema, factors=2)
-    counts = torch.tensor([0, 5, 0, 1, 0, 2, 2])
-    model.table.average_unseen(counts)
+    model.table.average_unseen(torch.tensor([0, 5, 0, 1, 0, 2, 2]) > 0)
     rows = model.embed(
         Batch(
             torch.zeros(1, 0), torch.tensor([[1, 5]]), torch.zeros(1, 0).long(), torch.zeros(1, 1)

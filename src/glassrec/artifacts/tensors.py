@@ -38,8 +38,8 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def blocks(tensor: Tensor) -> tuple[Tensor, ...]:
-    """The numbers of a tensor in order, a million at a time, so that little is copied at once."""
-    return tensor.flatten().split(1 << 20)
+    """The numbers of a tensor in order, some at a time, so that little is copied at once."""
+    return tensor.flatten().split(1 << 17)
 
 
 @dataclass(frozen=True)

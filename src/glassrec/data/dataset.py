@@ -114,18 +114,18 @@ class Dataset:
         """The training rows of an epoch, negatives among them."""
         return self.train.batch.rows * self.rows_per_positive
 
-    def occurrences(self, *, history: bool) -> Tensor:
-        """(`schema.num_ids`,) int64: how often training rows hold each global id.
+    def seen_ids(self, *, history: bool) -> Tensor:
+        """(`schema.num_ids`,) bool: whether training rows hold each global id.
 
         With `history`, the steps of histories count, too.
         """
-        counts = torch.zeros(self.schema.num_ids, dtype=torch.long)
+        seen = torch.zeros(self.schema.num_ids, dtype=torch.bool)
         ids, steps = self.train.batch.ids, self.train.batch.history
         for column in ids.unbind(1):  # one at a time, to bound the memory
-            counts += column[column >= 0].bincount(minlength=len(counts))
+            seen[column[column >= 0]] = True
         for step in steps.unbind(1) if history else ():
-            counts += step[step > 0].bincount(minlength=len(counts))
-        return counts
+            seen[step[step > 0]] = True
+        return seen
 
     def sample(self, rows: int, seed: int) -> Batch:
         """Training rows at random, negatives among them; at most `rows`, and no row twice."""

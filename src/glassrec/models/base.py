@@ -137,6 +137,8 @@ class Recommender(nn.Module, ABC):
         """
         if not self._folds or self.training or torch.is_grad_enabled() or recording:
             return None
+        if self.table.weight is None:  # it is in shards: this is training
+            return None
         return cast("Recommender | None", self._folding.copy_of(self))
 
     def fold(self) -> None:
@@ -170,7 +172,8 @@ class Recommender(nn.Module, ABC):
     @property
     def device(self) -> torch.device:
         """The device of the weights."""
-        return self.table.weight.device
+        weight = self.table.weight
+        return cast(torch.device, (self.table.read if weight is None else weight).device)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -180,7 +183,8 @@ class Recommender(nn.Module, ABC):
     @property
     def parameter_count(self) -> int:
         """The number of parameters, tables included."""
-        return sum(parameter.numel() for parameter in self.parameters())
+        divided = 0 if self.table.weight is not None else self.table.numbers
+        return divided + sum(parameter.numel() for parameter in self.parameters())
 
     def feature_pairs(self) -> Tensor | None:
         """(D + F, D + F): how strongly the weights tie each pair of features; None if unknown."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import torch
@@ -16,6 +19,38 @@ TABLE = "table.weight"
 
 NARROWED_ROWS = 1 << 16
 """Rows that are copied at once into a narrower table."""
+
+
+_folder: list[Path] = []
+"""Where the tables that are made are mapped files, see `mapped_tables`."""
+
+
+@contextmanager
+def mapped_tables(folder: Path | None) -> Iterator[None]:
+    """Let joint tables that are made inside be files in `folder`, which are deleted with them.
+
+    So they take no memory that is not free for others. None: in memory, as elsewhere.
+    """
+    if folder is None:
+        yield
+        return
+    _folder.append(folder)
+    try:
+        yield
+    finally:
+        _folder.pop()
+
+
+def _new_weight(rows: int, width: int) -> Tensor:
+    return map_table(_folder[-1], rows, width) if _folder else torch.empty(rows, width)
+
+
+def map_table(folder: Path, rows: int, width: int) -> Tensor:
+    """A table (rows, width) of zeros in a file without a name."""
+    if not rows * width:
+        return torch.zeros(rows, width)
+    with NamedTemporaryFile(dir=folder) as file:
+        return torch.from_file(file.name, shared=True, size=rows * width).view(rows, width)
 
 
 class JointTable(nn.Embedding):
@@ -36,6 +71,8 @@ class JointTable(nn.Embedding):
 
     read: Tensor
     """(F, E) bool: which numbers of each field are stored"""
+    weight: Any
+    sharded: Any = None
     _columns: Tensor
     _shift: Tensor
     _owner: Tensor
@@ -44,7 +81,9 @@ class JointTable(nn.Embedding):
     _like: Tensor
 
     def __init__(self, data: Schema, reads: Schema, width: int) -> None:
-        super().__init__(reads.num_ids, width)
+        super().__init__(reads.num_ids, width, device="meta")
+        self.weight = nn.Parameter(_new_weight(reads.num_ids, width))
+        self.reset_parameters()
         self._data, self._reads, self.width = data, reads, width
         self.register_buffer("read", torch.ones(len(reads.fields), width, dtype=torch.bool))
         # Not weights: they follow from the two schemas and `read`, so no checkpoint holds them.
@@ -61,7 +100,22 @@ class JointTable(nn.Embedding):
 
     def forward(self, input: Tensor) -> Tensor:
         """The stored rows at `input`."""
-        return self._in_precision(super().forward(input))
+        found = super().forward(input) if self.sharded is None else self.sharded(input)
+        return self._in_precision(found)
+
+    def shard(self, sharded: Any) -> None:
+        """Look rows up in a `ShardedTable` until `unshard`; there is no weight meanwhile."""
+        self.sharded = sharded
+        self.register_parameter("weight", None)
+
+    def unshard(self, weight: Tensor) -> None:
+        """Look rows up in this weight again."""
+        self.sharded, self.weight = None, nn.Parameter(weight)
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers are stored, in all processes."""
+        return self.num_embeddings * self.embedding_dim
 
     def fields(self, ids: Tensor) -> Tensor:
         """(B, F, E): the vectors of the fields of a batch with these `ids` (B, columns)."""
@@ -101,22 +155,29 @@ class JointTable(nn.Embedding):
         return own if self._whole else _select_or_zero(own, self._packed[index])
 
     @torch.no_grad()
-    def average_unseen(self, counts: Tensor) -> None:
+    def average_unseen(self, seen: Tensor) -> None:
         """Give the unseen id of each field the mean vector of the ids that training rows hold.
 
         Otherwise it keeps its random first vector, and a model that has learnt to rank most items
         low ranks the unseen ones above them; `experiments/unseen_ids` compares alternatives. An
         unseen id that training rows do hold, for rare values, stays as it is. Without any id in
-        training rows the vector is zero. `counts` (rows of the data,) are how many training rows
+        training rows the vector is zero. `seen` (rows of the data,) bool is whether training rows
         hold each id.
         """
         if not self._data.unseen:
             return
+        parts = []
         for name, shift in self._shifts.items():
             start, stop = self._rows_of(name)
-            held = (counts[start + shift : stop + shift] > 0).to(self.weight)
+            held = seen[start + shift : stop + shift]
             if not held[0]:
-                self.weight[start] = held @ self.weight[start:stop] / held.sum().clamp_min(1)
+                parts.append((start, held))
+        if self.sharded is not None:
+            self.sharded.average(parts)
+            return
+        for start, held in parts:
+            total = held.to(self.weight) @ self.weight[start : start + len(held)]
+            self.weight[start] = total / held.to(self.weight).sum().clamp_min(1)
 
     @property
     def lookups(self) -> int:
@@ -214,7 +275,7 @@ class JointTable(nn.Embedding):
         self._positions = (first + ranks).where(self.read, int(some.sum()) * width).flatten()
 
     def _longs(self, values: list[int]) -> Tensor:
-        return torch.tensor(values, dtype=torch.long, device=self.weight.device)
+        return torch.tensor(values, dtype=torch.long, device=self.read.device)
 
 
 def _select_or_zero(values: Tensor, positions: Tensor) -> Tensor:

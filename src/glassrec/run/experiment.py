@@ -20,6 +20,7 @@ RUNTIME_KEYS = (
     "enable_progress_bar", "enable_model_summary", "enable_checkpointing", "default_root_dir",
     "num_sanity_val_steps", "limit_test_batches", "limit_predict_batches", "detect_anomaly",
     "benchmark", "inference_mode", "model_registry", "enable_autolog_hparams", "keep_checkpoint",
+    "shard_table",
 )  # fmt: skip
 """Trainer settings that say where to compute or what to show, and not what is computed. The number
 of devices is none of them: each takes a batch of its own."""

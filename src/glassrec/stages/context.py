@@ -26,6 +26,7 @@ from glassrec.metrics.cost import cost
 from glassrec.metrics.evaluation import DEFAULT, Evaluation
 from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
+from glassrec.models.embedding import mapped_tables
 from glassrec.prune.precision import to_float64
 from glassrec.prune.pruner import Pruner
 from glassrec.run import ReadOnlyRun, Run
@@ -180,7 +181,9 @@ class Context:
     def new_model(self) -> Recommender:
         """The model with its first weights, which depend on the seed alone."""
         torch.manual_seed(self.settings.seed)
-        return self.settings.model(self.dataset.schema)
+        folder = self.run.dir if self.settings.trainer.shard_table else None
+        with mapped_tables(folder):
+            return self.settings.model(self.dataset.schema)
 
     def load_model(
         self, weights: Weights, file: File[Weights], *, float64: bool = False

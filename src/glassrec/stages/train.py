@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ from glassrec.stages.context import Context, TrainedModel
 from glassrec.stages.start import origin_of, with_start
 from glassrec.training.memory import estimate_memory
 from glassrec.training.settings import OnEpoch, OnSteps
+from glassrec.training.sharding import FOLDER
 from glassrec.training.trainer import Trained
 
 
@@ -108,7 +110,8 @@ def train(context: Context, on_epoch: OnEpoch, on_steps: OnSteps | None = None) 
     run = context.writable
     checkpoint = run.dir / files.CHECKPOINT
     if is_first() and checkpoint.is_file():
-        if context.settings.trainer.keep_checkpoint:
+        shutil.rmtree(run.dir / FOLDER, ignore_errors=True)
+        if context.settings.trainer.keep_checkpoint and not context.settings.trainer.shard_table:
             run.adopt(files.FINISHED, checkpoint, context.external)
         checkpoint.unlink(missing_ok=True)
     run.restore_provenance(context.external["data"])

@@ -146,10 +146,14 @@ class EvaluationBatches:
         self, rows: Batch, rank: int = 0, processes: int = 1, *, verbose: bool = False
     ) -> None:
         self.rows, self.rank, self.processes, self.verbose = rows, rank, processes, verbose
-        self.size = max(1, min(MAX_EVALUATION_ROWS, -(-rows.rows // processes)))
+        own = -(-rows.rows // processes)
+        self.count = -(-own // MAX_EVALUATION_ROWS)
+        # All processes get as many batches, as they may look ids up together.
+        self.size = MAX_EVALUATION_ROWS if processes == 1 else max(1, -(-own // max(self.count, 1)))
 
     def _starts(self, rank: int) -> range:
-        return range(rank * self.size, self.rows.rows, self.processes * self.size)
+        step = self.processes * self.size
+        return range(rank * self.size, rank * self.size + self.count * step, step)
 
     def __len__(self) -> int:
         return len(self._starts(self.rank))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -18,12 +19,14 @@ from torch.optim import Optimizer
 from glassrec.artifacts.file_list import FINISHED
 from glassrec.metrics.metadata import best_index
 from glassrec.metrics.user_metrics import mode
+from glassrec.models.embedding import map_table
 from glassrec.process_exit import defer_signals
 from glassrec.processes import from_first
 from glassrec.run import replacing
 from glassrec.training.datamodule import RecommenderDataModule
 from glassrec.training.module import RecommenderModule
 from glassrec.training.settings import Settings
+from glassrec.training.sharding import FOLDER, read_rows
 
 KEY = "glassrec"
 
@@ -89,6 +92,7 @@ class Job:
             "trainer": self.settings.identity(),
             "seed": str(self.data.seed),
             "origin": self.origin or "unknown",
+            "joint table": "in shards" if self.settings.shard_table else "whole",
         }
 
     def pack(self, progress: Progress) -> dict[str, Any]:
@@ -104,10 +108,11 @@ class Job:
         if not isinstance(mine, dict) or "stopped" not in mine:
             raise ValueError(f"{self.path} is not a training checkpoint; delete it to train afresh")
         for name, here in self.identity().items():
-            if mine["job"].get(name) != here:
+            there = mine["job"].get(name, "whole")  # as are those of older checkpoints
+            if there != here:
                 raise ValueError(
                     f"{self.path} is the checkpoint of another training; its {name} is "
-                    f"{mine['job'].get(name)}, not {here}; delete it to train afresh"
+                    f"{there}, not {here}; delete it to train afresh"
                 )
         found = Progress(mine["history"], mine["best"], mine["stopped"])
         if found.epochs > self.settings.max_epochs:
@@ -122,6 +127,29 @@ class Job:
         if not from_first(self._has_checkpoint):
             return self.beginning()
         return self.unpack(read_checkpoint(self.path, mapped=True))
+
+    def table_of(self, epoch: int) -> Path:
+        """The folder of a sharded table after an epoch."""
+        return self.path.with_name(FOLDER) / str(epoch)
+
+    def forget_tables(self, progress: Progress) -> None:
+        """Delete the sharded tables of all epochs but the best and the last."""
+        kept = {self.best_table(progress), self.table_of(progress.epochs)}
+        for folder in self.path.with_name(FOLDER).glob("*"):
+            if folder not in kept:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def best_table(self, progress: Progress) -> Path:
+        """The folder of the sharded table after the best epoch."""
+        return self.table_of(int(progress.history[self.best_epoch(progress)]["epoch"]))
+
+    def sharded_table(self, progress: Progress) -> Tensor:
+        """The whole table after the best epoch, in a mapped file."""
+        table = self.module.model.table
+        weight = map_table(self.path.parent, table.num_embeddings, table.embedding_dim)
+        read_rows(self.best_table(progress), "weight", weight)
+        table.unshard(weight)
+        return weight
 
     def _has_checkpoint(self) -> bool:
         """Whether there is one; that of a finished training is taken if it has fewer epochs."""

@@ -205,7 +205,11 @@ class EpochHistory(Checkpoint):
             self._remember_weights(pl_module.model.state_dict())
         self.progress.stopped = trainer.should_stop
         trainer.should_stop = trainer.should_stop or job.is_complete(self.progress)
+        if job.settings.shard_table:
+            pl_module.model.table.sharded.save(job.table_of(self.progress.epochs))
         trainer.save_checkpoint(job.path)
+        if job.settings.shard_table and trainer.is_global_zero:
+            job.forget_tables(self.progress)
         if trainer.is_global_zero:
             self._report(row)
 
@@ -229,6 +233,8 @@ class EpochHistory(Checkpoint):
     ) -> None:
         """Take the history and the best weights over."""
         self.progress = self.job.unpack(checkpoint)
+        if self.job.settings.shard_table:
+            pl_module.model.table.sharded.load(self.job.table_of(self.progress.epochs))
 
     def _report(self, row: Mapping[str, float]) -> None:
         monitor = self.job.monitor

@@ -26,6 +26,7 @@ from glassrec.training.datamodule import EvaluationBatches
 from glassrec.training.objective import Loss, Objective
 from glassrec.training.optimizers import LRSchedule, MakeOptimizer, SplitOptimizer
 from glassrec.training.recipe import Recipe, rebuild, recipes
+from glassrec.training.sharding import ShardedTable, check_shardable
 
 DEFAULT = Objective()
 ADAM = partial(torch.optim.Adam, lr=0.001)
@@ -52,6 +53,7 @@ class RecommenderModule(LightningModule):
             logged as `val/NAME`, beside the metrics of `quality`.
         compile: whether the loss is compiled by `torch.compile`; or the backend that compiles it.
         validate: gives metrics in place of those, from all rows in one process.
+        shard_table: whether the processes divide the joint table, see `ShardedTable`.
 
     Examples:
         >>> from glassrec.data.planted import Planted
@@ -75,6 +77,7 @@ class RecommenderModule(LightningModule):
         metrics: Mapping[str, Metric | Recipe] | None = None,
         compile: bool | str = False,
         validate: Validate | None = None,
+        shard_table: bool = False,
     ) -> None:
         super().__init__()
         given = {
@@ -92,7 +95,7 @@ class RecommenderModule(LightningModule):
         self.table_optimizer: MakeOptimizer | None = made["table_optimizer"]
         self.scheduler = made["scheduler"]
         self.metrics: dict[str, Metric] = dict(made["metrics"] or {})  # no submodules: no state
-        self.compile_loss, self.validate = compile, validate
+        self.compile_loss, self.validate, self.shard_table = compile, validate, shard_table
         self.finite_loss, self.mean_loss = FiniteLoss(), float("nan")
         self.validated: dict[str, float] = {}
         self._logits: list[Tensor] = []
@@ -120,7 +123,13 @@ class RecommenderModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Build the loss of the tasks of the data."""
-        self.model.table.sparse = self.table_optimizer is not None and stage == "fit"
+        table = self.model.table
+        table.sparse = self.table_optimizer is not None and stage == "fit"
+        if self.shard_table and stage == "fit":
+            settings = check_shardable(table, self.table_optimizer)
+            table.shard(
+                ShardedTable(table.weight.detach(), self.trainer.strategy.root_device, **settings)
+            )
         self.loss = self.objective.build_loss(self.data.dataset)
         if self.compile_loss:
             backend = {} if self.compile_loss is True else {"backend": self.compile_loss}
@@ -134,6 +143,9 @@ class RecommenderModule(LightningModule):
         """One optimiser of all parameters, or one of the joint table and one of the others."""
         if self.table_optimizer is None:
             optimizer = self.optimizer(self.model.parameters())
+        elif self.shard_table:
+            others = [*self.model.parameters()]
+            optimizer = SplitOptimizer([self.optimizer(others), self.model.table.sharded.optimizer])
         else:
             table = cast(Parameter, self.model.table.weight)
             others = [each for each in self.model.parameters() if each is not table]
@@ -153,8 +165,7 @@ class RecommenderModule(LightningModule):
     def on_fit_start(self) -> None:
         """Find the ids that the training rows hold."""
         history = self.model.schema.history_length > 0
-        counts = self.data.dataset.occurrences(history=history)
-        self.seen_ids = counts > 0  # a byte for each id, where its count takes eight
+        self.seen_ids = self.data.dataset.seen_ids(history=history)
 
     def on_train_epoch_start(self) -> None:
         """Seed dropout by seed, epoch and process alone, so that a resumed run agrees."""

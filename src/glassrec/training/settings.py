@@ -42,6 +42,7 @@ class Settings:
         patience: stop after so many epochs without a better one.
         compile: compile the loss by `torch.compile`; or the name of the backend.
         keep_checkpoint: keep the last checkpoint, from which a run goes on with more epochs.
+        shard_table: divide the joint table among the processes of torchrun, by TorchRec.
         arguments: all other arguments of `lightning.Trainer`, such as `gradient_clip_val`.
     """
 
@@ -55,6 +56,7 @@ class Settings:
     patience: int | None
     compile: bool | str
     keep_checkpoint: bool
+    shard_table: bool
     lightning: Mapping[str, Any]
 
     def __init__(
@@ -72,13 +74,15 @@ class Settings:
         patience: Annotated[int, Ge(1)] | None = None,
         compile: bool | str = False,
         keep_checkpoint: bool = True,
+        shard_table: bool = False,
         **arguments: Any,
     ) -> None:  # fmt: skip
         lightning = {**arguments.pop("lightning", {}), **arguments}  # `replace` hands it over
         self.__dict__.update(
             max_epochs=max_epochs, batch_size=batch_size, accelerator=accelerator, devices=devices,
             strategy=strategy, precision=precision, monitor=monitor, patience=patience,
-            compile=compile, keep_checkpoint=keep_checkpoint, lightning=lightning,
+            compile=compile, keep_checkpoint=keep_checkpoint, shard_table=shard_table,
+            lightning=lightning,
         )  # fmt: skip
 
     def identity(self) -> str:

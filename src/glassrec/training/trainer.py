@@ -19,6 +19,7 @@ from torch import Tensor
 from glassrec.artifacts.file_list import CHECKPOINT
 from glassrec.data.dataset import Dataset
 from glassrec.models.base import Recommender
+from glassrec.models.embedding import TABLE
 from glassrec.run import Lock
 from glassrec.training.objective import Objective
 from glassrec.training.optimizers import LRSchedule, MakeOptimizer
@@ -98,10 +99,13 @@ class Trainer(Settings):
         check_arguments(self.lightning)
         if table_optimizer is not None:
             self._check_sparse()
+        if self.shard_table:
+            self._check_sharded(model, dataset, table_optimizer)
         self.check_devices()
         module = RecommenderModule(
             model, objective=objective, optimizer=optimizer, table_optimizer=table_optimizer,
             scheduler=scheduler, metrics=metrics or {}, compile=self.compile, validate=validate,
+            shard_table=self.shard_table,
         )  # fmt: skip
         objective.build_loss(dataset)  # its weights are checked, too
         found = (
@@ -137,7 +141,11 @@ class Trainer(Settings):
         )  # fmt: skip
         progress = train(job, on_epoch, lock)
         gc.collect()  # Lightning's objects form circles, which hold the state of the optimisers
-        model.load_state_dict(progress.best)
+        if self.shard_table:
+            progress.best[TABLE] = job.sharded_table(progress)
+            model.load(progress.best, "training", share_table=True)
+        else:
+            model.load_state_dict(progress.best)
         rows = progress.history
         columns = dict.fromkeys(["epoch", "train/loss", *values, *(k for row in rows for k in row)])
         return Trained(progress.best, pd.DataFrame(rows, columns=list(columns)))
@@ -170,6 +178,21 @@ class Trainer(Settings):
                 f"table_optimizer: not with trainer.devices={self.processes}, as GPUs do not "
                 "add up sparse gradients; take trainer.devices=1 or table_optimizer=none"
             )
+
+    def _check_sharded(
+        self, model: Recommender, dataset: Dataset, table_optimizer: MakeOptimizer | None
+    ) -> None:
+        from glassrec.training.sharding import check_shardable
+
+        check_shardable(model.table, table_optimizer)
+        others = {
+            "trainer.compile": self.compile,
+            "trainer.accumulate_grad_batches": self.lightning.get("accumulate_grad_batches", 1) > 1,
+            "a retrieval target": any(t.kind == "retrieval" for t in dataset.schema.targets),
+            "trainer.devices": self.devices > 1,
+        }
+        if found := [name for name, given in others.items() if given]:
+            raise ValueError(f"trainer.shard_table: not with {found[0]}; leave one of them out")
 
     def _checked_monitor(
         self, dataset: Dataset, objective: Objective, found: Mapping[str, float]
