@@ -18,7 +18,7 @@ BUDGETS = {
     "artifacts": 1168,
     "compare": 2310,
     "config": 2744,
-    "data": 5664,
+    "data": 5677,
     "explain": 4189,
     "imported": 2518,
     "inference": 3824,

@@ -55,6 +55,15 @@ def test_a_random_split_is_fixed_by_the_seed():
     assert first == again != other
 
 
+def test_a_seed_of_its_own_takes_the_place_of_that_of_the_run():
+    """So that runs of several seeds share a split."""
+    for split, own in ((Random(), Random(seed=5)), (LeaveOneOut(), LeaveOneOut(seed=5))):
+        draws = [s.generator(n).initial_seed() for s in (split, own) for n in (0, 1, 5)]
+        assert draws == [0, 1, 5, 5, 5, 5]
+        assert [split.drawn_by(3), own.drawn_by(3)] == [3, 5]
+    assert ByTime().drawn_by(3) is None
+
+
 def test_by_time_takes_the_newest_last_and_ties_in_file_order():
     parts = ByTime(validation=0.05, test=0.15).split(labelled(), LABELLED, seeded())
     train, validation, test = rows(parts)

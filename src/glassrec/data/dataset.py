@@ -280,7 +280,7 @@ def build_dataset(
         )
     log = RowLog(frame, date_unit=unit)
     frame = with_history(frame, columns, history)
-    parts = split.split(frame, columns, torch.Generator().manual_seed(seed))
+    parts = split.split(frame, columns, split.generator(seed))
     return assemble(
         parts,
         columns,

@@ -76,7 +76,7 @@ class DLRMBatches(Source):
         batch = Batch(dense, ids, ids[:, :0], targets)
         frame = pd.DataFrame({"label": batch.targets[:, 0], "row": np.arange(batch.rows)})
         columns = Columns(label="label", dense=("row",), chronological=True)
-        divided = self.split.split(frame, columns, torch.Generator().manual_seed(seed))
+        divided = self.split.split(frame, columns, self.split.generator(seed))
         rows = [torch.tensor(part.frame["row"].to_numpy()) for part in divided]
         train, validation, test = (Split(batch.select(index)) for index in rows)
         found = Dataset(schema, train, validation, test)

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 import pandas as pd
 import torch
-from annotated_types import Ge, Interval
+from annotated_types import Ge, Interval, Lt
 
 from glassrec.data.catalogue import ranking_lists
 from glassrec.data.columns import Columns, Part, Parts
@@ -25,6 +25,15 @@ class Splitter(ABC):
 
     seeded: ClassVar[bool] = True
     """Whether the parts depend on the seed."""
+
+    def drawn_by(self, seed: int) -> int | None:
+        """The seed that decides the parts in a run of the seed `seed`; None if none does."""
+        own = getattr(self, "seed", None)
+        return (seed if own is None else own) if self.seeded else None
+
+    def generator(self, seed: int) -> torch.Generator:
+        """What `split` draws from in a run of the seed `seed`."""
+        return torch.Generator().manual_seed(self.drawn_by(seed) or 0)
 
     @abstractmethod
     def split(self, frame: pd.DataFrame, columns: Columns, generator: torch.Generator) -> Parts:
@@ -80,7 +89,9 @@ class _InShares(Splitter):
 
 @dataclass(frozen=True)
 class Random(_InShares):
-    """Rows at random, in shares."""
+    """Rows at random, in shares; `seed` is that of the run, if none is given."""
+
+    seed: Annotated[int, Ge(0), Lt(2**63)] | None = None
 
     def split(self, frame: pd.DataFrame, columns: Columns, generator: torch.Generator) -> Parts:
         """The rows in a random order, cut in three, each part in file order again."""
@@ -127,6 +138,8 @@ class LeaveOneOut(Splitter):
     ranked: ClassVar[bool] = True
 
     candidates: Annotated[int, Ge(1)] = 99
+    seed: Annotated[int, Ge(0), Lt(2**63)] | None = None
+    """of the candidates; that of the run, if none is given"""
 
     def split(self, frame: pd.DataFrame, columns: Columns, generator: torch.Generator) -> Parts:
         """Training rows in file order, and two sets of ranking lists."""

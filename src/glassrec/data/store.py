@@ -206,7 +206,7 @@ def _folder(
         place = default_cache() if size >= LARGE_BYTES else shared
     if place is None or not size:
         return None
-    drawn = seed if split is None or split.seeded else None
+    drawn = seed if split is None else split.drawn_by(seed)
     made_from = FORMAT, _code(), source, source.fingerprint(), drawn, sorted(scalers.items())
     key = hashlib.sha256(repr(made_from).encode()).hexdigest()
     return Path(place) / key[:32]

@@ -192,8 +192,8 @@ def encode_rows(source: RowBlocks, seed: int, scalers: Scalers, folder: Path) ->
     """
     scratch, columns = _Scratch(folder / "scratch", source), source.columns
     labels = scratch.read(LABEL, np.float32, slice(0, scratch.rows))
-    drawn = torch.Generator().manual_seed(seed)
-    divided = source.split.split(pd.DataFrame({columns.label: labels}), columns, drawn)
+    frame = pd.DataFrame({columns.label: labels})
+    divided = source.split.split(frame, columns, source.split.generator(seed))
     part = np.empty(scratch.rows, np.uint8)
     for number, each in enumerate(divided):
         part[each.frame.index] = number
