@@ -18,7 +18,7 @@ from glassrec.explain.path import BaselineKind, build_baseline
 from glassrec.models.base import Inputs, Recommender
 
 Build = Callable[..., Recommender]
-WHOLE = ("dcn", "popularity")  # nothing of their tables can go
+WHOLE = ("dcn", "popularity", "sasrec")  # nothing of their tables can go
 
 
 def _cut(model: Recommender, seed: int) -> None:

@@ -18,6 +18,7 @@ from glassrec.models.dcn import DNN
 from glassrec.models.layers import Affine, activations
 from glassrec.models.lstm import LSTM
 from glassrec.models.ncf import GMF, MLP, NeuMF
+from glassrec.models.sasrec import SASRec
 from glassrec.prune.guarantees.ranges import (
     ActivationRange,
     activation_ranges,
@@ -73,7 +74,11 @@ def _check(model: Recommender, rows: Rows, scale: float) -> None:
 
 @pytest.mark.parametrize("scale", [0.3, 1.0, 3.0])
 def test_no_row_lies_outside(model: Recommender, rows: Rows, scale: float) -> None:
-    _check(model, rows, scale)
+    if isinstance(model, SASRec):  # no bounds are known through attention
+        with pytest.raises(ValueError, match=r"bounds over all inputs.*set prune\.level=data"):
+            interval_ranges(model)
+    else:
+        _check(model, rows, scale)
 
 
 @pytest.mark.parametrize(

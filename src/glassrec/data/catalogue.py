@@ -105,13 +105,13 @@ class Negatives:
         """
         rows = batch.rows
         batch = Batch(*(column.repeat(1 + self.per_positive, 1) for column in batch))
-        items = self._draw(batch.ids[rows:, self.catalogue.user], generator)
+        items = self.draw(batch.ids[rows:, self.catalogue.user], generator)
         self.catalogue.insert(batch, rows, items)
         batch.targets[rows:] = 0
         return batch
 
-    def _draw(self, users: Tensor, generator: torch.Generator) -> Tensor:
-        """One item (M,) for each of `users` (M,), redrawn until none is a positive."""
+    def draw(self, users: Tensor, generator: torch.Generator) -> Tensor:
+        """The number of an item (M,) for each of `users` (M,), redrawn until none is a positive."""
         count, positives = len(self.catalogue), self.catalogue.chosen
         base = users * count
         items = torch.randint(count, base.shape, generator=generator)

@@ -18,7 +18,7 @@ from glassrec.data.catalogue import Catalogue, Negatives
 from glassrec.data.columns import Columns, Parts
 from glassrec.data.content import fingerprint
 from glassrec.data.encoding import NO_SCALERS, Encoder, Scalers
-from glassrec.data.events import Policy, check_past, with_history
+from glassrec.data.events import Policy, check_past, last_rows, with_history
 from glassrec.data.log_checks import FRAME, check_log
 from glassrec.data.raw_tables import RawTables, RowLog, raw_tables
 from glassrec.data.row_blocks import RowBlocks
@@ -72,6 +72,7 @@ class Dataset:
         raw: the items, interactions and last rows in raw values; None as for `encoder`.
         probabilities: (N, K), by split: those that the trained model gives which the data came
             with; None where it came without.
+        sequences: (U,) int64: the last training row of each user; None without histories.
         decoder: gives the raw values of rows that no encoder made, see `decoding.decode`.
     """
 
@@ -87,6 +88,7 @@ class Dataset:
     row_keys: pd.DataFrame | None = None
     raw: RawTables | None = None
     probabilities: Mapping[str, Tensor] | None = None
+    sequences: Tensor | None = None
     decoder: Callable[[Batch], pd.DataFrame] | None = None
 
     @property
@@ -334,4 +336,5 @@ def assemble(
         encoder=encoder,
         row_keys=row_keys(parts, columns),
         raw=raw_tables(log or RowLog.from_parts(parts), parts, encoder),
+        sequences=torch.from_numpy(last_rows(parts.train.frame, columns)) if history else None,
     )

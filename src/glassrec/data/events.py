@@ -161,6 +161,13 @@ def with_history(
     return pd.concat([frame, pd.DataFrame({EARLIER: earlier, **steps}, index=frame.index)], axis=1)
 
 
+def last_rows(frame: pd.DataFrame, columns: Columns) -> np.ndarray:
+    """(U,) the position of each user's last row: that with the most earlier ones."""
+    order = np.lexsort((frame[EARLIER], frame[columns.user]))
+    users = frame[columns.user].array[order]
+    return order[np.r_[np.asarray(users[1:] != users[:-1]), True]]
+
+
 def check_past(parts: Parts, columns: Columns) -> None:
     """ValueError if a training row lies behind a held-out one of the same user.
 

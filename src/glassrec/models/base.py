@@ -127,8 +127,11 @@ class Recommender(nn.Module, ABC):
     @final  # type: ignore[misc]  # nn.Module declares `forward` as an attribute
     def forward(self, batch: Batch) -> Tensor:
         """The logits (B, K) of a batch; see `folded`."""
-        model = self.folded or self
-        return model.task_logits(model.embed(batch))
+        return (self.folded or self).batch_logits(batch)
+
+    def batch_logits(self, batch: Batch) -> Tensor:
+        """The logits (B, K) of a batch; for models that need not embed every row."""
+        return self.task_logits(self.embed(batch))
 
     @property
     def folded(self) -> Recommender | None:

@@ -1,8 +1,7 @@
 """A recurrent network over the user's history, as in GRU4Rec (Hidasi et al., ICLR 2016).
 
-It scores one candidate at a time, as a click model does. A cell is written out step by step: each
-neuron's activation at each step is recorded, and cuDNN's fused cells cannot be differentiated in
-evaluation mode, where explanations happen.
+A cell is written out step by step: each neuron's activation at each step is recorded, and cuDNN's
+fused cells cannot be differentiated in evaluation mode, where explanations happen.
 """
 
 from __future__ import annotations
@@ -16,8 +15,9 @@ from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
-from glassrec.models.base import Inputs, Recommender
+from glassrec.models.base import Inputs
 from glassrec.models.embedding import JointTable
+from glassrec.models.history import HistoryModel
 from glassrec.models.layers import Affine, Consumer, Dimensions, Output, PrunableLayer, Tower
 
 CellName = Literal["lstm", "gru"]
@@ -32,8 +32,7 @@ class RecurrentCell(nn.Module, Consumer):
     """The affine maps of [x; h], by the name of the attribute, and how many rows a neuron has in
     each: one a gate."""
     fused = False
-    """In a folded copy: one operation for all gates. Of 4,096 rows and 24 neurons a step takes .9
-    instead of 1.6 ms, as only whole rows are vectorised; rounding may differ."""
+    """In a folded copy: one operation for all gates, which is faster and may round differently."""
 
     @abstractmethod
     def forward(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -135,8 +134,7 @@ CELLS: dict[CellName, type[RecurrentCell]] = {"lstm": LSTMCell, "gru": GRUCell}
 class Recurrent(PrunableLayer):
     """Neurons that read a history step by step; the state stays as it is where there is padding.
 
-    A neuron can be pruned exactly if it is always zero: any other constant would be missing in the
-    state that the first step reads.
+    Only a neuron that is always zero can be pruned exactly: the first step reads a state of zeros.
     """
 
     def __init__(self, width: int, size: int, kind: CellName) -> None:
@@ -145,23 +143,16 @@ class Recurrent(PrunableLayer):
         self.emission = nn.Identity()
         self.register_consumer(self.cell)
 
-    def forward(self, history: Tensor, steps: Tensor) -> Tensor:
-        """The last activations (B, U) over a history (B, T, E), oldest first, with T ≥ 1.
-
-        `steps` (B, T) is zero where there is padding. One history that was expanded to many rows,
-        as a user's beside many candidates, is read once.
-        """
-        plain = type(history) is Tensor and not torch.is_grad_enabled()  # bounds have no strides
-        once = plain and history.stride(0) == steps.stride(0) == 0
-        if once and len(history) > 1:
-            return self(history[:1], steps[:1]).expand(len(history), -1)
+    def forward(self, history: Tensor, steps: Tensor, every: bool = False) -> Tensor:
+        """The last activations (B, U) over a history (B, T, E), or of `every` step (B, T, U)."""
         zero = history.new_zeros(history.shape[0], len(self.units))
-        state = (zero,) * self.cell.states
+        state, states = (zero,) * self.cell.states, []
         for x, there in zip(history.unbind(1), (steps > 0).unsqueeze(2).unbind(1), strict=True):
             moved = self.cell(x, state)
             kept = [new.where(there, old) for new, old in zip(moved, state, strict=True)]
             state = (self.emission(kept[0]), *kept[1:])
-        return state[0]
+            states.append(state[0])
+        return torch.stack(states, 1) if every else state[0]
 
     @property
     def activation_module(self) -> nn.Module:
@@ -180,7 +171,7 @@ class Recurrent(PrunableLayer):
         self.cell.keep_outputs(kept)
 
 
-class LSTM(Recommender, folds=True):
+class LSTM(HistoryModel, folds=True):
     """The last state over the history, beside the candidate, through a ReLU tower to the logit.
 
     An item has one embedding, as a candidate and as a step of the history.
@@ -204,7 +195,10 @@ class LSTM(Recommender, folds=True):
         tower: Annotated[Sequence[Annotated[int, Ge(1)]], MinLen(1)] = (32,),
         reads: Literal["item", "all"] = "item",
     ) -> None:
-        super().__init__(data, _schema(data, everything=reads == "all"), embedding)
+        dense, fields = data.item_dense, data.item_side
+        if reads == "all":
+            dense, fields = data.dense, data.field_names
+        super().__init__(data, data.select(dense=dense, fields=fields, history=True), embedding)
         self.recurrent = Recurrent(embedding, hidden, cell)
         self.embedding = Dimensions(self.schema.field_names, range(embedding))
         self.tower = Tower([hidden, len(self.schema.dense), self.embedding.size], tower)
@@ -214,23 +208,15 @@ class LSTM(Recommender, folds=True):
         self.tower.last.register_consumer(self.output)
         nn.init.normal_(self.table.weight, std=0.1)
 
-    def score(self, inputs: Inputs) -> Tensor:
+    def read(self, history: Tensor, steps: Tensor, *, every: bool = False) -> Tensor:
+        """As of any model of a history; a state is the activations (B, U) of the neurons."""
+        return cast(Tensor, self.recurrent(history, steps, every))
+
+    def compare(self, state: Tensor, inputs: Inputs) -> Tensor:
         """The logits (B, K)."""
-        state = self.recurrent(inputs.history, inputs.steps)
         return self.output(self.tower(state, inputs.dense, self.embedding(inputs.fields)))
 
     def dimensions(self) -> Tensor:
         """Those that the tower reads, and all of the item, which the history reads."""
         item = torch.tensor([name == self.schema.item for name in self.schema.field_names])
         return self.embedding.read | item.to(self.device).unsqueeze(1)
-
-
-def _schema(data: Schema, *, everything: bool) -> Schema:
-    if not data.history_length:
-        raise ValueError(
-            "LSTM needs a history of items, and the data has none; set data.history=20 (ncf, "
-            "movielens_100k, movielens_1m and table have it), or take another model"
-        )
-    if everything:
-        return data.select(dense=data.dense, fields=data.field_names, history=True)
-    return data.select(dense=data.item_dense, fields=data.item_side, history=True)

@@ -173,10 +173,9 @@ class _Training:
     def _print_memory(self, model: Recommender) -> None:
         context, settings = self.context, self.context.settings
         optimizers = settings.optimizer, settings.table_optimizer
+        rows = settings.objective.training_rows(context.dataset)
         resumes = (context.run.dir / files.CHECKPOINT).is_file()
-        memory = estimate_memory(
-            settings.trainer, model, context.dataset, *optimizers, resumes=resumes
-        )
+        memory = estimate_memory(settings.trainer, model, rows, *optimizers, resumes=resumes)
         print(f"memory    {memory}", flush=True)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from glassrec.data.batch import Batch, rebatch, track_batches
 from glassrec.data.dataset import Dataset, Source, Split
 from glassrec.data.schema import Schema
+from glassrec.training.objective import Objective
 
 MAX_EVALUATION_ROWS = 16_384
 """Rows of a batch that is only evaluated."""
@@ -106,7 +107,8 @@ class TrainingBatches:
         self.data, self.batch_size = data, data.batch_size
         trainer = _trainer(data)
         self.rank, self.processes = trainer.global_rank, trainer.world_size
-        dataset = data.dataset
+        objective: Objective = getattr(trainer.lightning_module, "objective", Objective())
+        dataset = self.dataset = objective.training_rows(data.dataset)
         self.rows = dataset.rows_per_epoch // self.processes
         if dataset.in_blocks:  # a positive and its negatives are of one process
             positives = dataset.train.batch.rows // self.processes
@@ -131,7 +133,7 @@ class TrainingBatches:
         data, trainer = self.data, _trainer(self.data)
         epoch = 0 if trainer.overfit_batches else trainer.current_epoch
         # One step of all processes sees the rows of one batch that is larger.
-        parts = data.dataset.epoch_parts(data.seed, epoch, self.rank, self.processes)
+        parts = self.dataset.epoch_parts(data.seed, epoch, self.rank, self.processes)
         device = trainer.strategy.root_device
         parts = (rows.to(device) if _fits(rows, device) else rows for rows in parts)
         last = self.rows - (self.count - 1) * self.batch_size

@@ -23,7 +23,7 @@ from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
 from glassrec.training.callbacks import FiniteLoss, GroupLasso
 from glassrec.training.datamodule import EvaluationBatches
-from glassrec.training.objective import Loss, Objective
+from glassrec.training.objective import Objective
 from glassrec.training.optimizers import LRSchedule, MakeOptimizer, SplitOptimizer
 from glassrec.training.recipe import Recipe, rebuild, recipes
 from glassrec.training.sharding import ShardedTable, check_shardable
@@ -63,7 +63,7 @@ class RecommenderModule(LightningModule):
         2
     """
 
-    loss: Loss
+    loss: Callable[[Recommender, Batch], Tensor]
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class RecommenderModule(LightningModule):
             table.shard(
                 ShardedTable(table.weight.detach(), self.trainer.strategy.root_device, **settings)
             )
-        self.loss = self.objective.build_loss(self.data.dataset)
+        self.loss = self.objective.training_loss(self.data.dataset)
         if self.compile_loss:
             backend = {} if self.compile_loss is True else {"backend": self.compile_loss}
             self.loss = torch.compile(self.loss, **backend)  # type: ignore[call-overload]
@@ -165,7 +165,8 @@ class RecommenderModule(LightningModule):
     def on_fit_start(self) -> None:
         """Find the ids that the training rows hold."""
         history = self.model.schema.history_length > 0
-        self.seen_ids = self.data.dataset.seen_ids(history=history)
+        rows = self.objective.training_rows(self.data.dataset)
+        self.seen_ids = rows.seen_ids(history=history)
 
     def on_train_epoch_start(self) -> None:
         """Seed dropout by seed, epoch and process alone, so that a resumed run agrees."""

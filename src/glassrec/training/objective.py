@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal, cast
 
 import torch
 from annotated_types import Ge, Gt
 from torch import Tensor
 from torch.nn import functional as F
 
-from glassrec.data.batch import Batch
-from glassrec.data.catalogue import Catalogue
+from glassrec.data.batch import Batch, Split
+from glassrec.data.catalogue import Catalogue, Negatives
 from glassrec.data.dataset import Dataset
 from glassrec.data.schema import UNSEEN, Schema, Target
 from glassrec.models.base import Inputs, Recommender
+from glassrec.models.history import HistoryModel, by_length
 from glassrec.models.retriever import Retriever, as_retriever
 from glassrec.spelling import one_of
 
@@ -35,6 +36,8 @@ class Objective:
 
     Args:
         weights: by the name of the task; 1 where nothing is named, and 0 leaves the task out.
+        steps: `last` learns a row's item from the history before it; `every` learns each item of a
+            user from those before, see `EveryStepLoss`: a batch then has so many users.
         temperature: divides the dot products of retrieval in the loss.
         group_lasso: loss for a neuron of ‖w‖₂ · √n, w being the n weights that read it; makes
             whole neurons zero (Yuan and Lin, "Model selection and estimation in regression with
@@ -44,6 +47,7 @@ class Objective:
     """
 
     weights: Mapping[str, Annotated[float, Ge(0)]] = field(default_factory=dict)
+    steps: Literal["last", "every"] = "last"
     temperature: Annotated[float, Gt(0)] = 1.0
     group_lasso: Annotated[float, Ge(0)] = 0.0
     l1: Annotated[float, Ge(0)] = 0.0
@@ -51,6 +55,24 @@ class Objective:
     def first(self, targets: Sequence[Target]) -> Target:
         """The first task that is learnt; one of them is."""
         return next(target for target in targets if self.weights.get(target.name, 1))
+
+    def training_rows(self, dataset: Dataset) -> Dataset:
+        """With the training rows of an epoch; ValueError for every step of data without users."""
+        if self.steps == "last":
+            return dataset
+        if dataset.sequences is None or dataset.negatives is None:
+            raise ValueError(
+                "objective.steps: every needs the sequences of users; set data.history=200 and "
+                "data/split=leave_one_out, or objective.steps=last"
+            )
+        rows = dataset.train.batch.select(dataset.sequences)
+        return replace(dataset, train=Split(rows), negatives=None)
+
+    def training_loss(self, dataset: Dataset) -> Callable[[Recommender, Batch], Tensor]:
+        """The loss of a batch of `training_rows`; ValueError as there and of `build_loss`."""
+        loss = self.build_loss(dataset)
+        self.training_rows(dataset)
+        return EveryStepLoss(cast(Negatives, dataset.negatives)) if self.steps == "every" else loss
 
     def build_loss(self, dataset: Dataset) -> Loss:
         """The loss on a dataset's tasks; ValueError if a weight is of no task, or all are zero."""
@@ -126,3 +148,34 @@ class InBatchSoftmax:
         own = torch.arange(len(items), device=items.device)
         losses = F.cross_entropy(logits.masked_fill(twice, -torch.inf), own, reduction="none")
         return (losses * truth).sum() / truth.sum().clamp_min(1)
+
+
+@dataclass(frozen=True)
+class EveryStepLoss:
+    """The binary cross-entropy of each step's next item and of a negative, as SASRec is trained.
+
+    The steps of a history from the second on, and the item of the row, are the positives. As a
+    state has read the steps up to it alone, one pass over a sequence gives the states of all.
+    """
+
+    negatives: Negatives
+
+    def __call__(self, model: Recommender, batch: Batch) -> Tensor:
+        """The mean over positives and negatives; ValueError for a model without histories."""
+        if not isinstance(model, HistoryModel):
+            name = type(model).__name__
+            raise ValueError(f"objective.steps: every is for model=sasrec or lstm, not {name}")
+        catalogue, losses = self.negatives.catalogue, []
+        users = batch._replace(history=batch.history[:, :0])
+        following = torch.cat([batch.history[:, 1:], batch.ids[:, [catalogue.columns[0]]]], 1)
+        for index, past in by_length(batch.history, -(-batch.rows // 4)):  # has less padding
+            there = past > 0
+            states = model.read(*model.table.history(past), every=True)[there]
+            rows = users.select(index.unsqueeze(1).expand_as(past)[there].repeat(2))
+            own = rows.ids[: len(states), catalogue.user].cpu()
+            drawn = self.negatives.draw(own, torch.default_generator)
+            positives = catalogue.numbers(following[index, -past.shape[1] :][there].cpu())
+            catalogue.insert(rows, 0, torch.cat([positives, drawn]))
+            positive, negative = model.compare(states.repeat(2, 1), model.embed(rows)).chunk(2)
+            losses.append(F.softplus(torch.cat([-positive, negative], 1)))  # −log σ, −log (1 − σ)
+        return torch.cat(losses).sum() / max(2 * int((batch.history > 0).sum()), 1)

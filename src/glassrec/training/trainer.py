@@ -107,7 +107,7 @@ class Trainer(Settings):
             scheduler=scheduler, metrics=metrics or {}, compile=self.compile, validate=validate,
             shard_table=self.shard_table,
         )  # fmt: skip
-        objective.build_loss(dataset)  # its weights are checked, too
+        objective.training_loss(dataset)  # its settings are checked, too
         found = (
             evaluate(model, dataset, "val", module.metrics)
             if validate is None

@@ -6,18 +6,21 @@ read from the weights on loading, so a pruned checkpoint loads like any other.
 """
 
 from glassrec.models.layers.affine import Affine, Consumer, Output, Total, task_biases
+from glassrec.models.layers.attention import Attention, StepwiseHidden
 from glassrec.models.layers.folding import activations
 from glassrec.models.layers.prunable import PrunableLayer
 from glassrec.models.layers.tower import Dimensions, Hidden, Product, Tower, over_positions
 
 __all__ = [
     "Affine",
+    "Attention",
     "Consumer",
     "Dimensions",
     "Hidden",
     "Output",
     "Product",
     "PrunableLayer",
+    "StepwiseHidden",
     "Total",
     "Tower",
     "activations",
