@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +64,8 @@ def table(directory: Path, seeds: Iterable[int]) -> pd.DataFrame:
         {name: Metrics.load(path).values for name, path in found.items() if path.is_file()}
     ).sort_index()
     moments = {"mean": values.mean(axis=1), "std": values.std(axis=1), "n": values.count(axis=1)}
-    frame = values.assign(**moments).join(_tested(values)[["low", "high"]]).join(_changes(values))
-    columns = [*frame.columns.difference(values.columns, sort=False), *values]
-    return frame[columns].rename_axis("metric").reset_index()
+    parts = [pd.DataFrame(moments), _tested(values)[["low", "high"]], _changes(values), values]
+    return pd.concat(parts, axis=1).rename_axis("metric").reset_index()
 
 
 def _tested(values: pd.DataFrame) -> pd.DataFrame:
@@ -78,14 +76,12 @@ def _changes(values: pd.DataFrame) -> pd.DataFrame:
     """The paired changes of metrics by pruning, in the rows of the pruned model."""
     before = [name for name in values.index if f"pruned/{name}" in values.index]
     after = [f"pruned/{name}" for name in before]
-    names = {"difference": "change", "low": "change_low", "high": "change_high"}
     found = _tested(values.loc[after] - values.loc[before].to_numpy())
     tests = [name.removeprefix("test/") for name in before if name.startswith("test/")]
     primary = [f"pruned/test/{name}" for name in primary_metrics(tests)]
-    p = found.loc[primary, "p"]
-    return found.rename(columns=names)[[*names.values()]].assign(
-        change_p_holm=pd.Series(holm(p.to_numpy()), p.index)
-    )
+    found["p_holm"] = pd.Series(holm(found.loc[primary, "p"].to_numpy()), primary)
+    found = found[["difference", "low", "high", "p_holm"]].add_prefix("change_")
+    return found.rename(columns={"change_difference": "change"})
 
 
 def summary(frame: pd.DataFrame) -> list[str]:
@@ -94,7 +90,7 @@ def summary(frame: pd.DataFrame) -> list[str]:
     tests = [name.removeprefix("test/") for name in rows if name.startswith("test/")]
     return [
         f"{name} {_spread(name, rows)} as trained, {_spread(f'pruned/{name}', rows)} pruned "
-        f"({counted(int(rows[name]['n']), 'seed')}){_change(name, rows)}"
+        f"({counted(int(rows[name]['n']), 'seed')})"
         for name in [*(f"test/{metric}" for metric in primary_metrics(tests)), "parameters"]
     ]
 
@@ -105,15 +101,3 @@ def _spread(name: str, rows: Mapping[str, Mapping[Any, float]]) -> str:
     if name.endswith("parameters"):
         return " ± ".join(f"{value:,.0f}" for value in ends)
     return " ± ".join(format_metric(name, value, row["mean"]) for value in ends)
-
-
-def _change(name: str, rows: Mapping[str, Mapping[Any, float]]) -> str:
-    """`; change 0.0010 (−0.0002 to 0.0022), p 0.09`: paired by seed, of a primary metric."""
-    row = rows[f"pruned/{name}"]
-    if isnan(p := row["change_p_holm"]):
-        return ""
-    change, *ends = (
-        format_metric(name, row[each], row["mean"])
-        for each in ("change", "change_low", "change_high")
-    )
-    return f"; change {change} ({' to '.join(ends)}), p {p:.2g}".replace("-", "−")

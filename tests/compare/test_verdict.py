@@ -187,3 +187,19 @@ def test_how_rows_are_explained_matters_where_a_cut_follows_from_it(
         leave(name, metrics=metrics, prune={"level": level},
               explain={"select": {"rows": rows}, "pair_rows": rows})  # fmt: skip
     assert len(_task(tmp_path, by).settings) == settings
+
+
+def test_splits_with_seeds_of_their_own_are_paired_by_split_and_seed(
+    leave: Leave, tmp_path: Path
+) -> None:
+    values = {(0, 0): 0.7, (1, 0): 0.6, (2, 0): 0.8, (None, 3): 0.65}
+    for (split, seed), value in values.items():
+        for lr, more in ((0.1, 0.02 + value / 100), (0.2, 0.0)):
+            found = {"val/auroc": value + more, "test/auroc": value + more}
+            data = {"_target_": "glassrec.data.planted.Planted", "split": {"seed": split}}
+            leave(f"{lr}-{split}-{seed}", seed=seed, optimizer__lr=lr, metrics=found, data=data)
+    first, other = _task(tmp_path).settings
+    assert [first.n["val/auroc"], other.n["val/auroc"]] == [4, 4]
+    (row,) = paired_differences([first, other], "val/auroc").to_dict("records")
+    expected = ttest_rel([0.02 + 1.01 * v for v in values.values()], [*values.values()])
+    assert (row["n"], row["p"]) == (4, pytest.approx(expected.pvalue))

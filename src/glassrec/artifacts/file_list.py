@@ -176,6 +176,9 @@ METRICS = File("metrics.json", Metrics, "evaluate",
     "quality and cost of both models, and the changes between them",
     (WEIGHTS, EXPLANATION, NEURONS, CERTIFICATE), _of("evaluation", "k", "extra", "full_ranking"),
     together=True)
+SEGMENTS = File("segments.parquet", StoredTable, "evaluate",
+    "the quality of both models by segment of the test split (evaluation.segments)",
+    (WEIGHTS, CERTIFICATE), ("evaluation.segments",), together=True)
 LATENCY = File("latency.json", Metrics, "evaluate",
     "inference times of both models", (WEIGHTS, PRUNED))
 
@@ -263,7 +266,7 @@ CUTS_COMPARED = _figure("cuts", "evaluate",
 REPORT = File("report.html", Text, "evaluate",
     "the run on one page, with its figures",
     (DATA, HISTORY, EXPLANATION, IMPORTANCE, NEURONS, COMPLETENESS, PAIRS, METHODS, TRUTH, PLAN,
-     CERTIFICATE, PRUNING_CURVES, METRICS, LATENCY, CUTS_TABLE),
+     CERTIFICATE, PRUNING_CURVES, METRICS, SEGMENTS, LATENCY, CUTS_TABLE),
     ("explain", "prune"))
 """Of its inputs it takes those that the run has, and all figures."""
 

@@ -6,15 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from glassrec.artifacts.formats import write_csv
-from glassrec.compare.run_comparison import (
-    MAX_DETAILED,
-    ComparisonGroup,
-    RunComparison,
-    Setting,
-)
+from glassrec.compare.run_comparison import MAX_DETAILED, ComparisonGroup, RunComparison, Setting
 from glassrec.compare.setting_names import setting_labels, value_text
 from glassrec.compare.verdict import paired_differences
 from glassrec.metrics.paired import statement
@@ -93,28 +89,20 @@ def difference_rows(comparison: RunComparison) -> pd.DataFrame:
     `first` and `other` are the settings and their ranks; `difference` is how much better the first
     one is. `p_holm` is corrected for all pairs of settings of the group by that metric.
     """
-    columns = ["task", "metric", "first", "first_rank", "other", "other_rank", "n", "difference",
-               "low", "high", "p", "p_holm", "shown"]  # fmt: skip
     found = []
     for group in comparison.groups:
         ranked = [each for each in group.settings if group.is_ranked(each)]
-        labels = pd.Series(
-            setting_labels([each.differs for each in ranked], group.labels), dtype=object
-        )
+        labels = np.array(setting_labels([each.differs for each in ranked], group.labels), object)
         for metric in dict.fromkeys([group.by, *group.shown]) if len(ranked) > 1 else ():
             tests = paired_differences(ranked, metric)
             tests = tests[(tests["other"] < MAX_DETAILED) & (tests["n"] > 0)]
-            places = {end: tests[end] for end in ("first", "other")}
-            found.append(
-                tests.assign(
-                    task=group.name,
-                    metric=metric,
-                    shown=[statement(test) for test in tests.to_dict("records")],
-                    **{end: labels[place].to_numpy() for end, place in places.items()},
-                    **{f"{end}_rank": place + 1 for end, place in places.items()},
-                )
-            )
-    return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
+            places = {end: tests.pop(end) for end in ("first", "other")}
+            about: dict[str, Any] = {"task": group.name, "metric": metric}
+            about |= {end: labels[place] for end, place in places.items()}
+            about |= {f"{end}_rank": place + 1 for end, place in places.items()}
+            shown = [statement(test) for test in tests.to_dict("records")]
+            found.append(pd.DataFrame(about, tests.index).join(tests).assign(shown=shown))
+    return pd.concat([*found, pd.DataFrame(columns=["task", "metric"])], ignore_index=True)
 
 
 def _ranked(comparison: RunComparison) -> Iterator[tuple[ComparisonGroup, int | None, Setting]]:

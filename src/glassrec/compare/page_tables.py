@@ -234,26 +234,23 @@ PAIRED_HEADS = (
 
 def paired_table(group: ComparisonGroup, best: Sequence[SettingView]) -> Iterator[PageTable]:
     """The paired differences between the first setting and others; no table without an interval."""
-    found = group_verdict(group)
+    found, form, rows = group_verdict(group), formatter(group.by), []
     if found is None or not found.pairs:
         return
-    form, rows = formatter(group.by), []
     for test in found.differences[: len(best) - 1].to_dict("records"):
         ends = " to ".join(form(test[end]) for end in ("low", "high")) if test["n"] > 1 else DASH
-        rows.append(PageRow([
-            number(test["difference"], form), PageCell(ends, kind="number"),
-            number(test["p"], format_value), number(test["p_holm"], format_value),
-            number(test["n"], whole),
-            PageCell(statement(test), kind="long"),
-        ], best[test["other"]]))  # fmt: skip
+        numbers = [number(test[name], format_value) for name in ("p", "p_holm", "n")]
+        first = [number(test["difference"], form), PageCell(ends, kind="number")]
+        cells = [*first, *numbers, PageCell(statement(test), kind="long")]
+        rows.append(PageRow(cells, best[test["other"]]))
     finding = (
-        f"How much better {best[0].label} is by {group.by}, over the seeds that both settings "
-        "have, with the same splits."
+        f"How much better {best[0].label} is by {group.by}, over seeds, and so splits, that both "
+        "settings have."
     )
     note = (
-        "Intervals are Student’s t of the mean difference, each for its pair alone; they are about "
-        "seeds of this data. Holm’s correction is for all pairs of settings. No difference shown "
-        f"does not mean equal. differences.csv has all pairs.{limited(group)}"
+        "Student’s t intervals of each pair alone, about seeds of this data. Holm’s correction is "
+        "for all pairs of settings. No difference shown does not mean equal. differences.csv has "
+        f"all pairs.{limited(group)}"
     )
     yield PageTable("Which differences are beyond chance?", finding, PAIRED_HEADS, rows, note)
 

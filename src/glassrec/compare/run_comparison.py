@@ -222,7 +222,7 @@ def _settings(
 def _moments(alike: Sequence[Sequence[RunRecord]]) -> Iterator[Sequence[dict[Any, Any]]]:
     runs = [run for same in alike for run in same]
     place = np.repeat(np.arange(len(alike)), [len(same) for same in alike])
-    seeds = [f"run {n}" if run.seed is None else run.seed for n, run in enumerate(runs)]
+    seeds = [run.repetition or f"run {n}" for n, run in enumerate(runs)]
     values = pd.DataFrame([run.metrics for run in runs])
     one_per_seed = values.groupby([place, np.array(seeds, dtype=object)], sort=False).mean()
     grouped = one_per_seed.groupby(level=0)

@@ -11,7 +11,10 @@ from glassrec.artifacts.pruning import EXACT, levels_of
 from glassrec.report.formatting import shorten
 from glassrec.report.run_record import RunRecord
 
-WITHOUT_RESULT = ("prune.curves", "prune.chunk", "explain.memory", "evaluation")
+SPLIT_SEED = "data.split.seed"
+"""Runs that differ only in it are one setting, as those that differ only in their seed."""
+
+WITHOUT_RESULT = (SPLIT_SEED, "prune.curves", "prune.chunk", "explain.memory", "evaluation")
 """Settings that change no model and no result."""
 
 PROPOSING = ("explain.task", "explain.baseline", "explain.select", "explain.neurons")

@@ -83,23 +83,16 @@ def _verdict(group: ComparisonGroup, found: Verdict) -> str:
 
 def _differences(group: ComparisonGroup, found: Verdict, top: int) -> Iterator[str]:
     """How much better the first setting is than others, where any interval is known."""
-    size = group.settings[0].mean.get(group.by)
-
-    def form(value: float) -> str:
-        return minus(format_metric(group.by, value, size))
-
-    if found.pairs:
-        yield (
-            "1 is better by, over shared seeds, with the 95 % interval of each pair alone and p "
-            f"with Holm's correction for {counted(found.pairs, 'pair')}:"
-        )
-    for row in found.differences[: top - 1].to_dict("records") if found.pairs else ():
-        line = f"  than {row['other'] + 1:<3} {form(row['difference'])}"
-        if row["n"] > 1:
-            ends = " to ".join(form(row[end]) for end in ("low", "high"))
-            line += f" ({ends}), p {format_value(row['p_holm'])}, {row['n']} seeds"
-        yield f"{line}: {statement(row)}"
-    yield from _more(len(found.differences) + 1 - top if found.pairs else 0, "differences.csv")
+    if not found.pairs:
+        return
+    pairs, size = counted(found.pairs, "pair"), group.settings[0].mean[group.by]
+    yield f"1 is better by (95 % interval of each pair; p with Holm's correction for {pairs}):"
+    for row in found.differences[: top - 1].to_dict("records"):
+        values = (row[name] for name in ("difference", "low", "high"))
+        value, *ends = (minus(format_metric(group.by, each, size)) for each in values)
+        p = f" ({' to '.join(ends)}), p {format_value(row['p_holm'])}, {row['n']} seeds"
+        yield f"  than {row['other'] + 1:<3} {value}{p if row['n'] > 1 else ''}: {statement(row)}"
+    yield from _more(len(found.differences) + 1 - top, "differences.csv")
 
 
 def _search(search: Search, top: int) -> Iterator[str]:

@@ -70,11 +70,11 @@ def paired_differences(settings: Sequence[Setting], metric: str) -> pd.DataFrame
 
 
 def _by_seed(setting: Setting, metric: str) -> pd.Series:
-    """The metric by seed, higher is better; the mean where several runs have one seed."""
-    runs = [run for run in setting.runs if run.seed is not None and metric in run.metrics]
+    """The metric by seeds, higher is better; the mean where several runs have the same."""
+    runs = [run for run in setting.runs if run.repetition and metric in run.metrics]
     values = pd.Series(
         [as_higher_is_better(metric, run.metrics[metric]) for run in runs],
-        [run.seed for run in runs],
+        [run.repetition for run in runs],
         dtype=float,
     )
     return values.groupby(level=0).mean()

@@ -16,16 +16,19 @@ class Evaluation:
     Args:
         k: places of a list that HR, NDCG and recall count, beside 10 (and 100 for retrieval).
         extra: GAUC, MRR and MAP of users; with full lists, coverage and novelty of the first k.
-        full_ranking: whether a held-out item is also ranked among all items that its user has
-            not seen, not only among sampled candidates.
-        segments: columns, `user_activity` and `item_popularity`, by which quality and the effect
-            of pruning are divided.
+        full_ranking: whether held-out items are also ranked among all items new to their users.
+        segments: columns, `user_activity` or `item_popularity`, by which quality is divided.
     """
 
     k: Sequence[Annotated[int, Ge(1)]] = ()
     extra: bool = False
     full_ranking: bool = False
     segments: Sequence[str] = ()
+
+    @property
+    def ks(self) -> list[int]:
+        """All places that lists count."""
+        return sorted({TOP, *self.k})
 
     def adds(self, metric: str) -> bool:
         """Whether a metric is one of these: `full/ndcg@5`, `gauc`; no end of an interval is."""

@@ -29,10 +29,8 @@ def full_ranks(
 
     Left out are the items that the user has in rows of target 1 of any split, but the held-out one,
     and the id of items too rare for one of their own. Other columns are those of the held-out row.
-
-    Returns:
-        `higher` and `ties` (L,), see `place_metrics`; and (L, k) the numbers of the first items of
-        each list, −1 where it has fewer.
+    Given are `higher` and `ties` (L,), see `place_metrics`, and the numbers of the first items of
+    each list (L, k), −1 where it has fewer.
     """
     split, catalogue = dataset.splits[name], dataset.catalogue
     assert catalogue is not None, "ranking lists are of a user's items"
@@ -45,15 +43,16 @@ def full_ranks(
     seen = _seen(dataset, catalogue, task)
     hidden = catalogue.rows[:, 0] == dataset.schema.unseen_id(dataset.schema.item or "")
     for start, scores in scored:
-        lists = torch.arange(len(scores))
-        item, best = own[start:][: len(scores)], alone[start:][: len(scores)]
-        known = item >= 0
-        best[known] = scores[lists[known], item[known]]
-        scores[_pairs(seen, users[start:][: len(scores)], len(catalogue))] = -torch.inf
+        part = slice(start, start + len(scores))
+        item, best = own[part], alone[part, None]
+        lists = (item >= 0).nonzero().flatten()
+        at = lists, item[lists]
+        best[lists, 0] = scores[at]
+        scores[_pairs(seen, users[part], len(catalogue))] = -torch.inf
         scores[:, hidden] = -torch.inf
-        scores[lists[known], item[known]] = -torch.inf
-        higher, ties = (scores > best[:, None]).sum(1), (scores == best[:, None]).sum(1)
-        scores[lists[known], item[known]] = best[known]
+        scores[at] = -torch.inf
+        higher, ties = (scores > best).sum(1), (scores == best).sum(1)
+        scores[at] = best[lists, 0]
         top = scores.topk(min(k, len(catalogue)))
         found.append((higher, ties, top.indices.where(top.values > -torch.inf, -1)))
     higher, ties, places = (torch.cat(parts) for parts in zip(*found, strict=True))

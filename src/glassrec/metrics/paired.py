@@ -1,8 +1,4 @@
-"""Paired t-tests: a difference of two settings for each seed, and Holm's correction.
-
-A seed fixes both the split and the weights, so that a difference is of two models of the same rows.
-Training sets of several random splits overlap: an interval is about seeds of this data alone.
-"""
+"""Paired t-tests: a difference of two settings for each seed, and Holm's correction."""
 
 from __future__ import annotations
 

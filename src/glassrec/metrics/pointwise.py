@@ -1,12 +1,12 @@
 """Metrics of clicks: row by row, and on ranking lists, where ties neither help nor hurt.
 
-All of it is computed in float64 on whole tensors. `metrics.modules` has the same as torchmetrics.
+All of it is computed in float64 on whole tensors.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -148,7 +148,7 @@ def ranking_metrics(score: Tensor, label: Tensor, query: Tensor, k: int = 10) ->
 
     `score` (N,), `label` (N,) bool, `query` (N,) non-decreasing.
     """
-    return place_metrics(*held_out_places(score, label, query), k)
+    return place_metrics(*held_out_places(score, label, query), [k])
 
 
 def held_out_places(score: Tensor, label: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
@@ -167,26 +167,24 @@ def held_out_places(score: Tensor, label: Tensor, query: Tensor) -> tuple[Tensor
     return higher, torch.bincount(owner[(score == best) & ~label], minlength=lists)
 
 
-def place_metrics(higher: Tensor, ties: Tensor, k: int) -> dict[str, Tensor]:
-    """HR@k and NDCG@k of positives (L,), in expectation over random order among ties.
+def place_metrics(
+    higher: Tensor, ties: Tensor, ks: Iterable[int], *, mrr: bool = False
+) -> dict[str, Tensor]:
+    """HR@k and NDCG@k, and MRR, of positives (L,), in expectation over random order among ties.
 
     A positive has equal chances of any place from `higher` to `higher + ties`, counted from 0.
     """
-    gain = 1 / torch.arange(2, k + 2, dtype=torch.float64).log2()
-    total = torch.cat([gain.new_zeros(1), gain.cumsum(0)])  # of the first 0, 1, ... k places
-    first, last = higher.clamp(max=k), (higher + ties + 1).clamp(max=k)
-    places = (ties + 1).double()
-    return {
-        f"hr@{k}": (last - first) / places,
-        f"ndcg@{k}": (total[last] - total[first]) / places,
-    }
-
-
-def reciprocal_rank(higher: Tensor, ties: Tensor) -> Tensor:
-    """The mean of 1 / place over the same places (L,); with one positive also its precision."""
-    ends = higher + ties + 1
-    total = F.pad((1 / torch.arange(1, int(ends.max()) + 1).double()).cumsum(0), (1, 0))
-    return (total[ends] - total[higher]) / (ties + 1).double()
+    found, places, end = {}, (ties + 1).double(), higher + ties + 1
+    for k in ks:
+        gain = 1 / torch.arange(2, k + 2, dtype=torch.float64).log2()
+        total = F.pad(gain.cumsum(0), (1, 0))  # of the first 0, 1, ... k places
+        first, last = higher.clamp(max=k), end.clamp(max=k)
+        found[f"hr@{k}"] = (last - first) / places
+        found[f"ndcg@{k}"] = (total[last] - total[first]) / places
+    if mrr:
+        total = F.pad((1 / torch.arange(1, int(end.max()) + 1).double()).cumsum(0), (1, 0))
+        found["mrr"] = (total[end] - total[higher]) / places
+    return found
 
 
 def rating_metrics(score: Tensor, target: Tensor) -> dict[str, float]:

@@ -16,18 +16,12 @@ from torch import Tensor
 
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Schema
+from glassrec.metrics import pointwise
 from glassrec.metrics.bootstrap import bootstrap, mean
-from glassrec.metrics.evaluation import DEFAULT, TOP, Evaluation
+from glassrec.metrics.evaluation import DEFAULT, Evaluation
 from glassrec.metrics.full_ranking import coverage_and_novelty, full_ranks
 from glassrec.metrics.grouped import mean_metrics
 from glassrec.metrics.metadata import GROUPS
-from glassrec.metrics.pointwise import (
-    click_metrics,
-    held_out_places,
-    place_metrics,
-    rating_metrics,
-    reciprocal_rank,
-)
 from glassrec.metrics.retrieval import each_user, first_places, unseen_users
 from glassrec.metrics.user_metrics import user_metrics
 from glassrec.models.base import Recommender
@@ -83,11 +77,14 @@ def quality(
             measure = partial(_means, each)
             metrics = measure()
         elif target.kind == "click" and query is not None:
-            units, each = "lists", _of_places(*held_out_places(score, truth == 1, query), further)
-            measure, metrics = partial(_means, each), click_metrics(score, truth, query)
+            places = pointwise.held_out_places(score, truth == 1, query)
+            units, each = "lists", pointwise.place_metrics(*places, further.ks, mrr=further.extra)
+            measure, metrics = partial(_means, each), pointwise.click_metrics(score, truth, query)
             metrics |= measure()
         else:
-            compute = click_metrics if target.kind == "click" else rating_metrics
+            compute = (
+                pointwise.rating_metrics if target.kind == "rating" else pointwise.click_metrics
+            )
             measure = partial(_of_rows, compute, score, truth)
             metrics = measure()
         if groups:
@@ -104,15 +101,15 @@ def _further(
 ) -> dict[str, float]:
     """Metrics of full lists, and of users whose rows are in no lists, with intervals."""
     schema, split = dataset.schema, dataset.splits[name]
-    kind, catalogue, ks = schema.targets[column].kind, dataset.catalogue, {TOP, *further.k}
+    kind, catalogue, ks = schema.targets[column].kind, dataset.catalogue, further.ks
     if kind == "retrieval" and further.extra and catalogue is not None:
         shown = first_places(model, dataset, name, column, max(ks))
-        found, values = coverage_and_novelty(shown, catalogue, sorted(ks))
+        found, values = coverage_and_novelty(shown, catalogue, ks)
         return found | _means(values) | _intervals(values)
     if kind == "click" and split.query is not None and further.full_ranking and catalogue:
         higher, ties, shown = full_ranks(model, dataset, name, column, max(ks))
-        found, values = coverage_and_novelty(shown, catalogue, sorted(ks) * further.extra)
-        values |= _of_places(higher, ties, further)
+        found, values = coverage_and_novelty(shown, catalogue, ks * further.extra)
+        values |= pointwise.place_metrics(higher, ties, ks, mrr=further.extra)
         found |= _means(values) | _intervals(values)
         return {f"full/{metric}": value for metric, value in found.items()}
     if kind == "click" and split.query is None and further.extra and schema.user:
@@ -121,14 +118,6 @@ def _further(
         _, owner = users[known].unique(return_inverse=True)
         return mean_metrics(score[known], split.batch.targets[known, column].cpu() == 1, owner)
     return {}
-
-
-def _of_places(higher: Tensor, ties: Tensor, further: Evaluation) -> dict[str, Tensor]:
-    """The metrics of held-out items (L,) by their places."""
-    found = dict[str, Tensor]()
-    for k in sorted({TOP, *further.k}):
-        found |= place_metrics(higher, ties, k)
-    return found | ({"mrr": reciprocal_rank(higher, ties)} if further.extra else {})
 
 
 def _of_rows(

@@ -49,14 +49,9 @@ class Users(NamedTuple):
 
 
 def each_user(
-    model: Recommender,
-    dataset: Dataset,
-    name: str,
-    task: int,
-    *,
-    further: Evaluation = DEFAULT,
-    cells: int = SCORES_PER_CHUNK,
-) -> dict[str, Tensor]:
+    model: Recommender, dataset: Dataset, name: str, task: int, *,
+    further: Evaluation = DEFAULT, cells: int = SCORES_PER_CHUNK,
+) -> dict[str, Tensor]:  # fmt: skip
     """`recall@k`, `ndcg@k` and `hr@k` (U,) for each k of `PLACES`, of users with items to find.
 
     Those of `further` come on top: other k, and with `extra` also `mrr` and `map`.
@@ -84,11 +79,9 @@ def each_user(
         metrics = retrieval_metrics(scores, wanted, counts, sorted({*PLACES, *further.k}))
         if further.extra:
             shown = (scores > -torch.inf).cpu()
-            owner = shown.nonzero()[:, 0]
-            found_there = grouped_metrics(
-                scores.cpu()[shown], wanted.cpu()[shown], owner, counts.cpu()
-            )
-            metrics |= {metric: found_there[metric][0] for metric in ("mrr", "map")}
+            rows = scores.cpu()[shown], wanted.cpu()[shown], shown.nonzero()[:, 0]
+            means = grouped_metrics(*rows, counts.cpu())
+            metrics |= {metric: means[metric][0] for metric in ("mrr", "map")}
         found.append({metric: each.cpu() for metric, each in metrics.items()})
     some = users.counts > 0
     return {metric: torch.cat([each[metric] for each in found])[some] for metric in found[0]}

@@ -114,6 +114,12 @@ class RunRecord:
     unreadable: list[str] = field(default_factory=list)
     """files that could not be read, with the reason"""
 
+    @property
+    def repetition(self) -> str | None:
+        """The seeds of the split and of the run, which settings are paired by; None without any."""
+        own = ((self.config.get("data") or {}).get("split") or {}).get("seed")
+        return None if self.seed is None else f"{self.seed if own is None else own}/{self.seed}"
+
     @classmethod
     def open(cls, path: Path) -> RunRecord | None:
         """The run in a directory; None if that is no run, or holds the runs of several seeds.

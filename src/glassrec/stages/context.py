@@ -203,10 +203,11 @@ class Context:
         """The metrics of a model on validation and test, and its size and FLOPs."""
         values = cost(model, weights.tensors, self.dataset.test.batch)
         for name in ("val", "test"):
-            further = self.settings.evaluation or DEFAULT
-            found = quality(
-                model, self.dataset, name, groups=True, own=self.metrics, further=further
-            )
+            more: dict[str, Any] = {
+                "own": self.metrics,
+                "further": self.settings.evaluation or DEFAULT,
+            }
+            found = quality(model, self.dataset, name, groups=True, **more)
             values |= {f"{name}/{metric}": value for metric, value in found.items()}
         return values
 

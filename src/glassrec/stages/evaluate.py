@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from glassrec.artifacts import Explanation, Metrics
-from glassrec.artifacts.file_list import INT8, LATENCY, METRICS
+from glassrec.artifacts import Explanation, Metrics, StoredTable
+from glassrec.artifacts.file_list import INT8, LATENCY, METRICS, SEGMENTS
 from glassrec.explain.explanation_tables import change_of_kept_neurons
 from glassrec.explain.neurons import Conductance
 from glassrec.metrics.cost import latency
+from glassrec.metrics.evaluation import DEFAULT
 from glassrec.metrics.model_pair import ModelPair, agreement, metric_changes
 from glassrec.metrics.quality import quality
+from glassrec.metrics.segments import segment_table
 from glassrec.stages.context import TrainedModel
 from glassrec.stages.int8 import int8_pair
 from glassrec.stages.prune import PruneResult
@@ -37,6 +39,7 @@ def evaluate(trained: TrainedModel, about: Explanation, pruned: PruneResult) -> 
         lambda: Metrics(measure(trained, about, pruned)),
         "measuring quality on the validation and the test split",
     )
+    _by_segment(trained, pruned)
     extra = (INT8,) if pruned.certificate.int8 else ()
     clocked = context.once(
         replace(LATENCY, inputs=(*LATENCY.inputs, *extra)),
@@ -44,6 +47,17 @@ def evaluate(trained: TrainedModel, about: Explanation, pruned: PruneResult) -> 
         "timing both models, in turns",
     )
     return EvaluateResult(metrics.values, clocked.values)
+
+
+def _by_segment(trained: TrainedModel, pruned: PruneResult) -> None:
+    context = pruned.context
+    names, seed = (context.settings.evaluation or DEFAULT).segments, trained.context.settings.seed
+    if names:
+        pair = ModelPair(trained.model, pruned.model, trained.context.dataset, "test")
+        doing = "measuring quality by segment"
+        context.once(SEGMENTS, lambda: StoredTable(segment_table(pair, names, seed)), doing)
+    else:
+        context.writable.forget(SEGMENTS)
 
 
 def measure(trained: TrainedModel, about: Explanation, pruned: PruneResult) -> dict[str, float]:
