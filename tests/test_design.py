@@ -22,7 +22,7 @@ BUDGETS = {
     "explain": 4181,
     "imported": 2518,
     "inference": 3824,
-    "metrics": 1628,
+    "metrics": 1627,
     "models": 2680,
     "prune": 2528,
     "report": 3587,

@@ -14,6 +14,8 @@ from torch import Tensor
 from glassrec.data.columns import Columns
 from glassrec.data.dataset import build_dataset
 from glassrec.data.splits import LeaveOneOut, Random
+from glassrec.metrics.evaluation import Evaluation
+from glassrec.metrics.grouped import mean_metrics
 from glassrec.metrics.model_pair import ModelPair
 from glassrec.metrics.pointwise import ranking_metrics
 from glassrec.metrics.segments import segment_table
@@ -56,13 +58,25 @@ def _pair(columns: Columns, split: Random | LeaveOneOut) -> ModelPair:
 
 def test_rows_of_each_value_have_their_own_quality_and_change() -> None:
     pair = _pair(COLUMNS, Random())
-    found = segment_table(pair, ["city", "price", "item_popularity"], seed=0)
+    found = segment_table(
+        pair, Evaluation(extra=True, segments=("city", "price", "item_popularity")), seed=0
+    )
+    gauc = found[(found["metric"] == "gauc") & (found["value"] == "Basel")].iloc[0]
     found = found[found["metric"] == "auroc"].set_index(["segment", "value"])
     batch, label = pair.split.batch, pair.split.batch.targets[:, 0].numpy()
     scores = [model.predict(batch)[:, 0].numpy() for model in (pair.large, pair.small)]
     ids = batch.ids[:, pair.schema.id_columns("city")[0]] - pair.schema.unseen_id("city")
     names = pair.dataset.encoder.vocabularies["city"].values
     cities = np.array([names[n - 1] for n in ids.tolist()])
+    basel = torch.from_numpy(cities == "Basel")
+    _, users = batch.ids[basel, pair.schema.id_columns("user")[0]].unique(return_inverse=True)
+    clicks = batch.targets[basel, 0] == 1
+    own = [mean_metrics(torch.from_numpy(s)[basel].double(), clicks, users) for s in scores]
+    names = ["trained", "low", "high", "pruned", "change"]
+    expected = [own[0]["gauc"], own[0]["gauc_low"], own[0]["gauc_high"], own[1]["gauc"],
+                own[1]["gauc"] - own[0]["gauc"]]  # fmt: skip
+    assert gauc[names].tolist() == pytest.approx(expected)
+    assert gauc[["change_low", "change_high"]].isna().all()
     price = pair.dataset.encoder.scalers["price"].invert(batch.dense[:, 0].double().numpy())
     items = batch.ids[:, pair.schema.id_columns("item")[0]]
     trained = pair.dataset.train.batch.ids[:, pair.schema.id_columns("item")[0]].tolist()
@@ -88,7 +102,7 @@ def test_rows_of_each_value_have_their_own_quality_and_change() -> None:
 
 def test_lists_stay_whole_in_the_segment_of_their_held_out_item() -> None:
     pair = _pair(replace(COLUMNS, label=None), LeaveOneOut(candidates=9))
-    found = segment_table(pair, ["item_popularity", "user_activity"], seed=0)
+    found = segment_table(pair, Evaluation(segments=("item_popularity", "user_activity")), seed=0)
     found = found[found["metric"] == "hr@10"].drop_duplicates()
     split, data = pair.split, pair.dataset
     held = (split.batch.targets[:, 0] == 1).nonzero().flatten()
@@ -110,4 +124,4 @@ def test_lists_stay_whole_in_the_segment_of_their_held_out_item() -> None:
 def test_an_unknown_column_is_refused_with_the_nearest_name() -> None:
     pair = _pair(COLUMNS, Random())
     with pytest.raises(ValueError, match=r"no column 'citty'; did you mean 'city'\?"):
-        segment_table(pair, ["citty"], seed=0)
+        segment_table(pair, Evaluation(segments=("citty",)), seed=0)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from math import nan
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from glassrec.data.batch import Batch, Split
 from glassrec.data.dataset import Dataset
 from glassrec.data.decoding import decode
+from glassrec.metrics.evaluation import Evaluation
 from glassrec.metrics.metadata import primary_metrics
 from glassrec.metrics.model_pair import ModelPair, metric_changes
 from glassrec.metrics.quality import quality
@@ -23,39 +25,36 @@ PARTS, CATEGORIES = 4, 8
 """Quantiles of numbers; and the most frequent values of other columns, which stand alone."""
 
 
-def segment_table(pair: ModelPair, names: Sequence[str], seed: int) -> pd.DataFrame:
-    """A row for each segment and primary metric on the test split.
+def segment_table(pair: ModelPair, further: Evaluation, seed: int) -> pd.DataFrame:
+    """A row for each segment and metric on the test split, of primary metrics and of `further`.
 
     Columns: `segment`, `value`, its `rows` (or lists), `metric`; `trained` with its 95 % interval
-    `low` to `high` where there is one, `pruned`, and the paired `change` with its interval.
-
-    Raises:
-        ValueError: the data has no such column.
+    `low` to `high` where there is one, `pruned`, and the `change`, paired where it has an interval.
+    A column that the data lacks raises a ValueError.
     """
     found = []
-    for name in names:
+    for name in further.segments:
         for value, units, rows in _parts(pair, name):
             query = None if pair.split.query is None else pair.split.query[rows]
             test = Split(pair.split.batch.select(rows), query)
             part = replace(pair, dataset=replace(pair.dataset, test=test))
             about = {"segment": name, "value": value, "rows": units}
-            found += [about | each for each in _measured(part, seed)]
+            found += [about | each for each in _measured(part, further, seed)]
     return pd.DataFrame(found)
 
 
-def _measured(part: ModelPair, seed: int) -> Iterator[dict[str, Any]]:
-    models, data = (part.large, part.small), part.dataset
+def _measured(part: ModelPair, further: Evaluation, seed: int) -> Iterator[dict[str, Any]]:
+    measure = partial(quality, dataset=part.dataset, name=part.name, groups=True, further=further)
     try:
-        trained, pruned = (quality(model, data, part.name, groups=True) for model in models)
+        trained, pruned = measure(part.large), measure(part.small)
     except ValueError:  # of all rows there is quality: these have no items to find
         return
-    change = metric_changes(part, seed=seed)
-    for metric in primary_metrics(trained):
-        yield {
-            "metric": metric, "trained": trained[metric], "pruned": pruned[metric],
-            **{end: trained.get(f"{metric}_{end}", nan) for end in ("low", "high")},
-            **{f"change{end}": change[f"{metric}_change{end}"] for end in ("", "_low", "_high")},
-        }  # fmt: skip
+    both, primary = trained | metric_changes(part, seed=seed), primary_metrics(trained)
+    for name in [*primary, *(each for each in trained if further.adds(each))]:
+        ends = ("low", "high", "change_low", "change_high")
+        row = {"metric": name, "trained": trained[name], "pruned": pruned[name]}
+        row["change"] = both.get(f"{name}_change", pruned[name] - trained[name])
+        yield row | {end: both.get(f"{name}_{end}", nan) for end in ends}
 
 
 def _parts(pair: ModelPair, name: str) -> Iterator[tuple[str, int, Tensor]]:

@@ -51,11 +51,11 @@ def evaluate(trained: TrainedModel, about: Explanation, pruned: PruneResult) -> 
 
 def _by_segment(trained: TrainedModel, pruned: PruneResult) -> None:
     context = pruned.context
-    names, seed = (context.settings.evaluation or DEFAULT).segments, trained.context.settings.seed
-    if names:
+    further, seed = context.settings.evaluation or DEFAULT, trained.context.settings.seed
+    if further.segments:
         pair = ModelPair(trained.model, pruned.model, trained.context.dataset, "test")
         doing = "measuring quality by segment"
-        context.once(SEGMENTS, lambda: StoredTable(segment_table(pair, names, seed)), doing)
+        context.once(SEGMENTS, lambda: StoredTable(segment_table(pair, further, seed)), doing)
     else:
         context.writable.forget(SEGMENTS)
 
