@@ -16,7 +16,7 @@ MAX_LINES = 350
 BUDGETS = {
     "": 1635,
     "artifacts": 1171,
-    "compare": 2291,
+    "compare": 2288,
     "config": 2740,
     "data": 5687,
     "explain": 4181,

@@ -58,26 +58,23 @@ def paired_differences(settings: Sequence[Setting], metric: str) -> pd.DataFrame
 
     `difference` is how much better the first one is, whichever way the metric is better, over the
     seeds that both have: these have the same split. The other columns are those of `paired_t`, and
-    `p_holm`, the p value corrected for all pairs of the settings.
+    `p_holm`, the p value corrected for all pairs of the settings. Runs of a setting with the same
+    seeds count as one, with their mean.
     """
-    seeds = pd.DataFrame({place: _by_seed(each, metric) for place, each in enumerate(settings)})
+    rows = [
+        (place, run.repetition, as_higher_is_better(metric, run.metrics[metric]))
+        for place, setting in enumerate(settings)
+        for run in setting.runs
+        if run.repetition and metric in run.metrics
+    ]
+    table = pd.DataFrame(rows, columns=["setting", "seeds", "value"]).astype({"value": float})
+    by_seeds = table.groupby(["setting", "seeds"])["value"].mean().unstack("seeds")
+    values = by_seeds.reindex(range(len(settings))).to_numpy(float)
     first, other = np.triu_indices(len(settings), 1)
-    values = seeds.to_numpy(float).T
     found = paired_t(values[first] - values[other])
     found.insert(0, "first", first)
     found.insert(1, "other", other)
     return found.assign(p_holm=holm(found["p"].to_numpy()))
-
-
-def _by_seed(setting: Setting, metric: str) -> pd.Series:
-    """The metric by seeds, higher is better; the mean where several runs have the same."""
-    runs = [run for run in setting.runs if run.repetition and metric in run.metrics]
-    values = pd.Series(
-        [as_higher_is_better(metric, run.metrics[metric]) for run in runs],
-        [run.repetition for run in runs],
-        dtype=float,
-    )
-    return values.groupby(level=0).mean()
 
 
 def group_verdict(group: ComparisonGroup) -> Verdict | None:

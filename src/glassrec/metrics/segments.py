@@ -84,7 +84,7 @@ def _values(dataset: Dataset, batch: Batch, name: str) -> pd.Series:
     counted = {"user_activity": schema.user, "item_popularity": schema.item}
     if (field := counted.get(name)) is not None:
         known, own = (each.ids[:, schema.id_columns(field)[0]] for each in (train, batch))
-        return pd.Series(known.bincount(minlength=schema.num_ids)[own].numpy())
+        return pd.Series(known.bincount(minlength=schema.num_ids)[own.long()].numpy())
     names = [*(n for n, each in counted.items() if each), *schema.dense, *schema.field_names]
     if name not in names:
         raise ValueError(f"evaluation.segments: no column {name!r}{one_of(name, names)}")
