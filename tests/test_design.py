@@ -18,7 +18,7 @@ BUDGETS = {
     "artifacts": 1171,
     "compare": 2288,
     "config": 2740,
-    "data": 5687,
+    "data": 5782,
     "explain": 4181,
     "imported": 2518,
     "inference": 3824,

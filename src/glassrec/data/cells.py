@@ -55,7 +55,7 @@ def change_texts(
 
 def check_utf8(column: pa.ChunkedArray, name: str) -> None:
     """CellError at the first text of a dictionary column that is not UTF-8."""
-    cells = _joined(column)
+    cells = joined(column)
     texts = cells.dictionary.cast(pa.binary())
     try:
         texts.cast(pa.string())
@@ -73,7 +73,7 @@ def numbers(column: pa.ChunkedArray, kind: pa.DataType, name: str) -> pa.Chunked
     Raises:
         CellError: at the first cell that is no such number.
     """
-    cells = _joined(column)
+    cells = joined(column)
     texts = pc.utf8_trim_whitespace(cells.dictionary)
     try:
         missing = pc.is_in(texts, pa.array(sorted(MISSING if kind == NUMBER else {""})))
@@ -121,7 +121,26 @@ def check_scale(column: pa.ChunkedArray, name: str) -> None:
         )
 
 
-def _joined(column: pa.ChunkedArray) -> pa.DictionaryArray:
+def checked_cells(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """The column, of which texts have no blanks around them, and strings have become TEXT.
+
+    Raises:
+        CellError: an INTEGER is missing, or a NUMBER is too large for float32.
+    """
+    if column.type == pa.string():
+        column = pa.chunked_array([column.combine_chunks().dictionary_encode()])
+    if column.type == TEXT:
+        return change_texts(column, pc.utf8_trim_whitespace)
+    if column.type == NUMBER:
+        check_scale(column, name)
+    elif column.null_count:
+        row = pc.index(pc.is_null(column), True).as_py()
+        raise CellError(row, f"{name} is empty, not a whole number; correct or remove the line")
+    return column
+
+
+def joined(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    """The cells of a TEXT column with one dictionary."""
     return column.unify_dictionaries().combine_chunks()
 
 
@@ -157,3 +176,9 @@ def shortened(text: str) -> str:
 def printable(name: str) -> str:
     """A name as one line of a message may show it, without the end of a long one."""
     return shortened(name if name.isprintable() else repr(name)[1:-1])
+
+
+def some_names(names: list[str]) -> str:
+    """The names, without the middle of a long list."""
+    names = [printable(name) for name in names]
+    return ", ".join(names if len(names) < 8 else [*names[:3], "...", names[-1]])

@@ -129,7 +129,7 @@ def number_findings(column: pd.Series, columns: Columns) -> Iterator[Finding]:
         return
     distance = _robust_distances(np.log1p(values.clip(min=0)) if name in columns.log else values)
     far = int((distance > FAR).sum())
-    if far <= 0.01 * len(values):
+    if 0 < far <= 0.01 * len(values):
         at = int(distance.argmax())
         text = f"values of {name} are extreme: {values[at]:g} lies {distance[at]:,.0f} robust "
         text += f"standard deviations from the median, {np.median(values):g}, and the scale of the "

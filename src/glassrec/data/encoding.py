@@ -231,7 +231,7 @@ class Encoder:
         dense = torch.empty(n, len(self.scalers))
         for at, (name, scaler) in enumerate(self.scalers.items()):
             dense[:, at] = torch.from_numpy(scaler.apply(_numbers(part.frame, name)))
-            check_finite(dense[:, at], part.frame[name], scaler)
+            check_finite(dense[:, at].numpy(), part.frame[name], scaler)
         targets = torch.tensor(part.labels, dtype=torch.float32).reshape(n, -1)
         query = None if part.query is None else torch.tensor(part.query)
         return Split(Batch(dense, ids, self._history(part.frame), targets), query)
@@ -281,11 +281,11 @@ def _numbers(frame: pd.DataFrame, name: str) -> np.ndarray:
     return frame[name].to_numpy(np.float64)
 
 
-def check_finite(scaled: Tensor, raw: pd.Series, scaler: Scaler) -> None:
+def check_finite(scaled: np.ndarray, raw: pd.Series, scaler: Scaler) -> None:
     """ValueError at the first value (N,) that is not finite when it is `scaled` (N,)."""
-    wrong = ~scaled.isfinite()
+    wrong = ~np.isfinite(scaled)
     if wrong.any():
-        value = raw.iloc[int(wrong.int().argmax())]
+        value = raw.iloc[int(wrong.argmax())]
         raise ValueError(
             f"{raw.name}: {value} cannot be scaled; the training rows have the mean "
             f"{scaler.mean:.3g} and the deviation {scaler.deviation:.3g}; correct the value"

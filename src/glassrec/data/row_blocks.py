@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from glassrec.data.columns import Columns
@@ -20,12 +19,12 @@ from glassrec.data.content import (
 )
 from glassrec.data.parquet import cast_columns, parquet_batches
 from glassrec.data.splits import Splitter
-from glassrec.data.text_file import Format, Origin, TextFile, frame_of
+from glassrec.data.text_file import Format, Origin, TextFile, check_table
 
 BLOCK_BYTES, BLOCK_ROWS = 1 << 25, 1 << 17
 """Of a text file, and of a parquet file."""
 
-Blocks = Iterator[tuple[pd.DataFrame, Origin]]
+Blocks = Iterator[tuple[pa.Table, Origin]]
 
 
 class RowBlocks(NamedTuple):
@@ -50,12 +49,12 @@ def text_blocks(
     types: Mapping[str, pa.DataType],
     check: Callable[[list[str]], None] | None = None,
 ) -> Blocks:
-    """The columns `types` of a text file, block by block; see `TextFile.read`.
+    """The columns `types` of a text file, block by block; see `TextFile.table`.
 
     The separator is a single byte. `check` may refuse the names in the header.
 
     Raises:
-        ValueError: as `TextFile.open` and `read`.
+        ValueError: as `TextFile.open` and `table`.
     """
     header, lines = b"", 0
     for block in _whole_lines(path, form.quotes):
@@ -77,7 +76,7 @@ def text_blocks(
                 check(text.first_cells)
             header = bytes(content[: text.body])
         lines += block.count(b"\n")
-        yield text.read(types), text.origin
+        yield text.table(types), text.origin
     if not lines:
         text_content(path)  # refuses an empty file
 
@@ -87,7 +86,7 @@ def parquet_blocks(path: Path, types: Mapping[str, pa.DataType]) -> Blocks:
     first = 0
     for table in parquet_batches(path, BLOCK_ROWS):
         origin = Origin(path, None, first_row=first)
-        yield frame_of(cast_columns(table, types, origin), origin), origin
+        yield check_table(cast_columns(table, types, origin), origin), origin
         first += table.num_rows
 
 

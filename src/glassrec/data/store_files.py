@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from torch import Tensor
 
 from glassrec.data.content import LARGE_BYTES, digest_of
@@ -40,9 +42,11 @@ def writing(folder: Path) -> Iterator[Path]:
     try:
         yield partial_folder
         files = sorted(p for p in partial_folder.rglob("*") if p.is_file())
+        with ThreadPoolExecutor(pa.cpu_count()) as pool:
+            digests = pool.map(digest_of, files)
         sums = {
-            path.relative_to(partial_folder).as_posix(): [path.stat().st_size, digest_of(path)]
-            for path in files
+            path.relative_to(partial_folder).as_posix(): [path.stat().st_size, digest]
+            for path, digest in zip(files, digests, strict=True)
         }
         (partial_folder / CHECKSUMS).write_text(json.dumps(sums, indent=1))
         partial_folder.rename(folder)
@@ -115,17 +119,14 @@ class NpyWriter:
     """An array on disk of a known shape, which is written piece by piece."""
 
     def __init__(self, path: Path, kind: Any, shape: tuple[int, ...]) -> None:
-        self._file, self._type, self._shape = path.open("wb"), np.dtype(kind), shape
+        self._path, self._type, self._shape = path, np.dtype(kind), shape
         header = {"descr": self._type.str, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self._file, header)
-        self._start = self._file.tell()
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            self._start = file.tell()
 
     def write(self, values: np.ndarray, row: int) -> None:
-        """Write rows from `row` on."""
-        width = int(np.prod(self._shape[1:])) * self._type.itemsize
-        self._file.seek(self._start + row * width)
-        self._file.write(np.ascontiguousarray(values, self._type).data)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Write rows from `row` on; threads may write different ones at once."""
+        with self._path.open("r+b") as file:
+            file.seek(self._start + row * int(np.prod(self._shape[1:])) * self._type.itemsize)
+            file.write(np.ascontiguousarray(values, self._type).data)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -22,17 +23,21 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from glassrec.data.cells import (
-    NUMBER,
     TEXT,
     CellError,
     change_texts,
-    check_scale,
     check_utf8,
+    checked_cells,
     numbers,
-    printable,
     shortened,
+    some_names,
 )
-from glassrec.data.content import check_no_rows_in_cells, rows_of_several_lines, text_content
+from glassrec.data.content import (
+    LARGE_BYTES,
+    check_no_rows_in_cells,
+    rows_of_several_lines,
+    text_content,
+)
 
 _UNIT = "\x1f"
 """Arrow supports separators of one byte only; this one replaces longer ones."""
@@ -103,31 +108,24 @@ def read_text(
 
 
 def frame_of(table: pa.Table, origin: Origin) -> pd.DataFrame:
-    """A frame of a table of INTEGER, NUMBER and TEXT columns.
+    """A frame of a table of INTEGER, NUMBER and TEXT columns; see `check_table`."""
+    return check_table(table, origin).to_pandas(split_blocks=True, self_destruct=True)
+
+
+def check_table(table: pa.Table, origin: Origin) -> pa.Table:
+    """The same table; texts have no blanks around them, and strings become TEXT.
 
     Raises:
         ValueError: it has no rows, an INTEGER is missing, or a NUMBER is too large for float32.
     """
     if table.num_rows == 0:
         raise ValueError(f"{origin.path}: {_NO_ROWS}")
-    columns = {}
-    for name, column in zip(table.column_names, table.columns, strict=True):
+    with ThreadPoolExecutor(pa.cpu_count()) as pool:
         try:
-            columns[name] = _checked(column, name)
+            checked = [*pool.map(checked_cells, table.columns, table.column_names)]
         except CellError as error:
             raise ValueError(f"{origin.at(error.row)}: {error}") from None
-    return pa.table(columns).to_pandas(split_blocks=True, self_destruct=True)
-
-
-def _checked(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    if column.type == TEXT:
-        return change_texts(column, pc.utf8_trim_whitespace)
-    if column.type == NUMBER:
-        check_scale(column, name)
-    elif column.null_count:
-        row = pc.index(pc.is_null(column), True).as_py()
-        raise CellError(row, f"{name} is empty, not a whole number; correct or remove the line")
-    return column
+    return pa.table(checked, table.column_names)
 
 
 class Row(NamedTuple):
@@ -178,6 +176,10 @@ class TextFile:
         return cls(path, form, content, broken)
 
     def read(self, types: Mapping[str, pa.DataType]) -> pd.DataFrame:
+        """The frame of `table`."""
+        return self.table(types).to_pandas(split_blocks=True, self_destruct=True)
+
+    def table(self, types: Mapping[str, pa.DataType]) -> pa.Table:
         """The columns `types`, INTEGER, NUMBER or TEXT; empty lines are skipped, no number is NaN.
 
         Without a header they are all columns, in order.
@@ -199,11 +201,16 @@ class TextFile:
             numeric,
             self.lines,
         )
+        # Strings are read faster, but are all in memory at once.
+        quick = len(self.content) < LARGE_BYTES and self.format.byte == self.format.separator
+        kinds = {
+            at: pa.string() if quick and kind == TEXT else kind for at, kind in columns.items()
+        }
         try:
-            table = self._table(len(names), columns, self.content[self.body :])
+            table = self._table(len(names), kinds, self.content[self.body :])
         except pa.ArrowInvalid:
             table = self._converted(names, columns)
-        return frame_of(table.rename_columns(list(types)), self.origin)
+        return check_table(table.rename_columns(list(types)), self.origin)
 
     @cached_property
     def first_cells(self) -> list[str]:
@@ -338,9 +345,3 @@ class TextFile:
         if not content:
             raise ValueError(f"{self.path}: {_NO_ROWS}")
         return content
-
-
-def some_names(names: list[str]) -> str:
-    """The names, without the middle of a long list."""
-    names = [printable(name) for name in names]
-    return ", ".join(names if len(names) < 8 else [*names[:3], "...", names[-1]])

@@ -20,11 +20,11 @@ from typing import IO, Any, Literal, NamedTuple
 import pandas as pd
 import pyarrow as pa
 
-from glassrec.data.cells import TEXT, shortened
+from glassrec.data.cells import TEXT, shortened, some_names
 from glassrec.data.content import compression, existing, is_number, is_parquet, refuse_binary
 from glassrec.data.parquet import cast_columns, parquet_batches, parquet_names
 from glassrec.data.table import SEPARATORS, separator_of
-from glassrec.data.text_file import Origin, some_names
+from glassrec.data.text_file import Origin
 from glassrec.inference.plain_cells import Wanted, typed_columns
 
 STANDARD_INPUT = "-"
