@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
@@ -77,7 +78,7 @@ def test_any_length_can_be_drawn(length: int, about, drawn, told) -> None:
     history = torch.ones(3, length, dtype=torch.long)
     history[:, :-1] = 0
     for values in (torch.randn(3, length), torch.zeros(3, length)):
-        time_steps(attributions(*players, values=values), history, about)
+        time_steps(attributions(*players, values=values), history, about, pd.DataFrame())
     assert "task click" in told(drawn[0])
     assert "this figure shows 3 of these rows" in told(drawn[0])
 

@@ -108,7 +108,7 @@ EXPLANATION = File("explanation.json", Explanation, "explain",
     "the method, the rows, and how far the explanation can be trusted",
     (ATTRIBUTIONS,), (*_METHOD, *_of("explain", "neurons", "faithfulness")))
 IMPORTANCE = File("importance.parquet", StoredTable, "explain",
-    "for each feature the statistics of its attributions, and the test against chance",
+    "for each feature the statistics of its attributions, the test against chance, and attention",
     (ATTRIBUTIONS,), (*_METHOD, "explain.significance"))
 NEURONS = File("neurons.parquet", StoredTable, "explain",
     "for each neuron its layer, its position, its number (`unit`) and its name as the layer was "
@@ -239,7 +239,7 @@ NUMERIC_EFFECTS = _figure("numeric_effects", "explain",
 CATEGORY_EFFECTS = _figure("category_effects", "explain",
     "the mean attribution of each category and item, by name", ATTRIBUTIONS, EXPLANATION)
 TIME_STEPS = _figure("time_steps", "explain",
-    "the attributions of the steps of the history", ATTRIBUTIONS, EXPLANATION)
+    "the attributions of the steps of the history", ATTRIBUTIONS, IMPORTANCE, EXPLANATION)
 REMOVED_KINDS = _figure("removals", "explain",
     "what is left without a kind of inputs", REMOVALS, EXPLANATION)
 NEURON_IMPORTANCE = _figure("neuron_importance", "explain",

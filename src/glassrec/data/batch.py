@@ -49,7 +49,8 @@ class Batch(NamedTuple):
         return Batch(*(_wide(column[start:stop]) for column in self))
 
     def chunks(self, size: int) -> Iterator[Batch]:
-        """The rows in order, `size` at a time, see `slice`."""
+        """The rows in order, `size` at a time, or fewer with long histories, see `slice`."""
+        size = max(1, size // max(1, self.history.shape[1] // 16))  # long histories fill the memory
         for start in range(0, self.rows, size):
             yield self.slice(start, start + size)
 

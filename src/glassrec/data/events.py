@@ -163,9 +163,8 @@ def with_history(
 
 def last_rows(frame: pd.DataFrame, columns: Columns) -> np.ndarray:
     """(U,) the position of each user's last row: that with the most earlier ones."""
-    order = np.lexsort((frame[EARLIER], frame[columns.user]))
-    users = frame[columns.user].array[order]
-    return order[np.r_[np.asarray(users[1:] != users[:-1]), True]]
+    rows = frame[[columns.user, EARLIER]].reset_index(drop=True).sort_values(EARLIER, kind="stable")
+    return rows.drop_duplicates(columns.user, keep="last").index.to_numpy()
 
 
 def check_past(parts: Parts, columns: Columns) -> None:

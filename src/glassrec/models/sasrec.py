@@ -41,8 +41,7 @@ class SASRecBlock(nn.Module):
 class SASRec(HistoryModel, folds=True):
     """Blocks of causal self-attention over the history; the last state, times the candidate.
 
-    An item has one embedding, as a candidate and as a step. Positions are learnt and count from the
-    end of the history. It is trained with `objective.steps=every`.
+    Learnt positions count from the end of the history. Train it with `objective.steps=every`.
 
     Args:
         data: the columns of the batches.
@@ -73,7 +72,11 @@ class SASRec(HistoryModel, folds=True):
 
     def read(self, history: Tensor, steps: Tensor, *, every: bool = False) -> Tensor:
         """As of any model of a history; S = E."""
-        x, mask = self._start(history, steps)
+        length = history.shape[1]
+        x = self.dropout(history * self.width**0.5 + self.positions[-length:])
+        itself = torch.eye(length, dtype=torch.bool, device=steps.device)
+        earlier = itself.new_ones(length, length).tril()
+        mask = ((steps > 0).unsqueeze(1) & earlier | itself).unsqueeze(1)
         for block in [*self.blocks][:-1]:
             x = block(x, mask)
         x = self.norm(self.blocks[-1](x, mask if every else mask[:, :, -1:]))
@@ -92,18 +95,13 @@ class SASRec(HistoryModel, folds=True):
     @torch.no_grad()
     def attention(self, inputs: Inputs) -> Tensor:
         """(B, L, T): how much the last step reads of each step, for each head of each block."""
-        x, mask = self._start(inputs.history, inputs.steps)
-        found = []
-        for block in cast(list[SASRecBlock], self.blocks):
-            keys = block.attention_norm(x)
-            found.append(block.attention.weights(keys[:, -1:], keys, mask[:, :, -1:]).squeeze(1))
-            x = block(x, mask)
+        found: list[Tensor] = []
+        hooks = [
+            each.register_forward_hook(lambda m, args, _: found.append(m.weights(*args)[:, -1]))
+            for each in self.modules()
+            if isinstance(each, Attention)
+        ]
+        self.read(inputs.history, inputs.steps)
+        for hook in hooks:
+            hook.remove()
         return torch.cat(found, 1)
-
-    def _start(self, history: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, E), and the mask (B, 1, T, T): a step reads itself and the real ones before it."""
-        length = history.shape[1]
-        x = self.dropout(history * self.width**0.5 + self.positions[-length:])
-        itself = torch.eye(length, dtype=torch.bool, device=steps.device)
-        earlier = itself.new_ones(length, length).tril()
-        return x, ((steps > 0).unsqueeze(1) & earlier | itself).unsqueeze(1)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
@@ -15,7 +16,7 @@ from torch import Tensor
 from glassrec.artifacts import Attributions, Explanation
 from glassrec.report.formatting import STEP, minus, ordinal
 from glassrec.report.primitives import MAX_WRITTEN, colour_bar, heat_map
-from glassrec.report.style import DIVERGING, INK, LARGE, figure, set_title, subtitle
+from glassrec.report.style import DIVERGING, INK, LARGE, SMALL, figure, set_title, subtitle
 
 MAX_EXAMPLES = 9
 """Single rows in a figure."""
@@ -62,16 +63,22 @@ def explains_steps(features: Sequence[str]) -> bool:
 
 
 @figure
-def time_steps(sample: Attributions, history: Tensor, about: Explanation) -> Figure:
+def time_steps(
+    sample: Attributions, history: Tensor, about: Explanation, importance: pd.DataFrame
+) -> Figure:
     """The mean |attribution| of each step with its standard error, and some single rows.
 
     `sample` has attributions to steps, and perhaps to other features; `history` (N, T) are the
-    histories of its rows, 0 = padding.
+    histories of its rows, 0 = padding; `importance` may have attention to steps.
     """
     steps = attributions_of_steps(sample, history)
     drawing = Figure(figsize=(min(13.0, 7.5 + 0.35 * len(steps.ago)), 4.6), layout="constrained")
     mean, examples = drawing.subplots(1, 2, width_ratios=[2, 3])
     _step_means(mean, steps)
+    if "attention" in importance:
+        weights, control = importance.set_index("player")["attention"], mean.twinx()
+        control.plot(weights[[f"history[-{n}]" for n in steps.ago]].to_numpy(), ".-", color=SMALL)
+        control.set(ylabel="mean attention of the last step (line), a control", ylim=(0, None))
     _step_examples(drawing, examples, steps, sample.logits)
     set_title(
         drawing,

@@ -18,7 +18,7 @@ from torch import Tensor
 from glassrec.artifacts import AttributionFile, Explanation, File, Metrics, StoredTable, Tensors
 from glassrec.artifacts import file_list as files
 from glassrec.explain import explanation_tables as tables
-from glassrec.explain.evaluation.method_comparison import MethodComparison
+from glassrec.explain.evaluation.method_comparison import MethodComparison, attention_control
 from glassrec.explain.evaluation.significance import ROWS
 from glassrec.explain.explainer import Explainer
 from glassrec.explain.statistics import RunningStatistics, compare_selections
@@ -81,8 +81,10 @@ def explain(trained: TrainedModel) -> ExplainResult:
         return context.once(file, lambda: StoredTable(make()), doing).frame
 
     def importance() -> pd.DataFrame:
-        chance = tables.significance(trained.explainer, attributions.sample(ROWS))
-        return pd.concat([totals().frame(), chance], axis=1)
+        explainer, sample = trained.explainer, attributions.sample(ROWS)
+        chance, rows = tables.significance(explainer, sample), explainer.split.batch
+        control = attention_control(explainer.model, rows.select(sample.rows), sample)
+        return pd.concat([totals().frame(), chance, control], axis=1)
 
     def methods() -> pd.DataFrame:
         found, truth = comparison(), tables.ground_truth(trained.explainer)

@@ -114,7 +114,7 @@ def _of_values(result: ExplainResult, facts: Mapping[str, Any]) -> Iterator[Draw
 def _time_steps(result: ExplainResult) -> Picture:
     sample = result.attributions.sample(SAMPLE)
     history = result.trained.explainer.split.batch.history[sample.rows]
-    return time_steps(sample, history, result.about)
+    return time_steps(sample, history, result.about, result.importance)
 
 
 def _of_neurons(result: ExplainResult) -> Iterator[Drawing]:

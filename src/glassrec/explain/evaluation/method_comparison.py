@@ -19,10 +19,14 @@ from annotated_types import Ge, Gt
 from scipy.stats import rankdata
 from torch import Tensor
 
+from glassrec.artifacts import Attributions
+from glassrec.data.batch import Batch
+from glassrec.data.events import step_names
 from glassrec.explain.evaluation.faithfulness import Sample, curves, infidelity, subsets
 from glassrec.explain.masking import to_float64
 from glassrec.explain.methods import Method
 from glassrec.models.base import Inputs, Recommender
+from glassrec.models.sasrec import SASRec
 from glassrec.progress import with_progress
 
 MEASURES = (
@@ -229,3 +233,20 @@ def randomisation(method: Method, sample: Sample, models: int, seed: int) -> flo
             correlations = rank_agreement(values, other.attributions(method, seed)).abs()
             found.append(correlations.nanmean().item())
     return torch.tensor(found, dtype=torch.double).nanmean().item()
+
+
+@torch.no_grad()
+def attention_control(model: Recommender, rows: Batch, sample: Attributions) -> pd.DataFrame:
+    """For each step of the features, the mean `attention` of the last step over heads and the rows
+    that have it, and its rank correlation with |attribution|; no columns without attention.
+    """
+    steps, features = step_names(model.schema.history_length), sample.features
+    if not isinstance(model, SASRec) or not {*steps} & {*features}:
+        return pd.DataFrame(index=range(len(features)))
+    parts = rows.to(model.device).chunks(64)
+    found = torch.cat([model.attention(model.embed(part)).mean(1) for part in parts])
+    weights = pd.DataFrame(found.cpu().numpy(), columns=steps).where((rows.history > 0).numpy())
+    sizes = pd.DataFrame(sample.values.abs().numpy(), columns=[*features])
+    ranked = {n: weights[n].corr(sizes[n], "spearman") for n in steps if n in sizes}
+    columns = {"attention": weights.mean(), "attention_correlation": ranked}
+    return pd.DataFrame(columns).reindex([*features]).reset_index(drop=True)
