@@ -127,7 +127,7 @@ def test_it_learns_a_circle_and_goes_on_to_the_same_bits(walks: Dataset, tmp_pat
 
 def test_what_has_no_sequences_is_refused(walks: Dataset) -> None:
     every = Objective(steps="every")
-    with pytest.raises(ValueError, match=r"objective\.steps: every needs the sequences of users"):
+    with pytest.raises(ValueError, match=r"objective\.steps: every needs data.history=200"):
         every.training_loss(Dataset(walks.schema, walks.train, walks.validation, walks.test))
     loss, batch = every.training_loss(walks), every.training_rows(walks).train.batch
     with pytest.raises(ValueError, match=r"every is for model=sasrec or lstm, not MF"):

@@ -336,5 +336,5 @@ def assemble(
         encoder=encoder,
         row_keys=row_keys(parts, columns),
         raw=raw_tables(log or RowLog.from_parts(parts), parts, encoder),
-        sequences=torch.from_numpy(last_rows(parts.train.frame, columns)) if history else None,
+        sequences=torch.tensor(last_rows(parts.train.frame, columns)) if history else None,
     )

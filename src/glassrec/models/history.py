@@ -13,8 +13,6 @@ from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
 from glassrec.models.layers.folding import recording
 
-STEPS_AT_ONCE = 1 << 14  # of histories, where no gradients are needed; bounds the memory
-
 
 class HistoryModel(Recommender):
     """A new one writes `read` and `compare`. In lists of candidates, a history is read once."""
@@ -22,9 +20,8 @@ class HistoryModel(Recommender):
     def __init__(self, data: Schema, reads: Schema, width: int) -> None:
         if not data.history_length:
             raise ValueError(
-                f"{type(self).__name__} needs a history of items, and the data has none; set "
-                "data.history=20 (ncf, movielens_100k, movielens_1m and table have it), or take "
-                "another model"
+                f"{type(self).__name__} needs a history of items; set data.history=20 (ncf, "
+                "movielens_100k, movielens_1m and table have it), or take another model"
             )
         super().__init__(data, reads, width)
 
@@ -52,7 +49,7 @@ class HistoryModel(Recommender):
             return super().batch_logits(batch)
         past = batch.history[:, : self.schema.history_length]
         new = torch.cat([past.new_ones(1).bool(), (past[1:] != past[:-1]).any(1)])
-        rows, parts = zip(*by_length(past[new], STEPS_AT_ONCE // past.shape[1]), strict=True)
+        rows, parts = zip(*by_length(past[new], (1 << 14) // past.shape[1]), strict=True)
         states = torch.cat([self.read(*self.table.history(part)) for part in parts])
         own = torch.cat(rows).argsort()[new.cumsum(0) - 1]
         rest = self.embed(batch._replace(history=past[:, :0]))

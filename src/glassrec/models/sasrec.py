@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs
 from glassrec.models.history import HistoryModel
-from glassrec.models.layers import Affine, Attention, Product, StepwiseHidden, Total
-from glassrec.models.layers.affine import replace
+from glassrec.models.layers import Affine, Attention, StepwiseHidden, Total
 
 
 class SASRecBlock(nn.Module):
@@ -43,12 +42,8 @@ class SASRec(HistoryModel, folds=True):
 
     Learnt positions count from the end of the history. Train it with `objective.steps=every`.
 
-    Args:
-        data: the columns of the batches.
-        embedding: the width of the embeddings and of all layers.
-        blocks: of attention and a hidden layer.
-        heads: of each attention; they divide `embedding`.
-        dropout: the share of numbers that a training step sets to zero.
+    Each of the `blocks` has attention of some `heads`, which divide the width `embedding`, and a
+    hidden layer. `dropout` is the share of numbers that a training step sets to zero.
     """
 
     def __init__(
@@ -64,9 +59,7 @@ class SASRec(HistoryModel, folds=True):
         self.positions = nn.Parameter(torch.empty(data.history_length, embedding))
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(SASRecBlock(embedding, heads, dropout) for _ in range(blocks))
-        self.norm = nn.LayerNorm(embedding)
-        self.product, self.output = Product(embedding), Total(data.targets)
-        self.product.register_consumer(self.output)
+        self.norm, self.output = nn.LayerNorm(embedding), Total(data.targets)
         nn.init.xavier_normal_(self.table.weight)
         nn.init.xavier_normal_(self.positions)
 
@@ -84,13 +77,7 @@ class SASRec(HistoryModel, folds=True):
 
     def compare(self, state: Tensor, inputs: Inputs) -> Tensor:
         """The dot product with the candidate, and a bias a task."""
-        return cast(Tensor, self.output(self.product(state, inputs.fields[:, 0])))
-
-    def fold(self) -> None:
-        """The pruned numbers of a state are zero, so that those of the candidate may stay."""
-        for name, tensor in [*self.norm.named_parameters()]:
-            replace(self.norm, name, tensor * self.product.remaining)
-        super().fold()
+        return cast(Tensor, self.output(state * inputs.fields[:, 0]))
 
     @torch.no_grad()
     def attention(self, inputs: Inputs) -> Tensor:

@@ -62,8 +62,7 @@ class Objective:
             return dataset
         if dataset.sequences is None or dataset.negatives is None:
             raise ValueError(
-                "objective.steps: every needs the sequences of users; set data.history=200 and "
-                "data/split=leave_one_out, or objective.steps=last"
+                "objective.steps: every needs data.history=200 and data/split=leave_one_out"
             )
         rows = dataset.train.batch.select(dataset.sequences)
         return replace(dataset, train=Split(rows), negatives=None)
