@@ -83,6 +83,7 @@ def test_a_metric(run) -> None:
     assert json.loads(Path("here/data.json").read_text())["monitor"] == "val/top_decile"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("page", "printed"), [("python", "neurons do nothing"), ("imported", "field user: 8 numbers")]
 )

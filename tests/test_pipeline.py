@@ -409,6 +409,7 @@ def test_a_killed_continuation_goes_on(finished: Path, tmp_path: Path) -> None:
     assert _same(directory, finished)
 
 
+@pytest.mark.long
 def test_pretraining_starts_from_two_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -259,6 +259,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> OpenedRun:
     return OpenedRun.open(directory)
 
 
+@pytest.mark.long
 def test_planted_counterfactuals_change_active_columns_and_few(planted: OpenedRun) -> None:
     frame, _ = Planted(rows=3000, users=30, items=20).generate()
     rows = encode_frame(planted, frame.drop(columns="click"))

@@ -188,6 +188,7 @@ def test_recommendations_are_those_of_the_command(
         run.recommend("u_00003", context={"citi": "Paris"})
 
 
+@pytest.mark.long
 def test_fit_needs_no_files_and_leaves_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -229,6 +230,7 @@ def run_notebook(name: str, last: str, folder: Path) -> list[str]:
     return done.stdout.strip().split("|")
 
 
+@pytest.mark.long
 def test_the_notebook_of_the_docs_runs(tmp_path: Path) -> None:
     last = "print(run.importance.index[0], *best['rank'], *scored['unseen'], sep='|')"
     important, *others = run_notebook("own_data.ipynb", last, tmp_path)

@@ -89,6 +89,7 @@ SMALL = [
 LSTM = ["model=lstm", "model.embedding=4", "model.hidden=4", "model.tower=[4]"]
 
 
+@pytest.mark.long
 def test_a_run_draws_it_where_steps_are_players(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

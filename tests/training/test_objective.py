@@ -21,6 +21,7 @@ from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
 from glassrec.models.dlrm import DLRM
 from glassrec.models.mf import MF
+from glassrec.models.ncf import MLP
 from glassrec.models.popularity import Popularity
 from glassrec.models.retriever import Retriever
 from glassrec.models.two_tower import TwoTower
@@ -252,3 +253,32 @@ def test_what_is_not_learnt_is_not_the_first_task() -> None:
     targets = (Target("find", "retrieval"), Target("label"), Target("stars", "rating"))
     assert Objective().first(targets).name == "find"
     assert Objective({"find": 0.0, "label": 0.0}).first(targets).name == "stars"
+
+
+def test_l2_adds_to_gradients_and_not_to_the_loss(dataset: Dataset) -> None:
+    """By hand: λ v for each time that a row looks a vector up, by the rows, and λ W of matrices."""
+    rows = dataset.train.batch.slice(0, 32)
+    model = MLP(dataset.schema, factors=2)
+    losses, gradients = [], []
+    for settings in ({}, {"l2_embeddings": 0.5, "l2_kernels": 0.25}):
+        model.zero_grad()
+        loss = Objective(**settings).build_loss(dataset)(model, rows)
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append({name: p.grad.clone() for name, p in model.named_parameters()})
+    plain, found = gradients
+    assert losses[0] == losses[1]
+    own = [dataset.schema.field_index(name) for name in model.schema.field_names]
+    offsets = zip(own, model.schema.offsets, strict=True)
+    for field, start in offsets:
+        size = dataset.schema.fields[field].size
+        (column,) = dataset.schema.id_columns(dataset.schema.field_names[field])
+        counts = (rows.ids[:, column] - dataset.schema.offsets[field]).bincount(minlength=size)
+        vectors = model.table.weight.detach()[start : start + size]
+        expected = 0.5 * counts.unsqueeze(1) * vectors / rows.rows
+        difference = (found["table.weight"] - plain["table.weight"])[start : start + size]
+        torch.testing.assert_close(difference, expected)
+    for name, weight in model.named_parameters():
+        if name != "table.weight":
+            factor = 0.25 if weight.dim() > 1 else 0
+            torch.testing.assert_close(found[name] - plain[name], factor * weight.detach())

@@ -48,12 +48,13 @@ class ItemLists:
 
     def __init__(self, explainer: Explainer, items: Batch, method: Method | None = None) -> None:
         self.explainer, self.model = explainer, (model := explainer.model)
-        if type(model) is DLRM and not model.schema.item_dense:
-            self.scorer: ItemScorer = DLRMItemScorer(model, items)
+        dlrm = model if type(model) is DLRM and model.rectified else None
+        if dlrm is not None and not model.schema.item_dense:
+            self.scorer: ItemScorer = DLRMItemScorer(dlrm, items)
         else:
             self.scorer = ItemScorer(model, items)
         self.all = torch.arange(items.rows)
-        self.method = method or (DLRMDeepLift() if type(model) is DLRM else DeepLift())
+        self.method = method or (DeepLift() if dlrm is None else DLRMDeepLift())
         try:
             self.method.check(model, explainer.feature_mask, explainer.bases.rows)
         except ValueError:

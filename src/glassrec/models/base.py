@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from glassrec.data.batch import Batch, track_batches
 from glassrec.data.schema import Schema
 from glassrec.models.embedding import TABLE, JointTable, refuse_missing_numbers
-from glassrec.models.layers import PrunableLayer
+from glassrec.models.layers import Hidden, PrunableLayer
 from glassrec.models.layers.affine import TargetScale
 from glassrec.models.layers.folding import Folding, recording
 from glassrec.processes import each
@@ -138,11 +138,8 @@ class Recommender(nn.Module, ABC):
         """A copy of a pruned model for inference, see `Folding`; `forward` uses it in evaluation
         mode, without gradients, while no activations are recorded, if the model can be folded.
         """
-        if not self._folds or self.training or torch.is_grad_enabled() or recording:
-            return None
-        if self.table.weight is None:  # it is in shards: this is training
-            return None
-        return cast("Recommender | None", self._folding.copy_of(self))
+        unfolded = self.training or torch.is_grad_enabled() or recording or not self._folds
+        return None if unfolded or self.table.weight is None else self._folding.copy_of(self)
 
     def fold(self) -> None:
         """Make this copy of a pruned model one for inference alone, see `Folding`."""
@@ -175,8 +172,7 @@ class Recommender(nn.Module, ABC):
     @property
     def device(self) -> torch.device:
         """The device of the weights."""
-        weight = self.table.weight
-        return cast(torch.device, (self.table.read if weight is None else weight).device)
+        return cast(torch.device, self.table.read.device)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -205,6 +201,11 @@ class Recommender(nn.Module, ABC):
         """Shrink the table to the numbers that are still read; no bit of the logits changes."""
         self.table.narrow(self.dimensions())
         self._folding = Folding()
+
+    @final
+    def fold_norms(self) -> bool:
+        """Make batch normalisations of towers a part of their weights; whether there were any."""
+        return sum(m.fold_norm() for m in self.modules() if isinstance(m, Hidden)) > 0
 
     def take_over(self, load: LoadPart) -> bool:
         """Initialise from the runs that the settings name by `load`; whether there are any."""

@@ -12,7 +12,15 @@ from torch.nn import functional as F
 
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, Recommender
-from glassrec.models.layers import Affine, Dimensions, Output, PrunableLayer, Tower
+from glassrec.models.layers import (
+    Activation,
+    Affine,
+    Dimensions,
+    Dropout,
+    Output,
+    PrunableLayer,
+    Tower,
+)
 
 START = 0.05
 """Tables start uniform within ± this, as in the authors' tutorial for TensorFlow Recommenders."""
@@ -118,6 +126,9 @@ class DCN(Recommender, folds=True):
         deep: the sizes of the deep tower's hidden layers; empty for a cross network alone.
         structure: stacked: the tower reads the last cross layer. parallel: it reads x₀, and the
             output reads both.
+        activation: of the towers.
+        dropout: the share of their activations that a training step drops.
+        batch_norm: whether training normalises what the activations are of.
     """
 
     def __init__(
@@ -129,13 +140,17 @@ class DCN(Recommender, folds=True):
         projection_dim: Annotated[int, Ge(1)] | None = None,
         deep: Sequence[Annotated[int, Ge(1)]] = (192, 192),
         structure: Literal["stacked", "parallel"] = "stacked",
+        activation: Activation = "relu",
+        dropout: Dropout = 0.0,
+        batch_norm: bool = False,
     ) -> None:
+        neurons = activation, dropout, batch_norm
         reads = dense_and(fields, data, "DCN")
         super().__init__(data, reads, embedding)
         self.sizes = [1] * len(reads.dense) + [embedding] * len(reads.fields)
         width = sum(self.sizes)
         self.cross = CrossNetwork(width, cross_layers, projection_dim)
-        self.tower = Tower([width], deep) if deep else None
+        self.tower = Tower([width], deep, *neurons) if deep else None
         self.parallel = structure == "parallel"
         crossed = [width] if self.parallel or not deep else []
         self.output = Output([*crossed, *tuple(deep)[-1:]], data.targets)
@@ -166,6 +181,9 @@ class DNN(Recommender, folds=True):
         fields: the fields that are read; all of the data's if None.
         embedding: the width of a field's vector.
         hidden: the sizes of the hidden layers.
+        activation: of the towers.
+        dropout: the share of their activations that a training step drops.
+        batch_norm: whether training normalises what the activations are of.
     """
 
     def __init__(
@@ -174,11 +192,15 @@ class DNN(Recommender, folds=True):
         fields: Sequence[str] | None = None,
         embedding: Annotated[int, Ge(1)] = 32,
         hidden: Annotated[Sequence[Annotated[int, Ge(1)]], MinLen(1)] = (192, 192, 192),
+        activation: Activation = "relu",
+        dropout: Dropout = 0.0,
+        batch_norm: bool = False,
     ) -> None:
+        neurons = activation, dropout, batch_norm
         reads = dense_and(fields, data, "DNN")
         super().__init__(data, reads, embedding)
         self.embedding = Dimensions(reads.field_names, range(embedding))
-        self.tower = Tower([len(reads.dense), self.embedding.size], hidden)
+        self.tower = Tower([len(reads.dense), self.embedding.size], hidden, *neurons)
         self.output = Output([hidden[-1]], data.targets)
         self.embedding.register_consumer(self.tower.first.affine, 1)
         self.tower.last.register_consumer(self.output)

@@ -16,7 +16,15 @@ from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, LoadPart, Recommender
 from glassrec.models.dlrm_checkpoint import checkpoint_sizes, load_checkpoint
 from glassrec.models.embedding import JointTable
-from glassrec.models.layers import Affine, Consumer, Output, PrunableLayer, Tower
+from glassrec.models.layers import (
+    Activation,
+    Affine,
+    Consumer,
+    Dropout,
+    Output,
+    PrunableLayer,
+    Tower,
+)
 
 
 class DotInteraction(PrunableLayer, Consumer):
@@ -153,6 +161,9 @@ class DLRM(Recommender, folds=True):
             itself a ReLU layer of `embedding` neurons.
         top: the sizes of the top tower's hidden layers.
         weights: a checkpoint of facebookresearch/dlrm to start from; all sizes are its own then.
+        activation: of the towers.
+        dropout: the share of their activations that a training step drops.
+        batch_norm: whether training normalises what the activations are of.
     """
 
     def __init__(
@@ -162,7 +173,11 @@ class DLRM(Recommender, folds=True):
         bottom: Sequence[Annotated[int, Ge(1)]] = (512, 256, 64),
         top: Annotated[Sequence[Annotated[int, Ge(1)]], MinLen(1)] = (512, 256),
         weights: FilePath | None = None,
+        activation: Activation = "relu",
+        dropout: Dropout = 0.0,
+        batch_norm: bool = False,
     ) -> None:
+        neurons = activation, dropout, batch_norm
         if not data.dense or not data.fields:
             raise ValueError(
                 f"DLRM needs dense columns and categorical fields, and the data has "
@@ -171,10 +186,10 @@ class DLRM(Recommender, folds=True):
         if weights is not None:
             embedding, bottom, top = checkpoint_sizes(Path(weights))
         super().__init__(data, data.select(dense=data.dense, fields=data.field_names), embedding)
-        self._weights = weights
-        self.bottom = Tower([len(data.dense)], [*bottom, embedding])
+        self._weights, self.rectified = weights, activation == "relu"
+        self.bottom = Tower([len(data.dense)], [*bottom, embedding], *neurons)
         self.interaction = DotInteraction(["dense", *data.field_names], embedding)
-        self.top = Tower([self.interaction.size], top)
+        self.top = Tower([self.interaction.size], top, *neurons)
         self.output = Output([top[-1]], data.targets)
         self.bottom.last.register_consumer(self.interaction)
         self.interaction.register_consumer(self.top.first.affine)
@@ -199,7 +214,8 @@ class DLRM(Recommender, folds=True):
     def fold(self) -> None:
         """The bottom tower gives the constants of the dense vector, too."""
         pairs = self.interaction
-        if len(pairs.columns) < pairs.width and (pairs.constants >= 0).all():  # as after a ReLU
+        narrow = len(pairs.columns) < pairs.width
+        if narrow and self.rectified and (pairs.constants >= 0).all():  # ReLU keeps them
             self.bottom.last.affine.spread_outputs(pairs.constants, pairs.columns)
             pairs.columns = torch.arange(pairs.width, device=self.device)
         super().fold()

@@ -67,6 +67,8 @@ def to_layout(model: DLRM) -> dict[str, Tensor]:
     """
     if any(target.kind != "click" for target in model.schema.targets):
         raise ValueError("the layout ends in a sigmoid, and not all tasks of this model are clicks")
+    if not model.rectified:
+        raise ValueError("the layout has ReLUs, and the towers of this model other activations")
     for field in model.schema.fields:
         if field.values > 1 and not model.schema.summed:
             raise ValueError(f"the layout sums the vectors of {field.name}, and here is their mean")

@@ -18,7 +18,16 @@ from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs
 from glassrec.models.embedding import JointTable
 from glassrec.models.history import HistoryModel
-from glassrec.models.layers import Affine, Consumer, Dimensions, Output, PrunableLayer, Tower
+from glassrec.models.layers import (
+    Activation,
+    Affine,
+    Consumer,
+    Dimensions,
+    Dropout,
+    Output,
+    PrunableLayer,
+    Tower,
+)
 
 CellName = Literal["lstm", "gru"]
 
@@ -184,6 +193,9 @@ class LSTM(HistoryModel, folds=True):
         tower: the sizes of the tower's hidden layers.
         reads: the columns beside the history: those that follow from the candidate item, or all
             fields and dense columns.
+        activation: of the towers.
+        dropout: the share of their activations that a training step drops.
+        batch_norm: whether training normalises what the activations are of.
     """
 
     def __init__(
@@ -194,14 +206,18 @@ class LSTM(HistoryModel, folds=True):
         cell: Literal["lstm", "gru"] = "lstm",
         tower: Annotated[Sequence[Annotated[int, Ge(1)]], MinLen(1)] = (32,),
         reads: Literal["item", "all"] = "item",
+        activation: Activation = "relu",
+        dropout: Dropout = 0.0,
+        batch_norm: bool = False,
     ) -> None:
+        neurons = activation, dropout, batch_norm
         dense, fields = data.item_dense, data.item_side
         if reads == "all":
             dense, fields = data.dense, data.field_names
         super().__init__(data, data.select(dense=dense, fields=fields, history=True), embedding)
         self.recurrent = Recurrent(embedding, hidden, cell)
         self.embedding = Dimensions(self.schema.field_names, range(embedding))
-        self.tower = Tower([hidden, len(self.schema.dense), self.embedding.size], tower)
+        self.tower = Tower([hidden, len(self.schema.dense), self.embedding.size], tower, *neurons)
         self.output = Output([tower[-1]], data.targets)
         self.recurrent.register_consumer(self.tower.first.affine, 0)
         self.embedding.register_consumer(self.tower.first.affine, 2)

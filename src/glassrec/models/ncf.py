@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs, LoadPart, Recommender
-from glassrec.models.layers import Dimensions, Output, Product, Tower
+from glassrec.models.layers import Activation, Dimensions, Dropout, Output, Product, Tower
 
 DEVIATION = 0.01
 """The standard deviation of the first embeddings."""
@@ -63,6 +63,9 @@ class MLP(Recommender, folds=True):
         factors: the size of the last hidden layer, where `hidden` is not given.
         hidden: the sizes of the hidden layers; 4, 2 and 1 times `factors` if None. Each embedding
             is as wide as the first hidden layer, so that it halves its input as the others do.
+        activation: of the towers.
+        dropout: the share of their activations that a training step drops.
+        batch_norm: whether training normalises what the activations are of.
     """
 
     def __init__(
@@ -70,11 +73,15 @@ class MLP(Recommender, folds=True):
         data: Schema,
         factors: Annotated[int, Ge(1)] = 8,
         hidden: Annotated[Sequence[Annotated[int, Ge(1)]], MinLen(1)] | None = None,
+        activation: Activation = "relu",
+        dropout: Dropout = 0.0,
+        batch_norm: bool = False,
     ) -> None:
+        neurons = activation, dropout, batch_norm
         sizes = hidden or halving(factors)
         super().__init__(data, user_and_item(data, "MLP"), sizes[0])
         self.embedding = Dimensions(self.schema.field_names, range(self.width))
-        self.tower = Tower([self.embedding.size], sizes)
+        self.tower = Tower([self.embedding.size], sizes, *neurons)
         self.output = Output([sizes[-1]], data.targets)
         self.embedding.register_consumer(self.tower.first.affine)
         self.tower.last.register_consumer(self.output)
@@ -122,6 +129,9 @@ class NeuMF(Recommender, folds=True):
         hidden: the sizes of the MLP's hidden layers; 4, 2 and 1 times `factors` if None.
         pretrained: the runs of a GMF and an MLP from whose weights training starts, see
             `take_over`; None starts from scratch.
+        activation: of the towers.
+        dropout: the share of their activations that a training step drops.
+        batch_norm: whether training normalises what the activations are of.
     """
 
     def __init__(
@@ -130,19 +140,23 @@ class NeuMF(Recommender, folds=True):
         factors: Annotated[int, Ge(1)] = 8,
         hidden: Annotated[Sequence[Annotated[int, Ge(1)]], MinLen(1)] | None = None,
         pretrained: Pretrained | None = None,
+        activation: Activation = "relu",
+        dropout: Dropout = 0.0,
+        batch_norm: bool = False,
     ) -> None:
+        neurons = activation, dropout, batch_norm
         sizes = hidden or halving(factors)
         super().__init__(data, user_and_item(data, "NeuMF"), factors + sizes[0])
         self.factors = factors
         self.product = Product(factors)
         self.embedding = Dimensions(self.schema.field_names, range(factors, self.width))
-        self.tower = Tower([self.embedding.size], sizes)
+        self.tower = Tower([self.embedding.size], sizes, *neurons)
         self.output = Output([factors, sizes[-1]], data.targets)
         self.product.register_consumer(self.output, 0)
         self.embedding.register_consumer(self.tower.first.affine)
         self.tower.last.register_consumer(self.output, 1)
         nn.init.normal_(self.table.weight, std=DEVIATION)
-        self._parts = partial(GMF, data, factors), partial(MLP, data, factors, hidden)
+        self._parts = partial(GMF, data, factors), partial(MLP, data, factors, hidden, activation)
         self._pretrained = pretrained
 
     def score(self, inputs: Inputs) -> Tensor:

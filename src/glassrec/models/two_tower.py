@@ -15,7 +15,16 @@ from torch import Tensor, nn
 
 from glassrec.data.schema import Schema
 from glassrec.models.base import Inputs
-from glassrec.models.layers import Affine, Dimensions, Output, Product, Total, Tower
+from glassrec.models.layers import (
+    Activation,
+    Affine,
+    Dimensions,
+    Dropout,
+    Output,
+    Product,
+    Total,
+    Tower,
+)
 from glassrec.models.retriever import Retriever
 
 DEVIATION = 0.05
@@ -36,6 +45,9 @@ class TwoTower(Retriever, folds=True):
         embedding: the width of each field's vector, and of query and candidate.
         towers: the sizes of the hidden layers of either tower.
         head: the sizes of the hidden layers over both vectors.
+        activation: of the towers.
+        dropout: the share of their activations that a training step drops.
+        batch_norm: whether training normalises what the activations are of.
     """
 
     _task_order: Tensor
@@ -46,16 +58,20 @@ class TwoTower(Retriever, folds=True):
         embedding: Annotated[int, Ge(1)] = 32,
         towers: Annotated[Sequence[Annotated[int, Ge(1)]], MinLen(1)] = (64,),
         head: Annotated[Sequence[Annotated[int, Ge(1)]], MinLen(1)] = (64, 32),
+        activation: Activation = "relu",
+        dropout: Dropout = 0.0,
+        batch_norm: bool = False,
     ) -> None:
+        neurons = activation, dropout, batch_norm
         users, moment = _users_side(data)
         reads = data.select(dense=[*moment, *data.item_dense], fields=[*users, *data.item_side])
         super().__init__(data, reads, embedding)
         self.users, self.moment = len(users), len(moment)
         beside = [len(data.item_dense)] if data.item_dense else []
         self.query_embedding = Dimensions(users, range(embedding))
-        self.query_tower = Tower([self.moment, self.query_embedding.size], towers)
+        self.query_tower = Tower([self.moment, self.query_embedding.size], towers, *neurons)
         self.candidate_embedding = Dimensions(data.item_side, range(embedding))
-        self.candidate_tower = Tower([*beside, self.candidate_embedding.size], towers)
+        self.candidate_tower = Tower([*beside, self.candidate_embedding.size], towers, *neurons)
         self.to_query = Affine([towers[-1]], embedding)
         self.to_candidate = Affine([towers[-1]], embedding)
         self.query_embedding.register_consumer(self.query_tower.first.affine, 1)
@@ -65,7 +81,7 @@ class TwoTower(Retriever, folds=True):
         self.retrieved = [target for target in data.targets if target.kind == "retrieval"]
         self.judged = [target for target in data.targets if target.kind != "retrieval"]
         if self.judged:
-            self.head = Tower([embedding, embedding], head)
+            self.head = Tower([embedding, embedding], head, *neurons)
             self.output = Output([head[-1]], self.judged)
             self.head.last.register_consumer(self.output)
         if self.retrieved:

@@ -30,9 +30,9 @@ class Objective:
     retrieval the cross-entropy of its item among the items of the batch, in nats. So the weights of
     tasks do not depend on the unit of a rating.
 
-    The weights of neurons can be kept few beside it, so that neurons become inactive and can be
-    pruned; see `GroupLasso`. This is no part of the loss of a batch: `train/loss` stays the loss on
-    the data.
+    Weights can be kept small or few beside it, so that neurons become inactive and can be pruned;
+    see `GroupLasso`. This is no part of the loss of a batch: `train/loss` stays the loss on the
+    data.
 
     Args:
         weights: by the name of the task; 1 where nothing is named, and 0 leaves the task out.
@@ -44,6 +44,9 @@ class Objective:
             grouped variables", JRSS B 2006).
         l1: loss for a unit of |w|₁ over the same weights; makes single ones zero. Both together are
             the sparse group lasso.
+        l2_embeddings: loss for a row of the batch of ½ ‖v‖₂² over the vectors that it looks up, so
+            that rows outside the batch stay as they are (Rendle et al., "BPR", UAI 2009).
+        l2_kernels: loss of ½ ‖W‖₂² over the matrices outside the table; biases are free.
     """
 
     weights: Mapping[str, Annotated[float, Ge(0)]] = field(default_factory=dict)
@@ -51,6 +54,8 @@ class Objective:
     temperature: Annotated[float, Gt(0)] = 1.0
     group_lasso: Annotated[float, Ge(0)] = 0.0
     l1: Annotated[float, Ge(0)] = 0.0
+    l2_embeddings: Annotated[float, Ge(0)] = 0.0
+    l2_kernels: Annotated[float, Ge(0)] = 0.0
 
     def first(self, targets: Sequence[Target]) -> Target:
         """The first task that is learnt; one of them is."""
@@ -71,6 +76,10 @@ class Objective:
         """The loss of a batch of `training_rows`; ValueError as there and of `build_loss`."""
         loss = self.build_loss(dataset)
         self.training_rows(dataset)
+        if self.steps == "every" and (self.l2_embeddings or self.l2_kernels):
+            raise ValueError(
+                "objective.l2_*: not with objective.steps=every; leave one of them out"
+            )
         return EveryStepLoss(cast(Negatives, dataset.negatives)) if self.steps == "every" else loss
 
     def build_loss(self, dataset: Dataset) -> Loss:
@@ -87,7 +96,7 @@ class Objective:
         if any(target.kind == "retrieval" for target in targets):
             assert dataset.catalogue is not None, "retrieval is of a user's items"
             softmax = InBatchSoftmax(dataset.catalogue, dataset.schema, self.temperature)
-        return Loss(targets, weights, softmax)
+        return Loss(targets, weights, softmax, self.l2_embeddings, self.l2_kernels)
 
 
 @dataclass(frozen=True)
@@ -97,6 +106,8 @@ class Loss:
     targets: tuple[Target, ...]
     weights: list[float]
     softmax: InBatchSoftmax | None = None
+    l2_embeddings: float = 0.0
+    l2_kernels: float = 0.0
 
     def __call__(self, model: Recommender, batch: Batch) -> Tensor:
         """The loss, a number; ValueError if retrieval is learnt and `model` is no retriever."""
@@ -116,7 +127,17 @@ class Loss:
                 loss = F.binary_cross_entropy_with_logits if kind == "click" else F.mse_loss
                 part = loss(scores[:, task], truth)
             parts.append(self.weights[task] * part)
+        if self.l2_embeddings or self.l2_kernels:
+            penalty = self._penalty(model, inputs)
+            parts.append(penalty - penalty.detach())  # its gradient alone
         return sum(parts[1:], parts[0])
+
+    def _penalty(self, model: Recommender, inputs: Inputs) -> Tensor:
+        past = inputs.history * inputs.steps.unsqueeze(2)
+        looked_up = (inputs.fields.square().sum() + past.square().sum()) / inputs.rows
+        kernels = [w for w in model.parameters() if w.dim() > 1 and w is not model.table.weight]
+        squares = sum((w.square().sum() for w in kernels), looked_up.new_zeros(()))
+        return (self.l2_embeddings * looked_up + self.l2_kernels * squares) / 2
 
 
 class InBatchSoftmax:

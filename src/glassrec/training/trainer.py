@@ -117,8 +117,7 @@ class Trainer(Settings):
         labelled = dataset.labelled or self.max_epochs > 0
         monitor = self._checked_monitor(dataset, objective, values) if labelled else ""
         if self.max_epochs == 0:
-            weights = {name: tensor.cpu().clone() for name, tensor in model.state_dict().items()}
-            return Trained(weights, pd.DataFrame(columns=["epoch", "train/loss", *values]))
+            return Trained(_weights(model), pd.DataFrame(columns=["epoch", "train/loss", *values]))
         if self.lightning.get("fast_dev_run") and not quiet:
             print(
                 "debug     fast_dev_run: a few batches in place of an epoch; the results say "
@@ -146,9 +145,12 @@ class Trainer(Settings):
             model.load(progress.best, "training", share_table=True)
         else:
             model.load_state_dict(progress.best)
+        best = progress.best
+        if model.fold_norms():
+            best = {n: best[n] if n == TABLE else t for n, t in _weights(model).items()}
         rows = progress.history
         columns = dict.fromkeys(["epoch", "train/loss", *values, *(k for row in rows for k in row)])
-        return Trained(progress.best, pd.DataFrame(rows, columns=list(columns)))
+        return Trained(best, pd.DataFrame(rows, columns=list(columns)))
 
     def monitored_metric(self, dataset: Dataset, objective: Objective) -> str:
         """The metric that selects the best epoch: by default of the first task that is learnt."""
@@ -211,3 +213,9 @@ class Trainer(Settings):
                 "rows have one label; monitor val/log_loss, or split otherwise"
             )
         return monitor
+
+
+def _weights(model: Recommender) -> dict[str, Tensor]:
+    """A copy of the weights on the CPU, without normalisations."""
+    model.fold_norms()
+    return {name: tensor.cpu().clone() for name, tensor in model.state_dict().items()}

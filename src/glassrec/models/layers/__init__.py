@@ -9,13 +9,23 @@ from glassrec.models.layers.affine import Affine, Consumer, Output, Total, task_
 from glassrec.models.layers.attention import Attention, StepwiseHidden
 from glassrec.models.layers.folding import activations
 from glassrec.models.layers.prunable import PrunableLayer
-from glassrec.models.layers.tower import Dimensions, Hidden, Product, Tower, over_positions
+from glassrec.models.layers.tower import (
+    Activation,
+    Dimensions,
+    Dropout,
+    Hidden,
+    Product,
+    Tower,
+    over_positions,
+)
 
 __all__ = [
+    "Activation",
     "Affine",
     "Attention",
     "Consumer",
     "Dimensions",
+    "Dropout",
     "Hidden",
     "Output",
     "Product",

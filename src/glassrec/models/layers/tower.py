@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 
 from glassrec.models.embedding import JointTable
@@ -18,17 +19,60 @@ ALIGNED = 16
 columns than a multiple of this (64 bytes), measured with 11 in place of 16 on an AMD EPYC."""
 
 
-class Hidden(PrunableLayer):
-    """A hidden layer of a tower: ReLU(W x + b)."""
+Activation = Literal["relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid"]
 
-    def __init__(self, parts: Sequence[int], size: int) -> None:
+Dropout = Annotated[float, Interval(ge=0, lt=1)]
+
+ACTIVATIONS: Mapping[str, type[nn.Module]] = {
+    "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "gelu": nn.GELU, "silu": nn.SiLU,
+    "tanh": nn.Tanh, "sigmoid": nn.Sigmoid,
+}  # fmt: skip
+
+
+class Hidden(PrunableLayer):
+    """A hidden layer of a tower: ReLU(W x + b), or another activation.
+
+    In training, W x + b may be normalised over the batch (Ioffe and Szegedy, ICML 2015), and
+    activations may be dropped (Srivastava et al., JMLR 2014). After training `fold_norm` makes the
+    normalisation a part of W and b.
+    """
+
+    def __init__(
+        self, parts: Sequence[int], size: int, activation: Activation = "relu",
+        dropout: Dropout = 0.0, batch_norm: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__(size)
         self.affine = Affine(parts, size)
-        self.relu = nn.ReLU()
+        self.norm = nn.BatchNorm1d(size) if batch_norm else None
+        self.activation: Callable[[Tensor], Tensor] = ACTIVATIONS[activation]()
+        self.dropout = nn.Dropout(dropout) if dropout else None
+        self.register_load_state_dict_pre_hook(_drop_norm)
 
     def forward(self, *parts: Tensor) -> Tensor:
-        """(B, U), none below zero."""
-        return cast(Tensor, self.relu(self.affine(*parts)))
+        """(B, U)."""
+        return self.activate(self.affine(*parts))
+
+    def activate(self, sums: Tensor) -> Tensor:
+        """The activations (B, U) of W x + b (B, U)."""
+        sums = sums if self.norm is None else self.norm(sums)
+        active = self.activation(sums)
+        return active if self.dropout is None else cast(Tensor, self.dropout(active))
+
+    @torch.no_grad()
+    def fold_norm(self) -> bool:
+        """Let W x + b be what the normalisation makes of it outside of training, up to rounding;
+        whether there is one.
+        """
+        if self.norm is None:
+            return False
+        norm, affine = self.norm.double(), self.affine
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        factor = norm.weight / (norm.running_var + norm.eps).sqrt()
+        affine.bias.copy_((affine.bias - norm.running_mean) * factor + norm.bias)
+        affine.weight.copy_(affine.weight * factor.unsqueeze(1))
+        self.norm = None
+        return True
 
     def incoming_weights(self) -> list[Tensor]:
         """The rows of W, as columns (in, U)."""
@@ -36,8 +80,9 @@ class Hidden(PrunableLayer):
 
     def fold(self, table: JointTable) -> None:
         """Compute zeros beside the neurons, up to the next multiple of `ALIGNED`."""
-        del self.relu
-        self.relu = cast(nn.ReLU, torch.relu)  # nobody reads activations of this copy
+        if isinstance(self.activation, nn.ReLU):
+            del self.activation
+            self.activation = torch.relu  # nobody reads activations of this copy
         left = torch.arange(len(self.units), device=self.units.device)
         width = min(self.size, -(-len(left) // ALIGNED) * ALIGNED)
         if all(isinstance(consumer, Affine) for consumer, _ in self._consumers):
@@ -49,12 +94,28 @@ class Hidden(PrunableLayer):
         self.affine.keep_outputs(kept)
 
 
+def _drop_norm(layer: Any, state: Mapping[str, Tensor], prefix: str, *_: Any) -> None:
+    """Before loading: leave out a normalisation that is folded in the weights that come."""
+    if f"{prefix}affine.weight" in state and f"{prefix}norm.weight" not in state:
+        layer.norm = None
+
+
 class Tower(nn.ModuleList):
     """Hidden layers, each the consumer of the one before; the caller registers the last one's."""
 
-    def __init__(self, parts: Sequence[int], sizes: Sequence[int]) -> None:
+    def __init__(
+        self,
+        parts: Sequence[int],
+        sizes: Sequence[int],
+        activation: Activation = "relu",
+        dropout: Dropout = 0.0,
+        batch_norm: bool = False,
+    ) -> None:
         widths = [parts, *([size] for size in sizes[:-1])]
-        layers = [Hidden(width, size) for width, size in zip(widths, sizes, strict=True)]
+        layers = [
+            Hidden(width, size, activation, dropout, batch_norm)
+            for width, size in zip(widths, sizes, strict=True)
+        ]
         super().__init__(layers)
         for layer, consumer in pairwise(layers):
             layer.register_consumer(consumer.affine)

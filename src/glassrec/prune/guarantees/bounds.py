@@ -327,8 +327,8 @@ _NAMES: dict[Rule, str] = {
         "flatten unflatten reshape view unbind split split_with_sizes chunk tensor_split getitem "
         "select narrow index_select index_copy transpose T mT permute movedim squeeze unsqueeze "
         "expand contiguous clone detach double sum mean",
-    _rising:
-        "sigmoid tanh exp softplus logsigmoid relu6 hardtanh hardsigmoid clamp clamp_min clamp_max",
+    _rising: "sigmoid tanh exp softplus logsigmoid leaky_relu relu6 hardtanh hardsigmoid clamp "
+        "clamp_min clamp_max",
     _add: "add radd", _subtract: "sub subtract", _negate: "neg negative",
     lambda func, x, y: _subtract(func, y, x): "rsub",
     _multiply: "mul multiply rmul",
