@@ -198,13 +198,8 @@ def encode_rows(source: RowBlocks, seed: int, scalers: Scalers, folder: Path) ->
     Raises:
         ValueError: as `Source.load`.
     """
-    usual = pa.default_memory_pool()
-    pa.set_memory_pool(pa.system_memory_pool())  # returns less memory to the system between blocks
-    try:
-        with ThreadPoolExecutor(min(THREADS, pa.cpu_count())) as pool:
-            _encode(source, seed, scalers, folder, pool)
-    finally:
-        pa.set_memory_pool(usual)
+    with ThreadPoolExecutor(min(THREADS, pa.cpu_count())) as pool:
+        _encode(source, seed, scalers, folder, pool)
 
 
 def _encode(source: RowBlocks, seed: int, scalers: Scalers, folder: Path, pool: Executor) -> None:
