@@ -20,7 +20,9 @@ from glassrec.explain.masking import MaskedModel
 from glassrec.explain.methods.deeplift import DeepLift
 from glassrec.explain.path import build_baseline
 from glassrec.models.base import Inputs, Recommender
+from glassrec.models.layers.attention import Stepwise
 from glassrec.models.lstm import Recurrent
+from glassrec.models.sasrec import SASRec
 
 Build = Callable[..., Recommender]
 
@@ -95,7 +97,8 @@ def test_input_methods_give_captums_own_numbers(
         return
     expected = torch.cat([part for part in found if part is not None])
     torch.testing.assert_close(method.attribute(view, 3), expected, rtol=1e-6, atol=1e-6)
-    assert expected.abs().max() > 1e-3
+    # Behind a layer normalisation the gradients of a vector's numbers add up to 0.
+    assert expected.abs().max() > 1e-3 or (type(model), name) == (SASRec, "GuidedBackprop")
 
 
 def _by_captum(name: str, view: MaskedModel, given: dict[str, Any], seed: int) -> Tensor | None:
@@ -132,9 +135,13 @@ def test_layer_methods_give_captums_own_numbers(
     inputs, bases = direct.of(view.inputs), direct.of(view.baseline)
     for key, layer in model.layers.items():
         # Captum sees the last call alone of a module that is called once a step.
-        module = layer if isinstance(layer, Recurrent) else layer.activation_module
+        if isinstance(layer, Stepwise) and name == "LayerIntegratedGradients":
+            continue  # Captum moves all steps at once, and we one at a time
+        stepwise = isinstance(layer, Recurrent | Stepwise)
+        module = layer if stepwise else layer.activation_module
         given = kwargs | ({"baselines": bases} if "n_steps" in kwargs else {})
         theirs = getattr(attr, name)(direct, module).attribute(inputs, **given).detach()
+        theirs = theirs.sum(1) if isinstance(layer, Stepwise) else theirs  # all steps at once
         torch.testing.assert_close(ours[key][-1], theirs, rtol=1e-6, atol=1e-6)
         assert theirs.abs().sum() > 0
         assert not ours[key].requires_grad

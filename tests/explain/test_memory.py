@@ -63,7 +63,7 @@ def test_rows_grow_with_the_budget_for_every_model(
     row = Inputs(*(torch.ones(1, *shape) for shape in shapes))
     few, many = (rows_at_once(model, row, mib * MIB) for mib in (1, 8))
     assert few > MIN_ROWS_AT_ONCE
-    assert many == pytest.approx(8 * few, rel=0.01)
+    assert many == pytest.approx(8 * few, rel=0.02)  # rounded down
     assert all(parameter.grad is None for parameter in model.parameters())
 
 

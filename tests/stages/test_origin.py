@@ -302,6 +302,7 @@ def test_words_choose_anew_what_the_start_gives(folder: Path) -> None:
     config = compose.compose("run", [start, "data/split=random", "data.split.test=0.3", "seed=7"])
     assert config["data"]["split"] == {
         "_target_": "glassrec.data.splits.Random", "validation": 0.1, "test": 0.3,
+        "seed": None,
     }  # fmt: skip
     assert config["data"]["path"] == str(folder / "january.csv")
     assert config["seed"] == 7
