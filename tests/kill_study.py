@@ -20,9 +20,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import wraps
 from importlib import import_module
+from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from glassrec.__main__ import main
 from small_run import QUICK, SMALL
@@ -147,6 +149,29 @@ class Study:
         if not problems:
             shutil.rmtree(self.folder / label, ignore_errors=True)
         return Trial(name, moment, -1 if code is None else code, seconds, problems)
+
+    def killed_at(self, owner: Any, function: str, call: int) -> tuple[list[str], str]:
+        """Let a run kill itself when it calls a function for the n-th time, and go on.
+
+        The problems, and the output of both commands.
+        """
+        label, inner, calls = f"{function}-{call}", getattr(owner, function), count(1)
+
+        @wraps(inner)
+        def counted(*given: Any, **named: Any) -> Any:
+            if next(calls) == call:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return inner(*given, **named)
+
+        setattr(owner, function, counted)
+        try:
+            process = self._begin(label)  # a copy of this process, with that function
+        finally:
+            setattr(owner, function, inner)
+        code = ended(process, time.monotonic() + 600)
+        problems = [] if code == SIGNALS["KILL"] else [f"exit code {code}"]
+        problems += self._resumed(label)
+        return problems, (self.folder / f"{label}.log").read_text()
 
     def _begin(self, label: str) -> int:
         words = ["run", f"run.dir={self.folder / label}", *self.words]

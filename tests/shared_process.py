@@ -26,6 +26,7 @@ COUNTED = {
     "compare": (logit_differences, "logits"),
     "epoch": (EpochHistory, "on_train_epoch_start"),
     "gather": (processes, "gather"),
+    "to_first": (processes, "to_first"),
 }
 calls = dict.fromkeys(COUNTED, 0)
 

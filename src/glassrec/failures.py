@@ -8,6 +8,7 @@ import re
 import select
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 
 _NO_MEMORY = re.compile(
@@ -42,6 +43,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError):
         return True
     return isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error)))
+
+
+def free_memory() -> float:
+    """The bytes of memory that are free on this machine; infinite where the system has no count."""
+    status = Path("/proc/meminfo")
+    known = status.read_text().split("MemAvailable:")[1] if status.exists() else ""
+    return int(known.split()[0]) * 1024 if known else inf
 
 
 @contextmanager

@@ -103,7 +103,7 @@ class Pipeline(PipelineSettings):
                 facts = describe(context)
                 outputs.track_data(log, context)
                 output.print("data", [*anomaly_lines(facts), *lines.repeats(facts, repeats)])
-                training = train(context, on_epoch, log.steps)
+                training = train(context, on_epoch, log.steps, last)
                 output.draw(outputs.train_pictures(training, facts))
                 output.print("train", lines.train_lines(training))
                 outputs.track_training(log, context)

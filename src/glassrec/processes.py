@@ -2,7 +2,7 @@
 
 Shares are whole chunks of rows, and the results of chunks are put together in the order of the
 chunks. So no result depends on the number of processes. All processes go through the same calls of
-`gather` and `from_first` in the same order.
+`gather`, `to_first` and `from_first` in the same order.
 """
 
 from __future__ import annotations
@@ -108,6 +108,18 @@ def gather(value: T) -> list[T]:
     return found
 
 
+def to_first(value: T) -> list[T]:
+    """The values of all processes, in their order, in the first process; none in the others."""
+    if count() == 1:
+        return [value]
+    from torch import distributed
+
+    found: list[Any] = [None] * count() if is_first() else []
+    with connected():
+        distributed.gather_object(value, found or None)
+    return found
+
+
 def from_first(make: Callable[[], T]) -> T:
     """What `make` gives in the first process, where alone it is called; the others wait."""
     if count() == 1:
@@ -124,9 +136,11 @@ def share(parts: Iterable[T]) -> Iterator[T]:
     return islice(parts, rank(), None, count())
 
 
-def each(parts: Iterable[T], work: Callable[[T], R]) -> Iterator[R]:
-    """The results of `work` on all parts, in their order; each process does its share."""
+def each(parts: Iterable[T], work: Callable[[T], R], *, everywhere: bool = True) -> Iterator[R]:
+    """The results of `work` on all parts, in their order, which the processes share; in the first
+    process alone where they are not needed `everywhere`.
+    """
     remaining = iter(parts)
     while batch := [*islice(remaining, count())]:
         own = work(batch[rank()]) if rank() < len(batch) else None
-        yield from gather(own)[: len(batch)]  # type: ignore[misc]
+        yield from (gather if everywhere else to_first)(own)[: len(batch)]  # type: ignore[misc]

@@ -496,7 +496,7 @@ def test_a_store_that_another_program_has_written_is_read(tmp_path):
 def test_files_that_do_not_fit_in_memory_are_refused(tmp_path, monkeypatch):
     source = criteo(tmp_path)
     monkeypatch.setattr(store, "LARGE_BYTES", 10)
-    monkeypatch.setattr(store, "MEMORY_PER_BYTE", 1 << 40)
+    monkeypatch.setattr(store, "free_memory", lambda: source.paths[0].stat().st_size * 3)
     with pytest.raises(OutOfMemoryError, match=r"are free; set cache=DIR, to encode .* in blocks"):
         load_dataset(source, 0)
     assert load_dataset(source, 0, cache=tmp_path / "cache").train.batch.rows == 35

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from time import monotonic
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -134,6 +135,50 @@ def test_when_one_is_killed_both_end_and_the_run_goes_on(
     with threads(1):
         assert main(["run", f"run.dir={directory}", *WORDS]) == 0
     _same_files(alone, directory)
+
+
+def _large(folder: Path, rows: int) -> list[str]:
+    """A store in which rows need far more memory than the model, and the words of a run on it."""
+    random, part = np.random.default_rng(0), {}
+    for split, count in (("train", rows // 5), ("val", rows // 5), ("test", rows)):
+        part["ids"] = np.stack(
+            [random.integers(0, 50, count), random.integers(50, 70, count)], 1
+        ).astype("i4")
+        part["dense"] = random.normal(size=(count, 1)).astype("f4")
+        part["history"] = np.zeros((count, 0), "i4")
+        part["targets"] = (part["dense"] + random.normal(size=(count, 1)) > 0).astype("f4")
+        (folder / split).mkdir(parents=True)
+        for name, array in part.items():
+            np.save(folder / split / f"{name}.npy", array)
+    schema = {"dense": ["price"], "fields": [{"name": n, "size": s} for n, s in
+              (("city", 50), ("device", 20))], "targets": [{"name": "clicked"}]}  # fmt: skip
+    (folder / "schema.json").write_text(json.dumps({"format": 1, "schema": schema}))
+    words = [word for word in WORDS if not re.match("data|trainer.batch|prune.chunk", word)]
+    return ["data=store", f"data.path={folder}", "trainer.batch_size=8192", *words]
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="it reads /proc")
+def test_only_the_first_process_holds_what_grows_with_the_rows(tmp_path: Path) -> None:
+    """Logits and metrics take some 100 bytes a row, in the first process alone.
+
+    The other has its share: the rows of a training epoch and the differences of the certificate.
+    """
+    peaks = []
+    for rows in (100_000, 600_000):
+        folder = tmp_path / str(rows)
+        words = _large(folder / "store", rows)
+        given = {
+            "COUNTS": str(folder),
+            "MALLOC_MMAP_THRESHOLD_": "65536",
+        }  # freed memory is given back
+        done = _shared(2, "run", f"run.dir={folder / 'run'}", *words, **given)
+        assert done.returncode == 0, done.stderr
+        peaks.append([json.loads((folder / rank).read_text())["memory"] * 1024 for rank in "01"])
+    first, second = ((after - before) / 500_000 for before, after in zip(*peaks, strict=True))
+    print(f"{first:.1f} and {second:.1f} bytes a row")
+    assert first > 80
+    assert second < 40
 
 
 @pytest.mark.long

@@ -178,7 +178,7 @@ METRICS = File("metrics.json", Metrics, "evaluate",
     together=True)
 SEGMENTS = File("segments.parquet", StoredTable, "evaluate",
     "the quality of both models by segment of the test split (evaluation.segments)",
-    (WEIGHTS, CERTIFICATE), ("evaluation",), together=True)
+    (WEIGHTS, CERTIFICATE), ("evaluation",))
 LATENCY = File("latency.json", Metrics, "evaluate",
     "inference times of both models", (WEIGHTS, PRUNED))
 

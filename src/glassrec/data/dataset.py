@@ -138,13 +138,14 @@ class Dataset:
         batch = batch.select(chosen)
         return batch if negatives is None else negatives.augment(batch, generator)
 
-    def epoch(self, seed: int, epoch: int) -> Batch:
-        """The training rows of one epoch: negatives drawn afresh, order shuffled.
+    def epoch(self, seed: int, epoch: int, rank: int = 0, processes: int = 1) -> Batch:
+        """The training rows of one epoch, or the share of a process: negatives drawn, shuffled.
 
         It depends on `seed` and `epoch` alone, so that an interrupted run resumes bit for bit.
         """
         generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
-        return self._shuffled(self.train.batch, generator)
+        rows, order = self._shuffled(self.train.batch, generator)
+        return rows.select(order[rank : rows.rows // processes * processes : processes])
 
     @property
     def in_blocks(self) -> bool:
@@ -165,9 +166,7 @@ class Dataset:
         negatives are drawn for each part. All of it depends on `seed` and `epoch` alone.
         """
         if not self.in_blocks:
-            rows = self.epoch(seed, epoch)
-            last = rows.rows // processes * processes
-            yield rows if processes == 1 else rows.select(torch.arange(rank, last, processes))
+            yield self.epoch(seed, epoch, rank, processes)
             return
         first = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
         batch, done = self.train.batch, 0
@@ -180,14 +179,15 @@ class Dataset:
             done += len(order)
             if self.negatives is not None:
                 drawn = int(torch.randint(2**62, (), generator=first)) + rank
-                own = self._shuffled(own, torch.Generator().manual_seed(drawn))
+                own, order = self._shuffled(own, torch.Generator().manual_seed(drawn))
+                own = own.select(order)
             yield own
 
-    def _shuffled(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """The rows with their negatives, if there are any, in a random order."""
+    def _shuffled(self, batch: Batch, generator: torch.Generator) -> tuple[Batch, Tensor]:
+        """The rows with their negatives, if there are any, and a random order of them."""
         if self.negatives is not None:
             batch = self.negatives.augment(batch.slice(0, batch.rows), generator)
-        return batch.select(torch.randperm(batch.rows, generator=generator))
+        return batch, torch.randperm(batch.rows, generator=generator)
 
 
 class Source(ABC):

@@ -75,7 +75,7 @@ def plain_schema(schema: Schema) -> dict[str, Any]:
 
 def schema_of(plain: Mapping[str, Any]) -> Schema:
     """The schema of a `plain_schema`."""
-    ranges = [_ends(ends) for ends in plain["ranges"]]
+    ranges = [_ends(ends) for ends in plain.get("ranges", ())]
     return TypeAdapter(Schema).validate_python({**plain, "ranges": ranges})
 
 

@@ -40,10 +40,11 @@ from glassrec.data.store_files import (
     writing,
 )
 from glassrec.data.streaming import encode_rows
-from glassrec.failures import OutOfMemoryError, write_error
+from glassrec.failures import OutOfMemoryError, free_memory, write_error
 
-MEMORY_PER_BYTE = 3
-"""What loading the rows of a file takes at least, in bytes of memory for each byte of the file."""
+MEMORY_PER_BYTE = {("Criteo", True): 3.4, ("Table", True): 7.0, ("Table", False): 12.0}
+"""Bytes of memory that loading takes for each byte of text (measured), by the class and whether it
+could be read in blocks; of other sources at least 3."""
 
 T = TypeVar("T")
 
@@ -177,16 +178,16 @@ def _streamed(source: Source) -> RowBlocks | None:
 
 def _check_memory(source: Source, *, stored: bool) -> None:
     """OutOfMemoryError if text files are so large that their rows surely do not fit in memory."""
-    status, size = Path("/proc/meminfo"), sum(path.stat().st_size for path in source.paths)
-    if size < LARGE_BYTES or isinstance(source, Store) or not status.exists():
+    size, free = sum(path.stat().st_size for path in source.paths), free_memory() / 2**30
+    if size < LARGE_BYTES or isinstance(source, Store):
         return
-    free = int(status.read_text().split("MemAvailable:")[1].split()[0]) / 2**20
-    needed = MEMORY_PER_BYTE * size / 2**30
+    streams = _streamed(source) is not None
+    needed = MEMORY_PER_BYTE.get((type(source).__name__, streams), 3.0) * size / 2**30
     if needed > free:
-        block = not stored and _streamed(source) is not None
+        block = streams and not stored
         way = "set cache=DIR, to encode the rows in blocks" if block else "take fewer rows"
         raise OutOfMemoryError(
-            f"loading {size / 2**30:.1f} GiB takes {needed:.0f} GiB of memory or more, and "
+            f"loading {size / 2**30:.1f} GiB takes about {needed:.0f} GiB of memory, and "
             f"{free:.0f} GiB are free; {way}, or a machine with more memory"
         )
 

@@ -102,14 +102,18 @@ def average(values: Tensor, rule: Quadrature) -> Tensor:
 
 
 def rows_at_once(model: Recommender, row: Inputs, budget: int) -> int:
-    """How many rows fit into `budget` bytes while the logit is differentiated.
+    """How many rows fit into `budget` bytes while the logit is differentiated."""
+    return max(MIN_ROWS_AT_ONCE, int(budget / max(1.0, bytes_of_row(model, row))))
+
+
+def bytes_of_row(model: Recommender, row: Inputs) -> float:
+    """The bytes that a row takes meanwhile; `row` is one embedded row, or more.
 
     It is measured and so holds for any model: the bytes that autograd keeps for eight rows and not
-    for four, twice, as each activation meets its gradient. `row` is one embedded row, or more.
+    for four, twice, as each activation meets its gradient.
     """
     inputs = sum(part[0].nbytes for part in row)
-    each = inputs + (_bytes_kept(model, row, 8) - _bytes_kept(model, row, 4)) / 4
-    return max(MIN_ROWS_AT_ONCE, int(budget / max(1.0, 2 * each)))
+    return 2 * (inputs + (_bytes_kept(model, row, 8) - _bytes_kept(model, row, 4)) / 4)
 
 
 def _bytes_kept(model: Recommender, row: Inputs, rows: int) -> int:

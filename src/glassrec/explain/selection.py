@@ -103,7 +103,8 @@ class Selection:
         rows = self._where(rows, batch, dataset.encoder)
         if self.above is None and self.below is None and self.top is None:
             return rows
-        logits = model.predict(batch.select(rows))[:, task].double()
+        parts = [model.predict(batch.select(some))[:, task] for some in rows.split(2**20)]
+        logits = torch.cat(parts).double()
         scores = logits.sigmoid() if model.schema.targets[task].kind == "click" else logits
         rows, scores = self._scored(rows, scores, "above", self.above)
         rows, scores = self._scored(rows, scores, "below", self.below)

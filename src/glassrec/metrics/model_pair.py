@@ -47,7 +47,7 @@ class ModelPair:
 
     @cached_property
     def logits(self) -> tuple[Tensor, Tensor]:
-        """(N, K) float64 of each model; ValueError if there are none, or not all finite."""
+        """(N, K) float64 of each model in the first process; see `predicted`."""
         return predicted(self.large, self.split), predicted(self.small, self.split)
 
 

@@ -25,6 +25,7 @@ from glassrec.metrics.metadata import GROUPS
 from glassrec.metrics.retrieval import each_user, first_places, unseen_users
 from glassrec.metrics.user_metrics import user_metrics
 from glassrec.models.base import Recommender
+from glassrec.processes import count, from_first, rank
 
 if TYPE_CHECKING:  # it takes seconds to import
     from torchmetrics import Metric
@@ -63,7 +64,11 @@ def quality(
         ValueError: the split is empty, a logit is not finite, or the split does not suit a task.
     """
     split, schema = dataset.splits[name], dataset.schema
-    logits = predicted(model, split) if logits is None else _checked(logits.double())
+    logits = predicted(model, split) if logits is None else logits
+    if count() > 1:  # the first process computes the metrics
+        known = partial(quality, groups=groups, logits=logits, own=own, further=further)
+        return from_first(lambda: known(model, dataset, name))
+    logits = _checked(logits.double())
     if not dataset.labelled:
         return {}
     targets = split.batch.targets.double().cpu()
@@ -147,8 +152,11 @@ def _intervals(values: Mapping[str, Tensor]) -> dict[str, float]:
 
 
 def predicted(model: Recommender, split: Split) -> Tensor:
-    """The logits (N, K) of a split in float64; ValueError if there are none, or not all finite."""
-    return _checked(model.predict(split.batch).double())
+    """The logits (N, K) of a split in float64, in the first process; ValueError if there are none,
+    or not all finite.
+    """
+    logits = model.predict(split.batch).double()
+    return logits if rank() else _checked(logits)
 
 
 def _checked(logits: Tensor) -> Tensor:

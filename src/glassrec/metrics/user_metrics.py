@@ -79,7 +79,8 @@ def _computed(
 ) -> float:
     takes_lists = "indexes" in signature(metric.update).parameters
     lists = {"indexes": query.cpu()} if takes_lists and query is not None else {}
-    metric.sync_on_compute = False  # each process has all rows
+    for part in metric.modules():  # this process has all rows, and does not wait for others
+        part.distributed_available_fn = bool  # type: ignore[assignment]  # False
     metric.reset()
     try:
         metric.update(predicted, truth, **lists)

@@ -151,12 +151,12 @@ class Recommender(nn.Module, ABC):
     @torch.no_grad()
     def predict(self, batch: Batch, chunk: int = 16384) -> Tensor:
         """The logits (N, K) of any number of rows, `chunk` at a time, in evaluation mode, on the
-        CPU.
+        CPU; of several processes the first one gets them, the others (0, K).
         """
         training = self.training
         self.eval()
         parts = track_batches(batch.chunks(chunk), batch.rows)
-        logits = [*each(parts, lambda part: self(part.to(self.device)).cpu())]
+        logits = [*each(parts, lambda x: self(x.to(self.device)).cpu(), everywhere=False)]
         self.train(training)
         return torch.cat(logits) if logits else torch.empty(0, len(self.schema.targets))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from glassrec.artifacts import Explanation, Metrics, StoredTable
@@ -14,6 +14,7 @@ from glassrec.metrics.evaluation import DEFAULT
 from glassrec.metrics.model_pair import ModelPair, agreement, metric_changes
 from glassrec.metrics.quality import quality
 from glassrec.metrics.segments import segment_table
+from glassrec.processes import from_first
 from glassrec.stages.context import TrainedModel
 from glassrec.stages.int8 import int8_pair
 from glassrec.stages.prune import PruneResult
@@ -78,10 +79,17 @@ def _of_int8(trained: TrainedModel, pruned: PruneResult) -> dict[str, float]:
     for split in ("val", "test"):
         pair = int8_pair(trained, content, split)
         values = quality(pair.small, pair.dataset, split, logits=pair.logits[1])
-        values |= metric_changes(pair, seed=seed) | agreement(pair, seed=seed)
+        values |= _compared(pair, seed, metric_changes, agreement)
         found |= {f"{split}/{name}": value for name, value in values.items()}
     differences = {n: v for n, v in vars(certified).items() if n.endswith("logit_difference")}
     return {f"int8/{name}": value for name, value in (found | differences).items()}
+
+
+def _compared(
+    pair: ModelPair, seed: int, *measures: Callable[..., dict[str, float]]
+) -> dict[str, float]:
+    _ = pair.logits  # all processes share them, and the first one does the rest
+    return from_first(lambda: {k: v for m in measures for k, v in m(pair, seed=seed).items()})
 
 
 def _changes(trained: TrainedModel, pruned: PruneResult) -> dict[str, float]:
@@ -90,14 +98,14 @@ def _changes(trained: TrainedModel, pruned: PruneResult) -> dict[str, float]:
         ModelPair(trained.model, pruned.model, trained.context.dataset, split)
         for split in ("test", "val")
     )
-    on_test = metric_changes(pair, seed=seed) | agreement(pair, seed=seed)
+    on_test = _compared(pair, seed, metric_changes, agreement)
     explain = replace(trained.context.explain, neurons=Conductance())
     large, small = (
         explain.build_explainer(model, pair.dataset, seed) for model in (pair.large, pair.small)
     )
     return {
         **{f"test/{name}": value for name, value in on_test.items()},
-        **{f"val/{name}": value for name, value in metric_changes(on_val, seed=seed).items()},
+        **{f"val/{name}": value for name, value in _compared(on_val, seed, metric_changes).items()},
         "units": float(pruned.plan.dropped),
         "max_abs_logit_difference": certificate.max_abs_logit_difference,
         "p999_abs_logit_difference": certificate.p999_abs_logit_difference,

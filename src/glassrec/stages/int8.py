@@ -26,6 +26,7 @@ from glassrec.artifacts.pruning import Int8Comparison
 from glassrec.data.batch import Batch
 from glassrec.metrics.model_pair import ModelPair, agreement
 from glassrec.models.base import Recommender
+from glassrec.processes import each
 from glassrec.prune.logit_differences import highest_permille
 from glassrec.stages.context import Context, TrainedModel
 from glassrec.stages.program import LOGITS, export_program
@@ -51,8 +52,9 @@ class Int8Model(nn.Module):
         return torch.from_numpy(self.session.run(None, given)[0])
 
     def predict(self, batch: Batch, chunk: int = 16384) -> Tensor:
-        """The logits (N, K) of any number of rows, `chunk` at a time."""
-        return torch.cat([self(part) for part in batch.chunks(chunk)])
+        """The logits (N, K) of any number of rows, `chunk` at a time; see `Recommender.predict`."""
+        parts = [*each(batch.chunks(chunk), self, everywhere=False)]
+        return torch.cat(parts) if parts else torch.empty(0, 1)
 
 
 def check_int8(context: Context) -> None:

@@ -19,6 +19,7 @@ from glassrec.metrics.cost import cost, flops
 from glassrec.metrics.metadata import as_higher_is_better, primary_metrics
 from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
+from glassrec.processes import from_first
 from glassrec.prune.budget import Measures
 from glassrec.prune.certificate_text import text
 from glassrec.prune.pruner import combine_plans
@@ -70,7 +71,9 @@ def prune(context: Context, trained: TrainedModel, neurons: pd.DataFrame) -> Pru
             files={each.name: context.run.sha256_of(each) for each in file.inputs},
             given=context.external,
         )
-        return found if int8 is None else replace(found, int8=compare_int8(trained, int8))
+        if int8 is None:
+            return found
+        return replace(found, int8=from_first(lambda: compare_int8(trained, int8)))
 
     certificate = context.once(file, compare, "comparing both models on all rows")
     context.once(files.CERTIFICATE_TEXT, lambda: Text(text(certificate)))

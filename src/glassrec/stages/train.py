@@ -20,9 +20,10 @@ from glassrec.data.encoding import Encoder
 from glassrec.data.saved_encoder import describe_encoder, vocabulary_table
 from glassrec.metrics.user_metrics import mode
 from glassrec.models.base import Recommender
-from glassrec.processes import is_first
+from glassrec.processes import from_first, is_first
 from glassrec.run import experiment, key_of
 from glassrec.stages.context import Context, TrainedModel
+from glassrec.stages.stage_memory import check_memory, stage_memory
 from glassrec.stages.start import origin_of, with_start
 from glassrec.training.memory import estimate_memory
 from glassrec.training.settings import OnEpoch, OnSteps
@@ -99,12 +100,14 @@ def description(context: Context) -> dict[str, Any]:
     )
 
 
-def train(context: Context, on_epoch: OnEpoch, on_steps: OnSteps | None = None) -> TrainResult:
+def train(
+    context: Context, on_epoch: OnEpoch, on_steps: OnSteps | None = None, last: str = "train"
+) -> TrainResult:
     """Train, or continue where a killed run stopped, or a finished one that gets more epochs.
 
-    `on_epoch` may raise `StoppedEarly`.
+    `on_epoch` may raise `StoppedEarly`; memory is estimated up to the stage `last`.
     """
-    training = _Training(context, on_epoch, on_steps)
+    training = _Training(context, on_epoch, on_steps, last)
     history = context.once(files.HISTORY, lambda: StoredTable(training.outcome.history)).frame
     weights = context.once(files.WEIGHTS, training.best)
     run = context.writable
@@ -125,6 +128,7 @@ class _Training:
     context: Context
     on_epoch: OnEpoch
     on_steps: OnSteps | None
+    last: str
 
     @cached_property
     def outcome(self) -> Trained:
@@ -133,9 +137,9 @@ class _Training:
         run.describe(context.external["data"], threads=settings.trainer.threads(model))
         context.explain.build_explainer(model, context.dataset, settings.seed).check()
         settings.prune.not_prunable_reasons(model)  # raises for layers that cannot be pruned
-        model.train()  # the explainer has put it into evaluation mode
         if settings.trainer.max_epochs:
             self._print_memory(model)
+        model.train()  # the explainer has put it into evaluation mode
         same = experiment(run.config)
         same["trainer"].pop("max_epochs")  # with more of them the same training goes on
         origin = key_of({"experiment": original(same), "given": context.external})
@@ -167,7 +171,7 @@ class _Training:
             return model, True
         joined = model.take_over(lambda part, run: by_folder[Path(run)].load(part, encoder))
         if joined and context.dataset.probabilities:
-            _compare_probabilities(model, context.dataset)
+            from_first(lambda: _compare_probabilities(model, context.dataset))
         return model, joined
 
     def _print_memory(self, model: Recommender) -> None:
@@ -177,6 +181,9 @@ class _Training:
         resumes = (context.run.dir / files.CHECKPOINT).is_file()
         memory = estimate_memory(settings.trainer, model, rows, *optimizers, resumes=resumes)
         print(f"memory    {memory}", flush=True)
+        if settings.trainer.device.type == "cpu":
+            found = stage_memory(context, model, memory)
+            print("memory   ", check_memory(found, memory.parameters, self.last), flush=True)
 
 
 def _compare_probabilities(model: Recommender, dataset: Dataset, tolerance: float = 1e-4) -> None:

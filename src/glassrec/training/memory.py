@@ -27,7 +27,7 @@ FLOAT = torch.float32.itemsize
 class Memory:
     """Bytes that training holds beside the dataset and what the program itself takes.
 
-    What a batch takes on its way through the model is not counted.
+    What a batch takes on its way through the model is not counted, see `stage_memory`.
     """
 
     count: int
@@ -54,10 +54,10 @@ class Memory:
             "best weights": self.best,
             "rows": self.rows,
         }
-        listed = ", ".join(f"{name} {_size(count)}" for name, count in parts.items() if count)
+        listed = ", ".join(f"{name} {in_units(count)}" for name, count in parts.items() if count)
         return (
-            f"{self.count:,} parameters {_size(self.parameters)}, {listed}: "
-            f"about {_size(self.peak)} at the peak"
+            f"{self.count:,} parameters {in_units(self.parameters)}, {listed}: "
+            f"about {in_units(self.peak)} at the peak"
         )
 
 
@@ -166,11 +166,11 @@ def _place(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-def _size(count: int) -> str:
+def in_units(count: float) -> str:
     """A number of bytes in the largest unit of which there is one."""
     amount, unit = float(count), "B"
     for larger in ("KiB", "MiB", "GiB"):
         if amount < 1000:
             break
         amount, unit = amount / 1024, larger
-    return f"{amount:.1f} {unit}" if unit != "B" else f"{count} B"
+    return f"{amount:.1f} {unit}" if unit != "B" else f"{count:.0f} B"

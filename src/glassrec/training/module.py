@@ -10,17 +10,17 @@ from typing import Any, cast
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn import Parameter
 from torch.optim import Optimizer
 from torchmetrics import Metric
-from torchmetrics.utilities.distributed import gather_all_tensors
 
 from glassrec.data.batch import Batch
 from glassrec.data.dataset import Dataset, Split
 from glassrec.data.schema import Schema
 from glassrec.metrics.quality import quality
 from glassrec.models.base import Recommender
+from glassrec.processes import alone
 from glassrec.training.callbacks import FiniteLoss, GroupLasso
 from glassrec.training.datamodule import EvaluationBatches
 from glassrec.training.objective import Objective
@@ -235,22 +235,28 @@ class RecommenderModule(LightningModule):
     def _evaluated(self, name: str, logits: list[Tensor]) -> dict[str, float]:
         dataset: Dataset = self.data.dataset
         processes = self.trainer.world_size
-        if self.validate is not None:
-            found = self.validate(self.model, dataset) if self.global_rank == 0 else {}
-            named = {f"{name}/{metric}": float(value) for metric, value in found.items()}
-            return self.trainer.strategy.broadcast(named)
+        first = self.global_rank == 0 or self.shard_table  # all look rows of a divided one up
         own = torch.cat([*logits, torch.empty(0, len(dataset.schema.targets))])
-        shares = [own] if processes == 1 else gather_all_tensors(own.to(self.device))
-        rows = dataset.splits[name].batch
-        places = [
-            EvaluationBatches(rows, rank, processes).index(rank)[: len(share)]
-            for rank, share in enumerate(shares)
-        ]
+        shares = [own] * processes if first else None
+        if processes > 1 and self.shard_table:
+            distributed.all_gather_object(shares, own)
+        elif processes > 1:
+            distributed.gather_object(own, shares)
+        with alone():  # the first process computes the metrics, and the others wait
+            found = self._metrics(dataset, name, shares) if shares else {}
+        named = {f"{name}/{metric}": float(value) for metric, value in found.items()}
+        return self.trainer.strategy.broadcast(named)
+
+    def _metrics(self, dataset: Dataset, name: str, shares: list[Tensor]) -> Mapping[str, float]:
+        """The metrics of the split, given the logits of the share of each process."""
+        if self.validate is not None:
+            return self.validate(self.model, dataset)
+        rows, places = dataset.splits[name].batch, []
+        for rank, share in enumerate(shares):
+            index = EvaluationBatches(rows, rank, len(shares)).index(rank)
+            places.append(index[: len(share)])
         place, order = torch.cat(places).sort()
-        found = evaluate(
-            self.model, dataset, name, self.metrics, torch.cat([*shares]).cpu()[order], place
-        )
-        return {f"{name}/{metric}": value for metric, value in found.items()}
+        return evaluate(self.model, dataset, name, self.metrics, torch.cat(shares)[order], place)
 
 
 def evaluate(
@@ -270,8 +276,7 @@ def evaluate(
         ValueError: there is nothing to evaluate, or a torchmetric does not suit a task.
     """
     split = dataset.splits[name]
-    logits = model.predict(split.batch) if logits is None else logits
-    if rows is not None and len(rows) < split.batch.rows:
+    if logits is not None and rows is not None and len(rows) < split.batch.rows:
         chosen = _whole_lists(split, rows)
         query = None if split.query is None else split.query[rows[chosen]]
         split, logits = Split(split.batch.select(rows[chosen]), query), logits[chosen]

@@ -26,7 +26,7 @@ from glassrec.training.rowwise import RowwiseAdagrad
 NAME = "joint"
 """Of the table and its only feature, for TorchRec."""
 
-BLOCK = 1 << 16
+BLOCK = 1 << 13
 
 FOLDER = "training.table"
 """Of checkpoints, beside that of everything else: a folder for each epoch."""
