@@ -206,7 +206,9 @@ def test_the_command_trains_the_table_and_says_what_memory_that_takes(tmp_path, 
     for name in ("none", "rowwise_adagrad"):
         choice = [f"table_optimizer={name}", f"run.dir={tmp_path / name}"]
         assert main(["train", *words, *choice]) == 0
-    dense, sparse = [e for e in capsys.readouterr().out.splitlines() if e.startswith("memory ")]
+    lines = [e for e in capsys.readouterr().out.splitlines() if e.startswith("memory ")]
+    (dense, sparse), stages = lines[::2], lines[1::2]
+    assert all(line.startswith("memory    train about ") for line in stages)
     count = load_file(tmp_path / "none" / "weights.safetensors")["table.weight"].numel() + 1
     assert dense.startswith(f"memory    {count:,} parameters ")
     assert sparse.startswith(f"memory    {count:,} parameters ")
