@@ -83,7 +83,11 @@ def test_pruned_models_score_the_same_without_glassrec(
     for (name, model), several in zip(models.items(), found, strict=True):
         for logits, each in zip(several, batches, strict=True):
             with torch.no_grad():  # the program is that of the folded copy
-                assert torch.equal(logits, model(each)), name
+                expected = model(each)
+            if name == "sasrec":  # which reads histories of one length together, with less padding
+                torch.testing.assert_close(logits.detach(), expected)
+            else:
+                assert torch.equal(logits, expected), name
 
 
 @pytest.mark.parametrize("name", ["dlrm", "lstm"])  # products of pairs, and a loop over steps
