@@ -68,6 +68,8 @@ BENT: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": lambda x: x.sigmoid(),
     "minus a sigmoid": lambda x: 0.1 - x.sigmoid(),
     "tanh": lambda x: torch.tanh(x),
+    "leaky ReLU": lambda x: nn.LeakyReLU()(x),
+    "leaky ReLU that falls": lambda x: F.leaky_relu(x, -0.5),
     "softplus": lambda x: F.softplus(x),
     "clamp": lambda x: x.clamp(-0.5, 1),
     "square": lambda x: x.square() + x**2,

@@ -327,15 +327,15 @@ _NAMES: dict[Rule, str] = {
         "flatten unflatten reshape view unbind split split_with_sizes chunk tensor_split getitem "
         "select narrow index_select index_copy transpose T mT permute movedim squeeze unsqueeze "
         "expand contiguous clone detach double sum mean",
-    _rising: "sigmoid tanh exp softplus logsigmoid leaky_relu relu6 hardtanh hardsigmoid clamp "
-        "clamp_min clamp_max",
+    _rising:
+        "sigmoid tanh exp softplus logsigmoid relu6 hardtanh hardsigmoid clamp clamp_min clamp_max",
+    lambda func, x, negative_slope=0.01, *_, **__:
+        _relu(func, x) - negative_slope * _relu(func, -x): "leaky_relu",
     _add: "add radd", _subtract: "sub subtract", _negate: "neg negative",
-    lambda func, x, y: _subtract(func, y, x): "rsub",
-    _multiply: "mul multiply rmul",
+    _multiply: "mul multiply rmul", lambda func, x, y: _subtract(func, y, x): "rsub",
     lambda func, x, y: refuse(func) if isinstance(y, Bounds) else _multiply(func, x, 1 / y):
         "div divide true_divide truediv",
-    _matrix_product: "matmul mm bmm",
-    lambda func, x, y: _matrix_product(func, y, x): "rmatmul",
+    _matrix_product: "matmul mm bmm", lambda func, x, y: _matrix_product(func, y, x): "rmatmul",
     _magnitude: "abs square", _compare: "gt ge lt le",
     lambda func, tensors, *args, **kwargs: _additive(func, _numbers(*tensors), *args, **kwargs):
         "cat concat stack",
